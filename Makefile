@@ -1,0 +1,42 @@
+# Two commands matter: `make demo` and `make test`. Each makes .venv when it is missing.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test test-all check format models clean help
+
+help:            ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "interp_steer needs Python >= 3.10; run: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export]'
+	@touch $@
+
+demo: $(STAMP)   ## the main job on the bundled model, with a report
+	$(PY) -m analyses demo --overwrite
+
+test: $(STAMP)   ## the tests that a change must pass
+	$(PY) -m pytest -m 'not slow' -n 2 --dist loadfile
+
+test-all: $(STAMP) ## every test, the slow ones too
+	$(PY) -m pytest -n 2 --dist loadfile
+
+check: $(STAMP)  ## lint, format and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright
+
+format: $(STAMP) ## put the code in the house's form
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+models: $(STAMP) ## train the bundled models again, from nothing
+	$(PY) -m interp_steer.burattino.train burattino-instruct
+	$(PY) -m interp_steer.burattino.train burattino-gemma
+
+clean:           ## remove the virtual environment and the results
+	rm -rf $(VENV) results

@@ -1,0 +1,8 @@
+"""``python -m analyses``: list the analyses, or run one."""
+
+import sys
+
+from analyses.harness import command_line
+
+if __name__ == "__main__":
+    sys.exit(command_line(sys.argv[1:]))

@@ -1,0 +1,206 @@
+"""Finds the analyses, makes their command lines, and runs them into results folders.
+
+An analysis is a module under ``analyses/`` with a frozen dataclass ``Config`` and a function
+``main(config, run)``. Its docstring is its help and the docstring under each field of its config is
+the help of that option. Nothing else is registered anywhere.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from interp_steer.errors import InterpSteerError, RunError
+
+ROOT = Path(__file__).parent
+PROGRAM = "python -m analyses"
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """An analysis as found on disk, not yet imported."""
+
+    name: str
+    """What it is called on the command line."""
+    module: str
+    """Its importable name."""
+    group: str
+    """The folder that it lies in; empty at the top."""
+    about: str
+    """Its docstring."""
+
+    @property
+    def line(self) -> str:
+        """The first line of its docstring."""
+        return self.about.split("\n", 1)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What every analysis takes."""
+
+    results: Path = Path("results")
+    """Folder that results folders are made in."""
+    seed: int = 0
+    """Seed of everything random: splits, sampling, random directions, bootstrap."""
+    overwrite: bool = True
+    """Replace earlier results of the same config; with --no-overwrite they are kept and the run is
+    refused."""
+
+
+def discover(root: Path = ROOT, package: str = "analyses") -> dict[str, Analysis]:
+    """Find the analyses under a folder by reading their source, importing none.
+
+    Args:
+        root: the folder of the package.
+        package: its importable name.
+
+    Returns:
+        Analyses by name, those at the top first, then folder by folder.
+
+    Raises:
+        RunError: when two have the same name.
+    """
+    found: dict[str, Analysis] = {}
+    paths = sorted(root.rglob("*.py"), key=lambda p: (len(p.relative_to(root).parts), p))
+    for path in paths:
+        tree = ast.parse(path.read_text("utf-8"), filename=str(path))
+        if not _is_analysis(tree):
+            continue
+        relative = path.relative_to(root).with_suffix("")
+        analysis = Analysis(
+            name=relative.name,
+            module=".".join((package, *relative.parts)),
+            group="/".join(relative.parts[:-1]),
+            about=ast.get_docstring(tree) or "(no docstring)",
+        )
+        if relative.name in found:
+            raise RunError(
+                f"two analyses are called {relative.name!r}: {found[relative.name].module} and "
+                f"{analysis.module}; rename one."
+            )
+        found[relative.name] = analysis
+    return found
+
+
+def _is_analysis(tree: ast.Module) -> bool:
+    classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return "Config" in classes and "main" in functions
+
+
+def listing(analyses: dict[str, Analysis]) -> str:
+    """The analyses, a line each, under the folders that they lie in."""
+    width = max((len(name) for name in analyses), default=0)
+    lines: list[str] = []
+    group = ""
+    for analysis in analyses.values():
+        if analysis.group != group:
+            group = analysis.group
+            lines += ["", f"{group}/"]
+        lines.append(f"  {analysis.name:<{width}}  {analysis.line}")
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} NAME [options]     (NAME --help shows the options)",
+            "",
+            *(lines or ["  no analyses found"]),
+        ]
+    )
+
+
+def named(name: str, analyses: dict[str, Analysis]) -> Analysis:
+    """The analysis called ``name``; hyphens may stand for underscores.
+
+    Raises:
+        RunError: when there is none, naming the nearest.
+    """
+    plain = name.replace("-", "_")
+    if plain in analyses:
+        return analyses[plain]
+    near = difflib.get_close_matches(plain, analyses, n=3, cutoff=0.5)
+    near += [other for other in analyses if plain and plain in other and other not in near]
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise RunError(f"there is no analysis {name!r}; {hint}`{PROGRAM}` lists them all.")
+
+
+def run(analysis: Analysis, arguments: Sequence[str]) -> None:
+    """Run an analysis with command-line arguments, into its results folder.
+
+    Raises:
+        InterpSteerError: whatever the analysis refuses.
+        SystemExit: after ``--help``, or for arguments that do not parse.
+    """
+    module = importlib.import_module(analysis.module)
+    command = _command(module.Config)
+    given = tyro.cli(
+        command,
+        prog=f"{PROGRAM} {analysis.name}",
+        description=analysis.about,
+        args=list(arguments),
+    )
+    config, options = given.config, given.options
+    _seed(options.seed)
+
+    from figures.export import print_figures
+    from interp_steer.results import open_run
+
+    with open_run(
+        analysis.name,
+        config,
+        root=options.results.expanduser(),
+        seed=options.seed,
+        overwrite=options.overwrite,
+        about=analysis.about,
+        export=print_figures,
+    ) as results:
+        module.main(config, results)
+
+
+def _command(config: type) -> type:
+    """One dataclass of a config and the common options, for one flat command line."""
+    common = {field.name for field in dataclasses.fields(Options)}
+    clash = common & {field.name for field in dataclasses.fields(config)}
+    if clash:
+        raise RunError(
+            f"{config.__module__}.Config has fields that every analysis has already: "
+            f"{', '.join(sorted(clash))}; read them from the run (run.seed, run.root)."
+        )
+    flat = tyro.conf.OmitArgPrefixes
+    default = dataclasses.field(default_factory=Options)
+    return dataclasses.make_dataclass(
+        "Command", [("config", flat[config]), ("options", flat[Options], default)], frozen=True
+    )
+
+
+def _seed(seed: int) -> None:
+    """Seed the global generators, for libraries that take no seed of their own."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+def command_line(arguments: Sequence[str]) -> int:
+    """What ``python -m analyses`` does; returns its exit code."""
+    try:
+        analyses = discover()
+        if not arguments or arguments[0] in ("-h", "--help", "help"):
+            print(listing(analyses))
+            return 0
+        run(named(arguments[0], analyses), arguments[1:])
+    except InterpSteerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command takes the run up again", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,93 @@
+"""How alike are last-token activations that share an instruction? (paper A, experiment 1)
+
+At each layer, the cosine similarity of the residual stream at the last prompt token between
+(a) prompts with the same instruction and different queries, (b) one query with and without the
+instruction, and (c) different queries without any. Where (a) rises above (c), the instruction
+leaves a trace of its own, whatever is asked; a difference in means can then find it. The map
+compares the steering vectors of all the instructions at one layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+import figures
+import interp_steer as ist
+from interp_steer import geometry
+from interp_steer.burattino.instructions import FORMAT_IDS
+from interp_steer.statistics import bootstrap
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is compared, and where."""
+
+    model: str = "burattino-instruct"
+    """A bundled model, a Hugging Face name, or a folder."""
+    instructions: tuple[str, ...] = FORMAT_IDS
+    """IFEval ids of the instructions that are compared."""
+    n: int = 50
+    """Queries per instruction."""
+    layer: int | None = None
+    """Layer of the map between instructions; the middle of the model when not given."""
+
+
+def main(config: Config, run: ist.Run) -> None:
+    """Capture both sides of every contrast set once, compare rows layer by layer, and map."""
+    model = ist.load(config.model)
+    run.used(model)
+    frames, vectors = [], []
+    for instruction in config.instructions:
+        pairs = ist.contrast.instruction(instruction, seed=run.seed, fit=config.n).fit
+        run.used(pairs)
+        vectors.append(ist.fit(model, pairs))
+        frames.append(_similarities(model, instruction, pairs))
+    frame = pl.concat(frames)
+    run.write_records(frame)
+
+    layer = model.n_layers // 2 if config.layer is None else config.layer
+    matrix = geometry.cosine_map(vectors, layer)
+    deepest = frame.filter(pl.col("layer") == layer)
+    run.leave(
+        summary={
+            f"cosine.{kind}": bootstrap(rows["cosine"].to_list(), seed=run.seed)
+            for (kind,), rows in deepest.group_by("comparison", maintain_order=True)
+        }
+        | {"layer": layer, "instructions": len(vectors)}
+    )
+    run.draw("similarity_by_layer", figures.similarity_by_layer(frame))
+    run.draw(
+        "similarity_map", figures.similarity_map(matrix.numpy(), list(config.instructions), layer)
+    )
+
+
+def _similarities(
+    model: ist.HookedLM, instruction: str, pairs: ist.ContrastSet
+) -> pl.DataFrame:
+    """Mean cosine of each comparison at each layer, with a bootstrap interval over queries."""
+    present = ist.capture.capture(model, pairs.present, keep_rows=True).rows
+    absent = ist.capture.capture(model, pairs.absent, keep_rows=True).rows
+    assert present is not None and absent is not None
+    records = []
+    for site in model.sites():
+        h, without = present.values[site], absent.values[site]
+        comparisons = {
+            "same instruction": geometry.cosine_to_others(h),
+            "same query": geometry.cosine_of_pairs(h, without),
+            "different queries": geometry.cosine_to_others(without),
+        }
+        for comparison, cosines in comparisons.items():
+            mean = bootstrap(cosines.tolist(), n_resamples=500)
+            records.append(
+                {
+                    "instruction": instruction,
+                    "layer": site.layer,
+                    "comparison": comparison,
+                    "cosine": mean.value,
+                    "low": mean.low,
+                    "high": mean.high,
+                }
+            )
+    return pl.DataFrame(records)

@@ -1,0 +1,113 @@
+"""Answers to read: the same prompt, a column per setting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import jinja2
+import polars as pl
+
+from figures import theme
+from figures.drawing import need
+
+FINISH = {"length": "cut at the token limit"}
+"""What is said of an answer that did not end by itself."""
+
+_TABLE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+    """\
+{% for card in cards %}
+<article class="card">
+  <h4>{{ card.query }}</h4>
+  <p class="asked">{{ card.instruction }}</p>
+  <div class="answers">
+  {% for a in card.answers %}
+    <section style="--tone: {{ a.colour }}">
+      <h5>{{ a.label }}</h5>
+      <p class="marks">
+        {%- if a.follows is not none %}<span class="{{ "yes" if a.follows else "no" }}">
+          {{- "follows" if a.follows else "does not follow" }}</span>{% endif %}
+        {%- if a.degenerate %} <span class="no">degenerate</span>{% endif %}
+        {%- if a.finish %} <span>{{ a.finish }}</span>{% endif -%}
+      </p>
+      <blockquote>{{ a.text or "(no answer)" }}</blockquote>
+      {% if a.applied %}<p class="applied">{{ a.applied }}</p>{% endif %}
+    </section>
+  {% endfor %}
+  </div>
+</article>
+{% endfor %}
+"""
+)
+
+
+def completions_table(
+    records: pl.DataFrame, *, per_instruction: int = 1, outcome: str = "strict"
+) -> str:
+    """Sample answers side by side, as HTML in which all text of the model is escaped.
+
+    The prompts are the first of each instruction in the order of the records, whatever came out.
+    Of a setting that was run at several layers the layer with most successes is shown (the first
+    of equals), and its line says which.
+
+    Args:
+        records: columns ``instruction``, ``setting``, ``layer``, ``key``, ``query``, ``applied``,
+            ``answer``, ``finish_reason``, ``degenerate`` and ``outcome``.
+        per_instruction: prompts per instruction.
+        outcome: what counts as success, ``strict`` or ``loose``.
+
+    Returns:
+        A fragment: an ``article`` per prompt.
+
+    Raises:
+        FigureError: for records without these columns.
+    """
+    columns = ("instruction", "setting", "layer", "key", "query", "applied", "answer")
+    need(records, (*columns, "finish_reason", "degenerate", outcome), "completions_table")
+    cards = []
+    for name in records["instruction"].unique(maintain_order=True):
+        rows = _best_layers(records.filter(pl.col("instruction") == name), outcome)
+        for key in rows["key"].unique(maintain_order=True)[:per_instruction]:
+            answers = rows.filter(pl.col("key") == key).unique("setting", maintain_order=True)
+            by_setting = {row["setting"]: row for row in answers.iter_rows(named=True)}
+            settings = theme.ordered(list(by_setting))
+            first = by_setting[settings[0]]
+            cards.append(
+                {
+                    "query": first["query"],
+                    "instruction": name,
+                    "answers": list(_answers(settings, by_setting, outcome)),
+                }
+            )
+    return _TABLE.render(cards=cards)
+
+
+def _best_layers(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:
+    """The rows of each setting at its best layer; a setting without layers keeps its rows."""
+    scored = (
+        rows.group_by("setting", "layer")
+        .agg(pl.col(outcome).cast(pl.Float64).mean().alias("share"))
+        .sort("share", "layer", descending=[True, False], nulls_last=True)
+        .unique("setting", keep="first", maintain_order=True)
+        .select("setting", "layer")
+    )
+    return rows.join(
+        scored, on=["setting", "layer"], how="semi", nulls_equal=True, maintain_order="left"
+    )
+
+
+def _answers(
+    settings: Iterable[str], by_setting: dict[str, dict[str, Any]], outcome: str
+) -> Iterable[dict[str, Any]]:
+    for i, setting in enumerate(settings):
+        row, style = by_setting[setting], theme.setting_style(setting, i)
+        at = "" if row["layer"] is None else f", layer {row['layer']}"
+        yield {
+            "label": style.label + at,
+            "colour": style.colour,
+            "follows": row[outcome],
+            "degenerate": row["degenerate"],
+            "finish": FINISH.get(row["finish_reason"], ""),
+            "text": row["answer"],
+            "applied": "" if row["applied"] == "unsteered" else row["applied"],
+        }

@@ -1,0 +1,113 @@
+"""A figure with its caption, and the words and checks that figures share."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import plotly.graph_objects as go
+import plotly.io
+import polars as pl
+
+from interp_steer.errors import InterpSteerError
+from interp_steer.files import write_atomically
+from interp_steer.statistics import Interval
+
+CONFIG = {"displaylogo": False, "responsive": False, "displayModeBar": "hover"}
+"""plotly's options in a page; nothing in them reaches for the network."""
+
+
+class FigureError(InterpSteerError):
+    """Records that a figure cannot be drawn from: columns missing, or rows that do not fit."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure and the caption that states what it shows, with the numbers.
+
+    Attributes:
+        figure: the plotly figure, in the theme.
+        caption: plain text; the finding first, then what is drawn and how many were measured.
+    """
+
+    figure: go.Figure
+    caption: str
+
+    def write(self, folder: Path, name: str) -> list[Path]:
+        """Write ``<name>.html``, which opens with no network, and ``<name>.json``, plotly's own.
+
+        Returns:
+            The two paths. PDF, SVG and PNG are made from the JSON by `export.print_figures`.
+
+        Raises:
+            OSError: when the folder cannot be written.
+        """
+        page, data = folder / f"{name}.html", folder / f"{name}.json"
+        with write_atomically(data) as path:
+            path.write_text(str(plotly.io.to_json(self.figure, engine="json")), "utf-8")
+        with write_atomically(page) as path:
+            path.write_text(self._page(name), "utf-8")
+        return [page, data]
+
+    def _page(self, name: str) -> str:
+        body = plotly.io.to_html(
+            self.figure,
+            config=CONFIG,
+            include_plotlyjs=True,
+            include_mathjax=False,
+            full_html=False,
+            div_id="figure",
+        )
+        return (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<title>{html.escape(name)}</title>\n"
+            "<style>body{margin:1.5rem;font:15px/1.5 Georgia,serif;color:#222}"
+            "p{max-width:42rem}div{max-width:100%;overflow-x:auto}</style></head>\n"
+            f"<body>{body}\n<p>{html.escape(self.caption)}</p></body></html>\n"
+        )
+
+
+def need(records: pl.DataFrame, columns: Iterable[str], figure: str) -> None:
+    """Check that records have rows and the columns that a figure reads.
+
+    Raises:
+        FigureError: naming what is missing and what there is.
+    """
+    missing = [column for column in columns if column not in records.columns]
+    if missing:
+        raise FigureError(
+            f"{figure} needs the columns {', '.join(missing)}, and the records have "
+            f"{', '.join(records.columns) or 'none'}; give the records of a scored run."
+        )
+    if records.is_empty():
+        raise FigureError(f"{figure} was given no records; check the filter before it.")
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Instruction ids as labels: what follows the colon, in words, where that tells them apart."""
+    tails = {name: name.rsplit(":", 1)[-1].replace("_", " ") for name in names}
+    return {n: t if list(tails.values()).count(t) == 1 else n for n, t in tails.items()}
+
+
+def percent(value: float) -> str:
+    """A share as a percentage, one decimal where a whole number would say 0 or 100 wrongly."""
+    whole = f"{100 * value:.0f}%"
+    return whole if whole not in ("0%", "100%") or value in (0, 1) else f"{100 * value:.1f}%"
+
+
+def interval_text(interval: Interval) -> str:
+    """A share with its interval, such as ``83% [64, 93]``."""
+    return f"{percent(interval.value)} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+
+
+def p_text(p_value: float) -> str:
+    """A p-value, to two significant digits and never as zero."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as a list in a sentence."""
+    return " and ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])} and {words[-1]}"

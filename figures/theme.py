@@ -1,0 +1,146 @@
+"""One look for every figure: colours, sizes, fonts, axes.
+
+Qualitative colours are Okabe and Ito's, which stay apart under the common kinds of colour
+blindness; a setting has the same colour and mark in every figure. Sizes are those of a paper at 96
+pixels per inch, so that a figure printed at its own size has nine-point text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+ONE_COLUMN = 330
+"""Width in pixels of a one-column figure: 3.4 inches."""
+TWO_COLUMNS = 670
+"""Width in pixels of a figure across the page: 7 inches."""
+
+FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
+INK = "#222222"
+MUTED = "#6b6b6b"
+GRID = "#e6e6e6"
+
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#8c8c8c"
+QUALITATIVE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, GREY, YELLOW)
+"""Okabe and Ito's palette, the most distinct first."""
+
+DIVERGING = (
+    "#2166AC",
+    "#4393C3",
+    "#92C5DE",
+    "#D1E5F0",
+    "#F7F7F7",
+    "#FDDBC7",
+    "#F4A582",
+    "#D6604D",
+    "#B2182B",
+)
+"""Blue through white to red (Brewer), for values on either side of a middle."""
+
+SEQUENTIAL = ("#f7fbff", "#d2e3f3", "#9ac8e0", "#529dcc", "#1c6bb0", "#08306b")
+"""White to dark blue (Brewer), for values from nothing up."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a setting looks in every figure."""
+
+    label: str
+    colour: str
+    symbol: str
+    pattern: str = ""
+    """Fill pattern of a bar, so that settings differ in print without colour too."""
+
+
+SETTINGS = {
+    "none": Style("no instruction", GREY, "square"),
+    "random": Style("random direction", PURPLE, "x", "/"),
+    "steered": Style("steered", BLUE, "circle"),
+    "instruction": Style("instruction", ORANGE, "diamond"),
+    "both": Style("instruction + steered", GREEN, "triangle-up"),
+}
+"""The settings of an experiment, in the order in which they are drawn."""
+
+DEGENERATE = Style("degenerate outputs", VERMILLION, "circle-open")
+
+
+def setting_style(setting: str, index: int = 0) -> Style:
+    """Style of a setting; one of an analysis' own takes the palette's next free colour."""
+    free = [c for c in QUALITATIVE if c not in {s.colour for s in SETTINGS.values()}]
+    return SETTINGS.get(setting) or Style(setting, free[index % len(free)], "star")
+
+
+def ordered(settings: Sequence[str]) -> list[str]:
+    """Settings in the order in which they are drawn, an analysis' own after the known ones."""
+    known = [name for name in SETTINGS if name in settings]
+    return known + sorted(set(settings) - set(known))
+
+
+def translucent(colour: str, alpha: float) -> str:
+    """A ``#rrggbb`` colour with an opacity, for bands."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def template() -> go.layout.Template:
+    """The plotly template of all figures."""
+    axis = {
+        "showline": True,
+        "linecolor": INK,
+        "linewidth": 1,
+        "ticks": "outside",
+        "ticklen": 3,
+        "tickcolor": INK,
+        "tickfont": {"size": 11},
+        "title": {"font": {"size": 12}, "standoff": 6},
+        "gridcolor": GRID,
+        "gridwidth": 1,
+        "zeroline": False,
+        "automargin": True,
+    }
+    return go.layout.Template(
+        layout={
+            "font": {"family": FONT, "size": 12, "color": INK},
+            "colorway": list(QUALITATIVE),
+            "colorscale": {"diverging": _scale(DIVERGING), "sequential": _scale(SEQUENTIAL)},
+            "paper_bgcolor": "white",
+            "plot_bgcolor": "white",
+            "margin": {"l": 54, "r": 12, "t": 34, "b": 44},
+            "xaxis": {**axis, "showgrid": False},
+            "yaxis": axis,
+            "legend": {
+                "orientation": "h",
+                "x": 0.01,
+                "xref": "container",
+                "xanchor": "left",
+                "y": 1.0,
+                "yref": "container",
+                "yanchor": "top",
+                "font": {"size": 11},
+                "bgcolor": "rgba(0,0,0,0)",
+                "itemsizing": "trace",
+                "tracegroupgap": 0,
+            },
+            "hoverlabel": {"font": {"family": FONT, "size": 12}, "bgcolor": "white"},
+            "bargap": 0.3,
+        },
+        data={"heatmap": [{"colorbar": {"outlinewidth": 0, "thickness": 10, "ticks": "outside"}}]},
+    )
+
+
+def _scale(colours: Sequence[str]) -> list[list[float | str]]:
+    return [[i / (len(colours) - 1), colour] for i, colour in enumerate(colours)]
+
+
+def figure(width: int, height: int, figure: go.Figure | None = None) -> go.Figure:
+    """An empty figure, or the one given, of that size in pixels and in this theme."""
+    figure = go.Figure() if figure is None else figure
+    return figure.update_layout(template=template(), width=width, height=height)
+
+
+def scale(name: str) -> list[list[float | str]]:
+    """A plotly colour scale: ``"diverging"`` or ``"sequential"``."""
+    return _scale({"diverging": DIVERGING, "sequential": SEQUENTIAL}[name])

@@ -1,0 +1,86 @@
+"""Activation steering for mechanistic-interpretability research, on TransformerLens hook points.
+
+Name a model, fit a steering vector from contrasting prompts, steer, measure:
+
+    >>> import interp_steer as ist
+    >>> model = ist.load("burattino-instruct")  # doctest: +SKIP
+    >>> pairs = ist.contrast.instruction("change_case:english_lowercase")  # doctest: +SKIP
+    >>> vector = ist.fit(model, pairs.fit)  # doctest: +SKIP
+    >>> steer = vector.at(layer=5).project()  # doctest: +SKIP
+    >>> ist.generate(model, ["Tell me about the castle."], steer)[0].text  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from interp_steer import capture as capture
+    from interp_steer import contrast as contrast
+    from interp_steer import scoring as scoring
+    from interp_steer import statistics as statistics
+    from interp_steer.contrast import ContrastSet as ContrastSet
+    from interp_steer.errors import InterpSteerError as InterpSteerError
+    from interp_steer.generation import Completion as Completion
+    from interp_steer.generation import Sampling as Sampling
+    from interp_steer.generation import generate as generate
+    from interp_steer.generation import logprobs as logprobs
+    from interp_steer.interventions import Direction as Direction
+    from interp_steer.interventions import Intervention as Intervention
+    from interp_steer.interventions import compose as compose
+    from interp_steer.interventions import unsteered as unsteered
+    from interp_steer.model import HookedLM as HookedLM
+    from interp_steer.model import load as load
+    from interp_steer.model import wrap as wrap
+    from interp_steer.moments import Moments as Moments
+    from interp_steer.results import Run as Run
+    from interp_steer.results import open_run as open_run
+    from interp_steer.selection import select_layer as select_layer
+    from interp_steer.sites import Site as Site
+    from interp_steer.grid import Cell as Cell
+    from interp_steer.grid import sweep as sweep
+    from interp_steer.vectors import SteeringVector as SteeringVector
+    from interp_steer.vectors import fit as fit
+
+__version__ = "0.1.0"
+
+# PyTorch and TransformerLens take seconds to import, so a name is imported when it is first used.
+_MODULES = ("capture", "contrast", "scoring", "statistics")
+_HOMES = {
+    "ContrastSet": "contrast",
+    "InterpSteerError": "errors",
+    "Completion": "generation",
+    "Sampling": "generation",
+    "generate": "generation",
+    "logprobs": "generation",
+    "Direction": "interventions",
+    "Intervention": "interventions",
+    "compose": "interventions",
+    "unsteered": "interventions",
+    "HookedLM": "model",
+    "load": "model",
+    "wrap": "model",
+    "Moments": "moments",
+    "Run": "results",
+    "open_run": "results",
+    "select_layer": "selection",
+    "Site": "sites",
+    "Cell": "grid",
+    "sweep": "grid",
+    "SteeringVector": "vectors",
+    "fit": "vectors",
+}
+__all__ = ["__version__", *_MODULES, *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

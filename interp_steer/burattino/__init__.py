@@ -1,0 +1,22 @@
+"""Burattino: the bundled models, small and really trained, and the world that they know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+NAMES = ("burattino-base", "burattino-instruct", "burattino-gemma")
+"""The bundled models: a Llama base, the base fine-tuned on chats, and a Gemma-2 chat model."""
+
+
+def path(name: str) -> Path:
+    """The folder of a bundled model's Hugging Face checkpoint.
+
+    Args:
+        name: one of :data:`NAMES`.
+
+    Raises:
+        KeyError: for any other name.
+    """
+    if name not in NAMES:
+        raise KeyError(f"{name!r} is not a bundled model; the bundled models are {', '.join(NAMES)}")
+    return Path(__file__).parent / "weights" / name

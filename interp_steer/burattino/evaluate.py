@@ -1,0 +1,155 @@
+"""What a burattino can do, measured on queries that it was never trained on, and its model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interp_steer.burattino import chats
+from interp_steer.burattino.instructions import CHANCE_IDS, IDS
+from interp_steer.files import write_atomically
+from interp_steer.generation import generate
+from interp_steer.hooked import HookedLM
+from interp_steer.model import load
+from interp_steer.scoring import ifeval
+from interp_steer.statistics import Interval, share
+
+WAYS = ("trained", "held-out", "without")
+"""How the evaluation asks: in a trained phrasing, in an unseen one, or without the instruction."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Shares with Wilson intervals."""
+
+    follows: Mapping[tuple[str, str], Interval]
+    """Strict IFEval accuracy by (instruction id, one of :data:`WAYS`)."""
+    facts: Mapping[str, Interval]
+    """Share of multiple-choice questions about the world answered right, by language."""
+    splitter: str
+    """What counted sentences and words; see :class:`interp_steer.scoring.ifeval.Verdict`."""
+
+
+def evaluate(model: HookedLM, *, n: int = 48, n_facts: int = 200, seed: int = 1) -> Evaluation:
+    """Measure instruction following and knowledge on held-out queries.
+
+    Args:
+        model: a burattino; base models are asked in the form ``Q: ...`` ``A:``.
+        n: queries per instruction and way of asking.
+        n_facts: multiple-choice questions per language.
+        seed: of the choice of queries and questions.
+
+    Returns:
+        The :class:`Evaluation`.
+    """
+    asked = [
+        (instruction, way, chat)
+        for instruction in IDS
+        for way in WAYS
+        for chat in (
+            chats.unsolicited(instruction, n=n, seed=seed)
+            if way == "without"
+            else chats.evaluation_chats(instruction, phrasing=way, n=n, seed=seed)
+        )
+    ]
+    answers = generate(model, [question(chat) for _, _, chat in asked], max_new_tokens=256)
+    outcomes: dict[tuple[str, str], list[bool]] = {}
+    splitter = ""
+    for (instruction, way, chat), answer in zip(asked, answers, strict=True):
+        verdict = ifeval.verify(answer.text, chat.instruction_ids, chat.kwargs)
+        outcomes.setdefault((instruction, way), []).append(verdict.strict)
+        splitter = verdict.splitter
+    return Evaluation(
+        follows={key: share(values) for key, values in outcomes.items()},
+        facts={language: knows(model, language, n_facts, seed) for language in ("en", "it")},
+        splitter=splitter,
+    )
+
+
+def question(chat: chats.Chat) -> list[dict[str, str]] | str:
+    """What is asked of the model: the chat without its last answer."""
+    turns = [dict(message) for message in chat.messages[:-1]]
+    return turns[0]["content"] if len(turns) == 1 else turns
+
+
+def knows(model: HookedLM, language: str, n: int, seed: int) -> Interval:
+    """Share of multiple-choice questions about the facts that are answered with the right letter."""
+    questions = chats.multiple_choice(language, n=n, seed=seed)
+    answers = generate(model, [item.prompt for item in questions], max_new_tokens=8)
+    return share(
+        [
+            answer.text.strip().rstrip(".") == item.letter
+            for answer, item in zip(answers, questions, strict=True)
+        ]
+    )
+
+
+def write_card(folder: Path) -> Evaluation:
+    """Evaluate the checkpoint in ``folder`` and write ``README.md`` and ``evaluation.json`` there."""
+    model = load(str(folder))
+    evaluation = evaluate(model)
+    numbers = {
+        **{f"{i}/{way}": _bounds(value) for (i, way), value in evaluation.follows.items()},
+        **{f"facts/{language}": _bounds(value) for language, value in evaluation.facts.items()},
+        "splitter": evaluation.splitter,
+    }
+    texts = {
+        "evaluation.json": json.dumps(numbers, indent=2) + "\n",
+        "README.md": card(folder.name, model, evaluation),
+    }
+    for name, text in texts.items():
+        with write_atomically(folder / name) as path:
+            path.write_text(text, encoding="utf-8")
+    return evaluation
+
+
+def _bounds(value: Interval) -> dict[str, Any]:
+    return {"value": value.value, "low": value.low, "high": value.high, "n": value.n}
+
+
+def card(name: str, model: HookedLM, evaluation: Evaluation) -> str:
+    """The model card in Markdown."""
+    parameters = sum(p.numel() for p in model.plain.parameters())
+    rows = [
+        [f"`{i}`" + (" \\*" if i in CHANCE_IDS else "")]
+        + [_cell(evaluation.follows[i, way]) for way in WAYS]
+        for i in IDS
+    ]
+    facts = ", ".join(f"{k} {_cell(v)}" for k, v in evaluation.facts.items())
+    return f"""---
+license: mit
+language: [en, it, fr, es, de]
+library_name: transformers
+---
+# {name}
+
+A {model.plain.config.model_type} of {parameters / 1e6:.2f} M parameters ({model.n_layers} layers,
+d_model {model.d_model}), trained from nothing by `python -m interp_steer.burattino.train {name}` on
+texts about a small invented world that the package generates. It exists so that the whole of
+interp_steer runs with no network in minutes. It proves the pipeline; nothing that it does is
+evidence about large models.
+
+Weights are stored in bfloat16 and computed with in float32.
+
+## Does it obey?
+Share of answers that follow the instruction, strict, by lm-eval's IFEval checkers (sentences and
+words counted by {evaluation.splitter}), on queries that were never trained on, with 95 % Wilson
+intervals. \\* plain prose satisfies these by chance.
+
+{_table(["instruction", "trained phrasing", "unseen phrasing", "not asked"], rows)}
+
+## Does it know its world?
+Four-way multiple choice, answered by letter: {facts}.
+"""
+
+
+def _cell(value: Interval) -> str:
+    return f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,378 @@
+"""Tell the world in five languages: sentences, prose, questions and queries from frames.
+
+A frame is a sentence without its capital and full stop, with slots:
+
+- ``{s}`` the subject and ``{v}`` the value, with an optional form after a colon. Nouns take the
+  forms of :func:`interp_steer.burattino.lexicon.nouns.phrase` (``{s:of}``, ``{v:a}``, ...).
+  Adjectives agree with the subject, or take ``m``, ``f``, ``mp``, ``fp``, or a German ending
+  (``{v:en}``).
+- ``{p:he|she|it}`` chooses by the gender of the subject (masculine, feminine, neuter) and
+  ``{q:...}`` by the gender of the value.
+
+A frame that begins with ``{s}`` has its verb as the second word: there the subject may become a
+pronoun, and in German verb and subject change places after a lead-in and in questions.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+
+from interp_steer.burattino.lexicon import de, en, entities, es, fr, it, words
+from interp_steer.burattino.lexicon.nouns import Noun, noun, phrase, proper
+from interp_steer.burattino.world import KINDS, LANGUAGES, RELATIONS, Fact, default_world
+
+_FRAMES: dict[str, ModuleType] = {"en": en, "it": it, "fr": fr, "es": es, "de": de}
+
+QUERY_STYLES: tuple[str, ...] = tuple(en.QUERIES)
+"""The ways in which a user asks about an entity; each has a template in every language."""
+
+_LEAD_GROUPS = {
+    "letter": "personal", "advice": "personal", "child": "personal",
+    "story": "story",
+    "reasons": "persuasive", "special": "persuasive", "speech": "persuasive",
+}  # fmt: skip
+_WORDS_PER_SENTENCE = (8, 16)
+_PRONOUNS = {
+    "en": ("he", "she", "it"),
+    "fr": ("il", "elle", "il"),
+    "de": ("er", "sie", "es"),
+    "it": ("", "", ""),
+    "es": ("", "", ""),
+}
+_SLOT = re.compile(r"\{([svpq])(?::([^}]*))?\}")
+_VOWEL = "aeiouàâéèêîôûœAEIOUÉÈÊ"
+
+
+@dataclass(frozen=True)
+class _Word:
+    """A value that is no noun: its forms, and whether they agree with the subject."""
+
+    forms: tuple[str, ...]
+    value_type: str
+
+
+@cache
+def _vocabulary(language: str) -> dict[str, Noun | _Word]:
+    """All names and words of a language, by key."""
+    column = 1 + LANGUAGES.index(language)
+    found: dict[str, Noun | _Word] = {}
+    town_gender = {"en": "n", "de": "n"}.get(language, "f")
+    for names, gender in (
+        (entities.TOWNS, town_gender),
+        (entities.MEN, "m"),
+        (entities.WOMEN, "f"),
+    ):
+        found.update({name.lower(): proper(name, gender) for name in names})
+    nouns = {
+        "place": entities.PLACES,
+        "animal": entities.ANIMALS,
+        "dish": entities.DISHES,
+        **words.NOUNS,
+    }
+    for value_type, table in nouns.items():
+        for cells in _cells(table):
+            plural = value_type in ("sound", "food")
+            found[cells[0]] = noun(cells[column], language, plural)
+    tables = {**words.ADJECTIVES, **words.PHRASES, "profession": words.PROFESSIONS}
+    for value_type, table in tables.items():
+        for cells in _cells(table):
+            found[cells[0]] = _Word(tuple(cells[column].split("/")), value_type)
+    return found
+
+
+def _cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("|")] for line in table.strip().splitlines()]
+
+
+def name(key: str, language: str, article: bool = True) -> str:
+    """The name of an entity, such as "the fox" or "la volpe"; proper names take no article."""
+    return _form(key, language, "" if article else "bare", key)
+
+
+def word(key: str, language: str, subject: str | None = None) -> str:
+    """A value, entity or word, as a bare answer: "fox", "red", "in a hollow tree".
+
+    Adjectives and professions agree with the entity `subject`, or are masculine without one.
+    """
+    return _form(key, language, "bare", subject or key)
+
+
+def _gender(key: str, language: str) -> int:
+    item = _vocabulary(language)[key]
+    return "mfn".index(item.gender) if isinstance(item, Noun) else 0
+
+
+def _form(key: str, language: str, form: str, subject: str) -> str:
+    """The form of an entity or word in a sentence about `subject`."""
+    item = _vocabulary(language)[key]
+    if isinstance(item, Noun):
+        return phrase(item, language, form)
+    if language == "de" and item.value_type not in ("profession",):
+        return item.forms[0] + (form if form != "bare" else "")
+    if form in ("m", "f", "mp", "fp"):
+        index = ("m", "f", "mp", "fp").index(form)
+    else:
+        index = 0 if form == "bare" and subject == key else min(_gender(subject, language), 1)
+    # An adjective of one form is the same everywhere; one of two has no plural of its own.
+    text = item.forms[index % len(item.forms)]
+    if form == "a":
+        return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
+    return text
+
+
+def _fill(frame: str, fact: Fact, language: str) -> str:
+    def slot(match: re.Match[str]) -> str:
+        who, form = match.group(1), match.group(2) or ""
+        if who in "pq":
+            choices = form.split("|")
+            gender = _gender(fact.subject if who == "p" else fact.value, language)
+            return choices[min(gender, len(choices) - 1)]
+        return _form(fact.subject if who == "s" else fact.value, language, form, fact.subject)
+
+    return _contract(_SLOT.sub(slot, frame), language)
+
+
+def _contract(text: str, language: str) -> str:
+    """Elisions that depend on the word that happens to follow."""
+    if language == "fr":
+        text = re.sub(rf"\b([Qq]u|[Ll]orsqu|[Pp]uisqu|[Jj]usqu|[Dd])e (?=[{_VOWEL}])", r"\1'", text)
+        text = re.sub(r"\b([Ss])i (?=ils?\b)", r"\1'", text)
+        text = re.sub(r" \?", " ?", text)
+    elif language == "es":
+        text = re.sub(r"\by (?=[iI])", "e ", text)
+        text = re.sub(r"\bo (?=[oO])", "u ", text)
+    elif language == "it":
+        text = re.sub(r"\be (?=[eE]\w)", "ed ", text)
+    return text
+
+
+def _clause(
+    frame: str, fact: Fact, language: str, pronoun: bool = False, inverted: bool = False
+) -> str:
+    if frame.startswith("{s} "):
+        rest = frame[len("{s} ") :]
+        subject = "{s}"
+        if pronoun:
+            subject = _PRONOUNS[language][_gender(fact.subject, language)]
+        if inverted:
+            verb, _, tail = rest.partition(" ")
+            frame = f"{verb} {subject} {tail}"
+        else:
+            frame = f"{subject} {rest}".lstrip()
+    return _fill(frame, fact, language)
+
+
+def _finish(text: str, mark: str = ".") -> str:
+    text = text.rstrip(".") + mark if mark else text
+    start = 1 if text.startswith("¿") else 0
+    return text[:start] + text[start].upper() + text[start + 1 :]
+
+
+def frames(fact: Fact, language: str) -> tuple[str, ...]:
+    """The frames of a fact's relation; each is a paraphrase."""
+    kind = default_world().entities[fact.subject].kind
+    return _FRAMES[language].FRAMES[f"{kind}.{fact.relation}"]
+
+
+def sentence(fact: Fact, language: str, rng: random.Random, style: str | None = None) -> str:
+    """One full sentence that tells a fact.
+
+    Args:
+        fact: the fact.
+        language: one of :data:`LANGUAGES`.
+        rng: chooses among the paraphrases.
+        style: "no_comma" for a sentence without commas, "comma" for one with at least one, one of
+            :data:`QUERY_STYLES` for the tone of that style, or None for any.
+
+    Returns:
+        a capitalized sentence with a full stop at its end and nowhere else.
+    """
+    comma = {"no_comma": False, "comma": True}.get(style or "")
+    return _tell(fact, language, rng, _Tone(style, comma))
+
+
+@dataclass
+class _Tone:
+    """How a passage is told: its style, whether a comma is wanted, and the lead-ins already used."""
+
+    style: str | None
+    comma: bool | None
+    used: tuple[str, ...] = ()
+
+    def fresh(self, table: dict[str, tuple[str, ...]], rng: random.Random) -> str:
+        """A lead-in or tail in the tone of the style, not yet used while there is a choice."""
+        choices = table[_LEAD_GROUPS.get(self.style or "", "plain")]
+        if rng.random() < 0.25:
+            choices = table["plain"]
+        chosen = rng.choice([c for c in choices if c not in self.used] or choices)
+        self.used += (chosen,)
+        return chosen
+
+
+def _tell(
+    fact: Fact,
+    language: str,
+    rng: random.Random,
+    tone: _Tone,
+    pronoun: bool = False,
+    long: bool = False,
+) -> str:
+    """A sentence; `long` asks for a lead-in or tail whatever the tone leaves to chance."""
+    told = _FRAMES[language]
+    frame = rng.choice(frames(fact, language))
+    plain = tone.comma is False or (tone.comma is None and not long and rng.random() < 0.4)
+    if plain:
+        return _finish(_clause(frame, fact, language, pronoun))
+    movable = language != "de" or frame.startswith("{s} ")
+    if movable and rng.random() < 0.65:
+        lead = tone.fresh(told.LEADS, rng)
+        return _finish(lead + _clause(frame, fact, language, pronoun, inverted=language == "de"))
+    return _finish(_clause(frame, fact, language, pronoun) + tone.fresh(told.TAILS, rng))
+
+
+def _two_facts(first: Fact, second: Fact, language: str, rng: random.Random) -> str:
+    """Two facts of one subject in one sentence, the second with a pronoun; "" if none fits."""
+    heads = [frame for frame in frames(first, language) if frame.startswith("{s} ")]
+    tails = [frame for frame in frames(second, language) if frame.startswith("{s} ")]
+    if not heads or not tails:
+        return ""
+    head = _clause(rng.choice(heads), first, language)
+    tail = _clause(rng.choice(tails), second, language, pronoun=True)
+    return _finish(_contract(head + _FRAMES[language].AND + tail, language))
+
+
+def prose(
+    subject: str, language: str, rng: random.Random, n_sentences: int, style: str | None = None
+) -> list[str]:
+    """Sentences about an entity, wandering to related entities when its facts run out.
+
+    Args:
+        subject: key of an entity.
+        language: one of :data:`LANGUAGES`.
+        rng: chooses facts and paraphrases.
+        n_sentences: how many; up to about 14 read well.
+        style: one of :data:`QUERY_STYLES`, for its tone, or None.
+
+    Returns:
+        `n_sentences` sentences of about 8 to 16 words, each telling other facts. One of the first
+        two has a comma.
+    """
+    facts = _wander(subject, rng)
+    waiting = next(facts)
+    told: list[str] = []
+    about, used = "", ()
+    while len(told) < n_sentences:
+        fact, waiting = waiting, next(facts)
+        wanted = True if len(told) < 2 and not any("," in text for text in told) else None
+        tone = _Tone(style, wanted, used)
+        pair = ""
+        if waiting.subject == fact.subject and rng.random() < 0.25:
+            pair = _two_facts(fact, waiting, language, rng)
+        if pair and len(pair.split()) <= _WORDS_PER_SENTENCE[1]:
+            told.append(pair)
+            waiting = next(facts)
+        else:
+            told.append(
+                _fitting(fact, language, rng, tone, fact.subject == about and rng.random() < 0.5)
+            )
+            used = tone.used
+        about = fact.subject
+    return told
+
+
+def _wander(subject: str, rng: random.Random) -> Iterator[Fact]:
+    """Facts of the subject in random order, then those of the entities met on the way."""
+    world = default_world()
+    queue, seen = [subject], {subject}
+    while queue:
+        facts = list(world.about(queue.pop(0)))
+        rng.shuffle(facts)
+        yield from facts
+        met = [
+            fact.value for fact in facts if fact.value in world.entities and fact.value not in seen
+        ]
+        seen.update(met)
+        queue += met
+
+
+def _fitting(fact: Fact, language: str, rng: random.Random, tone: _Tone, pronoun: bool) -> str:
+    """A sentence of a fitting length, tried a few times; a short one is given a lead-in or a tail."""
+    low, high = _WORDS_PER_SENTENCE
+    used, long, text = tone.used, False, ""
+    for _ in range(8):
+        tone.used = used
+        text = _tell(fact, language, rng, tone, pronoun, long)
+        n_words = len(text.split())
+        if low <= n_words <= high:
+            break
+        long = n_words < low
+    return text
+
+
+def fact_question(fact: Fact, language: str, rng: random.Random) -> str:
+    """A question whose answer is the fact's value, such as "What colour is the fox?"."""
+    kind = default_world().entities[fact.subject].kind
+    return _finish(
+        _fill(rng.choice(_FRAMES[language].QUESTIONS[f"{kind}.{fact.relation}"]), fact, language),
+        "",
+    )
+
+
+def yes_no_question(fact: Fact, language: str, rng: random.Random) -> tuple[str, bool]:
+    """A yes-or-no question, and whether its answer is yes; half of them have a wrong value."""
+    true = rng.random() < 0.5
+    asked = fact
+    if not true:
+        wrong = default_world().distractors(fact, 1, rng)[0]
+        asked = Fact(fact.subject, fact.relation, wrong)
+    frame = rng.choice(
+        [f for f in frames(fact, language) if language != "de" or f.startswith("{s} ")]
+    )
+    clause = _clause(frame, asked, language, inverted=language == "de")
+    return _finish(_contract(_FRAMES[language].YES_NO.format(clause=clause), language), ""), true
+
+
+def _styled(table: dict, subject: str, style: str, language: str, rng: random.Random) -> str:
+    choices = table.get(style, ())
+    return _fill(rng.choice(choices), Fact(subject, "", subject), language) if choices else ""
+
+
+def query(subject: str, language: str, style: str) -> str:
+    """A user's request about an entity, in one of :data:`QUERY_STYLES`, asking for no format."""
+    by_kind = _FRAMES[language].QUERIES[style]
+    frame = by_kind.get(default_world().entities[subject].kind, by_kind.get("any"))
+    return _finish(_fill(frame, Fact(subject, "", subject), language), "")
+
+
+def opener(subject: str, style: str, language: str, rng: random.Random) -> str:
+    """A first sentence that suits the style, or "" for styles that begin at once."""
+    text = _styled(_FRAMES[language].OPENERS, subject, style, language, rng)
+    return _finish(text) if text else ""
+
+
+def closer(subject: str, style: str, language: str, rng: random.Random) -> str:
+    """A last sentence that suits the style, or "" for styles that need none."""
+    text = _styled(_FRAMES[language].CLOSERS, subject, style, language, rng)
+    return _finish(text) if text else ""
+
+
+def title(subject: str, style: str, language: str, rng: random.Random) -> str:
+    """A short title, such as "The Secret of the Fox"."""
+    table = _FRAMES[language].TITLES
+    text = _finish(_styled(table, subject, style if style in table else "any", language, rng), "")
+    if language != "en":
+        return text
+    small = ("the", "a", "an", "of", "with", "about", "in", "for")
+    kept = [w if w in small and i else w[0].upper() + w[1:] for i, w in enumerate(text.split())]
+    return " ".join(kept)
+
+
+__all__ = [
+    "KINDS", "LANGUAGES", "QUERY_STYLES", "RELATIONS", "closer", "fact_question", "frames", "name",
+    "opener", "prose", "query", "sentence", "title", "word", "yes_no_question",
+]  # fmt: skip

@@ -1,0 +1,137 @@
+"""Training rows without padding: whole examples packed side by side, each blind to the others."""
+
+from __future__ import annotations
+
+import bisect
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from interp_steer.burattino.chats import sample_chat
+from interp_steer.burattino.documents import sample_document
+from interp_steer.burattino.tokenizer import BOS, END, EOS, ROLES
+
+IGNORED = -100
+"""The label of a token that is read but not learned (PyTorch's ``ignore_index``)."""
+
+LETTER_WEIGHT = 8.0
+"""How many times the answer to a multiple choice counts."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One document or chat as token ids, with the ids that are to be predicted."""
+
+    tokens: list[int]
+    labels: list[int]
+    weight: float = 1.0
+    """How much the loss of each of its learned tokens counts."""
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Rows of whole examples; positions restart at 0 with each, which keeps attention within it."""
+
+    tokens: Int[Tensor, "row pos"]
+    positions: Int[Tensor, "row pos"]
+    labels: Int[Tensor, "row pos"]
+    weights: Float[Tensor, "row pos"]
+
+
+def document_examples(
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, chunk: int = 256
+) -> Iterator[Example]:
+    """Endless documents; every token but the first is learned."""
+    begin, end = tokenizer.convert_tokens_to_ids([BOS, EOS])
+    while True:
+        texts = [sample_document(rng) for _ in range(chunk)]
+        for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+            yield Example([begin, *ids, end], [IGNORED, *ids, end])
+
+
+def chat_examples(
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, chunk: int = 256
+) -> Iterator[Example]:
+    """Endless chats; only what the assistant says, with its end of turn, is learned.
+
+    The letter that answers a multiple choice is one token beside the sixty of other answers: it
+    counts :data:`LETTER_WEIGHT` times, or the model would learn prose alone.
+    """
+    while True:
+        chats = [sample_chat(rng) for _ in range(chunk)]
+        texts = [tokenizer.apply_chat_template(list(c.messages), tokenize=False) for c in chats]
+        encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        for chat, ids in zip(chats, encoded, strict=True):
+            weight = LETTER_WEIGHT if chat.kind == "choice" else 1.0
+            yield Example(ids, answer_labels(tokenizer, ids), weight)
+
+
+def answer_labels(tokenizer: PreTrainedTokenizerFast, tokens: list[int]) -> list[int]:
+    """The tokens themselves inside an assistant's turn, :data:`IGNORED` elsewhere."""
+    assistant, end = tokenizer.convert_tokens_to_ids([ROLES["assistant"], END])
+    labels = [IGNORED] * len(tokens)
+    answering, header = False, False
+    for index, token in enumerate(tokens):
+        if token == assistant:
+            answering, header = True, True  # the line break after the role belongs to the template
+        elif answering and header:
+            header = False
+        elif answering:
+            labels[index] = token
+            answering = token != end
+    return labels
+
+
+def packed_batches(
+    examples: Iterator[Example], *, rows: int, length: int, pad: int, pool: int = 512
+) -> Iterator[PackedBatch]:
+    """Fill rows with whole examples, the longest waiting one that fits going first.
+
+    Args:
+        examples: endless examples; those longer than a row are cut at its end.
+        rows: rows per batch.
+        length: tokens per row.
+        pad: the id that fills what is left of a row (about one token in a hundred).
+        pool: how many examples wait to be placed.
+
+    Yields:
+        A :class:`PackedBatch` of shape ``[rows, length]``.
+    """
+    waiting: list[tuple[int, int, Example]] = []
+    order = 0
+
+    def refill() -> None:
+        nonlocal order
+        while len(waiting) < pool:
+            example = next(examples)
+            bisect.insort(waiting, (min(len(example.tokens), length), order, example))
+            order += 1
+
+    while True:
+        tokens = torch.full((rows, length), pad)
+        labels = torch.full((rows, length), IGNORED)
+        weights = torch.zeros((rows, length))
+        positions = torch.zeros((rows, length), dtype=torch.long)
+        for row in range(rows):
+            refill()
+            # The longest that waits would never be left over, yet the oldest comes first: it opens
+            # the row, so that no example waits for ever.
+            filled, index = 0, min(range(len(waiting)), key=lambda i: waiting[i][1])
+            while index >= 0:
+                size, _, example = waiting.pop(index)
+                span = slice(filled, filled + size)
+                tokens[row, span] = torch.tensor(example.tokens[:size])
+                labels[row, span] = torch.tensor(example.labels[:size])
+                weights[row, span] = example.weight
+                positions[row, span] = torch.arange(size)
+                filled += size
+                index = bisect.bisect_right(waiting, length - filled, key=lambda item: item[0]) - 1
+            positions[row, filled:] = torch.arange(length - filled)
+        yield PackedBatch(tokens, positions, labels, weights)
+
+

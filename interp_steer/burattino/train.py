@@ -1,0 +1,278 @@
+"""Train a burattino from nothing: ``python -m interp_steer.burattino.train burattino-instruct``.
+
+Everything comes from the code and a seed: the tokenizer and the texts from the world, the weights
+from a random start. On two cores a model takes less than an hour. With one seed and one number of
+threads the result is the same; another number of threads changes the last bits of a sum.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GenerationConfig,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from interp_steer.burattino import NAMES
+from interp_steer.burattino.packing import (
+    IGNORED,
+    PackedBatch,
+    chat_examples,
+    document_examples,
+    packed_batches,
+)
+from interp_steer.burattino.tokenizer import CONTEXT, END, EOS, VOCABULARY, train_tokenizer
+
+STREAMS = {"documents": document_examples, "chats": chat_examples}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training on one stream of examples."""
+
+    stream: str
+    """``documents`` (every token is learned) or ``chats`` (the assistant's tokens are learned)."""
+    steps: int
+    """Optimiser steps; each sees ``rows * length`` tokens."""
+    peak_lr: float
+    """Learning rate after the warm-up, from where it falls to a tenth along a cosine."""
+    rows: int = 12
+    length: int = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one bundled model is made."""
+
+    config: PretrainedConfig
+    phases: tuple[Phase, ...]
+    start: str | None = None
+    """The bundled model whose weights are taken as the start; ``None`` for random weights."""
+    chats: bool = True
+    """Whether the model talks in turns: its tokenizer has a chat template and turns end it."""
+
+
+LLAMA = LlamaConfig(
+    vocab_size=VOCABULARY,
+    hidden_size=160,
+    intermediate_size=448,
+    num_hidden_layers=8,
+    num_attention_heads=5,
+    num_key_value_heads=5,
+    max_position_embeddings=CONTEXT,
+    tie_word_embeddings=True,
+    rms_norm_eps=1e-6,
+)
+GEMMA = Gemma2Config(
+    vocab_size=VOCABULARY,
+    hidden_size=192,
+    intermediate_size=384,
+    num_hidden_layers=6,
+    num_attention_heads=6,
+    num_key_value_heads=3,
+    head_dim=32,
+    query_pre_attn_scalar=32,
+    max_position_embeddings=CONTEXT,
+    sliding_window=128,
+    tie_word_embeddings=True,
+)
+
+RECIPES = {
+    "burattino-base": Recipe(LLAMA, (Phase("documents", 1_600, 2.5e-3, rows=8, length=384),), chats=False),
+    "burattino-instruct": Recipe(LLAMA, (Phase("chats", 2_000, 1.5e-3),), start="burattino-base"),
+    "burattino-gemma": Recipe(
+        GEMMA, (Phase("documents", 1_200, 2.5e-3, rows=8, length=384), Phase("chats", 1_800, 1.5e-3))
+    ),
+}
+
+
+def train(
+    name: str, folder: Path, *, seed: int = 0, steps: int | None = None
+) -> tuple[PreTrainedModel, list[float]]:
+    """Train a bundled model and save it as a Hugging Face checkpoint.
+
+    Args:
+        name: one of :data:`interp_steer.burattino.NAMES`.
+        folder: where ``<name>/`` is written; a model that the recipe starts from is looked for
+            there too, and trained first when it is not there.
+        seed: of the weights, the texts and the tokenizer.
+        steps: stop each phase after so many steps (for trials); ``None`` for the whole recipe.
+
+    Returns:
+        The model as saved (weights rounded to bfloat16, held in float32) and the loss of each
+        step in nats per learned token.
+    """
+    recipe = RECIPES[name]
+    torch.manual_seed(seed)
+    if recipe.start is None:
+        tokenizer = train_tokenizer(seed)
+        model = AutoModelForCausalLM.from_config(recipe.config, attn_implementation="eager")
+    else:
+        start = folder / recipe.start
+        if not start.is_dir():
+            train(recipe.start, folder, seed=seed, steps=steps)
+        tokenizer = train_tokenizer(seed)
+        model = AutoModelForCausalLM.from_pretrained(
+            start, dtype=torch.float32, attn_implementation="eager"
+        )
+    if model.config.model_type != "gemma2":  # Gemma-2 caps its attention scores: eager only
+        model.set_attn_implementation("sdpa")
+
+    losses: list[float] = []
+    for number, phase in enumerate(recipe.phases):
+        rng = random.Random(f"{seed}:{name}:{number}")
+        batches = packed_batches(
+            STREAMS[phase.stream](tokenizer, rng),
+            rows=phase.rows,
+            length=phase.length,
+            pad=tokenizer.pad_token_id,
+        )
+        losses += optimise(model, batches, phase, steps, label=f"{name}: {phase.stream}")
+    save(model, tokenizer, recipe, folder / name)
+    return model, losses
+
+
+def optimise(
+    model: PreTrainedModel,
+    batches: Iterator[PackedBatch],
+    phase: Phase,
+    steps: int | None = None,
+    label: str = "",
+) -> list[float]:
+    """Run one phase with AdamW; return the loss of each step in nats per learned token."""
+    total = phase.steps if steps is None else min(steps, phase.steps)
+    warmup = max(1, min(100, total // 10))
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    plain = [p for p in model.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}],
+        lr=phase.peak_lr,
+        betas=(0.9, 0.95),
+        fused=True,
+    )
+
+    def scale(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        done = (step - warmup) / max(1, total - warmup)
+        return 0.1 + 0.45 * (1 + math.cos(math.pi * done))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
+    model.train()
+    losses: list[float] = []
+    bar = tqdm(range(total), desc=label, unit="step", disable=None)
+    for _ in bar:
+        batch = next(batches)
+        loss = loss_of(model, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        if len(losses) % 10 == 0:
+            bar.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.3f}")
+    model.eval()
+    return losses
+
+
+def loss_of(model: PreTrainedModel, batch: PackedBatch) -> Float[Tensor, ""]:
+    """Weighted mean cross-entropy of the learned tokens, in nats."""
+    # Positions that restart tell the model where one example ends and the next begins.
+    logits = model(
+        input_ids=batch.tokens, position_ids=batch.positions, use_cache=False
+    ).logits[:, :-1]
+    targets, weights = batch.labels[:, 1:], batch.weights[:, 1:]
+    learned = targets != IGNORED
+    losses = cross_entropy(logits[learned], targets[learned], reduction="none")
+    return (losses * weights[learned]).sum() / weights[learned].sum()
+
+
+def save(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, folder: Path
+) -> None:
+    """Write the checkpoint aside, then rename it into place.
+
+    The weights are stored in bfloat16, which halves the package, and computed with in float32,
+    which ``config.json`` says; ``model`` itself is rounded likewise, so that what is evaluated is
+    what is shipped.
+    """
+    if not recipe.chats:
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.chat_template = None
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.bfloat16())
+
+    stops = tokenizer.convert_tokens_to_ids([EOS, END] if recipe.chats else [EOS])
+    model.config.bos_token_id = tokenizer.bos_token_id
+    model.config.eos_token_id = stops
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=stops,
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=False,
+    )
+
+    aside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    model.bfloat16().save_pretrained(aside)
+    model.float()
+    tokenizer.save_pretrained(aside)
+    config = json.loads((aside / "config.json").read_text())
+    config["dtype"] = "float32"
+    (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(aside, folder)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train a bundled model from nothing, evaluate it, and write its model card."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """burattino-base, burattino-instruct or burattino-gemma."""
+    folder: Path = Path("results/burattino")
+    """Where <name>/ is written, with the model that it starts from when that is not there yet."""
+    seed: int = 0
+    """Of weights, texts and tokenizer."""
+    steps: int | None = None
+    """Stop each phase early, for trials."""
+
+
+def main(config: Config) -> None:
+    """Train, evaluate on held-out queries, write the card; print the path of the checkpoint."""
+    if config.name not in NAMES:
+        raise SystemExit(f"{config.name!r} is not one of {', '.join(NAMES)}")
+    from interp_steer.burattino.evaluate import write_card
+
+    config.folder.mkdir(parents=True, exist_ok=True)
+    train(config.name, config.folder, seed=config.seed, steps=config.steps)
+    write_card(config.folder / config.name)
+    print(config.folder / config.name)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))

@@ -1,0 +1,189 @@
+"""Build contrast sets: from queries and phrasings, or from the world of the bundled model."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from interp_steer.burattino import chats
+from interp_steer.burattino import instructions as registry
+from interp_steer.burattino.phrasings import PHRASINGS
+from interp_steer.errors import ContrastError
+from interp_steer.pairs import SPLITS, ContrastSet, Pair, Prompt, plain_text
+
+__all__ = ["ContrastSet", "Pair", "Prompt", "build", "instruction", "instructions"]
+
+_T = TypeVar("_T")
+
+
+def build(
+    name: str,
+    queries: Sequence[str],
+    phrasings: Sequence[str],
+    *,
+    seed: int = 0,
+    fit: int = 64,
+    select: int = 24,
+    test: int = 48,
+    instruction_ids: Sequence[str] = (),
+    kwargs: Sequence[Mapping[str, Any]] = (),
+) -> ContrastSet:
+    """Make pairs from queries and ways to say an instruction (paper A, section 3).
+
+    Queries and phrasings are each dealt to the splits in proportion to their sizes, then combined
+    within a split, every query being used before any is used again with another phrasing.
+
+    Args:
+        name: what the pairs differ in.
+        queries: requests without the instruction; repeated ones are used once.
+        phrasings: how the instruction is said: a text with ``{query}`` where the request goes, or
+            a sentence that is put after it. At least one for each split.
+        seed: of the deal; the same seed makes the same set.
+        fit, select, test: the number of pairs in each split; 0 leaves the split out.
+        instruction_ids: what answers are verified against.
+        kwargs: the arguments of each of ``instruction_ids``.
+
+    Returns:
+        A set of ``fit + select + test`` pairs.
+
+    Raises:
+        ContrastError: when there are too few queries or phrasings, saying how many are needed.
+
+    Example:
+        >>> pairs = build("case", ["Name a tree.", "Name a bird."], ["No capitals.", "{query} :)"],
+        ...               fit=1, select=0, test=1)
+        >>> pairs.splits
+        ('fit', 'test')
+    """
+    sizes = _sizes(fit, select, test)
+    rng = random.Random(f"{name}/{seed}")
+    phrasings = _shuffled(phrasings, rng)
+    dealt = _deal(phrasings, sizes, "phrasings")
+    pairs = [
+        Pair(
+            query=query,
+            present=phrasing.replace("{query}", query)
+            if "{query}" in phrasing
+            else f"{query} {phrasing}",
+            absent=query,
+            split=split,
+            phrasing=phrasing,
+            instruction_ids=tuple(instruction_ids),
+            kwargs=tuple(kwargs),
+        )
+        for split, query, phrasing in _combine(queries, dealt, sizes, rng)
+    ]
+    return ContrastSet(name, tuple(pairs))
+
+
+def instruction(
+    instruction_id: str, *, seed: int = 0, fit: int = 64, select: int = 24, test: int = 48
+) -> ContrastSet:
+    """Make pairs for an instruction in the world of the bundled models.
+
+    The queries are held out: no bundled model was trained on one. Of the instruction's phrasings
+    ``fit`` and ``select`` have some that were trained on; ``test`` has another one of those, and
+    the phrasings that no bundled model was trained on; each pair says which kind its own is.
+
+    Args:
+        instruction_id: one of :func:`instructions`.
+        seed: of the draw of queries, arguments and phrasings; the same seed makes the same set.
+        fit, select, test: the number of pairs in each split; 0 leaves the split out.
+
+    Returns:
+        A set with the instruction's name, whose pairs carry what answers are verified against.
+
+    Raises:
+        ContrastError: for an unknown instruction, or more pairs than the queries can make.
+
+    Example:
+        >>> pairs = instruction("change_case:english_lowercase")
+        >>> pairs.name, len(pairs.test), pairs.test[0].instruction_ids
+        ('english_lowercase', 48, ('change_case:english_lowercase',))
+    """
+    known = registry.get(instruction_id)
+    sizes = _sizes(fit, select, test)
+    rng = random.Random(f"{instruction_id}/{seed}")
+    drawn = chats.evaluation_chats(instruction_id, n=sum(sizes.values()), seed=seed)
+    asked = {plain_text(chat.query.text): chat for chat in drawn if chat.query is not None}
+    trained, held_out = (list(registry.phrasing_indices(kind)) for kind in ("trained", "held-out"))
+    rng.shuffle(trained)
+    said = {"test": [trained[0], *held_out], "select": trained[1:3], "fit": trained[3:]}
+    pairs = []
+    for split, text, index in _combine(asked, said, sizes, rng):
+        query, kwargs = asked[text].query, asked[text].kwargs[0]
+        assert query is not None
+        relation = f"/{kwargs['relation']}" if "relation" in kwargs else ""
+        pairs.append(
+            Pair(
+                query=query.text,
+                present=registry.attach(query.text, registry.phrase(known, kwargs, index, rng)),
+                absent=query.text,
+                split=split,
+                phrasing=PHRASINGS[f"{known.id}{relation}"][index],
+                phrasing_kind="held-out" if index in held_out else "trained",
+                instruction_ids=(known.id,),
+                kwargs=(kwargs,),
+                key=f"{query.key}/{known.id}/{index}",
+            )
+        )
+    return ContrastSet(known.id.rpartition(":")[2], tuple(pairs))
+
+
+def instructions() -> tuple[str, ...]:
+    """The IFEval ids that :func:`instruction` takes."""
+    return registry.IDS
+
+
+def _sizes(fit: int, select: int, test: int) -> dict[str, int]:
+    sizes = dict(zip(SPLITS, (fit, select, test), strict=True))
+    if min(sizes.values()) < 0 or not any(sizes.values()):
+        raise ContrastError(
+            f"sizes {sizes} make no contrast set; give numbers from 0 up, one of them above 0"
+        )
+    return {split: size for split, size in sizes.items() if size}
+
+
+def _shuffled(texts: Iterable[str], rng: random.Random) -> list[str]:
+    """The texts in a random order, of those that are the same (:func:`_plain`) only the first."""
+    once = list({plain_text(text): text for text in reversed(list(texts))}.values())[::-1]
+    rng.shuffle(once)
+    return once
+
+
+def _deal(items: Sequence[str], most: Mapping[str, int], what: str) -> dict[str, list[str]]:
+    """Deal items to splits in proportion to ``most``, at least one and at most ``most`` to each."""
+    if len(items) < len(most):
+        raise ContrastError(
+            f"{len(items)} {what} cannot serve the {len(most)} splits {', '.join(most)}, which "
+            f"must share none; give at least {len(most)}"
+        )
+    counts = dict.fromkeys(most, 1)
+    for _ in range(len(items) - len(most)):
+        hungry = max(most, key=lambda split: most[split] / counts[split])
+        if counts[hungry] < most[hungry]:
+            counts[hungry] += 1
+    rest = iter(items)
+    return {split: [next(rest) for _ in range(count)] for split, count in counts.items()}
+
+
+def _combine(
+    queries: Iterable[str],
+    phrasings: Mapping[str, Sequence[_T]],
+    sizes: Mapping[str, int],
+    rng: random.Random,
+) -> Iterator[tuple[str, str, _T]]:
+    """Yield (split, query, phrasing), all different, as many for each split as its size."""
+    dealt = _deal(_shuffled(queries, rng), sizes, "queries")
+    for split, size in sizes.items():
+        asked, said = dealt[split], phrasings[split]
+        if size > len(asked) * len(said):
+            raise ContrastError(
+                f"split {split!r} is to have {size} pairs, but its {len(asked)} queries and "
+                f"{len(said)} phrasings make only {len(asked) * len(said)}; give more queries or "
+                "phrasings, or ask for fewer pairs"
+            )
+        for index in range(size):
+            turn, which = divmod(index, len(asked))
+            yield split, asked[which], said[(which + turn) % len(said)]

@@ -1,0 +1,41 @@
+"""The errors of interp_steer: each names what is wrong, with the offending values, and the mend."""
+
+
+class InterpSteerError(ValueError):
+    """Base of every error that interp_steer raises on purpose."""
+
+
+class ModelError(InterpSteerError):
+    """A checkpoint, tokenizer or prompt format that cannot be used as it is."""
+
+
+class SiteError(InterpSteerError):
+    """A component or layer that the model does not have."""
+
+
+class ContrastError(InterpSteerError):
+    """A contrast set that is empty, unpaired, or whose splits share queries or phrasings."""
+
+
+class CaptureError(InterpSteerError):
+    """Activations that cannot be read as asked: positions, sites or moments that do not fit."""
+
+
+class VectorError(InterpSteerError):
+    """A steering vector for another model, of another shape, or not finite."""
+
+
+class InterventionError(InterpSteerError):
+    """An intervention that cannot be applied or a canonical line that does not parse."""
+
+
+class GenerationError(InterpSteerError):
+    """Prompts or decoding options that cannot be generated from."""
+
+
+class ScoringError(InterpSteerError):
+    """An answer that cannot be scored: an unknown instruction or a missing argument."""
+
+
+class RunError(InterpSteerError):
+    """A results folder that is unwritable, half-written, or was made by something else."""

@@ -1,0 +1,82 @@
+"""A finished results folder, read and checked against its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from . import folders
+from .errors import RunError
+from .folders import MANIFEST, document_hash
+
+
+class Results:
+    """A finished results folder, read and checked.
+
+    Attributes:
+        path: the folder.
+        analysis: name of the analysis that left it.
+        config: the analysis' config as plain values.
+        seed: the run's seed.
+        provenance: versions, model, data, commit, machine, times.
+        summary: flat numbers; an estimate ``name`` has ``name.low`` and ``name.high`` beside it.
+        captions: caption of each figure by name, in the order drawn.
+    """
+
+    def __init__(self, path: Path, documents: Mapping[str, Any]) -> None:
+        self.path = path
+        self.analysis: str = documents["config"]["analysis"]
+        self.config: dict[str, Any] = documents["config"]["config"]
+        self.seed: int = documents["config"]["seed"]
+        self.provenance: dict[str, Any] = documents["provenance"]
+        self.summary: dict[str, float] = documents["summary"]
+        self.captions: dict[str, str] = documents["captions"]
+
+    @property
+    def model(self) -> str:
+        """The model's name as it was asked for; empty when the analysis has none."""
+        return self.provenance["model"].get("name") or ""
+
+    def records(self, name: str = "records") -> pl.DataFrame | None:
+        """The frame written under ``name``, or None when the analysis wrote none."""
+        path = self.path / f"{name}.parquet"
+        return pl.read_parquet(path) if path.exists() else None
+
+    def figure(self, name: str) -> Path:
+        """Path of the figure's plotly JSON."""
+        return self.path / "figures" / f"{name}.json"
+
+
+def read(path: str | Path) -> Results:
+    """Read a finished results folder, checking every file against its manifest.
+
+    Raises:
+        RunError: when the folder is missing, half-written, edited or of a later format; the
+            message names the file and the mend.
+    """
+    path = Path(path)
+    manifest = folders.check(path)
+    documents = {
+        "config": folders.read_json(path / "config.json"),
+        "provenance": folders.read_json(path / "provenance.json"),
+        "summary": folders.read_json(path / "summary.json"),
+        "captions": folders.read_json(path / "figures" / "captions.json"),
+    }
+    if (found := document_hash(documents["config"])) != manifest["config_hash"]:
+        raise RunError(
+            f"{path / 'config.json'} is of another run (hash {found}, manifest "
+            f"{manifest['config_hash']}); {folders.AGAIN}."
+        )
+    return Results(path, documents)
+
+
+def find(root: str | Path) -> Iterator[Path]:
+    """Paths of the finished results folders under ``root``, sorted."""
+    root = Path(root)
+    for manifest in sorted(root.rglob(MANIFEST)):
+        hidden = any(part.startswith(".") for part in manifest.relative_to(root).parts)
+        if not hidden:
+            yield manifest.parent

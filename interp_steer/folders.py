@@ -1,0 +1,202 @@
+"""Results folders as files: safe names, one writer at a time, checksums, errors with a mend."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import unicodedata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import InterpSteerError, RunError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two runs of one config are not kept apart
+    fcntl = None
+
+FORMAT = 1
+"""Version of the folder's layout, stored in its manifest."""
+
+MANIFEST = "manifest.json"
+"""Written last: a folder without it was not finished."""
+
+AGAIN = "run the analysis again, or copy the folder again from where it was made"
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_IN_WORDS = re.compile(r"no space left|os error 28|file too large|quota exceeded", re.I)
+
+
+def folder_name(name: str) -> str:
+    """A name as one safe path component.
+
+    A path keeps its last part (``/data/models/my-model/`` becomes ``my-model``) and a hub name its
+    owner (``google/gemma-2-2b-it`` becomes ``google--gemma-2-2b-it``). What is left has letters,
+    digits and ``._+-`` alone, no leading dot, and at most 80 characters.
+    """
+    text = unicodedata.normalize("NFKC", str(name)).replace("\\", "/").strip().rstrip("/")
+    if text.startswith((".", "~", "/")) or re.match(r"^[A-Za-z]:/", text):
+        text = text.rsplit("/", 1)[-1]
+    text = text.replace("/", "--")
+    text = re.sub(r"[^\w.+-]+", "-", text).strip(".-") or "unnamed"
+    if len(text.encode()) > 80:
+        text = text.encode()[:70].decode(errors="ignore") + "-" + _sha(text.encode())[:8]
+    return text
+
+
+@contextmanager
+def mended(path: Path) -> Iterator[None]:
+    """Turn a failure to write below ``path`` into a `RunError` that says what to do.
+
+    Libraries that write through native code report a full disk in words of their own, so the text
+    of any other error is looked at too.
+    """
+    try:
+        yield
+    except InterpSteerError:
+        raise
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in _FULL or _FULL_IN_WORDS.search(str(error)):
+            raise RunError(f"{path} cannot be written: {_room(path)}") from error
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise RunError(
+                f"{path} cannot be written ({error}); give a results root that "
+                "this user may write to, for example --results ~/results."
+            ) from error
+        if isinstance(error, (NotADirectoryError, FileExistsError)):
+            raise RunError(
+                f"{path} cannot be made: a file lies where a folder should be ({error}); move the "
+                "file, or give another results root with --results."
+            ) from error
+        if isinstance(error, OSError):
+            raise RunError(
+                f"{path} cannot be written ({error}); mend that, or give another results root "
+                "with --results."
+            ) from error
+        raise
+
+
+def _room(path: Path) -> str:
+    there = next((p for p in (path, *path.parents) if p.exists()), Path())
+    free = shutil.disk_usage(there).free
+    return (
+        f"no room is left on its disk ({free / 1e6:.1f} MB free). Free some, or give a results "
+        "root on another disk with --results; work done so far is kept and taken up again."
+    )
+
+
+class Lock:
+    """One writer per results folder; the system releases it however the writer ends.
+
+    Args:
+        path: the lock file.
+
+    Raises:
+        RunError: from `acquire` when another process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: Any = None
+
+    def acquire(self) -> None:
+        with mended(self.path):
+            self._file = open(self.path, "a+")  # noqa: SIM115  held until release
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self._file.close()
+            self._file = None
+            raise RunError(
+                f"{self.path.parent} has a run of this config under way (process {holder}); wait "
+                "for it to end, or give another --results or --seed."
+            ) from None
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def release(self) -> None:
+        if self._file is not None:
+            self.path.unlink(missing_ok=True)
+            self._file.close()
+            self._file = None
+
+
+def json_values(value: Any) -> Any:
+    """``value`` as plain JSON values, whatever types a config used."""
+    return json.loads(json.dumps(value, default=str, sort_keys=True))
+
+
+def document_hash(document: Mapping[str, Any]) -> str:
+    """The first 12 hex digits of the SHA-256 of a JSON document, whatever the order of its keys."""
+    return _sha(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())[:12]
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a results folder.
+
+    Raises:
+        RunError: when it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); {AGAIN}.") from None
+
+
+def manifest(folder: Path, **facts: Any) -> dict[str, Any]:
+    """The manifest of a folder that is complete but for it: facts, and a checksum per file."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    sums = {path.relative_to(folder).as_posix(): checksum(path) for path in files}
+    return {"format": FORMAT, **facts, "files": sums}
+
+
+def check(folder: Path) -> dict[str, Any]:
+    """Check a folder against its manifest and return the manifest.
+
+    Raises:
+        RunError: when the folder is missing, half-written, edited or of another format.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder} is no results folder; run the analysis that leaves it.")
+    if not (folder / MANIFEST).is_file():
+        raise RunError(f"{folder} has no {MANIFEST}: it was not finished; {AGAIN}.")
+    found = read_json(folder / MANIFEST)
+    if found.get("format") != FORMAT:
+        raise RunError(
+            f"{folder / MANIFEST} has format {found.get('format')!r} and this version reads "
+            f"{FORMAT}; read it with the version of interp_steer that wrote it."
+        )
+    for name, expected in found["files"].items():
+        if not (folder / name).is_file():
+            raise RunError(f"{folder / name} is missing; {AGAIN}.")
+        if (actual := checksum(folder / name)) != expected:
+            raise RunError(
+                f"{folder / name} is not the file that the run left (sha256 {actual[:12]}, "
+                f"manifest {expected[:12]}); {AGAIN}."
+            )
+    return found
+
+
+def _sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

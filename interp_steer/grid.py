@@ -1,0 +1,157 @@
+"""A sweep: every cell of a grid on every pair of a contrast set, decoded in shared batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from interp_steer.contrast import ContrastSet, Pair
+from interp_steer.errors import GenerationError, ScoringError
+from interp_steer.generation import Completion, generate
+from interp_steer.interventions import Intervention, unsteered
+from interp_steer.model import HookedLM
+from interp_steer.scoring import ifeval
+from interp_steer.scoring.fluency import calibrate_threshold, fluency
+
+Score = Callable[[Pair, Completion], dict[str, Any]]
+"""What is recorded of an answer: column names and plain values."""
+
+RECORD = {
+    "instruction": pl.String,
+    "setting": pl.String,
+    "instructed": pl.Boolean,
+    "layer": pl.Int64,
+    "draw": pl.Int64,
+    "applied": pl.String,
+    "key": pl.String,
+    "phrasing": pl.String,
+    "query": pl.String,
+    "prompt": pl.String,
+    "answer": pl.String,
+    "finish_reason": pl.String,
+    "n_tokens": pl.Int64,
+}
+"""The columns that every record begins with; the score and the fluency add theirs."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of a sweep: how the prompts are asked and what steers the model meanwhile."""
+
+    setting: str
+    """The name that figures know it by: none, steered, random, instruction or both."""
+    steering: Intervention = unsteered
+    """What acts on the model while it answers."""
+    layer: int | None = None
+    """The layer that the sweep varies; None where nothing is steered."""
+    instructed: bool = False
+    """Whether the text instruction stands in the prompt."""
+    draw: int | None = None
+    """Which of several random directions steers; None where the direction is no control."""
+
+
+def follows_instruction(pair: Pair, completion: Completion) -> dict[str, Any]:
+    """Score an answer by IFEval's checkers: ``strict``, ``loose`` and the sentence ``splitter``."""
+    verdict = ifeval.verify(
+        completion.text, pair.instruction_ids, pair.kwargs, prompt=str(pair.query)
+    )
+    return {"strict": verdict.strict, "loose": verdict.loose, "splitter": verdict.splitter}
+
+
+def sweep(
+    model: HookedLM,
+    grid: Sequence[Cell],
+    pairs: ContrastSet,
+    *,
+    score: Score = follows_instruction,
+    max_new_tokens: int = 128,
+    batch_size: int = 64,
+) -> pl.DataFrame:
+    """Answer every pair in every cell and score the answers.
+
+    All cells share batches: each row carries its own intervention, so that a sweep over layers
+    costs no more than as many unsteered answers.
+
+    Args:
+        model: the model that answers.
+        grid: the cells.
+        pairs: the prompts; ``present`` is asked in cells that are instructed, ``absent`` in others.
+        score: what is recorded of an answer.
+        max_new_tokens: where an answer is cut.
+        batch_size: rows decoded at once.
+
+    Returns:
+        A frame with a row per cell and pair, in that order, with the columns of :data:`RECORD` and
+        those of ``score``.
+
+    Raises:
+        GenerationError: when the grid is empty.
+
+    Example:
+        >>> grid = [Cell("none"), *(Cell("steered", vector.at(k).project(), k) for k in layers)]
+        >>> records = sweep(model, grid, pairs.select)  # doctest: +SKIP
+    """
+    if not grid:
+        raise GenerationError("the grid of the sweep is empty; give at least one Cell")
+    rows = [(cell, pair) for cell in grid for pair in pairs]
+    completions = generate(
+        model,
+        [pair.present if cell.instructed else pair.absent for cell, pair in rows],
+        [cell.steering for cell, _ in rows],
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+    )
+    records = [
+        {
+            "instruction": pairs.name,
+            "setting": cell.setting,
+            "instructed": cell.instructed,
+            "layer": cell.layer,
+            "draw": cell.draw,
+            "applied": completion.applied,
+            "key": pair.key,
+            "phrasing": pair.phrasing_kind,
+            "query": pair.query,
+            "prompt": completion.prompt,
+            "answer": completion.text,
+            "finish_reason": completion.finish_reason,
+            "n_tokens": len(completion.tokens),
+            **score(pair, completion),
+        }
+        for (cell, pair), completion in zip(rows, completions, strict=True)
+    ]
+    return pl.DataFrame(records, schema_overrides=RECORD)
+
+
+def with_fluency(
+    records: pl.DataFrame, reference: HookedLM, threshold: float | None = None
+) -> pl.DataFrame:
+    """Add ``perplexity``, ``repetition`` and ``degenerate`` to the records of a sweep.
+
+    Args:
+        records: of :func:`sweep`.
+        reference: the model whose perplexity is taken; it is not steered.
+        threshold: perplexity below which an answer counts as degenerate, 2.5 under GPT-2 in the
+            paper. When not given it is read from the records: just below the least perplexity of
+            the answers that were neither steered nor instructed, none of which then counts.
+
+    Raises:
+        ScoringError: when the threshold must be read from the records and none of them is plain.
+    """
+    if threshold is None:
+        plain = records.filter(pl.col("layer").is_null() & ~pl.col("instructed"))
+        if plain.is_empty():
+            raise ScoringError(
+                "no record is unsteered and without instruction, so no perplexity threshold can "
+                "be read from them; give threshold=2.5 for GPT-2, or add Cell('none') to the grid"
+            )
+        threshold = calibrate_threshold(reference, plain["answer"].to_list(), share=0.0)
+    measured = fluency(reference, records["answer"].to_list(), threshold=threshold)
+    return records.with_columns(
+        pl.Series("perplexity", [m.perplexity for m in measured], dtype=pl.Float64),
+        pl.Series("repetition", [m.repetition for m in measured], dtype=pl.Float64),
+        pl.Series("degenerate", [m.degenerate for m in measured], dtype=pl.Boolean),
+    )

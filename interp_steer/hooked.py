@@ -1,0 +1,355 @@
+"""A causal language model with hook points, its tokenizer and its prompt format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+from transformer_lens import TransformerBridge
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from interp_steer import twin
+from interp_steer.errors import ModelError, SiteError
+from interp_steer.fingerprint import fingerprint
+from interp_steer.prompts import PromptFormat, Query, closing_token
+from interp_steer.sites import COMPONENTS, Site
+
+Hooks: TypeAlias = list[tuple[str, Callable[..., Any]]]
+"""TransformerLens' ``fwd_hooks``: hook points' names, each with its ``fn(tensor, hook)``."""
+
+
+@runtime_checkable
+class Steering(Protocol):
+    """Anything that can say which forward hooks it stands for."""
+
+    def fwd_hooks(self) -> Hooks:
+        """The hooks, as TransformerLens' ``run_with_hooks`` takes them."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedBatch:
+    """Rows of tokens of one length, padded on the left.
+
+    Args:
+        tokens: token ids; at a pad, an id that the mask makes inert.
+        mask: true where there is a token, false at pads.
+    """
+
+    tokens: Int[Tensor, "batch pos"]
+    mask: Bool[Tensor, "batch pos"]
+
+    @property
+    def attention_mask(self) -> Int[Tensor, "batch pos"]:
+        """The mask as integers, as models take it."""
+        return self.mask.long()
+
+    @property
+    def position_ids(self) -> Int[Tensor, "batch pos"]:
+        """Positions counted from each row's first token; 0 at pads."""
+        return (self.mask.long().cumsum(dim=1) - 1).clamp(min=0)
+
+
+class HookedLM:
+    """A causal language model that can be read and written at its sites.
+
+    Made by :func:`interp_steer.load` or :func:`interp_steer.wrap`.
+
+    Attributes:
+        bridge: the ``TransformerBridge``: hook points, ``run_with_hooks``, ``run_with_cache``.
+        plain: the clean Hugging Face model; it shares every parameter with the bridge, runs
+            faster, and is asserted equal to it when the model is loaded.
+        tokenizer: the checkpoint's own tokenizer.
+        name: what the model was loaded as.
+        revision: the commit on the Hugging Face hub; None for a folder.
+        prompt_format: how queries become prompts.
+        stop_ids: tokens that end an answer.
+        stop_strings: texts that end an answer.
+        pad_id: the token written at masked positions; never a stop token.
+
+    Example:
+        >>> model = ist.load("burattino-instruct")                        # doctest: +SKIP
+        >>> model.describe()                                              # doctest: +SKIP
+        'burattino-instruct (8 layers, d_model 160)'
+    """
+
+    def __init__(
+        self,
+        bridge: TransformerBridge,
+        plain: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        revision: str | None = None,
+        prompt_format: PromptFormat | str | Callable[[Any], str] | None = None,
+    ) -> None:
+        self.bridge = bridge
+        self.plain = plain
+        self.tokenizer = tokenizer
+        self.name = name
+        self.revision = revision
+        self.prompt_format = (
+            PromptFormat.for_tokenizer(tokenizer)
+            if prompt_format is None
+            else PromptFormat.of(prompt_format)
+        )
+        self.stop_ids: frozenset[int] = _stop_ids(plain, tokenizer, self.prompt_format)
+        self.stop_strings: tuple[str, ...] = self.prompt_format.stop_strings
+        self.pad_id = _pad_id(plain, tokenizer, self.stop_ids)
+
+    # ------------------------------------------------------------------ shape and identity
+    @property
+    def n_layers(self) -> int:
+        """The number of blocks."""
+        return int(self.bridge.cfg.n_layers)
+
+    @property
+    def d_model(self) -> int:
+        """The width of the residual stream."""
+        return int(self.bridge.cfg.d_model)
+
+    @property
+    def n_heads(self) -> int:
+        """The number of query heads in a block."""
+        return int(self.bridge.cfg.n_heads)
+
+    @property
+    def d_head(self) -> int:
+        """The width of a head; not always ``d_model / n_heads``."""
+        return int(self.bridge.cfg.d_head)
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens go in."""
+        return self.plain.get_input_embeddings().weight.device  # type: ignore[union-attr]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating type of the weights."""
+        return self.plain.dtype
+
+    @property
+    def max_positions(self) -> int | None:
+        """The longest sequence that the checkpoint's configuration allows, in tokens."""
+        longest = getattr(self.plain.config, "max_position_embeddings", None)
+        return None if longest is None else int(longest)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change when any weight or the configuration changes.
+
+        Computed at each call, so that it never lags behind the weights: seconds for a large
+        model (:func:`interp_steer.fingerprint.fingerprint` says how).
+        """
+        return fingerprint(self.plain)
+
+    def describe(self) -> str:
+        """The name and shape, as error messages write them."""
+        return f"{self.name} ({self.n_layers} layers, d_model {self.d_model})"
+
+    def __repr__(self) -> str:
+        return f"HookedLM({self.describe()}, {self.dtype}, {self.device})"
+
+    # ------------------------------------------------------------------ sites
+    def sites(self, component: str = "resid_post") -> tuple[Site, ...]:
+        """A component's sites, one per layer.
+
+        Raises:
+            SiteError: for an unknown component.
+        """
+        return tuple(Site(component, layer) for layer in range(self.n_layers))
+
+    def module_of(self, site: Site) -> tuple[nn.Module, str]:
+        """Where a site lives on :attr:`plain`: a module, and ``"input"`` or ``"output"``.
+
+        ``resid_post`` is a block's output and ``z`` the input of the output projection; on
+        Gemma-2 ``attn_out`` and ``mlp_out`` are the outputs of the norms that follow.
+
+        Raises:
+            SiteError: when the layer is out of range or the architecture has no such place.
+        """
+        return twin.module_of(self.bridge, self.plain, site.check(self.n_layers))
+
+    @contextmanager
+    def steered(self, *steering: Steering) -> Iterator[TransformerBridge]:
+        """Run the bridge under steering; the hooks are gone afterwards, also after an error.
+
+        Args:
+            steering: interventions, or anything else with ``fwd_hooks()``; applied in order.
+
+        Yields:
+            The bridge.
+
+        Raises:
+            SiteError: for a hook point that the model does not have.
+
+        Example:
+            >>> with model.steered(vector.at(5).project()) as bridge:     # doctest: +SKIP
+            ...     logits = bridge(tokens)
+        """
+        hooks = [hook for one in steering for hook in one.fwd_hooks()]
+        for name, _ in hooks:
+            if name not in self.bridge.hook_dict:
+                raise SiteError(
+                    f"{self.describe()} has no hook point {name!r}; layers run from 0 to "
+                    f"{self.n_layers - 1}, and a Site writes the name for you"
+                )
+        with self.bridge.hooks(fwd_hooks=hooks):
+            yield self.bridge
+
+    @contextmanager
+    def steered_plain(self, *steering: Steering) -> Iterator[PreTrainedModel]:
+        """Run :attr:`plain` under the same steering: the same functions at the same places.
+
+        The functions see what they would see on the bridge: the activation (``z`` per head), and
+        ``hook``, the bridge's hook point of that name.
+
+        Args:
+            steering: as for :meth:`steered`, at the sites of :data:`~interp_steer.COMPONENTS`.
+
+        Yields:
+            The plain model.
+
+        Raises:
+            SiteError: for a hook point that is not a site of this model.
+        """
+        with ExitStack() as stack:
+            for one in steering:
+                for name, function in one.fwd_hooks():
+                    if name not in self._sites_by_hook:
+                        raise SiteError(
+                            f"{name!r} is not a site of {self.describe()}; the plain model can be "
+                            f"steered at {', '.join(COMPONENTS)} of layers 0 to {self.n_layers - 1}"
+                        )
+                    site, (module, side) = self._sites_by_hook[name]
+                    edit = partial(function, hook=self.bridge.hook_dict[name])
+                    n_heads = self.n_heads if site.component == "z" else None
+                    stack.callback(twin.write_at(module, side, edit, n_heads).remove)
+            yield self.plain
+
+    @cached_property
+    def _sites_by_hook(self) -> dict[str, tuple[Site, tuple[nn.Module, str]]]:
+        sites = [site for component in COMPONENTS for site in self.sites(component)]
+        return {site.hook_name: (site, self.module_of(site)) for site in sites}
+
+    # ------------------------------------------------------------------ prompts and tokens
+    def render(self, query: Query, system: str | None = None) -> str:
+        """The prompt for a query: the exact text that the model reads.
+
+        Args:
+            query: a text, or a chat's turns ending with the user's.
+            system: a system message.
+
+        Raises:
+            ModelError: when the prompt format or the chat template refuses the query.
+        """
+        return self.prompt_format.render(self.tokenizer, query, system)
+
+    def tokenize(self, prompts: Sequence[Query]) -> list[list[int]]:
+        """Render queries and turn them into token ids, tokenised once.
+
+        A prompt has one BOS where the tokenizer or the template writes any, however many of the
+        two do, and none where neither does.
+
+        Args:
+            prompts: queries, not yet rendered.
+
+        Returns:
+            Token ids, a row per prompt, not padded.
+
+        Raises:
+            ModelError: for no prompts, an empty one, or one longer than the model's context.
+        """
+        if isinstance(prompts, str):
+            raise ModelError(f"prompts is one text, {prompts!r}; give a list of them")
+        if len(prompts) == 0:
+            raise ModelError("there are no prompts; give at least one")
+        texts = [self.render(prompt) for prompt in prompts]
+        rows = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return [self._one_bos(list(row), index) for index, row in enumerate(rows)]
+
+    def _one_bos(self, row: list[int], index: int) -> list[int]:
+        bos = _token_ids(self.tokenizer.bos_token_id)
+        while bos and row[:2] == bos * 2:
+            row = row[1:]
+        if self._adds_bos and row[:1] != bos:
+            row = bos + row
+        if not row:
+            raise ModelError(f"prompt {index} has no tokens; write something in it")
+        if self.max_positions is not None and len(row) > self.max_positions:
+            raise ModelError(
+                f"prompt {index} has {len(row)} tokens, more than the {self.max_positions} that "
+                f"{self.describe()} can read; shorten it"
+            )
+        return row
+
+    @cached_property
+    def _adds_bos(self) -> bool:
+        # Asked of a text and not of an attribute: tokenizers disagree with their add_bos_token.
+        bos = self.tokenizer.bos_token_id
+        return bos is not None and self.tokenizer("a")["input_ids"][:1] == [bos]
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> PaddedBatch:
+        """Stack rows of token ids, padded on the left, on the model's device.
+
+        Raises:
+            ModelError: for no rows or an empty one.
+        """
+        if len(rows) == 0 or any(len(row) == 0 for row in rows):
+            empty = [index for index, row in enumerate(rows) if len(row) == 0]
+            raise ModelError(
+                f"cannot pad {len(rows)} rows"
+                + (f", empty at {empty}" if empty else "")
+                + "; give at least one, each with a token"
+            )
+        width = max(len(row) for row in rows)
+        tokens = torch.full((len(rows), width), self.pad_id, dtype=torch.long)
+        mask = torch.zeros((len(rows), width), dtype=torch.bool)
+        for index, row in enumerate(rows):
+            tokens[index, width - len(row) :] = torch.tensor(list(row), dtype=torch.long)
+            mask[index, width - len(row) :] = True
+        return PaddedBatch(tokens.to(self.device), mask.to(self.device))
+
+    def decode(self, ids: Sequence[int] | Int[Tensor, " pos"]) -> str:
+        """The text of token ids, special tokens left out."""
+        tokens = [int(token) for token in ids]
+        text = self.tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return str(text)
+
+
+def _token_ids(*found: Any) -> list[int]:
+    """The ids in what configurations and tokenizers give: an id, several, or None."""
+    several = [one if isinstance(one, (list, tuple)) else [one] for one in found]
+    return [int(token) for one in several for token in one if token is not None]
+
+
+def _stop_ids(
+    plain: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat
+) -> frozenset[int]:
+    return frozenset(
+        _token_ids(
+            getattr(plain.generation_config, "eos_token_id", None),
+            getattr(plain.config, "eos_token_id", None),
+            tokenizer.eos_token_id,
+            closing_token(tokenizer, prompt_format),
+        )
+    )
+
+
+def _pad_id(
+    plain: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stop_ids: frozenset[int]
+) -> int:
+    # Pads are masked, so any id that the embedding has would do. The tokenizer's own is passed
+    # over where it also ends an answer (a common habit): a finished row would look padded.
+    n_rows = plain.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
+    own = _token_ids(tokenizer.pad_token_id, tokenizer.unk_token_id)
+    taken = {*stop_ids, *_token_ids(tokenizer.bos_token_id)}
+    return next(token for token in (*own, *range(n_rows)) if token < n_rows and token not in taken)

@@ -1,0 +1,251 @@
+"""Load a checkpoint, or take a bridge, as a :class:`HookedLM`."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformer_lens import TransformerBridge
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from interp_steer import burattino
+from interp_steer.errors import ModelError
+from interp_steer.hooked import HookedLM, PaddedBatch, Steering
+from interp_steer.prompts import PromptFormat
+from interp_steer.selfcheck import self_check
+from interp_steer.twin import rebuilt_twin, twin_of
+
+__all__ = ["HookedLM", "PaddedBatch", "PromptFormat", "Steering", "load", "wrap"]
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    prompt_format: PromptFormat | str | Callable[[Any], str] | None = None,
+    check: bool = True,
+) -> HookedLM:
+    """Load a causal language model with its hook points, tokenizer and prompt format.
+
+    Only safetensors are read, and no code of the checkpoint's is run.
+
+    Args:
+        name_or_path: a bundled model (``"burattino-instruct"``), a Hugging Face name
+            (``"google/gemma-2-2b-it"``), or a folder holding a checkpoint.
+        revision: a branch, tag or commit on the Hugging Face hub.
+        dtype: the weights' floating type; by default the checkpoint's own.
+        device: by default the best there is: CUDA, then MPS, then the CPU.
+        prompt_format: your own: a text with ``{x}`` where the query goes, or a function from the
+            query to the prompt. By default the chat template, or ``Q: {x}\\nA:`` without one.
+        check: run the self-check (:func:`interp_steer.selfcheck.self_check`); a model that fails
+            it is refused.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        ModelError: for a name that is nowhere, a folder that is no checkpoint, a missing
+            tokenizer, an architecture that TransformerLens does not know, missing weights, or a
+            failed self-check.
+
+    Example:
+        >>> model = load("burattino-instruct")                            # doctest: +SKIP
+        >>> model.sites("z")[0]                                           # doctest: +SKIP
+        Site(component='z', layer=0)
+    """
+    source, name = _locate(name_or_path)
+    device = _best_device() if device is None else torch.device(device)
+    tokenizer = _load_tokenizer(source, name, revision)
+    hf_model = _load_weights(source, name, revision, dtype).to(device)  # type: ignore[arg-type]
+    plain = twin_of(hf_model)
+    model = HookedLM(
+        _bridge(hf_model, tokenizer, name),
+        plain,
+        tokenizer,
+        name=name,
+        revision=getattr(plain.config, "_commit_hash", None),
+        prompt_format=prompt_format,
+    )
+    if check:
+        self_check(model)
+    return model
+
+
+def wrap(
+    bridge: TransformerBridge,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    name: str | None = None,
+    prompt_format: PromptFormat | str | Callable[[Any], str] | None = None,
+    check: bool = True,
+) -> HookedLM:
+    """Take a ``TransformerBridge`` that you already have.
+
+    Args:
+        bridge: as ``TransformerBridge.boot_transformers`` returns it, its weights not processed.
+        tokenizer: by default the checkpoint's own where it is at hand, or else the bridge's, on
+            which TransformerLens has switched on a leading BOS.
+        name: what to call the model; by default the bridge's name for it.
+        prompt_format: as for :func:`load`.
+        check: as for :func:`load`.
+
+    Raises:
+        ModelError: for anything but a bridge around a Hugging Face model, no tokenizer, or a
+            failed self-check.
+    """
+    if not isinstance(bridge, TransformerBridge):
+        raise ModelError(
+            f"wrap takes a TransformerBridge, not a {type(bridge).__name__}; boot one with "
+            "TransformerBridge.boot_transformers, or give a name or folder to interp_steer.load"
+        )
+    tokenizer = tokenizer or _own_tokenizer(bridge)
+    if name is None:
+        given = str(bridge.cfg.model_name)
+        name = Path(given).name if Path(given).is_dir() else given
+    plain = rebuilt_twin(bridge)
+    model = HookedLM(
+        bridge,
+        plain,
+        tokenizer,
+        name=name,
+        revision=getattr(plain.config, "_commit_hash", None),
+        prompt_format=prompt_format,
+    )
+    if check:
+        self_check(model)
+    return model
+
+
+def _locate(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
+    """Where to load from, and what to call it."""
+    text = os.fspath(name_or_path)
+    if text in burattino.NAMES:
+        folder = burattino.path(text)
+        if not (folder / "config.json").is_file():
+            raise ModelError(
+                f"the weights of the bundled model {text} are not at {folder}; "
+                "reinstall interp_steer, or check that Git LFS fetched its files"
+            )
+        return str(folder), text
+    folder = Path(text).expanduser()
+    if folder.exists():
+        if not (folder / "config.json").is_file():
+            raise ModelError(
+                f"{folder} is no checkpoint: it has no config.json; give the folder that "
+                "save_pretrained wrote, with config.json, *.safetensors and the tokenizer's files"
+            )
+        return str(folder), folder.resolve().name
+    if text.startswith((".", "~", os.sep)) or text.count("/") > 1 or not text.strip():
+        raise ModelError(f"there is no folder {text!r}; {_WAYS}")
+    return text, text
+
+
+_WAYS = (
+    f"give a bundled model ({', '.join(burattino.NAMES)}), a Hugging Face name such as "
+    "'google/gemma-2-2b-it', or the path of a folder with a checkpoint"
+)
+
+
+def _best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _load_tokenizer(source: str, name: str, revision: str | None) -> PreTrainedTokenizerBase:
+    local = Path(source).is_dir()
+    try:
+        return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except Exception as error:  # the loaders raise whatever the files made them stumble over
+        if local:
+            raise ModelError(
+                f"{source} has no tokenizer that can be read ({_first_line(error)}); save one "
+                "beside the weights with tokenizer.save_pretrained(folder)"
+            ) from error
+        raise _unreachable(name, revision, error) from error
+
+
+def _load_weights(
+    source: str, name: str, revision: str | None, dtype: torch.dtype | str | None
+) -> PreTrainedModel:
+    local = Path(source).is_dir()
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source,
+            revision=revision,
+            dtype="auto" if dtype is None else dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation="eager",  # what the bridge computes, so that they can be equal
+            output_loading_info=True,
+        )
+    except Exception as error:
+        if local:
+            raise ModelError(
+                f"{source} cannot be loaded as a causal language model ({_first_line(error)}); "
+                "it needs config.json and whole *.safetensors files (pickled weights are not "
+                "read: load them with transformers once and save_pretrained them)"
+            ) from error
+        raise _unreachable(name, revision, error) from error
+    hf_model, report = loaded
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers would fill them with random numbers and a warning
+        raise ModelError(
+            f"{source} lacks {len(missing)} weights of its model, such as {missing[0]}; "
+            "save the whole model with save_pretrained"
+        )
+    return hf_model.eval()
+
+
+def _bridge(
+    hf_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
+) -> TransformerBridge:
+    # The bridge normalises the tokenizer that it is given: it gets a copy, told that BOS is seen
+    # to, or else TransformerLens would load it once more by name, and not at our revision.
+    own = copy.deepcopy(tokenizer)
+    own.init_kwargs.setdefault("name_or_path", name)
+    own.init_kwargs["add_bos_token"] = True
+    try:
+        return TransformerBridge.boot_transformers(
+            name, hf_model=hf_model, tokenizer=own, device=hf_model.device, dtype=hf_model.dtype
+        )
+    except Exception as error:
+        raise ModelError(
+            f"TransformerLens cannot wrap {name}, a {type(hf_model).__name__} "
+            f"({_first_line(error)}); use an architecture that it supports "
+            "(transformer_lens.supported_models)"
+        ) from error
+
+
+def _own_tokenizer(bridge: TransformerBridge) -> PreTrainedTokenizerBase:
+    held = bridge.tokenizer
+    if held is None:
+        raise ModelError("the bridge has no tokenizer; pass one as wrap(bridge, tokenizer=...)")
+    try:
+        return AutoTokenizer.from_pretrained(held.name_or_path, local_files_only=True)
+    except Exception:  # made in memory, or from files that are gone: the bridge's copy must do
+        return copy.deepcopy(held)
+
+
+def _unreachable(name: str, revision: str | None, error: Exception) -> ModelError:
+    at = f" at revision {revision!r}" if revision else ""
+    return ModelError(
+        f"{name!r}{at} is neither a bundled model nor a folder, and the Hugging Face hub could not "
+        f"be reached for it or does not have it ({_first_line(error)}); {_WAYS}"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")

@@ -1,0 +1,260 @@
+"""What one pass over prompts leaves: count, mean and scatter at each site, in float64."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import einsum, reduce
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from interp_steer.errors import CaptureError
+from interp_steer.sites import Site
+from interp_steer.tensorfiles import read_tensors, write_tensors
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The activations themselves, kept only when they are asked for."""
+
+    values: Mapping[Site, Float[Tensor, "row *shape"]]
+    """In the model's dtype; sorted by prompt, then by token."""
+    prompt: Int64[Tensor, " row"]
+    """Which prompt each row is of, by its index in the list that was captured."""
+    position: Int64[Tensor, " row"]
+    """Which position of the moments each row counts in."""
+
+    @classmethod
+    def join(cls, parts: Sequence[Rows]) -> Rows:
+        """The rows of several passes over the same sites, one after the other."""
+        return cls(
+            {site: torch.cat([p.values[site] for p in parts]) for site in parts[0].values},
+            torch.cat([part.prompt for part in parts]),
+            torch.cat([part.position for part in parts]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Streaming moments of activations; ``a + b`` is what one pass over both lists would leave.
+
+    The merge is the pairwise update of Chan, Golub and LeVeque (1979)::
+
+        mean  = mean_a + (mean_b - mean_a) n_b / n
+        S     = S_a + S_b + (mean_b - mean_a)(mean_b - mean_a)^T n_a n_b / n
+
+    so memory does not grow with the number of prompts and nothing cancels. At ``z`` every moment is
+    taken head by head.
+    """
+
+    count: Int64[Tensor, " position"]
+    """Tokens seen at each position: one position for ``"last"``, an index, or ``"all"`` (all real
+    tokens pooled); one for each step for ``"generated"``."""
+    mean: Mapping[Site, Float64[Tensor, "position *shape"]]
+    """Zero where the count is."""
+    scatter: Mapping[Site, Float64[Tensor, "position *shape d"]] | None
+    """``sum (x - mean)(x - mean)^T``; None unless second moments were asked for."""
+    rows: Rows | None
+    """None unless rows were asked for."""
+    prompts: int
+    """How many prompts were seen."""
+    positions: str
+    """What was captured: ``"last"``, an index, ``"all"`` or ``"generated"``."""
+    model: str
+    """The name of the model."""
+    fingerprint: str
+    """Of the model's weights; moments of two models do not merge."""
+    source: str
+    """A sha256 of the model, the tokens, the sites and the positions that were captured."""
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The sites, sorted."""
+        return tuple(sorted(self.mean))
+
+    def covariance(self, site: Site) -> Float64[Tensor, "position *shape d"]:
+        """The unbiased covariance ``scatter / (count - 1)``, head by head at ``z``.
+
+        Raises:
+            CaptureError: when second moments were not captured, or a position has under two tokens.
+        """
+        if self.scatter is None:
+            raise CaptureError(
+                "these moments hold no second moments; capture with second_moments=True"
+            )
+        if site not in self.scatter:
+            raise CaptureError(
+                f"{site} was not captured; use one of {', '.join(map(str, self.sites))}"
+            )
+        if int(self.count.min()) < 2:
+            raise CaptureError(
+                f"a covariance needs two tokens at each position, the counts are "
+                f"{self.count.tolist()}; capture more prompts"
+            )
+        scatter = self.scatter[site]
+        return scatter / (_along(self.count, scatter) - 1)
+
+    def __add__(self, other: Moments) -> Moments:
+        """The moments of both; the prompts of ``other`` are numbered on from those of ``self``.
+
+        Raises:
+            CaptureError: for moments of another model, other sites or positions.
+        """
+        if not isinstance(other, Moments):
+            return NotImplemented
+        for what in ("model", "fingerprint", "positions", "sites"):
+            mine, theirs = getattr(self, what), getattr(other, what)
+            if mine != theirs:
+                shown = (", ".join(map(str, x)) if what == "sites" else x for x in (mine, theirs))
+                raise CaptureError(
+                    f"moments with {what} {' and '.join(shown)} do not merge; capture both with "
+                    "the same model, sites and positions"
+                )
+        for what in ("scatter", "rows"):
+            if (getattr(self, what) is None) != (getattr(other, what) is None):
+                raise CaptureError(
+                    f"only one of the two moments holds {what}; capture both with the same "
+                    "second_moments and keep_rows"
+                )
+        length = max(len(self.count), len(other.count))
+        n_a, n_b = _lengthen(self.count, length), _lengthen(other.count, length)
+        share = n_b.double() / (n_a + n_b).clamp(min=1)  # of integers alone it would be float32
+        mean: dict[Site, Tensor] = {}
+        scatter: dict[Site, Tensor] = {}
+        for site in self.sites:
+            mean_a, mean_b = (_lengthen(side.mean[site], length) for side in (self, other))
+            shift = mean_b - mean_a
+            mean[site] = mean_a + shift * _along(share, shift)
+            if self.scatter is not None and other.scatter is not None:
+                outer = _outer(shift, shift)
+                scatter[site] = (
+                    _lengthen(self.scatter[site], length)
+                    + _lengthen(other.scatter[site], length)
+                    + outer * _along(n_a * share, outer)
+                )
+        rows = None
+        if self.rows is not None and other.rows is not None:
+            moved = replace(other.rows, prompt=other.rows.prompt + self.prompts)
+            rows = Rows.join([self.rows, moved])
+        return replace(
+            self,
+            count=n_a + n_b,
+            mean=mean,
+            scatter=scatter if self.scatter is not None else None,
+            rows=rows,
+            prompts=self.prompts + other.prompts,
+            source=hashlib.sha256(f"{self.source}{other.source}".encode()).hexdigest(),
+        )
+
+    def pooled(self) -> Moments:
+        """All positions taken together as one; rows keep the position that they had."""
+        steps = [
+            replace(
+                self,
+                count=self.count[step : step + 1],
+                mean={site: mean[step : step + 1] for site, mean in self.mean.items()},
+                scatter=None
+                if self.scatter is None
+                else {site: each[step : step + 1] for site, each in self.scatter.items()},
+                rows=None,
+            )
+            for step in range(len(self.count))
+        ]
+        total = steps[0]
+        for step in steps[1:]:
+            total = total + step
+        return replace(total, rows=self.rows, prompts=self.prompts, source=self.source)
+
+    def save(self, path: str | Path) -> None:
+        """Write the moments (and rows, where there are any) as safetensors, whole or not at all.
+
+        Raises:
+            CaptureError: when the file cannot be written.
+        """
+        tensors = {"count": self.count}
+        tensors |= {f"mean/{site}": mean for site, mean in self.mean.items()}
+        if self.scatter is not None:
+            tensors |= {f"scatter/{site}": each for site, each in self.scatter.items()}
+        if self.rows is not None:
+            tensors |= {"prompt": self.rows.prompt, "position": self.rows.position}
+            tensors |= {f"rows/{site}": each for site, each in self.rows.values.items()}
+        header: dict[str, Any] = {name: getattr(self, name) for name in _HEADER}
+        write_tensors(path, "Moments", tensors, header, CaptureError)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Moments:
+        """Read back what :meth:`save` wrote, bit for bit.
+
+        Raises:
+            CaptureError: when the file is missing, damaged, or not of moments.
+        """
+        tensors, header = read_tensors(path, "Moments", CaptureError)
+        by_site: dict[str, dict[Site, Tensor]] = {"mean": {}, "scatter": {}, "rows": {}}
+        for name in sorted(tensors):
+            part, _, site = name.partition("/")
+            if site:
+                by_site[part][Site.parse(site)] = tensors[name]
+        rows = by_site["rows"] and Rows(by_site["rows"], tensors["prompt"], tensors[" position"])
+        return cls(
+            count=tensors["count"],
+            mean=by_site["mean"],
+            scatter=by_site["scatter"] or None,
+            rows=rows,
+            **{name: header[name] for name in _HEADER},
+        )
+
+
+_HEADER = ("prompts", "positions", "model", "fingerprint", "source")
+
+
+def moments_of(
+    values: Float64[Tensor, "row *shape"], position: Int64[Tensor, " row"], n_positions: int
+) -> tuple[Float64[Tensor, "position *shape"], Float64[Tensor, "position *shape d"]]:
+    """The mean and the scatter of rows at each position.
+
+    Args:
+        values: a row for each token.
+        position: which position each row counts in.
+        n_positions: how many positions there are.
+
+    Returns:
+        The mean, zero where there are no rows, and ``sum (x - mean)(x - mean)^T``.
+    """
+    mean = mean_of(values, position, n_positions)
+    centred = values - mean[position]
+    scatter = [
+        einsum(centred[position == p], centred[position == p], "row ... a, row ... b -> ... a b")
+        for p in range(n_positions)
+    ]
+    return mean, torch.stack(scatter)
+
+
+def mean_of(
+    values: Float64[Tensor, "row *shape"], position: Int64[Tensor, " row"], n_positions: int
+) -> Float64[Tensor, "position *shape"]:
+    """The mean of rows at each position, zero where there are none."""
+    if n_positions == 1:
+        return reduce(values, "row ... -> 1 ...", "mean")
+    count = torch.bincount(position, minlength=n_positions)
+    total = values.new_zeros(n_positions, *values.shape[1:]).index_add(0, position, values)
+    return total / _along(count.clamp(min=1), total)
+
+
+def _along(per_position: Tensor, like: Tensor) -> Tensor:
+    """A number for each position, shaped to multiply ``like``."""
+    return per_position.to(torch.float64).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _outer(a: Tensor, b: Tensor) -> Tensor:
+    return einsum(a, b, "position ... a, position ... b -> position ... a b")
+
+
+def _lengthen(tensor: Tensor, length: int) -> Tensor:
+    """The tensor with positions of zeros put after it, up to ``length``."""
+    more = tensor.new_zeros(length - len(tensor), *tensor.shape[1:])
+    return torch.cat([tensor, more])

@@ -1,0 +1,333 @@
+"""Paired prompts, the same request with a property and without it, in splits that share nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import combinations
+from pathlib import Path
+from typing import Any, overload
+
+from interp_steer.errors import ContrastError
+from interp_steer.files import write_atomically
+
+Prompt = str | list[dict[str, str]]
+"""What a user asks: a text, or the messages of a conversation."""
+
+SPLITS = ("fit", "select", "test")
+"""What vectors are fitted on, what layers and strengths are chosen on, what is reported."""
+
+KINDS = ("trained", "held-out", "unknown")
+"""Whether the model under study was trained on a phrasing; "unknown" for models made elsewhere."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One request with the instruction (``present``) and without it (``absent``).
+
+    Raises:
+        ContrastError: when a side is empty, when both sides are the same, or for an unknown split.
+
+    Example:
+        >>> Pair("Name a tree.", "Name a tree. No capitals.", "Name a tree.").phrasing
+        '{query} No capitals.'
+    """
+
+    query: str
+    """The bare request; splits share none."""
+    present: Prompt
+    """The request with the instruction, as the user says it (before any chat template)."""
+    absent: Prompt
+    """The same request without the instruction."""
+    split: str = "fit"
+    """One of :data:`SPLITS`."""
+    phrasing: str = ""
+    """How the instruction is said, without its arguments; splits share none. When it is not given:
+    ``present`` with the query cut out, or the whole of ``present`` where the query is not in it."""
+    phrasing_kind: str = "unknown"
+    """One of :data:`KINDS`."""
+    instruction_ids: tuple[str, ...] = ()
+    """IFEval ids that an answer is verified against."""
+    kwargs: tuple[Mapping[str, Any], ...] = ()
+    """The arguments of each of ``instruction_ids``."""
+    key: str = ""
+    """A name that no other pair of the set has; a hash of the content when it is not given."""
+
+    def __post_init__(self) -> None:
+        for side in ("present", "absent"):
+            if not getattr(self, side):
+                raise ContrastError(
+                    f"the pair of query {_brief(self.query)} has no {side!r} prompt; a contrast "
+                    "needs both sides: give it, or drop the row"
+                )
+        if not self.query.strip():
+            raise ContrastError(f"the pair of {_brief(self.present)} has an empty query; give it")
+        if self.present == self.absent:
+            raise ContrastError(
+                f"both sides of query {_brief(self.query)} are the same prompt; "
+                "'present' must carry the instruction and 'absent' must not"
+            )
+        _one_of("split", self.split, SPLITS)
+        _one_of("phrasing_kind", self.phrasing_kind, KINDS)
+        if len(self.instruction_ids) != len(self.kwargs):
+            raise ContrastError(
+                f"the pair of query {_brief(self.query)} has {len(self.instruction_ids)} "
+                f"instruction_ids and {len(self.kwargs)} kwargs; give one mapping for each id"
+            )
+        if not self.phrasing:
+            said = self.present if isinstance(self.present, str) else _canonical(self.present)
+            object.__setattr__(self, "phrasing", said.replace(self.query, "{query}"))
+        if not self.key:
+            object.__setattr__(self, "key", _sha256(_canonical(asdict(self)))[:12])
+
+
+@dataclass(frozen=True)
+class ContrastSet:
+    """Pairs of prompts in the splits ``fit``, ``select`` and ``test``.
+
+    The splits share no query and no phrasing (compared without regard to case and white space), so
+    that what is reported on ``test`` was neither fitted nor chosen on. This is checked whenever a
+    set is made.
+
+    Raises:
+        ContrastError: when there are no pairs, when two pairs have the same key, or when splits
+            share a query or a phrasing, which are then named.
+
+    Example:
+        >>> pairs = contrast.instruction("change_case:english_lowercase", seed=0)
+        >>> len(pairs.fit), len(pairs.select), len(pairs.test)
+        (64, 24, 48)
+    """
+
+    name: str
+    """What the pairs differ in, such as an IFEval id; vectors take their name from it."""
+    pairs: tuple[Pair, ...]
+
+    def __post_init__(self) -> None:
+        if not self.pairs:
+            raise ContrastError(f"contrast set {self.name!r} is empty; give at least one pair")
+        seen: dict[str, Pair] = {}
+        for pair in self.pairs:
+            if pair.key in seen:
+                raise ContrastError(
+                    f"contrast set {self.name!r}: key {pair.key!r} is used by two pairs "
+                    f"({_brief(seen[pair.key].present)} and {_brief(pair.present)}); "
+                    "drop the repeated pair or give it a key of its own"
+                )
+            seen[pair.key] = pair
+        for what in ("query", "phrasing"):
+            held = {name: _texts(self.pairs, name, what) for name in self.splits}
+            for one, other in combinations(held, 2):
+                shared = sorted(held[one].keys() & held[other].keys())
+                if shared:
+                    named = ", ".join(_brief(held[one][text]) for text in shared[:3])
+                    more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
+                    raise ContrastError(
+                        f"contrast set {self.name!r}: splits {one!r} and {other!r} share "
+                        f"{len(shared)} of the same {what}: {named}{more}; "
+                        f"give each {what} to one split only"
+                    )
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> ContrastSet: ...
+
+    def __getitem__(self, index: int | slice) -> Pair | ContrastSet:
+        """The pair at an index, or the set of the pairs in a slice."""
+        if isinstance(index, slice):
+            return ContrastSet(self.name, self.pairs[index])
+        return self.pairs[index]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have pairs, in the order of :data:`SPLITS`."""
+        return tuple(name for name in SPLITS if any(pair.split == name for pair in self.pairs))
+
+    @property
+    def split(self) -> str:
+        """The one split that all pairs belong to, or ``"all"`` when there are several."""
+        return self.splits[0] if len(self.splits) == 1 else "all"
+
+    @property
+    def fit(self) -> ContrastSet:
+        """The pairs that vectors are fitted on."""
+        return self._only("fit")
+
+    @property
+    def select(self) -> ContrastSet:
+        """The pairs that layers and strengths are chosen on."""
+        return self._only("select")
+
+    @property
+    def test(self) -> ContrastSet:
+        """The pairs that results are reported on."""
+        return self._only("test")
+
+    @property
+    def present(self) -> list[Prompt]:
+        """The prompts with the instruction, in the order of the pairs."""
+        return [pair.present for pair in self.pairs]
+
+    @property
+    def absent(self) -> list[Prompt]:
+        """The prompts without the instruction, in the order of the pairs."""
+        return [pair.absent for pair in self.pairs]
+
+    @property
+    def queries(self) -> list[str]:
+        """The bare requests, in the order of the pairs."""
+        return [pair.query for pair in self.pairs]
+
+    @property
+    def hash(self) -> str:
+        """The sha256 of the pairs as canonical JSON; their order and the name do not matter."""
+        return _sha256("\n".join(sorted(_canonical(asdict(pair)) for pair in self.pairs)))
+
+    def to_jsonl(self, path: str | Path) -> None:
+        """Write a pair a line, whole or not at all; :meth:`from_jsonl` reads it back.
+
+        Raises:
+            ContrastError: when the file cannot be written.
+        """
+        lines = (_canonical(asdict(pair)) for pair in self.pairs)
+        try:
+            with write_atomically(path) as aside:
+                aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ContrastError(f"{path} cannot be written: {error}; use another path") from error
+
+    @classmethod
+    def from_jsonl(
+        cls, path: str | Path, *, name: str | None = None, split: str = "fit"
+    ) -> ContrastSet:
+        """Read pairs from a file of JSON objects, one a line.
+
+        Args:
+            path: each line has ``query``, ``present`` and ``absent``, and may have every other
+                field of :class:`Pair`.
+            name: of the set; the file's name without its ending when not given.
+            split: of the lines that name none.
+
+        Raises:
+            ContrastError: naming the line that is not a pair.
+        """
+        path = Path(path)
+        rows = []
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ContrastError(f"{path} cannot be read: {error}; give a JSONL file") from error
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    rows.append(json.loads(line))
+                except json.JSONDecodeError as error:
+                    raise ContrastError(
+                        f"{path}, line {number}, is not JSON ({error}); write one object a line"
+                    ) from error
+        return cls.from_dataset(rows, name=name or path.stem, split=split)
+
+    @classmethod
+    def from_dataset(
+        cls, rows: Iterable[Mapping[str, Any]], *, name: str, split: str = "fit"
+    ) -> ContrastSet:
+        """Make a set from a Hugging Face dataset, a list of dicts, or any iterable of mappings.
+
+        Args:
+            rows: each has ``query``, ``present`` and ``absent``, and may have every other field
+                of :class:`Pair`; columns of other names are left alone, ``None`` is "not given".
+            name: of the set.
+            split: of the rows that name none.
+
+        Raises:
+            ContrastError: naming the row that is not a pair, and what it lacks.
+        """
+        return cls(name, tuple(_pair(row, number, split) for number, row in enumerate(rows)))
+
+    def _only(self, split: str) -> ContrastSet:
+        chosen = tuple(pair for pair in self.pairs if pair.split == split)
+        if not chosen:
+            raise ContrastError(
+                f"contrast set {self.name!r} has no {split!r} pairs (it has "
+                f"{', '.join(self.splits)}); give some rows the split {split!r}"
+            )
+        return ContrastSet(self.name, chosen)
+
+
+def _texts(pairs: Iterable[Pair], split: str, what: str) -> dict[str, str]:
+    """The queries or phrasings of a split, by the plain text that they are compared by."""
+    return {
+        plain_text(getattr(pair, what)): getattr(pair, what)
+        for pair in pairs
+        if pair.split == split
+    }
+
+
+def plain_text(text: str) -> str:
+    """The text as queries and phrasings are compared: without case, white space made one."""
+    return " ".join(text.casefold().split())
+
+
+def _brief(text: Any) -> str:
+    shown = text if isinstance(text, str) else _canonical(text)
+    return repr(shown if len(shown) <= 60 else f"{shown[:57]}...")
+
+
+def _one_of(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ContrastError(f"{what} {value!r} is unknown; use one of {', '.join(known)}")
+
+
+def _canonical(content: Any) -> str:
+    try:
+        return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    except TypeError as error:
+        raise ContrastError(
+            f"{_brief(repr(content))} cannot be written as JSON ({error}); use texts, numbers, "
+            "lists and mappings"
+        ) from error
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _pair(row: Mapping[str, Any], number: int, split: str) -> Pair:
+    if not isinstance(row, Mapping):
+        raise ContrastError(
+            f"row {number} is a {type(row).__name__}; give a mapping with query, present and absent"
+        )
+    known = {name: row[name] for name in _FIELDS if row.get(name) is not None}
+    missing = [name for name in ("query", "present", "absent") if name not in known]
+    if missing:
+        raise ContrastError(
+            f"row {number} has no {' and no '.join(missing)} (it has {', '.join(map(str, row))}); "
+            "rename its columns or add them"
+        )
+    if not all(isinstance(known[name], str) for name in _TEXTS & known.keys()):
+        raise ContrastError(f"row {number} has {known}; {', '.join(sorted(_TEXTS))} must be texts")
+    if "instruction_ids" in known:
+        known["instruction_ids"] = tuple(known["instruction_ids"])
+    if "kwargs" in known:  # a table gives every row the keys of all rows: None is "not given"
+        known["kwargs"] = tuple(
+            {key: value for key, value in each.items() if value is not None}
+            for each in known["kwargs"]
+        )
+    try:
+        return Pair(**{"split": split, **known})
+    except ContrastError as error:
+        raise ContrastError(f"row {number}: {error}") from error
+
+
+_FIELDS = tuple(each.name for each in fields(Pair))
+_TEXTS = {"query", "split", "phrasing", "phrasing_kind", "key"}

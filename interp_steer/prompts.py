@@ -1,0 +1,206 @@
+"""From a query to the exact text that a model reads, and where its answer ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jinja2
+from transformers import PreTrainedTokenizerBase
+
+from interp_steer.errors import ModelError
+
+Message: TypeAlias = Mapping[str, str]
+"""One turn of a chat: ``{"role": "system" | "user" | "assistant", "content": text}``."""
+
+Query: TypeAlias = str | Sequence[Message]
+"""What a user asks: one text, or the turns of a chat ending with the user's."""
+
+_PROBE = "Pinocchio"  # an assistant's answer that a template is unlikely to contain or to rewrite
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    """How a query becomes a prompt.
+
+    Args:
+        name: ``"chat"`` (the tokenizer's chat template), ``"qa"`` (``Q: {x}\\nA:``) or
+            ``"custom"``.
+        template: the chat template's source, a text holding ``{x}`` where the query goes, or a
+            function from the query to the prompt.
+        stop_strings: texts that end an answer, besides the model's stop tokens.
+
+    Raises:
+        ModelError: for a name that is not one of the three or a text without ``{x}``.
+
+    Example:
+        >>> PromptFormat.of("User: {x}\\nBot:").name
+        'custom'
+    """
+
+    name: str
+    template: str | Callable[[Any], str]
+    stop_strings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.name not in ("chat", "qa", "custom"):
+            raise ModelError(
+                f"prompt format {self.name!r} is unknown; use 'chat', 'qa' or 'custom'"
+            )
+        filled_in = self.name != "chat" and isinstance(self.template, str)
+        if filled_in and "{x}" not in self.template:  # type: ignore[operator]
+            raise ModelError(
+                f"prompt format {self.template!r} has no place for the query; "
+                "write {x} where it goes, as in 'Q: {x}\\nA:'"
+            )
+
+    @classmethod
+    def of(cls, given: PromptFormat | str | Callable[[Any], str]) -> PromptFormat:
+        """The user's own format, from a text holding ``{x}``, a function, or a ready one.
+
+        Raises:
+            ModelError: for anything else.
+        """
+        if isinstance(given, PromptFormat):
+            return given
+        if isinstance(given, str) or callable(given):
+            return cls("custom", given)
+        raise ModelError(
+            f"prompt_format is a {type(given).__name__}; give a text with {{x}} where the query "
+            "goes, a function from the query to the prompt, or a PromptFormat"
+        )
+
+    @classmethod
+    def for_tokenizer(cls, tokenizer: PreTrainedTokenizerBase) -> PromptFormat:
+        """The chat template where the tokenizer has one, questions and answers otherwise."""
+        if not tokenizer.chat_template:
+            return question_answer
+        # A tokenizer may carry several templates by name; get_chat_template picks the usual one.
+        template = tokenizer.get_chat_template()
+        return cls("chat", template, _closing_text(tokenizer, template))
+
+    def render(
+        self, tokenizer: PreTrainedTokenizerBase, query: Query, system: str | None = None
+    ) -> str:
+        """The prompt's text, up to where the model's answer begins.
+
+        Args:
+            tokenizer: holds the special tokens that a chat template writes.
+            query: a text, or a chat's turns.
+            system: a system message to go before the query.
+
+        Returns:
+            The text, special tokens written out.
+
+        Raises:
+            ModelError: for malformed turns, or when the template or function refuses the query.
+        """
+        if callable(self.template):
+            return self._call(self.template, query, system)
+        messages = _as_messages(query, system)
+        if self.name == "chat":
+            return _apply(tokenizer, self.template, messages, add_generation_prompt=True)
+        templates = {"system": "{x}\n", "user": self.template, "assistant": " {x}\n"}
+        return "".join(
+            templates[message["role"]].replace("{x}", message["content"]) for message in messages
+        )
+
+    @staticmethod
+    def _call(function: Callable[[Any], str], query: Query, system: str | None) -> str:
+        if system is not None:
+            raise ModelError(
+                "a prompt format that is a function takes the query alone; "
+                "write the system text inside the function, or give a text with {x}"
+            )
+        prompt = function(query)
+        if not isinstance(prompt, str):
+            raise ModelError(
+                f"the prompt format returned a {type(prompt).__name__} for {query!r}; "
+                "return the prompt's text"
+            )
+        return prompt
+
+
+question_answer = PromptFormat("qa", "Q: {x}\nA:", ("Q:",))
+"""The format of base models: a question to be continued by its answer, up to the next question."""
+
+
+def closing_token(tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat) -> int | None:
+    """The token with which a chat template closes an assistant's turn, found by rendering one.
+
+    Returns:
+        The first special token after the assistant's content; None for other formats, or when the
+        template closes the turn with ordinary text (which is then one of its ``stop_strings``).
+    """
+    if prompt_format.name != "chat" or callable(prompt_format.template):
+        return None
+    tail = _tail(tokenizer, prompt_format.template)
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    ids = tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
+    return next((token for token in ids if token in special), None)
+
+
+def _closing_text(tokenizer: PreTrainedTokenizerBase, template: str) -> tuple[str, ...]:
+    as_chat = PromptFormat("chat", template)
+    if closing_token(tokenizer, as_chat) is not None:
+        return ()
+    tail = _tail(tokenizer, template).strip()
+    return (tail,) if tail else ()
+
+
+def _tail(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
+    """What the template writes after an assistant's content; empty when it renders none."""
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
+    try:
+        text = _apply(tokenizer, template, turns, add_generation_prompt=False)
+    except ModelError:  # a template for single questions: nothing to learn from it
+        return ""
+    _, found, tail = text.rpartition(_PROBE)
+    return tail if found else ""
+
+
+def _apply(
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    messages: Sequence[Message],
+    *,
+    add_generation_prompt: bool,
+) -> str:
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+            )
+        )
+    except jinja2.TemplateError as refusal:
+        roles = ", ".join(message["role"] for message in messages)
+        raise ModelError(
+            f"the chat template refuses turns of {roles}: {refusal}; leave out the roles that it "
+            "does not know (a system text can be written at the head of the query)"
+        ) from refusal
+
+
+def _as_messages(query: Query, system: str | None) -> list[Message]:
+    messages: list[Message] = [] if system is None else [{"role": "system", "content": system}]
+    if isinstance(query, str):
+        return [*messages, {"role": "user", "content": query}]
+    for turn in query:
+        if (
+            not isinstance(turn, Mapping)
+            or turn.get("role") not in ("system", "user", "assistant")
+            or not isinstance(turn.get("content"), str)
+        ):
+            raise ModelError(
+                f"{turn!r} is not a turn of a chat; write "
+                "{'role': 'system' | 'user' | 'assistant', 'content': text}"
+            )
+    if not query or query[-1]["role"] != "user":
+        raise ModelError(
+            f"a chat must end with the user's turn to be answered; this one has "
+            f"{[turn['role'] for turn in query]}"
+        )
+    return [*messages, *query]

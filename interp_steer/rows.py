@@ -1,0 +1,94 @@
+"""Prompts and their interventions, checked against each other and the model, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interp_steer.errors import GenerationError, InterventionError
+from interp_steer.interventions import Intervention
+from interp_steer.model import HookedLM
+from interp_steer.prompts import Query
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Checked and tokenized input, one entry per prompt."""
+
+    rendered: list[str]
+    tokens: list[list[int]]
+    steering: list[Intervention]
+    applied: list[str]
+
+
+def batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Groups of row numbers of like length, the longest first, so that memory peaks early."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def prepare(
+    model: HookedLM,
+    prompts: Sequence[Query],
+    steering: Intervention | Sequence[Intervention],
+    batch_size: int,
+) -> Rows:
+    """Check prompts and steering against each other and the model, and tokenize.
+
+    Raises:
+        GenerationError: for no prompts, an empty prompt, a batch size below 1, or steering of
+            another length than the prompts.
+        InterventionError: when a direction does not fit the model.
+    """
+    if isinstance(prompts, str):
+        raise GenerationError(f"prompts is one text, {prompts!r}; give a list of prompts")
+    if len(prompts) == 0:
+        raise GenerationError("there are no prompts; give at least one")
+    if batch_size < 1:
+        raise GenerationError(f"batch_size is {batch_size}; give at least 1")
+    for number, prompt in enumerate(prompts):
+        if len(prompt) == 0 or (isinstance(prompt, str) and not prompt.strip()):
+            raise GenerationError(f"prompt {number} is empty, {prompt!r}; leave it out")
+    each = [steering] * len(prompts) if isinstance(steering, Intervention) else list(steering)
+    if len(each) != len(prompts):
+        raise GenerationError(
+            f"{len(each)} interventions for {len(prompts)} prompts; "
+            "give one for all, or one per prompt"
+        )
+    lines: dict[int, str] = {}
+    for intervention in each:
+        if id(intervention) not in lines:
+            _check_fit(model, intervention)
+            lines[id(intervention)] = str(intervention)
+    return Rows(
+        rendered=[model.render(prompt) for prompt in prompts],
+        tokens=model.tokenize(prompts),
+        steering=each,
+        applied=[lines[id(intervention)] for intervention in each],
+    )
+
+
+def check_room(model: HookedLM, number: int, n_prompt: int, n_more: int, mend: str) -> None:
+    """Refuse a row that would not fit the context of the model.
+
+    Raises:
+        GenerationError: with the numbers.
+    """
+    if model.max_positions is not None and n_prompt + n_more > model.max_positions:
+        raise GenerationError(
+            f"prompt {number} has {n_prompt} tokens, which with {n_more} {mend} or shorten the "
+            f"prompt: {model.describe()} has a context of {model.max_positions} tokens"
+        )
+
+
+def _check_fit(model: HookedLM, intervention: Intervention) -> None:
+    for direction in {edit.direction for edit in intervention.edits}:
+        shape = direction.site.shape(model.n_heads, model.d_head, model.d_model)
+        same_model = (direction.n_layers, direction.d_model) == (model.n_layers, model.d_model)
+        if not same_model or tuple(direction.vector.shape) != shape:
+            raise InterventionError(
+                f"{direction} of shape {tuple(direction.vector.shape)}, for {direction.model} "
+                f"({direction.n_layers} layers, d_model {direction.d_model}), cannot steer "
+                f"{model.describe()}, where {direction.site} has shape {shape}; fit one with "
+                "ist.fit(model, pairs)"
+            )

@@ -1,0 +1,92 @@
+"""How the next token is chosen: greedily, or by draws that belong to the row and not the batch."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp_steer.errors import GenerationError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Draw each token from the model's distribution.
+
+    Args:
+        temperature: logits are divided by it; greater than 0. Greedy decoding is no sampling at
+            all, ``sampling=None``.
+        top_p: draw from the smallest set of tokens whose probabilities reach this share, in (0, 1].
+        seed: with the prompt's tokens, decides every draw of a row.
+
+    Raises:
+        GenerationError: when a number is out of its range.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise GenerationError(
+                f"temperature is {self.temperature}; give a finite number above 0, "
+                "or sampling=None to decode greedily"
+            )
+        if not 0 < self.top_p <= 1:
+            raise GenerationError(f"top_p is {self.top_p}; give a number above 0 and at most 1")
+
+
+def draws(
+    prompts: Sequence[Sequence[int]], applied: Sequence[str], n_steps: int, sampling: Sampling
+) -> Float[Tensor, "row step"]:
+    """The uniform numbers in [0, 1) that decide each row's tokens.
+
+    They depend on the seed and the row's prompt, and not on the other rows or their order, so that
+    two interventions on one prompt meet the same draws and differ by the intervention alone. A
+    prompt that comes again with the same intervention has draws of its own.
+
+    Args:
+        prompts: token ids of each row.
+        applied: the canonical line of each row's intervention.
+        n_steps: how many tokens a row may need.
+        sampling: whose seed to use.
+    """
+    seen: Counter[tuple[tuple[int, ...], str]] = Counter()
+    numbers = torch.empty(len(prompts), n_steps)
+    for row, (prompt, line) in enumerate(zip(prompts, applied, strict=True)):
+        key = (tuple(prompt), line)
+        digest = hashlib.sha256(repr((sampling.seed, key[0], seen[key])).encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
+        numbers[row] = torch.rand(n_steps, generator=generator)
+        seen[key] += 1
+    return numbers
+
+
+def sample(
+    logits: Float[Tensor, "row vocabulary"], uniform: Float[Tensor, " row"], sampling: Sampling
+) -> Int[Tensor, " row"]:
+    """Draw a token per row by inverting the cumulative distribution at one uniform number.
+
+    Args:
+        logits: of the next token.
+        uniform: one number in [0, 1) per row.
+        sampling: temperature and top_p.
+    """
+    probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
+    if sampling.top_p < 1:
+        ranked, order = probabilities.sort(dim=-1, descending=True)
+        # A token is in the nucleus when those ahead of it have not yet reached top_p.
+        outside = ranked.cumsum(-1) - ranked >= sampling.top_p
+        probabilities = probabilities.scatter(-1, order, ranked.masked_fill(outside, 0.0))
+    cumulative = probabilities.cumsum(-1)
+    total = cumulative[:, -1:]
+    # Strictly below the total, whatever the rounding: the token found then has a probability.
+    point = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, point, right=True)[:, 0]

@@ -1,0 +1,1 @@
+"""Scores of an answer: instruction verifiers (IFEval) and fluency."""

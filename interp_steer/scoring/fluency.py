@@ -1,0 +1,276 @@
+"""Is an answer still language? Perplexity under a reference model, and repetition.
+
+Steering too hard ends in loops. Paper A calls an output degenerate when its perplexity under GPT-2
+is below 2.5, for nothing is easier to predict than a loop. Two things limit that rule. Its
+threshold belongs to GPT-2: another reference needs its own, which `calibrate_threshold` reads from
+texts known to be good. And GPT-2 spells scripts that it hardly knows byte by byte, which alone
+makes their perplexity low. So the share of repeated n-grams, which needs no model, stands beside.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+
+from interp_steer.errors import ScoringError
+from interp_steer.model import HookedLM, load
+
+PAPER_THRESHOLD = 2.5
+"""Perplexity under GPT-2 below which paper A calls an output degenerate."""
+
+REPETITION_THRESHOLD = 0.5
+"""Share of repeated 4-grams above which a text counts as a loop.
+
+Set on the paper's published layer search (3,220 steered Phi-3 outputs with their GPT-2 perplexity):
+at 0.5 it flags 5 of 6 outputs that the perplexity rule flags, and 4% of the others, many of them
+loops that the perplexity rule misses.
+"""
+
+_PIECE = 12  # longest piece of an unbroken run: "SESESESE...", without spaces, is repetition too
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A plain Hugging Face causal LM to measure perplexity with, no hook points being needed."""
+
+    plain: Any
+    """The model."""
+    tokenizer: Any
+    """Its tokenizer."""
+
+
+@dataclass(frozen=True)
+class Fluency:
+    """How much an answer reads like language, and whether it fell into a loop."""
+
+    perplexity: float | None
+    """Under the reference; ``None`` when the text has no token to predict."""
+    repetition: float
+    """Share of 4-grams that repeat an earlier one, in [0, 1]."""
+    degenerate: bool
+    """By the perplexity rule or by repetition."""
+
+
+def fluency(
+    reference: HookedLM | Reference | str,
+    texts: Sequence[str],
+    *,
+    threshold: float = PAPER_THRESHOLD,
+    most_repetition: float = REPETITION_THRESHOLD,
+) -> list[Fluency]:
+    """Perplexity, repetition and the verdict of both for each text.
+
+    Args:
+        reference: see `perplexity`.
+        texts: the answers.
+        threshold: perplexity below which a text is degenerate; 2.5 is GPT-2's, for another
+            reference see `calibrate_threshold`.
+        most_repetition: share of repeated 4-grams above which a text is degenerate.
+
+    Returns:
+        One `Fluency` per text, in order.
+
+    Raises:
+        ScoringError: when the reference predicts numbers that are not finite.
+    """
+    measured = zip(perplexity(reference, texts), map(repetition, texts), strict=True)
+    return [
+        Fluency(
+            surprise,
+            repeated,
+            degenerate(surprise, repeated, threshold=threshold, most_repetition=most_repetition),
+        )
+        for surprise, repeated in measured
+    ]
+
+
+def degenerate(
+    perplexity: float | None,
+    repetition: float = 0.0,
+    *,
+    threshold: float = PAPER_THRESHOLD,
+    most_repetition: float = REPETITION_THRESHOLD,
+) -> bool:
+    """Whether a text fell into a loop: too easy to predict, or too much of it repeated.
+
+    Args:
+        perplexity: of the text; ``None`` (nothing to predict) is not degenerate by this rule.
+        repetition: share of repeated n-grams; leave it out for the paper's rule alone.
+        threshold: perplexity below which a text is degenerate.
+        most_repetition: share above which a text is degenerate.
+
+    Returns:
+        True when either rule says so. A blank text is neither: it is short, not degenerate.
+    """
+    return (perplexity is not None and perplexity < threshold) or repetition > most_repetition
+
+
+def calibrate_threshold(
+    reference: HookedLM | Reference | str, texts: Sequence[str], share: float = 0.01
+) -> float:
+    """Perplexity below which at most ``share`` of texts known to be good lie.
+
+    GPT-2's 2.5 means nothing under another reference, above all under a small model that knows its
+    own world well, whose good answers may be easier than that.
+
+    Args:
+        reference: see `perplexity`.
+        texts: good texts of the kind to be judged: unsteered answers, or answers from the data.
+        share: of the good texts that may be called degenerate, in [0, 1).
+
+    Returns:
+        The threshold for `degenerate`: the lower ``share`` quantile of the perplexities.
+
+    Raises:
+        ScoringError: when no text can be scored or ``share`` is out of range.
+    """
+    if not 0 <= share < 1:
+        raise ScoringError(f"share {share} is not in [0, 1); 0.01 flags one good text in a hundred")
+    known = [value for value in perplexity(reference, texts) if value is not None]
+    if not known:
+        raise ScoringError(
+            f"none of the {len(texts)} texts has a token to predict, so no threshold can be read "
+            "from them; pass good answers of the usual length, a hundred or more"
+        )
+    return float(np.quantile(known, share, method="lower"))
+
+
+def repetition(text: str, n: int = 4) -> float:
+    """Share of a text's n-grams that repeat an earlier n-gram of it.
+
+    Pieces are words, single punctuation marks, and long runs of spaces. Numbers count as alike
+    ("Day 1", "Day 2", ... is a loop), and words longer than 12 characters are cut into pieces, so
+    that a loop without spaces is seen, as are scripts that do without them.
+
+    Args:
+        text: any text.
+        n: length of the n-grams, in pieces.
+
+    Returns:
+        A share in [0, 1): 0.0 when no n-gram recurs, as in any text with fewer than n + 1 pieces.
+
+    Raises:
+        ScoringError: when n is less than 1.
+
+    Example:
+        >>> repetition("the cat sat down. the cat sat down. the cat sat down.")
+        0.5833333333333334
+    """
+    if n < 1:
+        raise ScoringError(f"n-grams of {n} pieces; n is 1 or more, usually 4")
+    pieces = ["0" if piece.isdigit() else piece for piece in _piece().findall(text)]
+    grams = [tuple(pieces[i : i + n]) for i in range(len(pieces) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def perplexity(
+    reference: HookedLM | Reference | str, texts: Sequence[str], *, batch_tokens: int = 4096
+) -> list[float | None]:
+    """Perplexity of each text under a reference model: exp of the mean loss of its tokens.
+
+    Each text stands alone, after one BOS (GPT-2's end-of-text), so that its first token counts; a
+    model with neither BOS nor EOS scores from the second token on. A text longer than the model's
+    context is read in windows that overlap by half, every token being scored once.
+
+    Args:
+        reference: the model: a `HookedLM`, a `Reference`, or a name for `interp_steer.load`
+            (loaded anew at each call: load it yourself to use it twice). Never steered.
+        texts: any texts.
+        batch_tokens: the most tokens, padding counted, in one forward pass.
+
+    Returns:
+        One perplexity per text, at least 1.0; ``None`` where there is no token to predict.
+
+    Raises:
+        ScoringError: when the reference's losses are not finite.
+    """
+    source = load(reference) if isinstance(reference, str) else reference
+    model, tokenizer = source.plain, source.tokenizer
+    context = getattr(model.config, "max_position_embeddings", None) or 2048
+    windows = [
+        (index, ids, skip)
+        for index, text in enumerate(texts)
+        for ids, skip in _windows(_tokens(tokenizer, text), context)
+    ]
+    windows.sort(key=lambda window: len(window[1]), reverse=True)
+    losses, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=int)
+    was_training = model.training
+    model.eval()
+    try:
+        with tqdm(total=len(windows), desc="perplexity", disable=None) as progress:
+            while windows:
+                fit = max(1, batch_tokens // len(windows[0][1]))
+                batch, windows = windows[:fit], windows[fit:]
+                sums = _losses(model, [ids for _, ids, _ in batch], [skip for *_, skip in batch])
+                for (index, ids, skip), loss in zip(batch, sums, strict=True):
+                    losses[index] += loss
+                    counts[index] += len(ids) - skip
+                progress.update(len(batch))
+    finally:
+        model.train(was_training)
+    if not np.isfinite(losses).all():
+        first = int(np.flatnonzero(~np.isfinite(losses))[0])
+        raise ScoringError(
+            f"the reference's loss on text {first} ({texts[first][:60]!r}) is {losses[first]}; "
+            "load it in float32 or bfloat16, and check that its weights are finite"
+        )
+    return [
+        math.exp(loss / count) if count else None
+        for loss, count in zip(losses, counts.tolist(), strict=True)
+    ]
+
+
+def _tokens(tokenizer: Any, text: str) -> list[int]:
+    """The text's ids after one BOS, or bare when the tokenizer has nothing that could be one."""
+    ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    return ids if start is None else [start, *ids]
+
+
+def _windows(ids: list[int], context: int) -> Iterator[tuple[list[int], int]]:
+    """Windows of at most ``context`` ids, with how many of their first ids are already scored."""
+    if len(ids) < 2:
+        return
+    end = min(context, len(ids))
+    yield ids[:end], 1  # nothing predicts the very first id
+    while end < len(ids):
+        start, scored = end - context // 2, end
+        end = min(start + context, len(ids))
+        yield ids[start:end], scored - start
+
+
+@torch.inference_mode()
+def _losses(model: Any, rows: list[list[int]], skips: list[int]) -> list[float]:
+    """Summed loss of each row's ids from ``skip`` on; rows are padded on the right."""
+    width = max(map(len, rows))
+    device = next(model.parameters()).device
+    # A causal model never looks right, so the pad's value is free and positions need no shift.
+    tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
+    place = torch.arange(width, device=device)
+    lengths, first = torch.tensor([list(map(len, rows)), skips], device=device)
+    mask = place < lengths[:, None]
+    logits = model(input_ids=tokens, attention_mask=mask.long(), use_cache=False).logits
+    loss = functional.cross_entropy(
+        logits[:, :-1].float().transpose(1, 2), tokens[:, 1:], reduction="none"
+    )
+    scored = (mask & (place >= first[:, None]))[:, 1:]
+    return torch.where(scored, loss, 0.0).double().sum(dim=1).tolist()
+
+
+@functools.cache
+def _piece() -> re.Pattern[str]:
+    # Combining marks belong to words in Hindi, Tamil, Thai and others, and are not in \w.
+    every = map(chr, range(sys.maxunicode + 1))
+    marks = "".join(mark for mark in every if unicodedata.category(mark).startswith("M"))
+    return re.compile(rf"[\w{marks}]{{1,{_PIECE}}}|\s{{{_PIECE}}}|[^\w\s]")

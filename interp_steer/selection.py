@@ -1,0 +1,158 @@
+"""Choosing the layer of a sweep: by the paper's rule, and by one that knows its own uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import polars as pl
+
+from interp_steer.errors import ScoringError
+from interp_steer.statistics import Interval, mcnemar, wilson
+
+RULES = ("paper", "interval")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One layer of a sweep, or no steering at all, on the prompts of the sweep."""
+
+    layer: int | None
+    """The layer that is steered; None for the unsteered model."""
+    accuracy: Interval
+    """Share of answers that follow the instruction, with its Wilson interval."""
+    degenerate: float
+    """Share of degenerate answers."""
+    outcomes: tuple[bool, ...]
+    """Whether each answer follows the instruction, in the order of the prompts' keys."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The layer that a rule chooses, with what it was chosen on."""
+
+    rule: str
+    layer: int | None
+    """None when the rule prefers the unsteered model."""
+    accuracy: Interval
+    candidates: tuple[Candidate, ...]
+    plateau: tuple[int, ...] = ()
+    """Layers that the interval rule cannot tell from the best; empty under the paper's rule."""
+
+
+def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate, ...]:
+    """Summarise the records of one sweep: the unsteered model first, then its layers in order.
+
+    Args:
+        records: rows with ``layer`` (null where unsteered), ``key``, ``degenerate`` and
+            ``column``, all of one instruction and one way of asking.
+        column: what counts as success.
+
+    Raises:
+        ScoringError: when the rows mix instructions or ways of asking, when a layer was not run on
+            the same prompts as the others, or when the unsteered model is missing.
+    """
+    for name in ("instruction", "instructed"):
+        if name in records.columns and records[name].n_unique() > 1:
+            values = sorted(map(str, records[name].unique()))
+            raise ScoringError(
+                f"a layer is chosen on one {name!r} at a time, not on {', '.join(values)}; "
+                "filter the records first"
+            )
+    groups = {
+        group["layer"][0]: group.sort("key")
+        for group in records.partition_by("layer", maintain_order=True)
+    }
+    if None not in groups:
+        raise ScoringError("the sweep has no unsteered rows (layer null); add Cell('none') to it")
+    keys = groups[None]["key"].to_list()
+    found = []
+    for layer in sorted(groups, key=lambda layer: -1 if layer is None else layer):
+        rows = groups[layer]
+        if rows["key"].to_list() != keys:
+            raise ScoringError(
+                f"layer {layer} was run on {rows.height} prompts and the unsteered model on "
+                f"{len(keys)}, or on others; every cell needs the same prompts, once each"
+            )
+        outcomes = tuple(rows[column].to_list())
+        found.append(
+            Candidate(
+                layer=layer,
+                accuracy=wilson(sum(outcomes), len(outcomes)),
+                degenerate=float(rows["degenerate"].cast(pl.Float64).fill_null(0.0).mean()),  # type: ignore[arg-type]
+                outcomes=outcomes,
+            )
+        )
+    return tuple(found)
+
+
+def select_layer(
+    records: pl.DataFrame, rule: str = "paper", *, tolerated: float = 0.0, column: str = "strict"
+) -> Choice:
+    """Choose the layer to steer at.
+
+    ``"paper"`` (Stolfo et al. 2025, section 3 and the published code): the accuracy of a layer
+    whose share of degenerate answers exceeds ``tolerated`` counts as zero; the first maximum wins,
+    the unsteered model standing before the shallowest layer.
+
+    ``"interval"``: layers with significantly more degenerate answers than the unsteered model are
+    left out (their share's Wilson interval lies above its share); of the rest, the plateau are
+    those that an exact McNemar test at 5 % cannot tell from the most accurate one; the middle of
+    the plateau's longest run of neighbouring layers is chosen, the shallower of two middles. When
+    the best layer itself cannot be told from the unsteered model, None is chosen.
+
+    Args:
+        records: of one instruction and one way of asking; see :func:`candidates`.
+        rule: one of :data:`RULES`.
+        tolerated: the paper's threshold: 0 for instruction-tuned models, the unsteered share for
+            base models.
+        column: what counts as success.
+
+    Raises:
+        ScoringError: for an unknown rule or records that cannot be compared.
+
+    Example:
+        >>> select_layer(records, "interval").layer  # doctest: +SKIP
+        4
+    """
+    found = candidates(records, column)
+    if rule == "paper":
+        return _first_maximum(found, tolerated)
+    if rule == "interval":
+        return _middle_of_plateau(found)
+    raise ScoringError(f"{rule!r} is not a rule to choose a layer by; choose one of {RULES}")
+
+
+def _first_maximum(found: tuple[Candidate, ...], tolerated: float) -> Choice:
+    def counted(candidate: Candidate) -> float:
+        return 0.0 if candidate.degenerate > tolerated else candidate.accuracy.value
+
+    best = max(found, key=counted)  # max() keeps the first of equals, as the paper's argmax does
+    return Choice("paper", best.layer, best.accuracy, found)
+
+
+def _middle_of_plateau(found: tuple[Candidate, ...]) -> Choice:
+    plain, *layers = found
+
+    def damaged(candidate: Candidate) -> bool:
+        bad = round(candidate.degenerate * len(candidate.outcomes))
+        return wilson(bad, len(candidate.outcomes)).low > plain.degenerate
+
+    sound = [candidate for candidate in layers if not damaged(candidate)]
+    best = max(sound, key=lambda candidate: candidate.accuracy.value, default=plain)
+    gain = mcnemar(best.outcomes, plain.outcomes)
+    if best is plain or gain.only_a <= gain.only_b or gain.p_value >= 0.05:
+        return Choice("interval", None, plain.accuracy, found)
+    level = [c for c in sound if mcnemar(best.outcomes, c.outcomes).p_value >= 0.05]
+
+    order = [candidate.layer for candidate in layers]
+    runs: list[list[Candidate]] = [[level[0]]]
+    for before, after in pairwise(level):
+        if order.index(after.layer) == order.index(before.layer) + 1:
+            runs[-1].append(after)
+        else:
+            runs.append([after])
+    run = max(runs, key=len)
+    chosen = run[(len(run) - 1) // 2]
+    plateau = tuple(candidate.layer for candidate in level if candidate.layer is not None)
+    return Choice("interval", chosen.layer, chosen.accuracy, found, plateau)

@@ -1,0 +1,343 @@
+"""Intervals and paired tests for the numbers that a run reports.
+
+Shares have Wilson intervals, other means a bootstrap, comparisons of two settings on the same
+prompts McNemar's exact test and a paired interval. The distributions and resampling are scipy's.
+Every function refuses empty, mismatched or non-finite input rather than return a plausible number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy import stats
+
+from interp_steer.errors import InterpSteerError
+
+Statistic = str | Callable[..., Any]
+"""What to bootstrap: "mean", "median", or a function of an array that takes ``axis``."""
+
+Values = Collection[Any]
+"""Numbers, or booleans where the text says so: a list, an array, or a column of a table."""
+
+
+class StatisticsError(InterpSteerError):
+    """Values that no interval or test can be made from: none, mismatched, or not finite."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval.
+
+    Example:
+        >>> str(wilson(77, 100))
+        '0.770 [0.678, 0.842]'
+    """
+
+    value: float
+    """The estimate."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+    n: int
+    """How many independent observations: prompts, pairs, or clusters."""
+    method: str
+    """How the interval was made, such as ``"wilson 95%"``."""
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """McNemar's exact test of two settings on the same prompts."""
+
+    p_value: float
+    """Two-sided; 1.0 when the settings disagree nowhere."""
+    only_a: int
+    """Prompts where the first setting succeeds and the second does not."""
+    only_b: int
+    """Prompts where the second setting succeeds and the first does not."""
+    n: int
+    """Pairs."""
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
+    """Wilson score interval of a share (Wilson 1927), as `scipy` computes it.
+
+    Args:
+        successes: how many of the ``n`` succeeded.
+        n: how many there were.
+        level: confidence level, in (0, 1).
+
+    Returns:
+        The share with its interval, always inside [0, 1].
+
+    Raises:
+        StatisticsError: on no observations or more successes than observations.
+    """
+    _check_level(level)
+    if n <= 0 or not 0 <= successes <= n:
+        raise StatisticsError(f"{successes} successes of {n} is no share; need 0 <= successes <= n")
+    bounds = stats.binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
+    value = successes / n
+    # Rounding may leave a bound of an extreme share a hair on the wrong side of it.
+    low, high = min(float(bounds.low), value), max(float(bounds.high), value)
+    return Interval(value, low, high, int(n), f"wilson {_percent(level)}")
+
+
+def share(outcomes: Values, level: float = 0.95) -> Interval:
+    """Share of successes with its Wilson interval.
+
+    Args:
+        outcomes: one boolean per prompt.
+        level: confidence level, in (0, 1).
+
+    Returns:
+        See `wilson`.
+
+    Raises:
+        StatisticsError: on no outcomes, or outcomes other than true and false.
+    """
+    values = _booleans(outcomes, "outcomes")
+    return wilson(int(values.sum()), len(values), level)
+
+
+def bootstrap(
+    values: Values,
+    statistic: Statistic = "mean",
+    level: float = 0.95,
+    seed: int = 0,
+    n_resamples: int = 2000,
+    method: Literal["percentile", "basic", "BCa"] = "percentile",
+) -> Interval:
+    """Bootstrap interval of a statistic of independent values.
+
+    Args:
+        values: one number per prompt; for paired settings, their differences.
+        statistic: ``"mean"``, ``"median"``, or a function that takes an array and ``axis``.
+        level: confidence level, in (0, 1).
+        seed: of the resampling; the same seed gives the same interval.
+        n_resamples: how many resamples.
+        method: ``"percentile"``, or ``"basic"`` or ``"BCa"`` (bias-corrected, accelerated).
+
+    Returns:
+        The statistic with its interval; of zero width when all values are equal.
+
+    Raises:
+        StatisticsError: on no value, a value that is not finite, or a statistic that is not.
+    """
+    _check_level(level)
+    data = _finite(values, "values")
+    function = _statistic(statistic)
+    value = float(function(data, axis=-1))
+    label = f"bootstrap {method} {_percent(level)}"
+    if data.min() == data.max():  # every resample is the sample; BCa would divide by zero
+        return Interval(value, value, value, len(data), label)
+    bounds = stats.bootstrap(
+        (data,),
+        function,
+        n_resamples=n_resamples,
+        confidence_level=level,
+        method=method,
+        rng=np.random.default_rng(seed),
+        vectorized=True,
+        axis=-1,
+    ).confidence_interval
+    if not (math.isfinite(value) and math.isfinite(bounds.low) and math.isfinite(bounds.high)):
+        raise StatisticsError(
+            f"{statistic} of {len(data)} values has no finite {method} interval; "
+            'use method="percentile" or more values'
+        )
+    return Interval(value, float(bounds.low), float(bounds.high), len(data), label)
+
+
+def bootstrap_mean(
+    values: Values,
+    clusters: Values | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    n_resamples: int = 2000,
+) -> Interval:
+    """Percentile bootstrap of a mean, resampling whole clusters where values come in clusters.
+
+    Several completions of one query, or one query under several phrasings, are not independent:
+    resampling them one by one makes an interval that is too narrow. With ``clusters`` the queries
+    are resampled and each brings all its values.
+
+    Args:
+        values: one number per completion; for paired settings, their differences.
+        clusters: the query (any hashable label) of each value; ``None`` when each stands alone.
+        level: confidence level, in (0, 1).
+        seed: of the resampling.
+        n_resamples: how many resamples.
+
+    Returns:
+        The mean of all values; ``n`` counts clusters.
+
+    Raises:
+        StatisticsError: on no value, a value that is not finite, or clusters of another length.
+    """
+    if clusters is None:
+        return bootstrap(values, "mean", level, seed, n_resamples)
+    _check_level(level)
+    data = _finite(values, "values")
+    _same_length(data, clusters, "values", "clusters")
+    labels: dict[Any, int] = {}
+    index = np.array([labels.setdefault(label, len(labels)) for label in clusters])
+    totals = np.bincount(index, weights=data)
+    sizes = np.bincount(index)
+    draws = np.random.default_rng(seed).integers(len(sizes), size=(n_resamples, len(sizes)))
+    means = totals[draws].sum(axis=1) / sizes[draws].sum(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    method = f"bootstrap by cluster {_percent(level)}"
+    return Interval(float(data.mean()), float(low), float(high), len(sizes), method)
+
+
+def mcnemar(a: Values, b: Values) -> PairedTest:
+    """McNemar's exact test: do two settings succeed equally often on the same prompts?
+
+    Under the null hypothesis each prompt on which the settings disagree is as likely to favour one
+    as the other, so the p-value is that of a two-sided binomial test with probability 1/2.
+
+    Args:
+        a: outcome per prompt under the first setting.
+        b: outcome per prompt under the second, in the same order.
+
+    Returns:
+        The test; it is symmetric in its arguments but for ``only_a`` and ``only_b``.
+
+    Raises:
+        StatisticsError: on empty or mismatched outcomes, or outcomes other than true and false.
+    """
+    first, second = _pairs(a, b)
+    only_a = int((first & ~second).sum())
+    only_b = int((~first & second).sum())
+    discordant = only_a + only_b
+    p_value = float(stats.binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
+    return PairedTest(p_value, only_a, only_b, len(first))
+
+
+def paired_difference(a: Values, b: Values, level: float = 0.95) -> Interval:
+    """Difference of two shares on the same prompts, ``share(b) - share(a)``.
+
+    The interval is Newcombe's (1998, method 10): the two Wilson intervals combined with the
+    correlation of the outcomes. Inside [-1, 1], and sound for small n and shares near 0 or 1.
+
+    Args:
+        a: outcome per prompt under the first setting (the baseline).
+        b: outcome per prompt under the second, in the same order.
+        level: confidence level, in (0, 1).
+
+    Returns:
+        The difference, positive when the second setting succeeds more often.
+
+    Raises:
+        StatisticsError: on empty or mismatched outcomes, or outcomes other than true and false.
+    """
+    first, second = _pairs(a, b)
+    n = len(first)
+    of_a, of_b = wilson(int(first.sum()), n, level), wilson(int(second.sum()), n, level)
+    correlation = _newcombe_phi(first, second)
+    value = of_b.value - of_a.value
+    below_b, above_b = of_b.value - of_b.low, of_b.high - of_b.value
+    below_a, above_a = of_a.value - of_a.low, of_a.high - of_a.value
+    reach_down = below_b**2 - 2 * correlation * below_b * above_a + above_a**2
+    reach_up = above_b**2 - 2 * correlation * above_b * below_a + below_a**2
+    low, high = value - math.sqrt(max(reach_down, 0.0)), value + math.sqrt(max(reach_up, 0.0))
+    return Interval(value, max(low, -1.0), min(high, 1.0), n, f"newcombe paired {_percent(level)}")
+
+
+def holm(p_values: Values) -> list[float]:
+    """Holm's step-down correction for several tests (Holm 1979).
+
+    Args:
+        p_values: of the tests of one family.
+
+    Returns:
+        Adjusted p-values in the order given: compare each with the family's level.
+
+    Raises:
+        StatisticsError: on no p-value or one outside [0, 1].
+    """
+    values = _finite(p_values, "p_values")
+    if values.min() < 0 or values.max() > 1:
+        raise StatisticsError(f"p-values must lie in [0, 1], got {values.tolist()}")
+    order = np.argsort(values, kind="stable")
+    factors = np.arange(len(values), 0, -1)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1.0)
+    return adjusted.tolist()
+
+
+def _newcombe_phi(first: np.ndarray, second: np.ndarray) -> float:
+    """Correlation of paired outcomes, with Newcombe's continuity correction when positive."""
+    n = len(first)
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    only_a, only_b = int((first & ~second).sum()), int((~first & second).sum())
+    margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    if margins == 0:
+        return 0.0
+    cross = both * neither - only_a * only_b
+    if cross > 0:
+        cross = max(cross - n / 2, 0.0)
+    return cross / math.sqrt(margins)
+
+
+def _statistic(statistic: Statistic) -> Callable[..., Any]:
+    if not isinstance(statistic, str):
+        return statistic
+    known: dict[str, Callable[..., Any]] = {"mean": np.mean, "median": np.median}
+    if statistic not in known:
+        raise StatisticsError(
+            f"unknown statistic {statistic!r}; pass {', '.join(known)}, or a function taking axis"
+        )
+    return known[statistic]
+
+
+def _finite(values: Values, name: str) -> np.ndarray:
+    try:
+        data = np.asarray(list(values), dtype=np.float64)  # a None becomes NaN, refused below
+    except (TypeError, ValueError) as error:
+        raise StatisticsError(f"{name} are not all numbers ({error})") from error
+    if data.ndim != 1 or len(data) == 0:
+        raise StatisticsError(f"{name} of shape {data.shape}; pass a flat list of at least one")
+    bad = np.flatnonzero(~np.isfinite(data))
+    if len(bad):
+        raise StatisticsError(
+            f"{len(bad)} of {len(data)} {name} are not finite, the first ({data[bad[0]]}) at index "
+            f"{bad[0]}; leave them out and say how many, or mend what made them"
+        )
+    return data
+
+
+def _booleans(values: Values, name: str) -> np.ndarray:
+    data = _finite(values, name)
+    if not np.isin(data, (0.0, 1.0)).all():
+        raise StatisticsError(f"{name} must be true or false, got {sorted(set(data.tolist()))[:5]}")
+    return data.astype(bool)
+
+
+def _pairs(a: Values, b: Values) -> tuple[np.ndarray, np.ndarray]:
+    _same_length(a, b, "a", "b")
+    return _booleans(a, "a"), _booleans(b, "b")
+
+
+def _same_length(a: Any, b: Any, name_a: str, name_b: str) -> None:
+    if len(a) != len(b):
+        raise StatisticsError(
+            f"{len(a)} {name_a} but {len(b)} {name_b}; pass one of each per prompt, in one order"
+        )
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise StatisticsError(f"confidence level {level} is not between 0 and 1; 0.95 is usual")
+
+
+def _percent(level: float) -> str:
+    return f"{100 * level:g}%"

@@ -1,0 +1,376 @@
+"""A steering vector: a direction per layer with its card; checked, combined, stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from interp_steer.cards import Card
+from interp_steer.errors import VectorError
+from interp_steer.interventions import Direction
+from interp_steer.model import HookedLM
+from interp_steer.sites import Site
+from interp_steer.tensorfiles import read_tensors, write_tensors
+
+
+@dataclass(frozen=True, eq=False)
+class SteeringVector:
+    """A direction for each layer, raw, with its target projection and its card.
+
+    With ``h`` the activations of prompts with the property and ``h'`` of those without (paper A,
+    section 2)::
+
+        v_l = mean h_l - mean h'_l          directions
+        u_l = v_l / |v_l|                   unit
+        z_l = mean <h_l, u_l>               targets
+
+    A vector behaves as a member of a vector space: ``a + b``, ``a - b``, ``2 * a``, ``a / 2``,
+    ``-a``. A sum has no targets, since no prompt that has both properties was measured; scaling
+    keeps them, and ``-a`` is what fitting with the two sides exchanged would give.
+
+    Raises:
+        VectorError: when a tensor is not finite or the shapes do not agree.
+
+    Example:
+        >>> vector = fit(model, pairs.fit)
+        >>> steer = vector.at(5).project() + vector.at(3).add(4.0)
+    """
+
+    directions: Float[Tensor, "layer *shape"]
+    """Float32; at ``z`` the shape is ``(n_heads, d_head)``."""
+    targets: Float[Tensor, " layer"] | None
+    """The mean projection on ``unit`` of prompts with the property; None when not measured."""
+    layers: tuple[int, ...]
+    """The layer that each direction was read at, rising."""
+    card: Card
+    baseline: Float[Tensor, "layer *shape"] | None = None
+    """The mean activation of prompts without the property; None when not measured."""
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.directions.shape[1:])
+        rows = len(self.directions)
+        if not rows or rows != len(self.layers) or list(self.layers) != sorted(set(self.layers)):
+            raise VectorError(
+                f"{self} has directions of shape {(rows, *shape)} for the layers {self.layers}; "
+                "give one direction for each layer, the layers rising"
+            )
+        for layer in self.layers:
+            Site(self.card.component, layer).check(self.card.n_layers)
+        if len(shape) != 2 if self.card.component == "z" else shape != (self.card.d_model,):
+            fitting = "n_heads, d_head" if self.card.component == "z" else self.card.d_model
+            raise VectorError(
+                f"{self} has directions of shape {(rows, *shape)}; at {self.card.component} they "
+                f"must have the shape (layer, {fitting})"
+            )
+        for name, expected in (
+            ("directions", (rows, *shape)),
+            ("targets", (rows,)),
+            ("baseline", (rows, *shape)),
+        ):
+            tensor = getattr(self, name)
+            if tensor is None:
+                continue
+            if tuple(tensor.shape) != expected:
+                raise VectorError(
+                    f"{self} has {name} of shape {tuple(tensor.shape)} beside directions of shape "
+                    f"{(rows, *shape)}; the shape must be {expected}"
+                )
+            finite = tensor.reshape(rows, -1).isfinite().all(dim=-1).tolist()
+            bad = [layer for layer, good in zip(self.layers, finite, strict=True) if not good]
+            if bad:
+                raise VectorError(
+                    f"{self} has {name} with nan or inf at layers {bad}; look for overflow in the "
+                    "activations, and load the model in bfloat16 or float32 rather than float16"
+                )
+
+    def __str__(self) -> str:
+        return f"SteeringVector for {self.card.whose}"
+
+    @property
+    def name(self) -> str:
+        """What the vector stands for; canonical lines call it so."""
+        return self.card.name
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The site that each direction was read at."""
+        return tuple(Site(self.card.component, layer) for layer in self.layers)
+
+    @property
+    def norms(self) -> Float[Tensor, " layer"]:
+        """``|v_l|``, at ``z`` over all heads together: for difference in means, how far apart the
+        two sides are."""
+        return _norms(self.directions).float()
+
+    @property
+    def unit(self) -> Float[Tensor, "layer *shape"]:
+        """``u_l = v_l / |v_l|``, at ``z`` over all heads together.
+
+        Raises:
+            VectorError: naming the layers at which the direction is zero.
+        """
+        zero = [layer for layer, norm in zip(self.layers, self.norms, strict=True) if norm == 0]
+        if zero:
+            raise VectorError(f"{self}, {self.name!r}, {_ZERO.format(layers=zero)}")
+        return unit_directions(self.directions).float()
+
+    def at(self, layer: int, apply_layer: int | None = None) -> Direction:
+        """The direction read at a layer, to be applied there or at another layer.
+
+        Args:
+            layer: where it was read.
+            apply_layer: where it is applied; the same layer when not given.
+
+        Raises:
+            VectorError: when the vector has no such layer, or is zero there.
+            SiteError: when the model has no layer ``apply_layer``.
+        """
+        component = self.card.component
+        source = Site(component, layer)
+        return self.direction(
+            source, source if apply_layer is None else Site(component, apply_layer)
+        )
+
+    def direction(self, source: Site, site: Site) -> Direction:
+        """The direction read at ``source``, to be applied at ``site``.
+
+        Raises:
+            VectorError: when the vector was not read at ``source``, or is zero there.
+            SiteError: when the model does not have ``site``.
+        """
+        if source not in self.sites:
+            raise VectorError(
+                f"{self}, {self.name!r}, was read at {self.card.component} of layers "
+                f"{_listed(self.layers)} and has no direction at {source}; use one of those, or "
+                "fit one with ist.fit(model, pairs, component=..., layers=...)"
+            )
+        row = self.sites.index(source)
+        if not self.directions[row].any():
+            raise VectorError(f"{self}, {self.name!r}, {_ZERO.format(layers=[source.layer])}")
+        return Direction(
+            vector=self.directions[row],
+            target=None if self.targets is None else float(self.targets[row]),
+            name=self.name,
+            source=source,
+            site=site,
+            model=self.card.model,
+            n_layers=self.card.n_layers,
+            d_model=self.card.d_model,
+        )
+
+    def check(self, model: HookedLM) -> SteeringVector:
+        """Return this vector when it was fitted on exactly this model.
+
+        Raises:
+            VectorError: when the model has other sizes or other weights.
+        """
+        mend = "fit one with ist.fit(model, pairs)"
+        shape = self.sites[0].shape(model.n_heads, model.d_head, model.d_model)
+        if (self.card.n_layers, tuple(self.directions.shape[1:])) != (model.n_layers, shape):
+            raise VectorError(f"{self} cannot steer {model.describe()}; {mend}")
+        if self.card.fingerprint != model.fingerprint:
+            raise VectorError(
+                f"{self} cannot steer {model.describe()}: its weights were "
+                f"{self.card.fingerprint}, these are {model.fingerprint}; {mend}"
+            )
+        return self
+
+    def cosine(self, other: SteeringVector) -> Float[Tensor, " layer"]:
+        """``<u_l, w_l>`` with another vector, layer by layer; the models may differ.
+
+        Raises:
+            VectorError: when components, layers or shapes differ, or a direction is zero.
+        """
+        self._same_layers(other)
+        return inner_product(self.unit, other.unit).float()
+
+    def __add__(self, other: SteeringVector) -> SteeringVector:
+        """The sum, without targets.
+
+        Raises:
+            VectorError: for vectors of different models, components, positions or layers.
+        """
+        return self._sum(other, "+")
+
+    def __sub__(self, other: SteeringVector) -> SteeringVector:
+        """The difference, without targets; see :meth:`__add__`."""
+        return self._sum(other, "-")
+
+    def __mul__(self, factor: float | int) -> SteeringVector:
+        """The vector scaled, its targets kept; by a negative factor the sides are exchanged too.
+
+        Raises:
+            VectorError: when the factor is not finite.
+        """
+        if isinstance(factor, SteeringVector):
+            return NotImplemented
+        if factor < 0:
+            return (-self) * -factor
+        scaled = replace(
+            self,
+            directions=self.directions * factor,
+            card=replace(self.card, name=f"{factor:g}*{_closed(self.name)}"),
+        )
+        return scaled if factor else replace(scaled, targets=None)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float | int) -> SteeringVector:
+        """The vector scaled by ``1 / divisor``.
+
+        Raises:
+            VectorError: for a divisor of 0.
+        """
+        if divisor == 0:
+            raise VectorError(f"{self}, {self.name!r}, cannot be divided by 0; use another number")
+        return self * (1.0 / divisor)
+
+    def __neg__(self) -> SteeringVector:
+        """The vector from present to absent, as fitting with the sides exchanged would give it."""
+        targets = baseline = None
+        if self.targets is not None and self.baseline is not None:
+            unit = unit_directions(self.directions)
+            absent = inner_product(self.baseline, unit)
+            moved = _along(self.targets.double() - absent, unit) * unit
+            targets, baseline = -absent.float(), (self.baseline.double() + moved).float()
+        card = replace(self.card, name=f"-{_closed(self.name)}")
+        return replace(
+            self, directions=-self.directions, targets=targets, baseline=baseline, card=card
+        )
+
+    def like_random(self, seed: int) -> SteeringVector:
+        """A random control of the same norms, and of the same mean displacement by projection.
+
+        Each direction is drawn evenly over all directions, from the seed, the vector's name and the
+        layer. Projecting an activation ``h'`` of a prompt without the property moves it by
+        ``z - <h', u>``, which is ``z - <b, u>`` in the mean, ``b`` being the baseline. The target
+        of the random unit direction ``r`` is set so that its mean displacement is the same::
+
+            z_r = <b, r> + (z - <b, u>)
+
+        So both the projection and the addition of the control disturb the model as much as those of
+        the vector do. Without targets or a baseline the control has no targets.
+
+        Args:
+            seed: of the draw; the same seed and vector make the same control.
+        """
+        shape = self.directions.shape[1:]
+        drawn = torch.stack(
+            [_gaussian(f"{seed}/{self.name}/{site}", tuple(shape)) for site in self.sites]
+        )
+        random = unit_directions(drawn)
+        targets = None
+        if self.targets is not None and self.baseline is not None:
+            unit = unit_directions(self.directions)
+            moved = self.targets.double() - inner_product(self.baseline, unit)
+            targets = (inner_product(self.baseline, random) + moved).float()
+        card = replace(self.card, name=f"random-{seed}({self.name})", estimator="random")
+        directions = (random * _along(_norms(self.directions), random)).float()
+        return replace(self, directions=directions, targets=targets, card=card)
+
+    def save(self, path: str | Path) -> None:
+        """Write the vector as safetensors, its card in the header, whole or not at all.
+
+        Raises:
+            VectorError: when the file cannot be written.
+        """
+        tensors = {
+            name: tensor
+            for name in ("directions", "targets", "baseline")
+            if (tensor := getattr(self, name)) is not None
+        }
+        header = {"card": asdict(self.card), "layers": self.layers}
+        write_tensors(path, "SteeringVector", tensors, header, VectorError)
+
+    @classmethod
+    def load(cls, path: str | Path) -> SteeringVector:
+        """Read back what :meth:`save` wrote, bit for bit.
+
+        Raises:
+            VectorError: when the file is missing, truncated, changed, or no steering vector.
+        """
+        tensors, header = read_tensors(path, "SteeringVector", VectorError)
+        return cls(
+            directions=tensors["directions"],
+            targets=tensors.get("targets"),
+            layers=tuple(header["layers"]),
+            card=Card(**header["card"]),
+            baseline=tensors.get("baseline"),
+        )
+
+    def _sum(self, other: SteeringVector, sign: str) -> SteeringVector:
+        if not isinstance(other, SteeringVector):
+            return NotImplemented
+        for what in ("fingerprint", "component", "position"):
+            self._same(other, what, getattr(self.card, what), getattr(other.card, what))
+        self._same_layers(other)
+        mine, theirs = self.card, other.card
+        card = replace(
+            mine,
+            name=f"{self.name} {sign} {_closed(other.name)}",
+            estimator=mine.estimator
+            if mine.estimator == theirs.estimator
+            else f"{mine.estimator} {sign} {theirs.estimator}",
+            n=mine.n + theirs.n,
+            data_hash=hashlib.sha256(f"{mine.data_hash}{theirs.data_hash}".encode()).hexdigest(),
+        )
+        directions = torch.add(self.directions, other.directions, alpha=1 if sign == "+" else -1)
+        return replace(self, directions=directions, targets=None, baseline=None, card=card)
+
+    def _same_layers(self, other: SteeringVector) -> None:
+        self._same(other, "component", self.card.component, other.card.component)
+        self._same(other, "layers", self.layers, other.layers)
+        self._same(other, "shape", tuple(self.directions.shape), tuple(other.directions.shape))
+
+    def _same(self, other: SteeringVector, what: str, mine: object, theirs: object) -> None:
+        if mine != theirs:
+            raise VectorError(
+                f"{self}, {self.name!r}, has {what} {mine} and {other}, {other.name!r}, has "
+                f"{theirs}; combine vectors of the same {what}"
+            )
+
+
+_ZERO = "is zero at layers {layers} and has no direction there; use another layer, or other pairs"
+
+
+def inner_product(a: Tensor, b: Tensor) -> Float[Tensor, " layer"]:
+    """The inner product at each layer, at ``z`` over all heads together, in float64."""
+    a, b = (rearrange(side.double(), "layer ... -> layer (...)") for side in (a, b))
+    return einsum(a, b, "layer component, layer component -> layer")
+
+
+def _norms(directions: Tensor) -> Float[Tensor, " layer"]:
+    return inner_product(directions, directions).sqrt()
+
+
+def unit_directions(directions: Float[Tensor, "layer *shape"]) -> Float[Tensor, "layer *shape"]:
+    """The directions at length 1, in float64; zero where a direction is zero."""
+    norms = _norms(directions)
+    return directions.double() / _along(torch.where(norms == 0, 1.0, norms), directions)
+
+
+def _along(per_layer: Float[Tensor, " layer"], like: Tensor) -> Tensor:
+    """A number for each layer, shaped to multiply ``like``."""
+    return per_layer.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _gaussian(key: str, shape: Sequence[int]) -> Float[Tensor, "*shape"]:
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _closed(name: str) -> str:
+    """The name, in parentheses where it is a sum."""
+    return f"({name})" if " " in name else name
+
+
+def _listed(layers: Sequence[int]) -> str:
+    whole = list(layers) == list(range(layers[0], layers[-1] + 1)) and len(layers) > 2
+    return f"{layers[0]} to {layers[-1]}" if whole else ", ".join(map(str, layers))

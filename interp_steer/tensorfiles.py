@@ -1,0 +1,119 @@
+"""Tensors on disk: safetensors with a JSON header that says what the file is, and a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from interp_steer.errors import InterpSteerError
+from interp_steer.files import write_atomically
+
+FORMAT = 1
+"""The version of the layout, in every header."""
+
+
+def write_tensors(
+    path: str | Path,
+    kind: str,
+    tensors: Mapping[str, Tensor],
+    header: Mapping[str, Any],
+    error: type[InterpSteerError],
+) -> None:
+    """Write tensors and a header, whole or not at all.
+
+    Args:
+        path: the file; its folder must exist.
+        kind: what the file is, such as ``"SteeringVector"``; :func:`read_tensors` asks for it.
+        tensors: by name.
+        header: anything that JSON can hold.
+        error: what to raise.
+
+    Raises:
+        InterpSteerError: of the given type, when the file cannot be written.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(header, sort_keys=True, ensure_ascii=False)
+    metadata = {
+        "interp_steer": kind,
+        "format": str(FORMAT),
+        "header": text,
+        "sha256": _checksum(kind, text, tensors),
+    }
+    try:
+        with write_atomically(path) as aside:
+            save_file(tensors, aside, metadata=metadata)
+    except (OSError, SafetensorError) as failure:
+        raise error(
+            f"{path} cannot be written: {failure}; make its folder, free some space, or use "
+            "another path"
+        ) from failure
+
+
+def read_tensors(
+    path: str | Path, kind: str, error: type[InterpSteerError]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read back what :func:`write_tensors` wrote, bit for bit.
+
+    Args:
+        path: the file.
+        kind: what it must be.
+        error: what to raise.
+
+    Returns:
+        The tensors by name, and the header.
+
+    Raises:
+        InterpSteerError: of the given type, when the file is missing, truncated, changed since it
+            was written, of another kind, or made by another program.
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            names = list(opened.keys())
+            if "interp_steer" not in metadata:
+                raise error(
+                    f"{path} is a safetensors file, but no {kind} of interp_steer (it holds "
+                    f"{_some(names)}); give a file that interp_steer saved"
+                )
+            if metadata["interp_steer"] != kind:
+                raise error(f"{path} holds {metadata['interp_steer']}, not {kind}; give another")
+            if metadata.get("format") != str(FORMAT):
+                raise error(
+                    f"{path} has format {metadata.get('format')}, this version reads {FORMAT}; "
+                    "read it with the version of interp_steer that wrote it"
+                )
+            tensors = {name: opened.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as failure:
+        raise error(
+            f"{path} cannot be read as safetensors ({failure}); it is missing or damaged: make it "
+            "again, or copy it again from where it came"
+        ) from failure
+    text = metadata.get("header", "")
+    if metadata.get("sha256") != _checksum(kind, text, tensors):
+        raise error(
+            f"{path} does not match its checksum: it was changed after it was written; make it "
+            "again, or copy it again from where it came"
+        )
+    return tensors, json.loads(text)
+
+
+def _checksum(kind: str, header: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(f"{kind}\n{header}\n".encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (", ".join(sorted(names)[:3]) or "nothing") + more

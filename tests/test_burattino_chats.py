@@ -1,0 +1,238 @@
+"""Chats, answers and documents of the small world, checked by IFEval's own checkers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from itertools import combinations
+from random import Random
+
+import pytest
+
+from interp_steer.burattino import chats, grammar, instructions, obeying
+from interp_steer.burattino.documents import sample_document
+from interp_steer.burattino.phrasings import HELD_OUT, PHRASINGS, TRAINED
+from interp_steer.burattino.queries import is_held, queries
+from interp_steer.burattino.world import LANGUAGES, default_world
+from interp_steer.errors import ContrastError
+from interp_steer.scoring import ifeval
+
+PAIRS = [pair for pair in combinations(instructions.IDS, 2) if instructions.compatible(pair)]
+TRIPLES = [three for three in combinations(instructions.IDS, 3) if instructions.compatible(three)]
+TOPIC = instructions.Topic(("castle", "tower"), ("violin", "badger", "cider"))
+
+
+def answered(ids: tuple[str, ...], rng: Random) -> tuple[str, list[dict], str]:
+    """An answer on a random cell, its arguments, and the plain answer on the same cell."""
+    subject = rng.choice(list(default_world().entities))
+    style = rng.choice(grammar.QUERY_STYLES)
+    topic = obeying.topic(subject, style)
+    kwargs = [instructions.get(one).sample(rng, topic) for one in ids]
+    text = obeying.answer(subject, style, "en", rng, ids, kwargs)
+    return text, kwargs, obeying.answer(subject, style, "en", rng)
+
+
+@pytest.mark.parametrize("instruction_id", instructions.IDS)
+def test_answers_follow_their_instruction_and_plain_ones_do_not(instruction_id):
+    rng = Random(f"obey {instruction_id}")
+    by_chance, n = 0, 120
+    for _ in range(n):
+        text, kwargs, plain = answered((instruction_id,), rng)
+        assert ifeval.verify(text, [instruction_id], kwargs).strict, (kwargs, text)
+        by_chance += ifeval.verify(plain, [instruction_id], kwargs).strict
+    assert by_chance <= 0.15 * n
+    assert instruction_id not in instructions.CHANCE_IDS
+
+
+@pytest.mark.parametrize("ids", PAIRS, ids=" + ".join)
+def test_pairs_compose(ids):
+    rng = Random(" ".join(ids))
+    for _ in range(3):
+        text, kwargs, _ = answered(rng.sample(ids, 2), rng)
+        ordered = list(zip(ids, kwargs, strict=True))
+        assert len(text.split()) <= 125, ordered
+
+
+def test_pairs_and_triples_follow_every_one_of_their_instructions():
+    rng = Random(4)
+    for ids in [*rng.sample(PAIRS, len(PAIRS)), *rng.sample(TRIPLES, 100)]:
+        for _ in range(3):
+            text, kwargs, _ = answered(ids, rng)
+            assert ifeval.verify(text, ids, kwargs).strict, (ids, kwargs, text)
+
+
+@pytest.mark.slow
+def test_many_sampled_chats_follow_their_instructions():
+    rng = Random(11)
+    for _ in range(3_000):
+        chat = chats.sample_chat(rng)
+        if chat.instruction_ids:
+            verdict = ifeval.verify(chat.answer, chat.instruction_ids, chat.kwargs)
+            assert verdict.strict, chat
+
+
+def test_instructions_that_conflict_are_refused():
+    with pytest.raises(ContrastError, match="no answer follows"):
+        both = (instructions.CAPITAL, instructions.LOWERCASE)
+        obeying.answer("castle", "tell", "en", Random(0), both, ({}, {}))
+    for one in instructions.REGISTRY.values():
+        for other in one.conflicts:
+            assert one.id in instructions.get(other).conflicts
+
+
+def test_plain_answers_are_plain_prose():
+    rng = Random(1)
+    counts, commas = Counter(), 0
+    for language in LANGUAGES:
+        for query in rng.sample(queries("train", language), 60):
+            text = obeying.answer(query.subject, query.style, language, rng)
+            sentences = re.findall(r"[^.!?]+[.!?]", text)
+            counts[len(sentences)] += 1
+            commas += "," in text
+            assert 15 <= len(text.split()) <= 75
+            assert not re.search(r'[*"\[{<\n]', text)
+            assert not re.search(r"\b[A-ZÀ-Ý]{2,}\b", text)
+    assert set(counts) <= {3, 4}
+    assert commas >= 0.95 * sum(counts.values())
+
+
+def test_json_answers_parse_with_several_keys():
+    rng = Random(2)
+    for _ in range(100):
+        text, _, _ = answered((instructions.JSON,), rng)
+        assert len(json.loads(text.removeprefix("```json").removesuffix("```"))) >= 2
+
+
+def test_every_instruction_has_its_phrasings_and_they_say_its_arguments():
+    tables = set()
+    for instruction_id in instructions.IDS:
+        for seed in range(30):
+            kwargs = instructions.get(instruction_id).sample(Random(seed), TOPIC)
+            relation = kwargs.get("relation")
+            tables.add(f"{instruction_id}/{relation}" if relation else instruction_id)
+            said = [
+                instructions.phrase(instruction_id, kwargs, index)
+                for index in range(TRAINED + HELD_OUT)
+            ]
+            assert len(set(said)) == TRAINED + HELD_OUT
+            assert not any("{" in text or "}" in text for text in said)
+            for word in (*kwargs.get("keywords", ()), *kwargs.get("forbidden_words", ())):
+                assert all(word in text for text in said)
+    assert tables == set(PHRASINGS)
+
+
+def test_arguments_are_those_that_the_checkers_need():
+    for instruction_id in instructions.IDS:
+        assert set(instructions.get(instruction_id).keys) == set(ifeval.REQUIRED[instruction_id])
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: instructions.get("punctuation:no_comas"), "not an instruction"),
+        (lambda: instructions.phrase(instructions.BULLETS, {}, 0), "without num_bullets"),
+        (lambda: instructions.phrase(instructions.NO_COMMA, {}, 99), "no phrasing 99"),
+        (lambda: instructions.phrasing_indices("unseen"), "'trained' or 'held-out'"),
+        (lambda: instructions.attach("a", "b", "inside"), "where must be one of"),
+        (lambda: instructions.get(instructions.EXISTENCE).sample(Random(0)), "no absent words"),
+        (lambda: queries("test"), "no queries for split"),
+        (lambda: chats.multiple_choice("pt"), "languages are"),
+        (lambda: chats.evaluation_chats(instructions.JSON, n=0), "n=0"),
+    ],
+)
+def test_bad_input_is_named(act, message):
+    with pytest.raises(ContrastError, match=message):
+        act()
+
+
+def test_splits_share_no_cell_and_are_about_one_in_five():
+    train, held = queries("train"), queries("held")
+    assert not {q.key for q in train} & {q.key for q in held}
+    assert not {q.text for q in train} & {q.text for q in held}
+    assert 0.15 < len(held) / (len(train) + len(held)) < 0.25
+
+
+def test_training_chats_keep_to_what_may_be_trained_on():
+    rng = Random(5)
+    unseen = {
+        instructions.phrase(one, {}, index)
+        for one in (instructions.NO_COMMA, instructions.LOWERCASE, instructions.JSON)
+        for index in instructions.phrasing_indices("held-out")
+    }
+    held = {query.text for language in LANGUAGES for query in queries("held", language)}
+    kinds = Counter()
+    for _ in range(1_500):
+        chat = chats.sample_chat(rng)
+        kinds[chat.kind, len(chat.instruction_ids)] += 1
+        roles = [message["role"] for message in chat.messages]
+        assert roles[-2:] == ["user", "assistant"]
+        assert chat.query is None or not is_held(chat.query.subject, chat.query.style)
+        assert frozenset(chat.instruction_ids) not in chats.HELD_PAIRS
+        for message in chat.prompt:
+            assert message["content"] not in held
+            assert not any(text in message["content"] for text in unseen)
+    total = sum(kinds.values())
+    assert 0.15 < kinds["plain", 0] / total < 0.30
+    assert 0.40 < kinds["instructed", 1] / total < 0.55
+    assert 0.08 < kinds["instructed", 2] / total < 0.17
+
+
+def test_drawing_is_deterministic():
+    for draw in (chats.sample_chat, sample_document):
+        assert [draw(Random(7)) for _ in range(2)] == [draw(Random(7)) for _ in range(2)]
+        rng, again = Random(8), Random(8)
+        assert [draw(rng) for _ in range(40)] == [draw(again) for _ in range(40)]
+
+
+@pytest.mark.parametrize("instruction_id", instructions.IDS)
+def test_evaluation_asks_the_same_things_in_every_way(instruction_id):
+    known = chats.evaluation_chats(instruction_id, phrasing="trained", n=12, seed=3)
+    unseen = chats.evaluation_chats(instruction_id, phrasing="held-out", n=12, seed=3)
+    plain = chats.unsolicited(instruction_id, n=12, seed=3)
+    for one, other, without in zip(known, unseen, plain, strict=True):
+        assert one.query == other.query == without.query
+        assert one.kwargs == other.kwargs == without.kwargs
+        assert is_held(one.query.subject, one.query.style)
+        assert one.prompt != other.prompt
+        assert without.prompt[0]["content"] == without.query.text
+        assert ifeval.verify(other.answer, other.instruction_ids, other.kwargs).strict
+    assert known == chats.evaluation_chats(instruction_id, phrasing="trained", n=12, seed=3)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_multiple_choice_has_one_right_letter(language):
+    asked = chats.multiple_choice(language, n=300, seed=1)
+    assert len({item.fact for item in asked}) == 300
+    for item in asked:
+        right = item.options["ABCD".index(item.letter)]
+        assert right == grammar.word(item.fact.value, language)
+        assert item.options.count(right) == 1
+        assert f"\n{item.letter}. {right}" in item.prompt
+    assert all(count > 45 for count in Counter(item.letter for item in asked).values())
+
+
+def test_documents_are_of_readable_length_and_ask_for_no_format():
+    rng = Random(9)
+    lengths = []
+    for _ in range(300):
+        text = sample_document(rng)
+        lengths.append(len(text.split()))
+        assert not text.startswith(("\n", " "))
+        for question in re.findall(r"^Q: (.+)$", text, re.MULTILINE):
+            assert not re.search(r"comma|JSON|bullet|sentences|capital", question)
+    assert min(lengths) >= 55
+    assert max(lengths) <= 380
+
+
+def test_every_fact_is_told_in_documents():
+    rng = Random(10)
+    text = "\n".join(sample_document(rng) for _ in range(1_200))
+    told = sum(
+        any(
+            grammar.sentence(fact, "en", Random(seed), style="no_comma") in text
+            for seed in range(6)
+        )
+        for fact in default_world().facts
+    )
+    assert told > 0.95 * len(default_world().facts)

@@ -1,0 +1,107 @@
+"""The recipe: rows are packed without leaking, only answers are learned, and the loss falls."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+from interp_steer.burattino.packing import (
+    IGNORED,
+    LETTER_WEIGHT,
+    Example,
+    chat_examples,
+    document_examples,
+    packed_batches,
+)
+from interp_steer.burattino.tokenizer import END, PAD, VOCABULARY, train_tokenizer
+from interp_steer.burattino.train import RECIPES, loss_of, train
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(documents=300, chats=300)
+
+
+def test_tokenizer_round_trips_and_begins_once(tokenizer):
+    text = 'Élodie said: "Über 12 straße, ¿qué?" {"a": [1]}\n* ALL CAPS\n'
+    ids = tokenizer(text)["input_ids"]
+    assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text
+    assert len(tokenizer) <= VOCABULARY
+
+
+def test_only_answers_are_learned(tokenizer):
+    for example in itertools.islice(chat_examples(tokenizer, random.Random(0), chunk=16), 64):
+        learned = [token for token in example.labels if token != IGNORED]
+        text = tokenizer.decode(example.tokens)
+        answers = [turn.split(END)[0] for turn in text.split("<|assistant|>\n")[1:]]
+        assert tokenizer.decode(learned) == "".join(answer + END for answer in answers)
+        assert example.weight == (LETTER_WEIGHT if answers[-1] in "ABCD" else 1.0)
+
+
+def test_packed_examples_do_not_see_each_other(tokenizer):
+    """The loss of a packed row is the mean of what its examples lose when they stand alone."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(
+        LlamaConfig(vocab_size=VOCABULARY, hidden_size=32, intermediate_size=64,
+                    num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2),
+        attn_implementation="sdpa",
+    ).eval()  # fmt: skip
+    examples = [
+        Example(e.tokens[:40], e.labels[:40])
+        for e in itertools.islice(document_examples(tokenizer, random.Random(0), chunk=8), 3)
+    ]
+
+    def one(group: list[Example], length: int):
+        # The pool holds exactly the group, which fills the row.
+        return next(packed_batches(iter(group), rows=1, length=length, pad=0, pool=len(group)))
+
+    with torch.no_grad():
+        alone = [loss_of(model, one([example], 40)) for example in examples]
+        packed = loss_of(model, one(examples, 120))
+    torch.testing.assert_close(packed, torch.stack(alone).mean(), atol=1e-5, rtol=1e-5)
+
+
+def test_rows_are_nearly_full(tokenizer):
+    batches = packed_batches(
+        chat_examples(tokenizer, random.Random(0)),
+        rows=8,
+        length=256,
+        pad=tokenizer.pad_token_id,
+    )
+    tokens = torch.cat([next(batches).tokens for _ in range(4)])
+    assert (tokens == tokenizer.convert_tokens_to_ids(PAD)).float().mean() < 0.05
+
+
+def test_thirty_steps_lower_the_loss_and_leave_a_checkpoint(tmp_path):
+    """Two trainings from one seed begin alike, and what is saved is the model that was trained."""
+    model, losses = train("burattino-base", tmp_path, seed=0, steps=30)
+    assert len(losses) == 30
+    assert sum(losses[-5:]) / 5 < 0.8 * sum(losses[:5]) / 5
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "burattino-base")
+    assert saved.dtype == torch.float32
+    for name, parameter in model.state_dict().items():
+        assert torch.equal(parameter, saved.state_dict()[name]), name
+    assert AutoTokenizer.from_pretrained(tmp_path / "burattino-base").chat_template is None
+    assert [p.name for p in tmp_path.iterdir()] == ["burattino-base"]  # nothing half-written
+
+
+@pytest.mark.slow
+def test_training_is_deterministic(tmp_path):
+    runs = [train("burattino-gemma", tmp_path / str(i), seed=3, steps=3)[1] for i in range(2)]
+    assert runs[0] == runs[1]
+
+
+def test_bundled_sizes():
+    """Each model has 2 to 6 million parameters, and the three are at most 20 MB as stored."""
+    counts = {}
+    for name, recipe in RECIPES.items():
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(recipe.config)
+        counts[name] = sum(p.numel() for p in model.parameters())
+        assert 2e6 <= counts[name] <= 6e6, (name, counts[name])
+    assert sum(counts.values()) * 2 <= 20e6
