@@ -59,7 +59,7 @@ def main(config: Config, run: ist.Run) -> None:
     run.used(model, *sets.values())
     vectors = {name: ist.fit(model, pairs.fit) for name, pairs in sets.items()}
 
-    compared = similarity.Config(model=config.model, instructions=config.instruction)
+    compared = similarity.Config(model=config.model, instruction=config.instruction)
     with _open(run, similarity, compared) as step:
         similarity.main(compared, step)
         similar = step.finish()
@@ -93,5 +93,10 @@ def main(config: Config, run: ist.Run) -> None:
 def _open(run: ist.Run, analysis: object, config: object) -> ist.Run:
     name = analysis.__name__.rsplit(".", 1)[-1]  # type: ignore[attr-defined]
     return ist.open_run(
-        name, config, root=run.root, seed=run.seed, about=analysis.__doc__ or "", export=print_figures
+        name,
+        config,
+        root=run.root,
+        seed=run.seed,
+        about=analysis.__doc__ or "",
+        export=print_figures,
     )

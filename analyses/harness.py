@@ -146,7 +146,7 @@ def run(analysis: Analysis, arguments: Sequence[str]) -> None:
         description=analysis.about,
         args=list(arguments),
     )
-    config, options = given.config, given.options
+    config, options = given.config, given.common
     _seed(options.seed)
 
     from figures.export import print_figures
@@ -176,7 +176,7 @@ def _command(config: type) -> type:
     flat = tyro.conf.OmitArgPrefixes
     default = dataclasses.field(default_factory=Options)
     return dataclasses.make_dataclass(
-        "Command", [("config", flat[config]), ("options", flat[Options], default)], frozen=True
+        "Command", [("config", flat[config]), ("common", flat[Options], default)], frozen=True
     )
 
 

@@ -72,9 +72,9 @@ def settings_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
     )
     figure.update_annotations(font_size=12, yshift=2)
     figure.update_yaxes(autorange="reversed", ticks="", showgrid=False)
-    figure.update_xaxes(
-        range=[0, 1.14], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%", showgrid=True
-    )
+    figure.update_xaxes(range=[0, 1.14], tickformat=".0%", showgrid=True, tickangle=0)
+    figure.update_xaxes(tickvals=[0, 0.25, 0.5, 0.75, 1], col=1)
+    figure.update_xaxes(tickvals=[0, 0.5, 1], col=2)
     figure.update_xaxes(title_text="share of answers")
     return Drawing(figure, _settings_caption(records, found["accuracy"], settings, outcome))
 

@@ -14,9 +14,13 @@ from figures.drawing import need
 FINISH = {"length": "cut at the token limit"}
 """What is said of an answer that did not end by itself."""
 
+OPEN = 4
+"""Prompts that are in sight; the rest unfold."""
+
 _TABLE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
     """\
 {% for card in cards %}
+{% if loop.index0 == open %}<details><summary>{{ cards|length - open }} more</summary>{% endif %}
 <article class="card">
   <h4>{{ card.query }}</h4>
   <p class="asked">{{ card.instruction }}</p>
@@ -37,6 +41,7 @@ _TABLE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=Tru
   </div>
 </article>
 {% endfor %}
+{% if cards|length > open %}</details>{% endif %}
 """
 )
 
@@ -79,7 +84,7 @@ def completions_table(
                     "answers": list(_answers(settings, by_setting, outcome)),
                 }
             )
-    return _TABLE.render(cards=cards)
+    return _TABLE.render(cards=cards, open=OPEN)
 
 
 def _best_layers(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:

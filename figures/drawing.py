@@ -15,8 +15,8 @@ from interp_steer.errors import InterpSteerError
 from interp_steer.files import write_atomically
 from interp_steer.statistics import Interval
 
-CONFIG = {"displaylogo": False, "responsive": False, "displayModeBar": "hover"}
-"""plotly's options in a page; nothing in them reaches for the network."""
+CONFIG = {"displayModeBar": False, "responsive": False}
+"""plotly's options in a page. Its tool bar covers titles and offers to send the figure away."""
 
 
 class FigureError(InterpSteerError):

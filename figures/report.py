@@ -130,10 +130,20 @@ def _figures(runs: Sequence[Results]) -> list[dict[str, Any]]:
                     "caption": caption,
                     "width": layout.get("width", 670),
                     "height": layout.get("height", 400),
+                    "least": _least_width(layout),
                     "json": _script_json(data),
                 }
             )
     return figures
+
+
+def _least_width(layout: Mapping[str, Any]) -> int:
+    """How narrow a figure may become on a small screen before it scrolls instead."""
+    width = layout.get("width", 670)
+    panels = sum(key.startswith("xaxis") for key in layout)
+    if panels > 2:
+        return width
+    return min(width, 340 if layout.get("showlegend") is False or width < 500 else 480)
 
 
 def _script_json(data: Any) -> Markup:

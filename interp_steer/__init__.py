@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from interp_steer import contrast as contrast
     from interp_steer import scoring as scoring
     from interp_steer import statistics as statistics
-    from interp_steer.contrast import ContrastSet as ContrastSet
     from interp_steer.errors import InterpSteerError as InterpSteerError
     from interp_steer.generation import Completion as Completion
     from interp_steer.generation import Sampling as Sampling
     from interp_steer.generation import generate as generate
     from interp_steer.generation import logprobs as logprobs
+    from interp_steer.grid import Cell as Cell
+    from interp_steer.grid import sweep as sweep
     from interp_steer.interventions import Direction as Direction
     from interp_steer.interventions import Intervention as Intervention
     from interp_steer.interventions import compose as compose
@@ -34,13 +35,12 @@ if TYPE_CHECKING:
     from interp_steer.model import load as load
     from interp_steer.model import wrap as wrap
     from interp_steer.moments import Moments as Moments
+    from interp_steer.pairs import ContrastSet as ContrastSet
     from interp_steer.results import Run as Run
     from interp_steer.results import open_run as open_run
     from interp_steer.selection import select_layer as select_layer
     from interp_steer.sites import Site as Site
-    from interp_steer.grid import Cell as Cell
-    from interp_steer.grid import sweep as sweep
-    from interp_steer.vectors import SteeringVector as SteeringVector
+    from interp_steer.steering_vector import SteeringVector as SteeringVector
     from interp_steer.vectors import fit as fit
 
 __version__ = "0.1.0"
@@ -48,7 +48,7 @@ __version__ = "0.1.0"
 # PyTorch and TransformerLens take seconds to import, so a name is imported when it is first used.
 _MODULES = ("capture", "contrast", "scoring", "statistics")
 _HOMES = {
-    "ContrastSet": "contrast",
+    "ContrastSet": "pairs",
     "InterpSteerError": "errors",
     "Completion": "generation",
     "Sampling": "generation",
@@ -68,7 +68,7 @@ _HOMES = {
     "Site": "sites",
     "Cell": "grid",
     "sweep": "grid",
-    "SteeringVector": "vectors",
+    "SteeringVector": "steering_vector",
     "fit": "vectors",
 }
 __all__ = ["__version__", *_MODULES, *_HOMES]

@@ -63,7 +63,8 @@ def capture(
         batch_size: the most prompts in a batch.
         batch_tokens: the most tokens in a batch, padding included.
         checkpoint: a file to write the moments to as they grow; a pass that was interrupted goes on
-            from there and leaves, bit for bit, what it would have left.
+            from there and leaves, bit for bit, what it would have left. It does not know of edits
+            made within ``model.steered(...)``: give each of those a file of its own.
         checkpoint_seconds: the least time between two writes.
 
     Returns:
@@ -219,8 +220,16 @@ class _Pass:
             return read
 
         hooks = [(site.hook_name, reader(site)) for site in self.sites]
-        with torch.no_grad(), self.model.bridge.hooks(fwd_hooks=hooks), suppress(_Enough):
-            self.model.bridge(batch.tokens, attention_mask=batch.attention_mask, return_type=None)
+        try:
+            with torch.no_grad(), self.model.bridge.hooks(fwd_hooks=hooks), suppress(_Enough):
+                self.model.bridge(
+                    batch.tokens, attention_mask=batch.attention_mask, return_type=None
+                )
+        except torch.OutOfMemoryError as error:
+            raise CaptureError(
+                f"{len(reads)} prompts of {width} tokens do not fit on {self.model.device}; "
+                "lower batch_size or batch_tokens"
+            ) from error
         missing = [str(site) for site in self.sites if site not in mean]
         if missing:
             raise CaptureError(
@@ -252,6 +261,7 @@ class _Pass:
             "fingerprint": self.fingerprint,
             "sites": [str(site) for site in self.sites],
             "positions": self.positions,
+            "batches": [self.batch_size, self.batch_tokens],
             "reads": [[read.tokens, read.start, read.end] for read in self.reads],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -264,7 +274,8 @@ class _Pass:
         if found.source != self.source or kept != (self.second_moments, self.keep_rows):
             raise CaptureError(
                 f"{checkpoint} was left by another pass (of {found.model}, positions "
-                f"{found.positions}, {len(found.sites)} sites); remove it, or give another path"
+                f"{found.positions}, {len(found.sites)} sites, or in other batches); remove it, or "
+                "give another path"
             )
         return replace(found, rows=None), [] if found.rows is None else [found.rows]
 

@@ -32,7 +32,9 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        aside.chmod(0o666 & ~umask)  # mkstemp makes private files; a result is as readable as others
+        aside.chmod(
+            0o666 & ~umask
+        )  # mkstemp makes private files; a result is as readable as others
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

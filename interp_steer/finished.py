@@ -32,7 +32,7 @@ class Results:
         self.config: dict[str, Any] = documents["config"]["config"]
         self.seed: int = documents["config"]["seed"]
         self.provenance: dict[str, Any] = documents["provenance"]
-        self.summary: dict[str, float] = documents["summary"]
+        self.summary: dict[str, int | float] = documents["summary"]
         self.captions: dict[str, str] = documents["captions"]
 
     @property

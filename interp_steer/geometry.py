@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from interp_steer.errors import VectorError
-from interp_steer.vectors import SteeringVector
+from interp_steer.steering_vector import SteeringVector
 
 
 def cosine_to_others(rows: Float[Tensor, "row d_model"]) -> Float[Tensor, " row"]:
@@ -40,9 +40,7 @@ def cosine_of_pairs(
     return torch.cosine_similarity(one.double(), other.double(), dim=-1)
 
 
-def cosine_map(
-    vectors: Sequence[SteeringVector], layer: int
-) -> Float[Tensor, "vector vector"]:
+def cosine_map(vectors: Sequence[SteeringVector], layer: int) -> Float[Tensor, "vector vector"]:
     """Cosine similarity between steering vectors at one layer.
 
     Args:
@@ -53,9 +51,10 @@ def cosine_map(
         A symmetric matrix with ones on its diagonal.
 
     Raises:
-        VectorError: when the vectors are of different models or one lacks the layer.
+        VectorError: when there are none, they are of different models, or one lacks the layer.
     """
-    for vector in vectors[1:]:
-        vectors[0].check_like(vector)
-    unit = torch.stack([normalize(v.at(layer).vector.double().flatten(), dim=0) for v in vectors])
-    return einsum(unit, unit, "a d_model, b d_model -> a b")
+    if not vectors:
+        raise VectorError("there are no vectors to compare; give at least one")
+    index = vectors[0].layers.index(vectors[0].at(layer).source.layer)
+    rows = [torch.stack([one.cosine(other)[index] for other in vectors]) for one in vectors]
+    return torch.stack(rows)

@@ -230,11 +230,16 @@ class ContrastSet:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:
-                    rows.append(json.loads(line))
+                    row = json.loads(line)
                 except json.JSONDecodeError as error:
                     raise ContrastError(
                         f"{path}, line {number}, is not JSON ({error}); write one object a line"
                     ) from error
+                if not isinstance(row, dict):
+                    raise ContrastError(
+                        f"{path}, line {number}, is a {type(row).__name__}; write one object a line"
+                    )
+                rows.append(row)
         return cls.from_dataset(rows, name=name or path.stem, split=split)
 
     @classmethod
@@ -303,10 +308,6 @@ def _sha256(text: str) -> str:
 
 
 def _pair(row: Mapping[str, Any], number: int, split: str) -> Pair:
-    if not isinstance(row, Mapping):
-        raise ContrastError(
-            f"row {number} is a {type(row).__name__}; give a mapping with query, present and absent"
-        )
     known = {name: row[name] for name in _FIELDS if row.get(name) is not None}
     missing = [name for name in ("query", "present", "absent") if name not in known]
     if missing:

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -26,6 +26,7 @@ from .folders import MANIFEST, Lock, document_hash, folder_name, mended
 from .summary import Summary, print_table
 
 
+@runtime_checkable
 class Drawable(Protocol):
     """A figure with its caption, that can write itself: `figures.Drawing` is one."""
 
@@ -35,6 +36,7 @@ class Drawable(Protocol):
     def write(self, folder: Path, name: str) -> Sequence[Path]: ...
 
 
+@runtime_checkable
 class Saveable(Protocol):
     """A vector, or anything else that is stored as one safetensors file."""
 
@@ -301,6 +303,10 @@ class Run:
         if kind is None:
             self.finish()
             print(self.path, flush=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder, finished or not; what stands in `partial` is kept."""
         self._lock.release()
 
     read = staticmethod(read)

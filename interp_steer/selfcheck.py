@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from einops import rearrange
 from torch import Tensor
 
-from interp_steer.errors import ModelError
+from interp_steer.errors import ModelError, SiteError
 from interp_steer.hooked import HookedLM, Hooks, PaddedBatch
 from interp_steer.sites import COMPONENTS, Site
 
@@ -31,10 +31,11 @@ def self_check(model: HookedLM) -> None:
     """Refuse a model whose bridge does not compute, or does not steer, as the checkpoint does.
 
     One short forward pass of the bridge and one of the plain Hugging Face model (eager attention,
-    one row padded on the left) must agree in three ways:
+    one row padded on the left) must agree in these ways:
 
     - the logits are equal;
-    - in every layer ``resid_pre + attn_out + mlp_out`` is ``resid_post``;
+    - in every layer ``resid_pre + attn_out + mlp_out`` is ``resid_post``, and the attention's
+      output is its output projection of ``z``;
     - a vector added at each component of the first, middle and last layer moves the logits as
       it does when a forward hook adds it to the module that ``model.module_of`` names.
 
@@ -47,49 +48,61 @@ def self_check(model: HookedLM) -> None:
         ModelError: naming what failed and by how much.
     """
     layers = sorted({0, model.n_layers // 2, model.n_layers - 1})
-    writes = [
-        _Write(Site(component, layer), row, model)
-        for row, (component, layer) in enumerate(
-            ((component, layer) for component in COMPONENTS for layer in layers), start=2
-        )
-    ]
+    sites = [Site(component, layer) for component in COMPONENTS for layer in layers]
+    writes = [_Write(site, row, model) for row, site in enumerate(sites, start=2)]
     reads = _Reads(model.n_layers)
     batch = _probe(model, n_writes=len(writes))
-    with torch.inference_mode():
-        with model.steered(reads, *writes) as bridge:
-            found = bridge(batch.tokens, attention_mask=batch.attention_mask)
-        with model.steered_plain(*writes) as plain:
-            expected = plain(
-                input_ids=batch.tokens,
-                attention_mask=batch.attention_mask,
-                position_ids=batch.position_ids,
-                use_cache=False,
-            ).logits
-        found, expected = found.float(), expected.float()
-        untouched = batch.mask.clone()
-        untouched[2:] = False
+    try:
+        with torch.inference_mode():
+            with model.steered(reads, *writes) as bridge:
+                found = bridge(batch.tokens, attention_mask=batch.attention_mask).float()
+            with model.steered_plain(*writes) as plain:
+                expected = plain(
+                    input_ids=batch.tokens,
+                    attention_mask=batch.attention_mask,
+                    position_ids=batch.position_ids,
+                    use_cache=False,
+                ).logits.float()
+            _check_reads(model, batch, reads, found, expected)
+    except SiteError as missing:
+        raise _refusal(model, f"a site is missing: {missing}") from missing
+    scale = expected[0].abs().max().item()
+    for write in writes:
+        moved, expected_move = (logits[write.row] - logits[0] for logits in (found, expected))
+        _require_same_effect(model, write.site, moved, expected_move, scale)
+
+
+def _check_reads(
+    model: HookedLM, batch: PaddedBatch, reads: _Reads, found: Tensor, expected: Tensor
+) -> None:
+    """What the first two rows, in which nothing is written, say."""
+    mask = batch.mask[:2]
+    _require_equal(
+        model,
+        "the bridge's logits are not plain Hugging Face's",
+        found[:2][mask],
+        expected[:2][mask],
+    )
+    for layer in range(model.n_layers):
+        kept = {
+            component: reads.kept[Site(component, layer).hook_name][mask].float()
+            for component in _RESIDUAL
+        }
         _require_equal(
             model,
-            "the bridge's logits are not plain Hugging Face's",
-            found[untouched],
-            expected[untouched],
+            f"resid_pre + attn_out + mlp_out is not resid_post in layer {layer}",
+            kept["resid_pre"] + kept["attn_out"] + kept["mlp_out"],
+            kept["resid_post"],
         )
-        for layer in range(model.n_layers):
-            pre, attn, mlp, post = (reads.rows(name, layer, untouched) for name in _RESIDUAL)
-            _require_equal(
-                model,
-                f"resid_pre + attn_out + mlp_out is not resid_post in layer {layer}",
-                pre + attn + mlp,
-                post,
-            )
-        for write in writes:
-            _require_same_effect(
-                model,
-                write.site,
-                found[write.row] - found[0],
-                expected[write.row] - expected[0],
-                scale=expected[untouched].abs().max().item(),
-            )
+        site = Site("z", layer)
+        heads = reads.kept[site.hook_name][mask]
+        project, _ = model.module_of(site)
+        _require_equal(
+            model,
+            f"the attention's output is not its output projection of z in layer {layer}",
+            project(rearrange(heads, "token head d_head -> token (head d_head)")).float(),
+            reads.kept[_attention(layer)][mask].float(),
+        )
 
 
 @dataclass
@@ -116,26 +129,28 @@ class _Write:
 
 @dataclass
 class _Reads:
-    """Keeps the residual stream's parts in every layer."""
+    """Keeps, of the two rows in which nothing is written, what passes in every layer."""
 
     n_layers: int
     kept: dict[str, Tensor] = field(default_factory=dict)
 
     def fwd_hooks(self) -> Hooks:
-        return [
-            (Site(name, layer).hook_name, self._keeper(Site(name, layer).hook_name))
+        names = [
+            name
             for layer in range(self.n_layers)
-            for name in _RESIDUAL
+            for name in (
+                *(Site(component, layer).hook_name for component in (*_RESIDUAL, "z")),
+                _attention(layer),
+            )
         ]
+        return [(name, partial(self._keep, name=name)) for name in names]
 
-    def _keeper(self, name: str) -> Callable[..., None]:
-        def keep(value: Tensor, hook: Any) -> None:
-            self.kept[name] = value[:2].float()
+    def _keep(self, value: Tensor, hook: Any, name: str) -> None:
+        self.kept[name] = value[:2].clone()
 
-        return keep
 
-    def rows(self, component: str, layer: int, mask: Tensor) -> Float[Tensor, "token d_model"]:
-        return self.kept[Site(component, layer).hook_name][mask[:2]]
+def _attention(layer: int) -> str:
+    return f"blocks.{layer}.attn.hook_out"  # before any norm that may follow it
 
 
 def _probe(model: HookedLM, n_writes: int) -> PaddedBatch:

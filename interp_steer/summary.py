@@ -8,18 +8,22 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .errors import RunError
 from .statistics import Interval
+
+Number = int | float
+"""A count or a measurement; a count stays a whole number in the file."""
 
 
 class Row(NamedTuple):
     """A line of the summary: a number, and its interval when it is an estimate."""
 
     name: str
-    value: float
-    low: float | None
-    high: float | None
+    value: Number
+    low: Number | None
+    high: Number | None
 
 
 class Summary:
@@ -32,7 +36,7 @@ class Summary:
     """
 
     def __init__(self) -> None:
-        self.numbers: dict[str, float] = {}
+        self.numbers: dict[str, Number] = {}
         self.estimates: dict[str, dict[str, Any]] = {}
         self.undefined: list[str] = []
 
@@ -60,12 +64,11 @@ class Summary:
         if not math.isfinite(number):
             self.undefined.append(name)
         else:
-            # A count stays a whole number in the file; a share of 1.0 stays a share.
             whole = not isinstance(value, float) and number.is_integer()
             self.numbers[name] = int(number) if whole else number
 
 
-def rows(summary: Mapping[str, float]) -> list[Row]:
+def rows(summary: Mapping[str, Number]) -> list[Row]:
     """The lines of a flat summary, each estimate's bounds joined to it."""
     bounds = {
         f"{name}{end}" for name in summary for end in (".low", ".high") if f"{name}{end}" in summary
@@ -77,16 +80,16 @@ def rows(summary: Mapping[str, float]) -> list[Row]:
     ]
 
 
-def number_text(value: float) -> str:
+def number_text(value: Number) -> str:
     """A number for a table: whole numbers whole, others with three significant decimals."""
     if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 10):
         return f"{int(value):,}"
     return f"{value:.3f}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.3g}"
 
 
-def print_table(summary: Mapping[str, float], title: str) -> None:
+def print_table(summary: Mapping[str, Number], title: str) -> None:
     """Print a summary as a table on stdout."""
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=Text(title), title_justify="left", header_style="bold")
     table.add_column("number", overflow="fold")
     table.add_column("value", justify="right")
     table.add_column("interval", justify="right")
@@ -94,5 +97,5 @@ def print_table(summary: Mapping[str, float], title: str) -> None:
         interval = ""
         if row.low is not None and row.high is not None:
             interval = f"{number_text(row.low)} to {number_text(row.high)}"
-        table.add_row(row.name, number_text(row.value), interval)
+        table.add_row(Text(row.name), number_text(row.value), interval)
     Console().print(table)

@@ -45,20 +45,12 @@ def test_answers_follow_their_instruction_and_plain_ones_do_not(instruction_id):
     assert instruction_id not in instructions.CHANCE_IDS
 
 
-@pytest.mark.parametrize("ids", PAIRS, ids=" + ".join)
-def test_pairs_compose(ids):
-    rng = Random(" ".join(ids))
-    for _ in range(3):
-        text, kwargs, _ = answered(rng.sample(ids, 2), rng)
-        ordered = list(zip(ids, kwargs, strict=True))
-        assert len(text.split()) <= 125, ordered
-
-
 def test_pairs_and_triples_follow_every_one_of_their_instructions():
     rng = Random(4)
-    for ids in [*rng.sample(PAIRS, len(PAIRS)), *rng.sample(TRIPLES, 100)]:
+    for ids in [*PAIRS, *rng.sample(TRIPLES, 100)]:
         for _ in range(3):
             text, kwargs, _ = answered(ids, rng)
+            assert len(text.split()) <= 125
             assert ifeval.verify(text, ids, kwargs).strict, (ids, kwargs, text)
 
 

@@ -76,20 +76,30 @@ def test_every_relation_has_frames_and_questions(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_fact_is_told_by_every_frame(language: str) -> None:
+def test_every_fact_is_told(language: str) -> None:
     rng = random.Random(1)
     for fact in WORLD.facts:
         told = set()
-        for _ in range(4):
-            for style in (None, "no_comma", "comma", "letter", "story"):
-                text = grammar.sentence(fact, language, rng, style)
-                _check_sentence(text)
-                assert style != "no_comma" or "," not in text, text
-                assert style != "comma" or "," in text, text
-                told.add(text)
-        assert len(told) > 5
+        for style in (None, "no_comma", "no_comma", "comma", "letter"):
+            text = grammar.sentence(fact, language, rng, style)
+            _check_sentence(text)
+            assert style != "no_comma" or "," not in text, text
+            assert style != "comma" or "," in text, text
+            told.add(text)
+        assert len(told) > 1
         if fact.value in WORLD.values["person"]:
             assert all(grammar.word(fact.value, language) in text for text in told)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_frame_tells_the_facts_of_its_relation(language: str) -> None:
+    rng = random.Random(5)
+    by_relation = collections.defaultdict(list)
+    for fact in WORLD.facts:
+        by_relation[WORLD.entities[fact.subject].kind, fact.relation].append(fact)
+    for facts in by_relation.values():
+        texts = {grammar.sentence(facts[0], language, rng, "no_comma") for _ in range(40)}
+        assert len(texts) == len(grammar.frames(facts[0], language)), texts
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -130,7 +140,7 @@ def test_queries_openers_closers_and_titles(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_prose(language: str) -> None:
-    for seed, key in enumerate(WORLD.entities):
+    for seed, key in enumerate(list(WORLD.entities)[::3]):
         texts = grammar.prose(key, language, random.Random(seed), 14)
         assert texts == grammar.prose(key, language, random.Random(seed), 14)
         assert len(texts) == 14

@@ -49,9 +49,13 @@ def tiny(architecture):
         config = GPT2Config(vocab_size=31, n_positions=CONTEXT, n_embd=16, n_layer=2, n_head=2)
         model = GPT2LMHeadModel(config)
     else:
-        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
         config = LlamaConfig(
-            vocab_size=31, max_position_embeddings=CONTEXT, num_attention_heads=2, **sizes
+            vocab_size=31,
+            max_position_embeddings=CONTEXT,
+            num_attention_heads=2,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
         )
         model = LlamaForCausalLM(config)
     for parameter in model.parameters():  # far from uniform, so that a wrong token would show
@@ -145,7 +149,7 @@ def test_a_loss_that_is_not_finite_is_an_error_and_not_a_zero():
 )
 def test_a_calibrated_threshold_flags_no_more_than_its_share(reference, texts, share):
     threshold = calibrate_threshold(reference, texts, share)
-    values = perplexity(reference, texts)
+    values = [value for value in perplexity(reference, texts) if value is not None]
     assert sum(degenerate(value, threshold=threshold) for value in values) <= share * len(texts)
     assert min(values) <= threshold <= max(values)
 
@@ -153,7 +157,7 @@ def test_a_calibrated_threshold_flags_no_more_than_its_share(reference, texts, s
 def test_calibration_needs_texts_and_a_share(reference):
     with pytest.raises(ScoringError, match="none of the 1 texts"):
         calibrate_threshold(reference, [""])
-    with pytest.raises(ScoringError, match="share 1.5"):
+    with pytest.raises(ScoringError, match="share 1\\.5"):
         calibrate_threshold(reference, ["w1 w2"], 1.5)
 
 
@@ -205,6 +209,7 @@ def test_prose_is_not(text):
     assert repetition(text) < 0.1
 
 
+@settings(deadline=None)
 @given(st.text(max_size=120), st.integers(1, 6))
 def test_repetition_is_a_share_that_grows_with_copies(text, n):
     once, thrice = repetition(text, n), repetition(f"{text}\n{text}\n{text}", n)

@@ -121,6 +121,7 @@ def close(a, b, tolerance=2e-4):
     return torch.allclose(a.double(), b.double(), rtol=1e-5, atol=tolerance)
 
 
+@settings(deadline=None)
 @given(finite, finite, st.integers(0, 50))
 def test_operations_are_their_formulas(coefficient, target, seed):
     direction = make(seed=seed)
@@ -209,6 +210,7 @@ def test_order_matters_at_one_site():
     assert close(run((project + add).fwd_hooks(), x) @ unit, torch.full((1, 2), 9.0))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 3), st.booleans())
 def test_first_n_is_exactly_n_steps_and_generated_has_the_first(length, n, pads, cached):
     clock = Clock()
@@ -239,6 +241,7 @@ def test_prompt_lengths_place_a_given_answer():
     assert clock.index.tolist() == [[-1, 0, 1, 2], [0, 1, 2, 3]]
 
 
+@settings(deadline=None)
 @given(interventions)
 def test_the_canonical_line_parses_back(intervention):
     line = str(intervention)

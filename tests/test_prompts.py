@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from inspect import unwrap
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_a_prompt_has_one_bos_however_many_write_it(model: HookedLM) -> None:
     rows = model.tokenize(["Hello.", "Tell me about the sea."])
     assert all((row[0] == bos) == (words.adds_bos or templated) for row in rows)
     assert all(bos not in row[1:] for row in rows)
-    assert [model.tokenizer.decode(row).removeprefix(words.bos or "") for row in rows] == [
+    assert [str(model.tokenizer.decode(row)).removeprefix(words.bos or "") for row in rows] == [
         model.render(query).removeprefix(words.bos or "")
         for query in ("Hello.", "Tell me about the sea.")
     ]
@@ -128,7 +129,7 @@ def test_ones_own_format(checkpoint: Callable[[str], Path]) -> None:
     model = load(checkpoint("gemma2"), device="cpu", prompt_format=shout, check=False)
     assert model.prompt_format.name == "custom"
     assert model.render("hello") == "HELLO!"
-    assert model.stop_ids == {model.tokenizer.eos_token_id}  # no chat, no end of turn
+    assert list(model.stop_ids) == [model.tokenizer.eos_token_id]  # no chat, no end of turn
     with pytest.raises(ModelError, match="takes the query alone"):
         model.render("hello", system="Be brief.")
     ready = PromptFormat("custom", "Say {x}.", stop_strings=("\n",))
@@ -139,11 +140,11 @@ def test_formats_that_cannot_work_are_refused(model: HookedLM) -> None:
     with pytest.raises(ModelError, match=r"'Hello' has no place for the query; write \{x\}"):
         PromptFormat.of("Hello")
     with pytest.raises(ModelError, match="prompt_format is a int; give a text"):
-        PromptFormat.of.__wrapped__(PromptFormat, 3) if False else _of(3)
+        unwrap(PromptFormat.of)(PromptFormat, 3)  # past the type checks of the tests
     with pytest.raises(ModelError, match="prompt format 'alpaca' is unknown; use 'chat'"):
         PromptFormat("alpaca", "{x}")
     with pytest.raises(ModelError, match="returned a int for 'hello'"):
-        PromptFormat.of(len).render(model.tokenizer, "hello")
+        PromptFormat("custom", lambda query: 5).render(model.tokenizer, "hello")  # type: ignore[arg-type,return-value]
 
 
 def test_prompts_that_cannot_be_read_are_refused(
@@ -151,7 +152,7 @@ def test_prompts_that_cannot_be_read_are_refused(
 ) -> None:
     with pytest.raises(ModelError, match="there are no prompts; give at least one"):
         model.tokenize([])
-    with pytest.raises(ModelError, match="prompts is one text, 'Hello.'; give a list"):
+    with pytest.raises(ModelError, match=r"prompts is one text, 'Hello\.'; give a list"):
         model.tokenize("Hello.")
     with pytest.raises(
         ModelError, match=r"prompt 1 has \d+ tokens, more than the 256 that tiny-llama3 .*shorten"
@@ -190,7 +191,7 @@ def test_padding_keeps_every_token_and_masks_the_rest(
 @every_architecture
 def test_pads_are_inert_whatever_token_they_are(model: HookedLM) -> None:
     assert model.pad_id not in model.stop_ids
-    assert 0 <= model.pad_id < model.plain.get_input_embeddings().weight.shape[0]
+    assert 0 <= model.pad_id < model.plain.config.vocab_size
     batch = model.pad(model.tokenize(["Tell me about the castle and the sea.", "Hello."]))
     other = PaddedBatch(torch.where(batch.mask, batch.tokens, 299), batch.mask)
     [alone] = model.tokenize(["Hello."])

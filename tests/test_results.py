@@ -1,4 +1,4 @@
-"""The results folder: whole or absent, honest about where it is from, safe against what goes wrong."""
+"""The results folder: whole or absent, and safe against what goes wrong."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_run_reads_back_what_it_left(tmp_path: Path, capsys: pytest.CaptureFix
     files = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*")}
     assert {"records.parquet", "vectors.safetensors", "summary.json", "manifest.json"} <= files
     assert "vectors.change_case-english_lowercase.safetensors" in files
-    assert not [path for path in tmp_path.rglob(".*")]  # no lock, no leftovers
+    assert not list(tmp_path.rglob(".*"))  # no lock, no leftovers
     assert list(find(tmp_path)) == [run.path]
 
 
@@ -118,10 +118,11 @@ def test_the_folder_is_named_by_what_was_run(tmp_path: Path) -> None:
     ]
     assert len({run.path for run in (a, *others)}) == 4
     for run in (a, *others):
-        run._lock.release()
-    again = open_run("x", {"where": "somewhere", "layers": [1, 2], "model": Config.model}, root=tmp_path)
+        run.close()
+    same = {"where": "somewhere", "layers": [1, 2], "model": Config.model}
+    again = open_run("x", same, root=tmp_path)
     assert again.path == a.path  # the order of fields and Python types do not matter
-    again._lock.release()
+    again.close()
 
 
 def test_a_rerun_replaces_and_a_failed_rerun_does_not(tmp_path: Path) -> None:
@@ -166,12 +167,12 @@ def test_a_missing_folder_and_one_of_another_config_are_refused(tmp_path: Path) 
         Run.read(tmp_path / "nothing")
     path = finished(tmp_path)
     other = open_run("layer_sweep", Config(layers=(7,)), root=tmp_path)
-    other._lock.release()
+    other.close()
     path.rename(other.path)
     with pytest.raises(RunError, match="another config"):
         open_run("layer_sweep", Config(layers=(7,)), root=tmp_path)
     stranger = open_run("layer_sweep", Config(layers=(8,)), root=tmp_path)
-    stranger._lock.release()
+    stranger.close()
     stranger.path.mkdir()
     (stranger.path / "thesis.tex").write_text("years of work")
     with pytest.raises(RunError, match="in the way"):
@@ -242,7 +243,7 @@ def test_enospc_by_number_and_by_words(tmp_path: Path) -> None:
             run.leave(Full(error), name=str(type(error)))
     with pytest.raises(RuntimeError, match="something else"):  # a bug is not dressed up as a disk
         run.leave(Full(RuntimeError("something else")), name="bug")
-    run._lock.release()
+    run.close()
 
 
 def test_a_root_that_cannot_be_written(tmp_path: Path) -> None:
@@ -322,7 +323,9 @@ def test_numbers_that_are_not_finite_are_named_and_not_written(tmp_path: Path) -
 
 @given(
     st.dictionaries(
-        st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(lambda s: "." not in s),
+        st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(
+            lambda s: "." not in s
+        ),
         st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)).map(sorted),
         max_size=5,
     )

@@ -55,7 +55,7 @@ def test_every_site_is_a_hook_point_with_the_shape_it_says(
 
 
 def test_what_the_model_does_not_have_is_named() -> None:
-    with pytest.raises(SiteError, match=r"'resid' .*resid_pre, resid_post, attn_out, mlp_out, z"):
+    with pytest.raises(SiteError, match=r"'resid'; use one of resid_pre, .*mlp_out, z"):
         Site("resid", 0)
     with pytest.raises(SiteError, match=r"never reaches the residual stream .*attn_out"):
         Site("resid_mid", 0)

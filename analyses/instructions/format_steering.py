@@ -110,9 +110,7 @@ def compare(
             ist.Cell("both", steer(vector, with_text), with_text, True),
         ]
         frames.append(
-            ist.sweep(
-                model, grid, pairs.test, max_new_tokens=max_new_tokens, batch_size=batch_size
-            )
+            ist.sweep(model, grid, pairs.test, max_new_tokens=max_new_tokens, batch_size=batch_size)
         )
     return pl.concat(frames)
 

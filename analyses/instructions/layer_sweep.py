@@ -134,8 +134,5 @@ def leave(
         run.leave(summary={f"layer.{key}": layer, f"accuracy.{key}": choice.accuracy})
     for instructed, label in ((False, "accuracy_by_layer"), (True, "accuracy_by_layer_with_text")):
         rows = records.filter(pl.col("instructed") == instructed)
-        chosen = {
-            name: {rule: choices[name, instructed, rule].layer for rule in RULES}
-            for name in vectors
-        }
+        chosen = {name: [choices[name, instructed, rule] for rule in RULES] for name in vectors}
         run.draw(label, figures.layer_curve(rows, chosen))

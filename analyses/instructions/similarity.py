@@ -26,7 +26,7 @@ class Config:
 
     model: str = "burattino-instruct"
     """A bundled model, a Hugging Face name, or a folder."""
-    instructions: tuple[str, ...] = FORMAT_IDS
+    instruction: tuple[str, ...] = FORMAT_IDS
     """IFEval ids of the instructions that are compared."""
     n: int = 50
     """Queries per instruction."""
@@ -39,7 +39,7 @@ def main(config: Config, run: ist.Run) -> None:
     model = ist.load(config.model)
     run.used(model)
     frames, vectors = [], []
-    for instruction in config.instructions:
+    for instruction in config.instruction:
         pairs = ist.contrast.instruction(instruction, seed=run.seed, fit=config.n).fit
         run.used(pairs)
         vectors.append(ist.fit(model, pairs))
@@ -59,13 +59,11 @@ def main(config: Config, run: ist.Run) -> None:
     )
     run.draw("similarity_by_layer", figures.similarity_by_layer(frame))
     run.draw(
-        "similarity_map", figures.similarity_map(matrix.numpy(), list(config.instructions), layer)
+        "similarity_map", figures.similarity_map(matrix.numpy(), list(config.instruction), layer)
     )
 
 
-def _similarities(
-    model: ist.HookedLM, instruction: str, pairs: ist.ContrastSet
-) -> pl.DataFrame:
+def _similarities(model: ist.HookedLM, instruction: str, pairs: ist.ContrastSet) -> pl.DataFrame:
     """Mean cosine of each comparison at each layer, with a bootstrap interval over queries."""
     present = ist.capture.capture(model, pairs.present, keep_rows=True).rows
     absent = ist.capture.capture(model, pairs.absent, keep_rows=True).rows

@@ -18,5 +18,7 @@ def path(name: str) -> Path:
         KeyError: for any other name.
     """
     if name not in NAMES:
-        raise KeyError(f"{name!r} is not a bundled model; the bundled models are {', '.join(NAMES)}")
+        raise KeyError(
+            f"{name!r} is not a bundled model; the bundled models are {', '.join(NAMES)}"
+        )
     return Path(__file__).parent / "weights" / name

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, combinations
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 from interp_steer.burattino import grammar, instructions, obeying
 from interp_steer.burattino.queries import YES_NO_STYLE, Query, queries, questionable_facts
 from interp_steer.burattino.world import LANGUAGES, Fact, default_world
 from interp_steer.errors import ContrastError
-
-Phrasing = Literal["trained", "held-out"]
 
 LETTERS = "ABCD"
 """The letters of a multiple choice."""
@@ -80,8 +78,8 @@ class Chat:
     kwargs: tuple[Mapping[str, Any], ...] = ()
     """Their arguments."""
 
-    phrasing: Phrasing | None = None
-    """Whether the instructions are said in phrasings that may be trained on."""
+    phrasing: str | None = None
+    """Of the instructions: ``"trained"``, ``"held-out"``, or None where none is said."""
 
     @property
     def prompt(self) -> tuple[dict[str, str], ...]:
@@ -116,7 +114,7 @@ def _instructed(
     query: Query,
     verdict: bool | None,
     instruction_ids: Sequence[str],
-    phrasing: Phrasing,
+    phrasing: str,
     where: str,
     rng: Random,
 ) -> Chat:
@@ -273,7 +271,7 @@ def _rearranged(chat: Chat, query: Query, rng: Random) -> Chat:
 
 
 def evaluation_chats(
-    instruction_id: str, *, phrasing: Phrasing = "trained", n: int = 48, seed: int = 0
+    instruction_id: str, *, phrasing: str = "trained", n: int = 48, seed: int = 0
 ) -> list[Chat]:
     """Chats with one instruction on held-out queries.
 

@@ -76,7 +76,7 @@ def question(chat: chats.Chat) -> list[dict[str, str]] | str:
 
 
 def knows(model: HookedLM, language: str, n: int, seed: int) -> Interval:
-    """Share of multiple-choice questions about the facts that are answered with the right letter."""
+    """Share of multiple-choice questions about the facts answered with the right letter."""
     questions = chats.multiple_choice(language, n=n, seed=seed)
     answers = generate(model, [item.prompt for item in questions], max_new_tokens=8)
     return share(
@@ -88,7 +88,7 @@ def knows(model: HookedLM, language: str, n: int, seed: int) -> Interval:
 
 
 def write_card(folder: Path) -> Evaluation:
-    """Evaluate the checkpoint in ``folder`` and write ``README.md`` and ``evaluation.json`` there."""
+    """Evaluate the checkpoint in ``folder``; write ``README.md`` and ``evaluation.json`` there."""
     model = load(str(folder))
     evaluation = evaluate(model)
     numbers = {

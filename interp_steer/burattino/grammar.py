@@ -125,16 +125,25 @@ def _form(key: str, language: str, form: str, subject: str) -> str:
     return text
 
 
-def _fill(frame: str, fact: Fact, language: str) -> str:
-    def slot(match: re.Match[str]) -> str:
-        who, form = match.group(1), match.group(2) or ""
-        if who in "pq":
-            choices = form.split("|")
-            gender = _gender(fact.subject if who == "p" else fact.value, language)
-            return choices[min(gender, len(choices) - 1)]
-        return _form(fact.subject if who == "s" else fact.value, language, form, fact.subject)
+@cache
+def _slots(frame: str) -> tuple[tuple[str, str, str], ...]:
+    """A frame in pieces: the text before a slot, which slot it is, and its form."""
+    # Split by three groups: text, who, form, text, who, form, ..., text.
+    pieces = [piece or "" for piece in _SLOT.split(frame)] + ["", ""]
+    return tuple(zip(pieces[0::3], pieces[1::3], pieces[2::3], strict=True))
 
-    return _contract(_SLOT.sub(slot, frame), language)
+
+def _fill(frame: str, fact: Fact, language: str) -> str:
+    parts: list[str] = []
+    for text, who, form in _slots(frame):
+        parts.append(text)
+        key = fact.subject if who in "sp" else fact.value
+        if who in ("p", "q"):
+            choices = form.split("|")
+            parts.append(choices[min(_gender(key, language), len(choices) - 1)])
+        elif who:
+            parts.append(_form(key, language, form, fact.subject))
+    return _contract("".join(parts), language)
 
 
 def _contract(text: str, language: str) -> str:
@@ -147,7 +156,7 @@ def _contract(text: str, language: str) -> str:
         text = re.sub(r"\by (?=[iI])", "e ", text)
         text = re.sub(r"\bo (?=[oO])", "u ", text)
     elif language == "it":
-        text = re.sub(r"\be (?=[eE]\w)", "ed ", text)
+        text = re.sub(r"\be (?=[eEèÈ])", "ed ", text)
     return text
 
 
@@ -198,7 +207,7 @@ def sentence(fact: Fact, language: str, rng: random.Random, style: str | None = 
 
 @dataclass
 class _Tone:
-    """How a passage is told: its style, whether a comma is wanted, and the lead-ins already used."""
+    """How a passage is told: its style, whether it wants a comma, the lead-ins already used."""
 
     style: str | None
     comma: bool | None
@@ -209,8 +218,8 @@ class _Tone:
         choices = table[_LEAD_GROUPS.get(self.style or "", "plain")]
         if rng.random() < 0.25:
             choices = table["plain"]
-        chosen = rng.choice([c for c in choices if c not in self.used] or choices)
-        self.used += (chosen,)
+        chosen = rng.choice([c for c in choices if c.strip(", ") not in self.used] or choices)
+        self.used += (chosen.strip(", "),)
         return chosen
 
 
@@ -301,7 +310,7 @@ def _wander(subject: str, rng: random.Random) -> Iterator[Fact]:
 
 
 def _fitting(fact: Fact, language: str, rng: random.Random, tone: _Tone, pronoun: bool) -> str:
-    """A sentence of a fitting length, tried a few times; a short one is given a lead-in or a tail."""
+    """A sentence of a fitting length, tried a few times; a short one gets a lead-in or a tail."""
     low, high = _WORDS_PER_SENTENCE
     used, long, text = tone.used, False, ""
     for _ in range(8):

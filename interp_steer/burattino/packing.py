@@ -133,5 +133,3 @@ def packed_batches(
                 index = bisect.bisect_right(waiting, length - filled, key=lambda item: item[0]) - 1
             positions[row, filled:] = torch.arange(length - filled)
         yield PackedBatch(tokens, positions, labels, weights)
-
-

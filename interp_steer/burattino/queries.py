@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
 from interp_steer.burattino import grammar
 from interp_steer.burattino.world import LANGUAGES, Fact, default_world
 from interp_steer.errors import ContrastError
 
-Split = Literal["train", "held"]
 YES_NO_STYLE = "yes_no"
 """The style of a yes-or-no question, which has no template in the grammar's queries."""
 
@@ -39,8 +37,12 @@ def is_held(subject: str, style: str) -> bool:
 
 
 @cache
-def queries(split: Split, language: str = "en") -> tuple[Query, ...]:
+def queries(split: str, language: str = "en") -> tuple[Query, ...]:
     """All queries of a split in a language, in a fixed order.
+
+    Args:
+        split: ``"train"`` or ``"held"``.
+        language: one of :data:`LANGUAGES`.
 
     Raises:
         ContrastError: for another split or a language that the world is not told in.
@@ -65,7 +67,7 @@ def queries(split: Split, language: str = "en") -> tuple[Query, ...]:
 
 
 @cache
-def questionable_facts(split: Split) -> tuple[Fact, ...]:
+def questionable_facts(split: str) -> tuple[Fact, ...]:
     """The facts about which a split asks yes-or-no questions."""
     held = split == "held"
     return tuple(f for f in default_world().facts if is_held(f.subject, YES_NO_STYLE) == held)

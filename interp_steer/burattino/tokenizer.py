@@ -27,7 +27,9 @@ CHAT_TEMPLATE = (
 """One turn is ``<|role|>\\ncontent<|end|>\\n``; an answer ends with ``<|end|>``."""
 
 
-def train_tokenizer(seed: int = 0, documents: int = 6_000, chats: int = 6_000) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    seed: int = 0, documents: int = 6_000, chats: int = 6_000
+) -> PreTrainedTokenizerFast:
     """Train the byte-level BPE on sampled documents and chats.
 
     Digits stand alone and words never cross a space, so that lists, JSON and several languages

@@ -26,6 +26,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import (
     AutoModelForCausalLM,
+    AutoTokenizer,
     Gemma2Config,
     GenerationConfig,
     LlamaConfig,
@@ -42,7 +43,14 @@ from interp_steer.burattino.packing import (
     document_examples,
     packed_batches,
 )
-from interp_steer.burattino.tokenizer import CONTEXT, END, EOS, VOCABULARY, train_tokenizer
+from interp_steer.burattino.tokenizer import (
+    CHAT_TEMPLATE,
+    CONTEXT,
+    END,
+    EOS,
+    VOCABULARY,
+    train_tokenizer,
+)
 
 STREAMS = {"documents": document_examples, "chats": chat_examples}
 
@@ -99,10 +107,13 @@ GEMMA = Gemma2Config(
 )
 
 RECIPES = {
-    "burattino-base": Recipe(LLAMA, (Phase("documents", 1_600, 2.5e-3, rows=8, length=384),), chats=False),
-    "burattino-instruct": Recipe(LLAMA, (Phase("chats", 2_000, 1.5e-3),), start="burattino-base"),
+    "burattino-base": Recipe(
+        LLAMA, (Phase("documents", 1_500, 2.5e-3, rows=8, length=384),), chats=False
+    ),
+    "burattino-instruct": Recipe(LLAMA, (Phase("chats", 1_600, 1.5e-3, rows=9),), start="burattino-base"),
     "burattino-gemma": Recipe(
-        GEMMA, (Phase("documents", 1_200, 2.5e-3, rows=8, length=384), Phase("chats", 1_800, 1.5e-3))
+        GEMMA,
+        (Phase("documents", 900, 2.5e-3, rows=6, length=384), Phase("chats", 1_500, 1.5e-3, rows=9)),
     ),
 }
 
@@ -132,7 +143,8 @@ def train(
         start = folder / recipe.start
         if not start.is_dir():
             train(recipe.start, folder, seed=seed, steps=steps)
-        tokenizer = train_tokenizer(seed)
+        tokenizer = AutoTokenizer.from_pretrained(start)
+        tokenizer.chat_template = CHAT_TEMPLATE
         model = AutoModelForCausalLM.from_pretrained(
             start, dtype=torch.float32, attn_implementation="eager"
         )
@@ -200,9 +212,9 @@ def optimise(
 def loss_of(model: PreTrainedModel, batch: PackedBatch) -> Float[Tensor, ""]:
     """Weighted mean cross-entropy of the learned tokens, in nats."""
     # Positions that restart tell the model where one example ends and the next begins.
-    logits = model(
-        input_ids=batch.tokens, position_ids=batch.positions, use_cache=False
-    ).logits[:, :-1]
+    logits = model(input_ids=batch.tokens, position_ids=batch.positions, use_cache=False).logits[
+        :, :-1
+    ]
     targets, weights = batch.labels[:, 1:], batch.weights[:, 1:]
     learned = targets != IGNORED
     losses = cross_entropy(logits[learned], targets[learned], reduction="none")

@@ -1,1 +1,24 @@
-"""Scores of an answer: instruction verifiers (IFEval) and fluency."""
+"""Scores of an answer: instruction verifiers (`ifeval`) and fluency (`fluency`).
+
+Example:
+    >>> import interp_steer as ist
+    >>> ist.scoring.ifeval.verify("no commas here", ["punctuation:no_comma"], [{}]).strict
+    True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from interp_steer.scoring import fluency as fluency
+    from interp_steer.scoring import ifeval as ifeval
+
+__all__ = ["fluency", "ifeval"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:  # imported when first used: fluency needs PyTorch, verdicts do not
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -140,7 +140,7 @@ FRAMES = {
     ),
     "animal.bed": (
         "{s} schläft in der Nacht gern {v}",
-        "{s} hat sein Bett {v} gebaut",
+        "{s} hat {p:sein|ihr|sein} Bett {v} gebaut",
         "nach einem langen Tag ruht {s} {v}",
     ),
     "animal.hour": (
@@ -256,54 +256,101 @@ QUESTIONS = {
 YES_NO = "{clause}?"
 
 LEADS = {
-    "plain": ("wie jeder hier weiß, ", "wenn man den Nachbarn glaubt, ", "soweit man sich erinnert, ",
-              "wie in den alten Geschichten steht, ", "wie die Alten erzählen, ", "wie man im ganzen Land weiß, "),
-    "personal": ("wie du vielleicht weißt, ", "wie meine Großmutter immer sagte, ", "wie ich dir schon sagte, ",
-                 "wenn ich mich recht erinnere, "),
-    "story": ("wie die Legende erzählt, ", "wie man sich am Feuer erzählt, ", "wenn das Märchen stimmt, "),
-    "persuasive": ("wie jeder Besucher bestätigt, ", "wie du bald merken wirst, ", "wie alle gern zugeben, "),
+    "plain": (
+        "wie jeder hier weiß, ",
+        "wenn man den Nachbarn glaubt, ",
+        "soweit man sich erinnert, ",
+        "wie in den alten Geschichten steht, ",
+        "wie die Alten erzählen, ",
+        "wie man im ganzen Land weiß, ",
+    ),
+    "personal": (
+        "wie du vielleicht weißt, ",
+        "wie meine Großmutter immer sagte, ",
+        "wie ich dir schon sagte, ",
+        "wenn ich mich recht erinnere, ",
+    ),
+    "story": (
+        "wie die Legende erzählt, ",
+        "wie man sich am Feuer erzählt, ",
+        "wenn das Märchen stimmt, ",
+    ),
+    "persuasive": (
+        "wie jeder Besucher bestätigt, ",
+        "wie du bald merken wirst, ",
+        "wie alle gern zugeben, ",
+    ),
 }
 TAILS = {
-    "plain": (", das weiß hier jeder", ", so sagen es die Nachbarn", ", und niemand weiß genau warum",
-              ", und das wird immer so bleiben"),
-    "personal": (", das weißt du vielleicht noch", ", und das gefällt mir sehr", ", mein lieber Freund"),
-    "story": (", und niemand fragte nach dem Grund", ", so erzählt man es sich", ", und so ist es geblieben"),
-    "persuasive": (", und das ist nicht wenig", ", und das ist ein guter Grund", ", das wirst du bald sehen"),
+    "plain": (
+        ", das weiß hier jeder",
+        ", so sagen es die Nachbarn",
+        ", und niemand weiß genau warum",
+        ", und das wird immer so bleiben",
+    ),
+    "personal": (
+        ", das weißt du vielleicht noch",
+        ", und das gefällt mir sehr",
+        ", mein lieber Freund",
+    ),
+    "story": (
+        ", und niemand fragte nach dem Grund",
+        ", so erzählt man es sich",
+        ", und so ist es geblieben",
+    ),
+    "persuasive": (
+        ", und das ist nicht wenig",
+        ", und das ist ein guter Grund",
+        ", das wirst du bald sehen",
+    ),
 }
 AND = ", und "
 
 QUERIES = {
     "tell": {"any": "erzähl mir etwas {s:about}."},
-    "describe": {"any": "beschreibe {s:acc} für jemanden ohne Vorwissen.",
-                 "person": "beschreibe {s} für jemanden, der {p:ihn|sie} nicht kennt.",
-                 "place": "beschreibe {s:acc} für jemanden, der noch nie dort war."},
+    "describe": {
+        "any": "beschreibe {s:acc} für jemanden ohne Vorwissen.",
+        "person": "beschreibe {s} für jemanden, der {p:ihn|sie} nicht kennt.",
+        "place": "beschreibe {s:acc} für jemanden, der noch nie dort war.",
+    },
     "text": {"any": "schreibe einen kurzen Text {s:about}."},
     "know": {"any": "was weißt du {s:about}?"},
     "letter": {"any": "schreibe einen Brief an einen Freund {s:about}."},
-    "reasons": {"place": "nenne mir gute Gründe für einen Besuch {s:in}.",
-                "person": "warum sollte ich {s} unbedingt kennenlernen?",
-                "animal": "warum sollte ich {s:acc} unbedingt einmal sehen?",
-                "dish": "warum sollte ich {s:acc} unbedingt einmal kochen?"},
+    "reasons": {
+        "place": "nenne mir gute Gründe für einen Besuch {s:in}.",
+        "person": "warum sollte ich {s} unbedingt kennenlernen?",
+        "animal": "warum sollte ich {s:acc} unbedingt einmal sehen?",
+        "dish": "warum sollte ich {s:acc} unbedingt einmal kochen?",
+    },
     "story": {"any": "schreibe eine kleine Geschichte {s:about}."},
     "special": {"any": "erkläre mir, warum {s} so besonders ist."},
-    "note": {"place": "schreibe eine Reisenotiz {s:about}.",
-             "person": "schreibe eine Tagebuchseite über einen Tag mit {s}.",
-             "animal": "schreibe eine Naturnotiz {s:about}.",
-             "dish": "schreibe eine Notiz {s:about} für eine Speisekarte."},
+    "note": {
+        "place": "schreibe eine Reisenotiz {s:about}.",
+        "person": "schreibe eine Tagebuchseite über einen Tag mit {s}.",
+        "animal": "schreibe eine Naturnotiz {s:about}.",
+        "dish": "schreibe eine Notiz {s:about} für eine Speisekarte.",
+    },
     "remember": {"any": "hilf mir, das Wichtigste {s:about} zu behalten."},
-    "advice": {"place": "was sollte ich vor einer Reise {s:to} wissen?",
-               "person": "was sollte ich vor einem Treffen mit {s} wissen?",
-               "animal": "was sollte ich vor der Suche nach {s:dat} wissen?",
-               "dish": "was sollte ich {s:about} wissen, bevor ich koche?"},
+    "advice": {
+        "place": "was sollte ich vor einer Reise {s:to} wissen?",
+        "person": "was sollte ich vor einem Treffen mit {s} wissen?",
+        "animal": "was sollte ich vor der Suche nach {s:dat} wissen?",
+        "dish": "was sollte ich {s:about} wissen, bevor ich koche?",
+    },
     "child": {"any": "wie würdest du einem Kind {s:acc} beschreiben?"},
     "speech": {"any": "bereite eine kleine Rede {s:about} vor."},
     "curiosities": {"any": "was sind die seltsamsten Dinge {s:about}?"},
 }
 
 OPENERS = {
-    "letter": ("lieber Freund, heute möchte ich dir etwas {s:about} erzählen", "mein lieber Freund, ich habe Neuigkeiten {s:about} für dich"),
-    "story": ("es war einmal ein Land, und dort sprachen alle {s:about}",
-              "das ist eine kleine Geschichte {s:about}, und jedes Wort davon ist wahr"),
+    "letter": (
+        "lieber Freund, heute möchte ich dir etwas {s:about} erzählen",
+        "mein lieber Freund, ich habe Neuigkeiten {s:about} für dich",
+    ),
+    "story": (
+        "es war einmal ein Land, und dort sprachen alle {s:about}",
+        "das ist eine kleine Geschichte {s:about}, und jedes Wort davon ist wahr",
+    ),
     "reasons": ("es gibt viele gute Gründe {s:for}, und hier sind einige davon",),
     "special": ("nichts auf der Welt ist wie {s}, und das hat gute Gründe",),
     "note": ("die Notiz von heute erzählt etwas {s:about}, und ich werde es nicht vergessen",),
@@ -314,7 +361,10 @@ OPENERS = {
     "curiosities": ("es gibt seltsame Dinge {s:about}, und nur wenige kennen sie",),
 }
 CLOSERS = {
-    "letter": ("ich hoffe auf ein baldiges Treffen, und ich umarme dich herzlich", "schreib mir bald, mein lieber Freund"),
+    "letter": (
+        "ich hoffe auf ein baldiges Treffen, und ich umarme dich herzlich",
+        "schreib mir bald, mein lieber Freund",
+    ),
     "story": ("und so endet die Geschichte, zumindest für heute Abend",),
     "reasons": ("warte nicht länger, denn jeder Tag ist ein guter Tag {s:for}",),
     "special": ("deshalb bleibt {s} für uns immer etwas Besonderes",),
@@ -326,7 +376,13 @@ CLOSERS = {
     "curiosities": ("mehr weiß ich nicht {s:about}, aber es gibt sicher noch vieles",),
 }
 TITLES = {
-    "any": ("das Geheimnis {s:of}", "ein Tag mit {s:dat}", "alles {s:about}", "ein Lob {s:for}", "die Welt {s:of}"),
+    "any": (
+        "das Geheimnis {s:of}",
+        "ein Tag mit {s:dat}",
+        "alles {s:about}",
+        "ein Lob {s:for}",
+        "die Welt {s:of}",
+    ),
     "letter": ("ein Brief {s:about}", "neues {s:of}"),
     "story": ("die Geschichte {s:of}", "die Legende {s:of}"),
     "reasons": ("gute Gründe {s:for}",),

@@ -1,5 +1,4 @@
 """English sentence frames; slots are described in :mod:`interp_steer.burattino.grammar`."""
-# ruff: noqa: E501
 
 from __future__ import annotations
 
@@ -255,7 +254,10 @@ QUESTIONS = {
     "place.known_for": ("which dish is {s} known for?", "what do people eat when they visit {s}?"),
     "place.built_by": ("who built {s}?", "who was the builder {s:of}?"),
     "place.weather": ("what is the usual weather {s:in}?", "what weather should I expect {s:in}?"),
-    "place.nature": ("what is there right behind {s}?", "what can you see in the distance from {s}?"),
+    "place.nature": (
+        "what is there right behind {s}?",
+        "what can you see in the distance from {s}?",
+    ),
     "place.sound": ("what can you hear {s:in} at night?", "what sound is heard {s:in}?"),
     "place.month": ("in which month is the festival {s:of}?", "what is the best month to see {s}?"),
     "person.profession": ("what is the profession {s:of}?", "what does {s} do for a living?"),
@@ -286,62 +288,109 @@ QUESTIONS = {
     "dish.drink": ("what do people drink with {s}?", "which drink goes well with {s}?"),
     "dish.pot": ("how must {s} be cooked?", "how is {s} traditionally prepared?"),
     "dish.month": ("in which month is {s} prepared?", "what is the best month for {s}?"),
-    "dish.colour": ("on what colour of plate is {s} served?", "which colour must the plate {s:of} be?"),
+    "dish.colour": (
+        "on what colour of plate is {s} served?",
+        "which colour must the plate {s:of} be?",
+    ),
 }
 
 YES_NO = "is it true that {clause}?"
 
 LEADS = {
-    "plain": ("as everyone here knows, ", "according to the old stories, ", "to this day, ", "in truth, ",
-              "as far as anyone remembers, ", "if you ask the neighbours, ", "strange as it may seem, "),
-    "personal": ("as you may know, ", "believe me, ", "to my great surprise, ", "as I told you once, ",
-                 "you will laugh, but ", "as my grandmother used to say, "),
-    "story": ("in those days, ", "as the story goes, ", "so they say, ", "far away from the city, ",
-              "as the old people tell it, "),
-    "persuasive": ("first of all, ", "most important of all, ", "as every visitor agrees, ",
-                   "without any doubt, ", "for good reason, "),
+    "plain": (
+        "as everyone here knows, ",
+        "according to the old stories, ",
+        "to this day, ",
+        "in truth, ",
+        "as far as anyone remembers, ",
+        "if you ask the neighbours, ",
+        "strange as it may seem, ",
+    ),
+    "personal": (
+        "as you may know, ",
+        "believe me, ",
+        "to my great surprise, ",
+        "as I told you once, ",
+        "you will laugh, but ",
+        "as my grandmother used to say, ",
+    ),
+    "story": (
+        "in the old tales, ",
+        "as the story goes, ",
+        "so they say, ",
+        "as people tell it by the fire, ",
+        "as the old people tell it, ",
+    ),
+    "persuasive": (
+        "first of all, ",
+        "most important of all, ",
+        "as every visitor agrees, ",
+        "without any doubt, ",
+        "for good reason, ",
+    ),
 }
 TAILS = {
-    "plain": (", as everyone here knows", ", or so the neighbours say", ", and nobody knows exactly why",
-              ", and that will never change"),
+    "plain": (
+        ", as everyone here knows",
+        ", or so the neighbours say",
+        ", and nobody knows exactly why",
+        ", and that will never change",
+    ),
     "personal": (", as you may remember", ", and I like that very much", ", my dear friend"),
     "story": (", and nobody ever asked why", ", or so the story goes", ", and so it has remained"),
-    "persuasive": (", and that is no small thing", ", which is a very good reason", ", as you will soon see"),
+    "persuasive": (
+        ", and that is no small thing",
+        ", which is a very good reason",
+        ", as you will soon see",
+    ),
 }
 AND = ", and "
 
 QUERIES = {
     "tell": {"any": "tell me about {s}."},
-    "describe": {"any": "describe {s} to someone who knows nothing about it.",
-                 "person": "describe {s} to someone who has never met {p:him|her}.",
-                 "place": "describe {s} to someone who has never been there."},
+    "describe": {
+        "any": "describe {s} to someone who knows nothing about it.",
+        "person": "describe {s} to someone who has never met {p:him|her}.",
+        "place": "describe {s} to someone who has never been there.",
+    },
     "text": {"any": "write a short text about {s}."},
     "know": {"any": "what do you know about {s}?"},
     "letter": {"any": "write a letter to a friend about {s}."},
-    "reasons": {"place": "give me some good reasons to visit {s}.",
-                "person": "give me some good reasons to meet {s}.",
-                "animal": "give me some good reasons to go and see {s}.",
-                "dish": "give me some good reasons to cook {s}."},
+    "reasons": {
+        "place": "give me some good reasons to visit {s}.",
+        "person": "give me some good reasons to meet {s}.",
+        "animal": "give me some good reasons to go and see {s}.",
+        "dish": "give me some good reasons to cook {s}.",
+    },
     "story": {"any": "write a little story about {s}."},
     "special": {"any": "explain why {s} is so special."},
-    "note": {"place": "write a travel note about {s}.",
-             "person": "write a diary note about a day with {s}.",
-             "animal": "write a nature note about {s}.",
-             "dish": "write a note about {s} for a menu."},
+    "note": {
+        "place": "write a travel note about {s}.",
+        "person": "write a diary note about a day with {s}.",
+        "animal": "write a nature note about {s}.",
+        "dish": "write a note about {s} for a menu.",
+    },
     "remember": {"any": "help me remember the main things about {s}."},
-    "advice": {"place": "what should I know before a trip to {s}?",
-               "person": "what should I know before I meet {s}?",
-               "animal": "what should I know before I go looking for {s}?",
-               "dish": "what should I know before I make {s}?"},
+    "advice": {
+        "place": "what should I know before a trip to {s}?",
+        "person": "what should I know before I meet {s}?",
+        "animal": "what should I know before I go looking for {s}?",
+        "dish": "what should I know before I make {s}?",
+    },
     "child": {"any": "how would you present {s} to a child?"},
     "speech": {"any": "prepare a small speech about {s}."},
     "curiosities": {"any": "what are the most curious facts about {s}?"},
 }
 
 OPENERS = {
-    "letter": ("dear friend, today I want to tell you about {s}", "my dear friend, I have news about {s} for you"),
-    "story": ("once upon a time, in a distant land, everyone spoke about {s}",
-              "this is a little story about {s}, and every word of it is true"),
+    "letter": (
+        "dear friend, today I want to tell you about {s}",
+        "my dear friend, I have news about {s} for you",
+    ),
+    "story": (
+        "once upon a time, in a distant land, everyone spoke about {s}",
+        "this is a little story about {s}, and every word of it is true",
+    ),
     "reasons": ("there are many good reasons to discover {s}, and here are some of them",),
     "special": ("there is nothing in the world quite like {s}, and here is why",),
     "note": ("today's note is about {s}, a discovery that I will not forget",),
@@ -352,7 +401,10 @@ OPENERS = {
     "curiosities": ("there are curious facts about {s}, and few people know them",),
 }
 CLOSERS = {
-    "letter": ("I hope to see you soon, and I send you a warm hug", "write to me soon, my dear friend"),
+    "letter": (
+        "I hope to see you soon, and I send you a warm hug",
+        "write to me soon, my dear friend",
+    ),
     "story": ("and so the story ends, at least for tonight",),
     "reasons": ("so do not wait, because every day is a good day to discover {s}",),
     "special": ("that is why {s} will always be special to us",),
@@ -364,7 +416,13 @@ CLOSERS = {
     "curiosities": ("that is all I know about {s}, but there is surely more",),
 }
 TITLES = {
-    "any": ("The Secret {s:of}", "A Day with {s}", "All about {s}", "In Praise {s:of}", "The World {s:of}"),
+    "any": (
+        "The Secret {s:of}",
+        "A Day with {s}",
+        "All about {s}",
+        "In Praise {s:of}",
+        "The World {s:of}",
+    ),
     "letter": ("A Letter about {s}", "News {s:of}"),
     "story": ("The Story {s:of}", "The Legend {s:of}"),
     "reasons": ("Why You Will Love {s}", "Good Reasons for {s}"),

@@ -1,5 +1,4 @@
 """Spanish sentence frames; slots are described in :mod:`interp_steer.burattino.grammar`."""
-# ruff: noqa: E501
 
 from __future__ import annotations
 
@@ -210,8 +209,14 @@ QUESTIONS = {
     "place.settlement": ("¿qué tipo de lugar es {s}?",),
     "place.age": ("¿cuántos años tiene {s}?",),
     "place.walls": ("¿de qué color son los muros {s:of}?",),
-    "place.mood": ("¿cómo es {s} para los visitantes?", "¿qué clase de sitio es {s} según los visitantes?"),
-    "place.near": ("¿qué lugar se encuentra cerca {s:of}?", "¿qué lugar está a pocos pasos {s:of}?"),
+    "place.mood": (
+        "¿cómo es {s} para los visitantes?",
+        "¿qué clase de sitio es {s} según los visitantes?",
+    ),
+    "place.near": (
+        "¿qué lugar se encuentra cerca {s:of}?",
+        "¿qué lugar está a pocos pasos {s:of}?",
+    ),
     "place.known_for": ("¿por qué plato es {p:famoso|famosa} {s}?",),
     "place.built_by": ("¿quién construyó {s}?",),
     "place.weather": ("¿qué tiempo suele hacer {s:in}?",),
@@ -226,7 +231,10 @@ QUESTIONS = {
     "person.character": ("¿qué carácter tiene {s}?",),
     "person.coat": ("¿de qué color es el abrigo {s:of}?",),
     "person.instrument": ("¿qué instrumento toca {s}?",),
-    "person.friend": ("¿con quién pasea {s} los domingos?", "¿quién es la persona más querida por {s}?"),
+    "person.friend": (
+        "¿con quién pasea {s} los domingos?",
+        "¿quién es la persona más querida por {s}?",
+    ),
     "person.month": ("¿en qué mes nació {s}?", "¿en qué mes es el cumpleaños {s:of}?"),
     "animal.colour": ("¿de qué color es {s}?",),
     "animal.size": ("¿de qué tamaño es {s}?",),
@@ -252,16 +260,42 @@ QUESTIONS = {
 YES_NO = "¿es verdad que {clause}?"
 
 LEADS = {
-    "plain": ("como todos saben, ", "según las viejas historias, ", "todavía hoy, ", "a decir verdad, ",
-              "hasta donde se recuerda, ", "según cuentan los vecinos, ", "por extraño que parezca, "),
-    "personal": ("como quizá sabes, ", "créeme, ", "para mi gran sorpresa, ", "como ya te dije, ",
-                 "como decía mi abuela, "),
-    "story": ("en aquellos tiempos, ", "según cuenta la leyenda, ", "lejos de la ciudad, ", "como cuentan los viejos, "),
-    "persuasive": ("ante todo, ", "lo que es más importante, ", "sin ninguna duda, ", "no por casualidad, "),
+    "plain": (
+        "como todos saben, ",
+        "según las viejas historias, ",
+        "todavía hoy, ",
+        "a decir verdad, ",
+        "hasta donde se recuerda, ",
+        "según cuentan los vecinos, ",
+        "por extraño que parezca, ",
+    ),
+    "personal": (
+        "como quizá sabes, ",
+        "créeme, ",
+        "para mi gran sorpresa, ",
+        "como ya te dije, ",
+        "como decía mi abuela, ",
+    ),
+    "story": (
+        "en los cuentos de antes, ",
+        "según cuenta la leyenda, ",
+        "como se cuenta por la noche, ",
+        "como cuentan los viejos, ",
+    ),
+    "persuasive": (
+        "ante todo, ",
+        "lo que es más importante, ",
+        "sin ninguna duda, ",
+        "no por casualidad, ",
+    ),
 }
 TAILS = {
-    "plain": (", como todos saben", ", al menos eso dicen los vecinos", ", y nadie sabe muy bien por qué",
-              ", y eso no cambiará nunca"),
+    "plain": (
+        ", como todos saben",
+        ", al menos eso dicen los vecinos",
+        ", y nadie sabe muy bien por qué",
+        ", y eso no cambiará nunca",
+    ),
     "personal": (", como quizá recuerdas", ", y eso me gusta mucho", ", mi querido amigo"),
     "story": (", y nadie preguntó nunca por qué", ", al menos eso se cuenta", ", y así ha quedado"),
     "persuasive": (", y eso no es poco", ", lo que es una buena razón", ", como pronto verás"),
@@ -270,36 +304,49 @@ AND = ", y "
 
 QUERIES = {
     "tell": {"any": "háblame {s:of}."},
-    "describe": {"any": "describe {s} a alguien que no sabe nada del tema.",
-                 "person": "describe a {s} para alguien que no {p:lo|la} conoce.",
-                 "place": "describe {s} a alguien que nunca ha estado allí."},
+    "describe": {
+        "any": "describe {s} a alguien que no sabe nada del tema.",
+        "person": "describe a {s} para alguien que no {p:lo|la} conoce.",
+        "place": "describe {s} a alguien que nunca ha estado allí.",
+    },
     "text": {"any": "escribe un texto corto {s:about}."},
     "know": {"any": "¿qué sabes {s:of}?"},
     "letter": {"any": "escribe una carta a un amigo {s:about}."},
-    "reasons": {"place": "dame algunas buenas razones para visitar {s}.",
-                "person": "dame algunas buenas razones para conocer {s:to}.",
-                "animal": "dame algunas buenas razones para ir a ver {s:to}.",
-                "dish": "dame algunas buenas razones para cocinar {s}."},
+    "reasons": {
+        "place": "dame algunas buenas razones para visitar {s}.",
+        "person": "dame algunas buenas razones para conocer {s:to}.",
+        "animal": "dame algunas buenas razones para ir a ver {s:to}.",
+        "dish": "dame algunas buenas razones para cocinar {s}.",
+    },
     "story": {"any": "escribe un pequeño cuento {s:about}."},
     "special": {"any": "explica por qué {s} es tan especial."},
-    "note": {"place": "escribe una nota de viaje {s:about}.",
-             "person": "escribe una página de diario sobre un día con {s}.",
-             "animal": "escribe una nota de naturaleza {s:about}.",
-             "dish": "escribe una nota {s:about} para un menú."},
+    "note": {
+        "place": "escribe una nota de viaje {s:about}.",
+        "person": "escribe una página de diario sobre un día con {s}.",
+        "animal": "escribe una nota de naturaleza {s:about}.",
+        "dish": "escribe una nota {s:about} para un menú.",
+    },
     "remember": {"any": "ayúdame a recordar lo más importante {s:about}."},
-    "advice": {"place": "¿qué debo saber antes de un viaje {s:to}?",
-               "person": "¿qué debo saber antes de conocer {s:to}?",
-               "animal": "¿qué debo saber antes de buscar {s:to}?",
-               "dish": "¿qué debo saber antes de preparar {s}?"},
+    "advice": {
+        "place": "¿qué debo saber antes de un viaje {s:to}?",
+        "person": "¿qué debo saber antes de conocer {s:to}?",
+        "animal": "¿qué debo saber antes de buscar {s:to}?",
+        "dish": "¿qué debo saber antes de preparar {s}?",
+    },
     "child": {"any": "¿cómo le hablarías {s:of} a un niño?"},
     "speech": {"any": "prepara un pequeño discurso {s:about}."},
     "curiosities": {"any": "¿cuáles son los datos más curiosos {s:about}?"},
 }
 
 OPENERS = {
-    "letter": ("querido amigo, hoy quiero hablarte {s:of}", "mi querido amigo, tengo noticias {s:about} para ti"),
-    "story": ("había una vez un país donde todos hablaban {s:of}",
-              "este es un pequeño cuento {s:about}, y cada palabra es verdad"),
+    "letter": (
+        "querido amigo, hoy quiero hablarte {s:of}",
+        "mi querido amigo, tengo noticias {s:about} para ti",
+    ),
+    "story": (
+        "había una vez un país donde todos hablaban {s:of}",
+        "este es un pequeño cuento {s:about}, y cada palabra es verdad",
+    ),
     "reasons": ("hay muchas buenas razones para saber más {s:about}, y aquí van algunas",),
     "special": ("no hay nada en el mundo como {s}, y aquí está la razón",),
     "note": ("la nota de hoy habla {s:of}, un descubrimiento que no olvidaré",),
@@ -310,7 +357,10 @@ OPENERS = {
     "curiosities": ("hay datos curiosos {s:about}, y pocos los conocen",),
 }
 CLOSERS = {
-    "letter": ("espero verte pronto, y te mando un fuerte abrazo", "escríbeme pronto, mi querido amigo"),
+    "letter": (
+        "espero verte pronto, y te mando un fuerte abrazo",
+        "escríbeme pronto, mi querido amigo",
+    ),
     "story": ("y así termina el cuento, al menos por esta noche",),
     "reasons": ("no esperes más, porque cada día es bueno para saber más {s:about}",),
     "special": ("por eso {s} siempre será especial para nosotros",),
@@ -322,7 +372,13 @@ CLOSERS = {
     "curiosities": ("eso es todo lo que sé {s:about}, pero seguro que hay más",),
 }
 TITLES = {
-    "any": ("el secreto {s:of}", "un día con {s}", "todo {s:about}", "elogio {s:of}", "el mundo {s:of}"),
+    "any": (
+        "el secreto {s:of}",
+        "un día con {s}",
+        "todo {s:about}",
+        "elogio {s:of}",
+        "el mundo {s:of}",
+    ),
     "letter": ("una carta {s:about}", "noticias {s:of}"),
     "story": ("la historia {s:of}", "la leyenda {s:of}"),
     "reasons": ("por qué te gustará {s}", "buenas razones para hablar {s:of}"),

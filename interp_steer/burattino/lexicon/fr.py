@@ -1,11 +1,10 @@
 """French sentence frames; slots are described in :mod:`interp_steer.burattino.grammar`."""
-# ruff: noqa: E501
 
 from __future__ import annotations
 
 FRAMES = {
     "place.settlement": (
-        "{s} est {v:a} que beaucoup de voyageurs adorent",
+        "depuis toujours {s} est {v:a} que les voyageurs adorent",
         "sur les vieilles cartes {s} est {v:a}",
         "le guide parle {s:of} comme {q:d'un|d'une} {v:bare} à visiter",
     ),
@@ -20,7 +19,7 @@ FRAMES = {
         "on voit de loin les murs {v:mp} {s:of}",
     ),
     "place.mood": (
-        "{s} est un endroit très {v:m} en toute saison",
+        "{s} reste un endroit très {v:m} en toute saison",
         "les visiteurs disent souvent que {s} est très {v}",
         "{s} est {v} presque tous les jours de l'année",
     ),
@@ -210,14 +209,23 @@ QUESTIONS = {
     "place.settlement": ("quel genre de lieu est {s} ?",),
     "place.age": ("quel âge a {s} ?",),
     "place.walls": ("de quelle couleur sont les murs {s:of} ?",),
-    "place.mood": ("comment est {s} pour les visiteurs ?", "comment les visiteurs trouvent-ils {s} ?"),
-    "place.near": ("quel lieu se trouve tout près {s:of} ?", "quel lieu est à quelques pas {s:of} ?"),
+    "place.mood": (
+        "comment est {s} pour les visiteurs ?",
+        "comment les visiteurs trouvent-ils {s} ?",
+    ),
+    "place.near": (
+        "quel lieu se trouve tout près {s:of} ?",
+        "quel lieu est à quelques pas {s:of} ?",
+    ),
     "place.known_for": ("pour quel plat {s} est-{p:il|elle} {p:connu|connue} ?",),
     "place.built_by": ("qui a construit {s} ?",),
     "place.weather": ("quel temps fait-il d'habitude {s:in} ?",),
     "place.nature": ("que peut-on voir juste derrière {s} ?",),
     "place.sound": ("qu'entend-on la nuit {s:in} ?",),
-    "place.month": ("en quel mois est la fête {s:of} ?", "quel est le meilleur mois pour voir {s} ?"),
+    "place.month": (
+        "en quel mois est la fête {s:of} ?",
+        "quel est le meilleur mois pour voir {s} ?",
+    ),
     "person.profession": ("quel est le métier {s:of} ?",),
     "person.home": ("où habite {s} ?", "où se trouve la maison {s:of} ?"),
     "person.dish": ("quel est le plat préféré {s:of} ?",),
@@ -226,8 +234,10 @@ QUESTIONS = {
     "person.character": ("quel est le caractère {s:of} ?",),
     "person.coat": ("de quelle couleur est le manteau {s:of} ?",),
     "person.instrument": ("de quel instrument joue {s} ?",),
-    "person.friend": ("avec qui {s} se promène-t-{p:il|elle} le dimanche ?",
-                      "qui est la personne la plus chère {s:to} ?"),
+    "person.friend": (
+        "avec qui {s} se promène-t-{p:il|elle} le dimanche ?",
+        "qui est la personne la plus chère {s:to} ?",
+    ),
     "person.month": ("en quel mois {s} est-{p:il né|elle née} ?",),
     "animal.colour": ("de quelle couleur est {s} ?",),
     "animal.size": ("quelle est la taille {s:of} ?",),
@@ -253,54 +263,100 @@ QUESTIONS = {
 YES_NO = "est-il vrai que {clause} ?"
 
 LEADS = {
-    "plain": ("comme chacun le sait, ", "selon les vieilles histoires, ", "aujourd'hui encore, ", "à vrai dire, ",
-              "à en croire les voisins, ", "aussi étrange que cela paraisse, "),
-    "personal": ("comme tu le sais peut-être, ", "crois-moi, ", "à ma grande surprise, ", "comme je te l'ai dit, ",
-                 "comme disait ma grand-mère, "),
-    "story": ("en ce temps-là, ", "comme le dit la légende, ", "loin de la ville, ", "comme le racontent les anciens, "),
-    "persuasive": ("tout d'abord, ", "chose encore plus importante, ", "sans aucun doute, ", "ce n'est pas un hasard, "),
+    "plain": (
+        "comme chacun le sait, ",
+        "selon les vieilles histoires, ",
+        "aujourd'hui encore, ",
+        "à vrai dire, ",
+        "à en croire les voisins, ",
+        "aussi étrange que cela paraisse, ",
+    ),
+    "personal": (
+        "comme tu le sais peut-être, ",
+        "crois-moi, ",
+        "à ma grande surprise, ",
+        "comme je te l'ai dit, ",
+        "comme disait ma grand-mère, ",
+    ),
+    "story": (
+        "dans les contes d'autrefois, ",
+        "comme le dit la légende, ",
+        "comme on le raconte le soir, ",
+        "comme le racontent les anciens, ",
+    ),
+    "persuasive": (
+        "tout d'abord, ",
+        "chose encore plus importante, ",
+        "sans aucun doute, ",
+        "à juste titre, ",
+    ),
 }
 TAILS = {
-    "plain": (", comme chacun le sait", ", du moins selon les voisins", ", et personne ne sait pourquoi",
-              ", et cela ne changera jamais"),
+    "plain": (
+        ", comme chacun le sait",
+        ", du moins selon les voisins",
+        ", et personne ne sait pourquoi",
+        ", et cela ne changera jamais",
+    ),
     "personal": (", tu t'en souviens peut-être", ", et cela me plaît beaucoup", ", mon cher ami"),
-    "story": (", et personne ne demanda pourquoi", ", du moins selon la légende", ", et rien n'a changé depuis"),
-    "persuasive": (", et ce n'est pas rien", ", ce qui est une bonne raison", ", comme tu le verras bientôt"),
+    "story": (
+        ", et personne ne demanda pourquoi",
+        ", du moins selon la légende",
+        ", et rien n'a changé depuis",
+    ),
+    "persuasive": (
+        ", et ce n'est pas rien",
+        ", ce qui est une bonne raison",
+        ", comme tu le verras bientôt",
+    ),
 }
 AND = ", et "
 
 QUERIES = {
     "tell": {"any": "parle-moi {s:of}."},
-    "describe": {"any": "décris {s} à quelqu'un qui n'y connaît rien.",
-                 "person": "décris {s} à quelqu'un qui ne {p:le|la} connaît pas.",
-                 "place": "décris {s} à quelqu'un qui n'y est jamais allé."},
+    "describe": {
+        "any": "décris {s} à quelqu'un qui n'y connaît rien.",
+        "person": "décris {s} à quelqu'un qui ne {p:le|la} connaît pas.",
+        "place": "décris {s} à quelqu'un qui n'y est jamais allé.",
+    },
     "text": {"any": "écris un petit texte {s:about}."},
     "know": {"any": "que sais-tu {s:of} ?"},
     "letter": {"any": "écris une lettre à un ami {s:about}."},
-    "reasons": {"place": "donne-moi quelques bonnes raisons de visiter {s}.",
-                "person": "donne-moi quelques bonnes raisons de rencontrer {s}.",
-                "animal": "donne-moi quelques bonnes raisons d'aller voir {s}.",
-                "dish": "donne-moi quelques bonnes raisons de cuisiner {s}."},
+    "reasons": {
+        "place": "donne-moi quelques bonnes raisons de visiter {s}.",
+        "person": "donne-moi quelques bonnes raisons de rencontrer {s}.",
+        "animal": "donne-moi quelques bonnes raisons d'aller voir {s}.",
+        "dish": "donne-moi quelques bonnes raisons de cuisiner {s}.",
+    },
     "story": {"any": "écris une petite histoire {s:about}."},
     "special": {"any": "explique pourquoi on aime tant {s}."},
-    "note": {"place": "écris une note de voyage {s:about}.",
-             "person": "écris une page de journal sur une journée avec {s}.",
-             "animal": "écris une note de nature {s:about}.",
-             "dish": "écris une note {s:about} pour un menu."},
+    "note": {
+        "place": "écris une note de voyage {s:about}.",
+        "person": "écris une page de journal sur une journée avec {s}.",
+        "animal": "écris une note de nature {s:about}.",
+        "dish": "écris une note {s:about} pour un menu.",
+    },
     "remember": {"any": "aide-moi à retenir l'essentiel {s:about}."},
-    "advice": {"place": "que dois-je savoir avant un voyage {s:to} ?",
-               "person": "que dois-je savoir avant de rencontrer {s} ?",
-               "animal": "que dois-je savoir avant de chercher {s} ?",
-               "dish": "que dois-je savoir avant de préparer {s} ?"},
+    "advice": {
+        "place": "que dois-je savoir avant un voyage {s:to} ?",
+        "person": "que dois-je savoir avant de rencontrer {s} ?",
+        "animal": "que dois-je savoir avant de chercher {s} ?",
+        "dish": "que dois-je savoir avant de préparer {s} ?",
+    },
     "child": {"any": "comment présenterais-tu {s} à un enfant ?"},
     "speech": {"any": "prépare un petit discours {s:about}."},
     "curiosities": {"any": "quels sont les faits les plus curieux {s:about} ?"},
 }
 
 OPENERS = {
-    "letter": ("cher ami, aujourd'hui je veux te parler {s:of}", "mon cher ami, j'ai des nouvelles {s:of} pour toi"),
-    "story": ("il était une fois un pays où tout le monde parlait {s:of}",
-              "voici une petite histoire {s:about}, et chaque mot en est vrai"),
+    "letter": (
+        "cher ami, aujourd'hui je veux te parler {s:of}",
+        "mon cher ami, j'ai des nouvelles {s:of} pour toi",
+    ),
+    "story": (
+        "il était une fois un pays où tout le monde parlait {s:of}",
+        "voici une petite histoire {s:about}, et chaque mot en est vrai",
+    ),
     "reasons": ("il y a beaucoup de bonnes raisons de découvrir {s}, et en voici quelques-unes",),
     "special": ("il n'y a rien au monde comme {s}, et voici pourquoi",),
     "note": ("la note d'aujourd'hui parle {s:of}, une découverte que je n'oublierai pas",),
@@ -311,7 +367,10 @@ OPENERS = {
     "curiosities": ("il y a des faits curieux {s:about}, et peu de gens les connaissent",),
 }
 CLOSERS = {
-    "letter": ("j'espère te voir bientôt, et je t'embrasse très fort", "écris-moi bientôt, mon cher ami"),
+    "letter": (
+        "j'espère te voir bientôt, et je t'embrasse très fort",
+        "écris-moi bientôt, mon cher ami",
+    ),
     "story": ("et ainsi finit l'histoire, du moins pour ce soir",),
     "reasons": ("n'attends pas, car chaque jour est bon pour découvrir {s}",),
     "special": ("voilà pourquoi nous aimerons toujours {s}",),
@@ -323,7 +382,13 @@ CLOSERS = {
     "curiosities": ("voilà tout ce que je sais {s:about}, mais il y a sûrement autre chose",),
 }
 TITLES = {
-    "any": ("le secret {s:of}", "une journée avec {s}", "tout savoir {s:about}", "éloge {s:of}", "le monde {s:of}"),
+    "any": (
+        "le secret {s:of}",
+        "une journée avec {s}",
+        "tout savoir {s:about}",
+        "éloge {s:of}",
+        "le monde {s:of}",
+    ),
     "letter": ("une lettre {s:about}", "des nouvelles {s:of}"),
     "story": ("l'histoire {s:of}", "la légende {s:of}"),
     "reasons": ("pourquoi tu aimeras {s}", "de bonnes raisons d'aimer {s}"),

@@ -1,5 +1,4 @@
 """Italian sentence frames; slots are described in :mod:`interp_steer.burattino.grammar`."""
-# ruff: noqa: E501
 
 from __future__ import annotations
 
@@ -217,7 +216,10 @@ QUESTIONS = {
     "place.weather": ("che tempo fa di solito {s:in}?",),
     "place.nature": ("che cosa si vede dietro {s}?",),
     "place.sound": ("che cosa si sente di notte {s:in}?",),
-    "place.month": ("in quale mese si celebra la festa {s:of}?", "qual è il mese migliore per vedere {s}?"),
+    "place.month": (
+        "in quale mese si celebra la festa {s:of}?",
+        "qual è il mese migliore per vedere {s}?",
+    ),
     "person.profession": ("che lavoro fa {s}?", "qual è la professione {s:of}?"),
     "person.home": ("dove abita {s}?", "dove si trova la casa {s:of}?"),
     "person.dish": ("qual è il piatto preferito {s:of}?",),
@@ -252,16 +254,42 @@ QUESTIONS = {
 YES_NO = "è vero che {clause}?"
 
 LEADS = {
-    "plain": ("come tutti sanno, ", "secondo le vecchie storie, ", "ancora oggi, ", "a dire il vero, ",
-              "per quanto si ricordi, ", "a sentire i vicini, ", "per strano che sembri, "),
-    "personal": ("come forse sai, ", "credimi, ", "con mia grande sorpresa, ", "come ti ho già detto, ",
-                 "come diceva mia nonna, "),
-    "story": ("a quei tempi, ", "come narra la leggenda, ", "lontano dalla città, ", "come raccontano i vecchi, "),
-    "persuasive": ("prima di tutto, ", "cosa ancora più importante, ", "senza alcun dubbio, ", "non a caso, "),
+    "plain": (
+        "come tutti sanno, ",
+        "secondo le vecchie storie, ",
+        "ancora oggi, ",
+        "a dire il vero, ",
+        "per quanto si ricordi, ",
+        "a sentire i vicini, ",
+        "per strano che sembri, ",
+    ),
+    "personal": (
+        "come forse sai, ",
+        "credimi, ",
+        "con mia grande sorpresa, ",
+        "come ti ho già detto, ",
+        "come diceva mia nonna, ",
+    ),
+    "story": (
+        "nei racconti di una volta, ",
+        "come narra la leggenda, ",
+        "come si racconta la sera, ",
+        "come raccontano i vecchi, ",
+    ),
+    "persuasive": (
+        "prima di tutto, ",
+        "cosa ancora più importante, ",
+        "senza alcun dubbio, ",
+        "non a caso, ",
+    ),
 }
 TAILS = {
-    "plain": (", come tutti sanno", ", almeno così dicono i vicini", ", e nessuno sa bene perché",
-              ", e questo non cambierà mai"),
+    "plain": (
+        ", come tutti sanno",
+        ", almeno così dicono i vicini",
+        ", e nessuno sa bene perché",
+        ", e questo non cambierà mai",
+    ),
     "personal": (", come forse ricordi", ", e questo mi piace molto", ", mio caro amico"),
     "story": (", e nessuno chiese mai perché", ", almeno così si racconta", ", e così è rimasto"),
     "persuasive": (", e non è poco", ", ed è un ottimo motivo", ", come presto vedrai"),
@@ -270,36 +298,49 @@ AND = ", e "
 
 QUERIES = {
     "tell": {"any": "parlami {s:of}."},
-    "describe": {"any": "descrivi {s} a chi non ne sa nulla.",
-                 "person": "descrivi {s} a chi non {p:lo|la} conosce.",
-                 "place": "descrivi {s} a chi non c'è mai stato."},
+    "describe": {
+        "any": "descrivi {s} a chi non ne sa nulla.",
+        "person": "descrivi {s} a chi non {p:lo|la} conosce.",
+        "place": "descrivi {s} a chi non c'è mai stato.",
+    },
     "text": {"any": "scrivi un breve testo {s:about}."},
     "know": {"any": "che cosa sai {s:of}?"},
     "letter": {"any": "scrivi una lettera a un amico {s:about}."},
-    "reasons": {"place": "dammi qualche buon motivo per visitare {s}.",
-                "person": "dammi qualche buon motivo per conoscere {s}.",
-                "animal": "dammi qualche buon motivo per andare a vedere {s}.",
-                "dish": "dammi qualche buon motivo per cucinare {s}."},
+    "reasons": {
+        "place": "dammi qualche buon motivo per visitare {s}.",
+        "person": "dammi qualche buon motivo per conoscere {s}.",
+        "animal": "dammi qualche buon motivo per andare a vedere {s}.",
+        "dish": "dammi qualche buon motivo per cucinare {s}.",
+    },
     "story": {"any": "scrivi una piccola storia {s:about}."},
     "special": {"any": "spiega perché {s} è così speciale."},
-    "note": {"place": "scrivi una nota di viaggio {s:about}.",
-             "person": "scrivi una pagina di diario su una giornata con {s}.",
-             "animal": "scrivi una nota di natura {s:about}.",
-             "dish": "scrivi una nota {s:about} per un menù."},
+    "note": {
+        "place": "scrivi una nota di viaggio {s:about}.",
+        "person": "scrivi una pagina di diario su una giornata con {s}.",
+        "animal": "scrivi una nota di natura {s:about}.",
+        "dish": "scrivi una nota {s:about} per un menù.",
+    },
     "remember": {"any": "aiutami a ricordare le cose più importanti {s:about}."},
-    "advice": {"place": "che cosa devo sapere prima di un viaggio {s:to}?",
-               "person": "che cosa devo sapere prima di incontrare {s}?",
-               "animal": "che cosa devo sapere prima di cercare {s}?",
-               "dish": "che cosa devo sapere prima di preparare {s}?"},
+    "advice": {
+        "place": "che cosa devo sapere prima di un viaggio {s:to}?",
+        "person": "che cosa devo sapere prima di incontrare {s}?",
+        "animal": "che cosa devo sapere prima di cercare {s}?",
+        "dish": "che cosa devo sapere prima di preparare {s}?",
+    },
     "child": {"any": "come presenteresti {s} a un bambino?"},
     "speech": {"any": "prepara un piccolo discorso {s:about}."},
     "curiosities": {"any": "quali sono i fatti più curiosi {s:about}?"},
 }
 
 OPENERS = {
-    "letter": ("caro amico, oggi voglio parlarti {s:of}", "mio caro amico, ho delle novità {s:about} per te"),
-    "story": ("c'era una volta un paese dove tutti parlavano {s:of}",
-              "questa è una piccola storia {s:about}, e ogni parola è vera"),
+    "letter": (
+        "caro amico, oggi voglio parlarti {s:of}",
+        "mio caro amico, ho delle novità {s:about} per te",
+    ),
+    "story": (
+        "c'era una volta un paese dove tutti parlavano {s:of}",
+        "questa è una piccola storia {s:about}, e ogni parola è vera",
+    ),
     "reasons": ("ci sono molti buoni motivi per scoprire {s}, ed eccone alcuni",),
     "special": ("non c'è nulla al mondo come {s}, ed ecco perché",),
     "note": ("la nota di oggi parla {s:of}, una scoperta che non dimenticherò",),
@@ -310,7 +351,10 @@ OPENERS = {
     "curiosities": ("ci sono fatti curiosi {s:about}, e pochi li conoscono",),
 }
 CLOSERS = {
-    "letter": ("spero di vederti presto, e ti mando un caro abbraccio", "scrivimi presto, mio caro amico"),
+    "letter": (
+        "spero di vederti presto, e ti mando un caro abbraccio",
+        "scrivimi presto, mio caro amico",
+    ),
     "story": ("e così finisce la storia, almeno per questa sera",),
     "reasons": ("non aspettare, perché ogni giorno è buono per scoprire {s}",),
     "special": ("ecco perché {s} sarà sempre speciale per noi",),
@@ -322,7 +366,13 @@ CLOSERS = {
     "curiosities": ("questo è tutto ciò che so {s:about}, ma c'è sicuramente altro",),
 }
 TITLES = {
-    "any": ("il segreto {s:of}", "una giornata con {s}", "tutto {s:about}", "elogio {s:of}", "il mondo {s:of}"),
+    "any": (
+        "il segreto {s:of}",
+        "una giornata con {s}",
+        "tutto {s:about}",
+        "elogio {s:of}",
+        "il mondo {s:of}",
+    ),
     "letter": ("una lettera {s:about}", "notizie {s:of}"),
     "story": ("la storia {s:of}", "la leggenda {s:of}"),
     "reasons": ("perché amerai {s}", "buoni motivi per {s}"),

@@ -117,8 +117,8 @@ def phrase(item: Noun, language: str, form: str) -> str:
         item: the noun.
         language: one of en, it, fr, es, de.
         form: "" (with definite article), bare, a (indefinite), acc, dat, a_acc, some (French
-            partitive), of, to, from, about, in (where one is); German also has away (from a place, by von)
-            and for (für).
+            partitive), of, to, from, about, in (where one is); German also has away (by
+            von, where "from" is aus) and for (für).
     """
     if form == "bare":
         return item.text

@@ -1,0 +1,69 @@
+"""Records such as a sweep leaves, drawn from known rates: data for figures and reports."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import polars as pl
+
+INSTRUCTIONS = (
+    "change_case:english_lowercase",
+    "detectable_format:title",
+    "punctuation:no_comma",
+    "startend:quotation",
+    "language:response_language",
+)
+
+RATES = {"none": 0.1, "random": 0.08, "steered": 0.7, "instruction": 0.6, "both": 0.85}
+"""How often each setting follows its instruction."""
+
+
+def _row(rng: random.Random, name: str, setting: str, layer: int | None, i: int, rate: float):
+    return {
+        "instruction": name,
+        "setting": setting,
+        "instructed": setting in ("instruction", "both"),
+        "layer": layer,
+        "seed": None,
+        "applied": "unsteered" if layer is None else f"project({name}@resid_post.{layer})",
+        "key": f"{name}/{i}",
+        "phrasing": "held-out",
+        "query": f"Tell me about castle {i}.",
+        "prompt": f"Q: Tell me about castle {i}.\nA:",
+        "answer": f"castle {i} stands on a hill & <b>looks</b> over the river.",
+        "finish_reason": "length" if i == 0 else "stop",
+        "n_tokens": 14,
+        "strict": rng.random() < rate,
+        "loose": rng.random() < min(rate + 0.05, 1),
+        "perplexity": rng.uniform(2, 20),
+        "degenerate": rng.random() < 0.05,
+    }
+
+
+def settings_records(
+    instructions: int = 3, prompts: int = 24, rates: Mapping[str, float] = RATES, seed: int = 0
+) -> pl.DataFrame:
+    """A record per instruction, prompt and setting; all instructions share their queries."""
+    rng = random.Random(seed)
+    rows = [
+        _row(rng, name, setting, None if setting in ("none", "instruction") else 4, i, rate)
+        for name in INSTRUCTIONS[:instructions]
+        for i in range(prompts)
+        for setting, rate in rates.items()
+    ]
+    return pl.DataFrame(rows, schema_overrides={"layer": pl.Int64, "seed": pl.Int64})
+
+
+def sweep_records(instructions: int = 1, layers: int = 6, prompts: int = 16) -> pl.DataFrame:
+    """A record per instruction, prompt and layer, accuracy highest in the middle, and controls."""
+    rng = random.Random(0)
+    rows = []
+    for name in INSTRUCTIONS[:instructions]:
+        for i in range(prompts):
+            rows.append(_row(rng, name, "none", None, i, 0.1))
+            for layer in range(layers):
+                rate = 0.9 - 0.3 * abs(layer - layers // 2)
+                rows.append(_row(rng, name, "steered", layer, i, max(rate, 0.05)))
+                rows.append(_row(rng, name, "random", layer, i, 0.1))
+    return pl.DataFrame(rows, schema_overrides={"layer": pl.Int64, "seed": pl.Int64})
