@@ -201,6 +201,6 @@ def command_line(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command takes the run up again", file=sys.stderr)
+        print("stopped; no results folder was left half-written", file=sys.stderr)
         return 130
     return 0

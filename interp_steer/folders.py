@@ -88,7 +88,7 @@ def _room(path: Path) -> str:
     free = shutil.disk_usage(there).free
     return (
         f"no room is left on its disk ({free / 1e6:.1f} MB free). Free some, or give a results "
-        "root on another disk with --results; work done so far is kept and taken up again."
+        "root on another disk with --results; earlier results are as they were."
     )
 
 

@@ -106,7 +106,7 @@ def sweep(
     )
     records = [
         {
-            "instruction": pairs.name,
+            "instruction": " + ".join(pair.instruction_ids) or pairs.name,
             "setting": cell.setting,
             "instructed": cell.instructed,
             "layer": cell.layer,

@@ -22,7 +22,7 @@ from interp_steer.tensorfiles import read_tensors, write_tensors
 class Rows:
     """The activations themselves, kept only when they are asked for."""
 
-    values: Mapping[Site, Float[Tensor, row * shape]]
+    values: Mapping[Site, Float[Tensor, " row *shape"]]
     """In the model's dtype; sorted by prompt, then by token."""
     prompt: Int64[Tensor, " row"]
     """Which prompt each row is of, by its index in the list that was captured."""
@@ -55,7 +55,7 @@ class Moments:
     count: Int64[Tensor, " position"]
     """Tokens seen at each position: one position for ``"last"``, an index, or ``"all"`` (all real
     tokens pooled); one for each step for ``"generated"``."""
-    mean: Mapping[Site, Float64[Tensor, position * shape]]
+    mean: Mapping[Site, Float64[Tensor, " position *shape"]]
     """Zero where the count is."""
     scatter: Mapping[Site, Float64[Tensor, "position *shape d"]] | None
     """``sum (x - mean)(x - mean)^T``; None unless second moments were asked for."""
@@ -215,8 +215,8 @@ _HEADER = ("prompts", "positions", "model", "fingerprint", "source")
 
 
 def moments_of(
-    values: Float64[Tensor, row * shape], position: Int64[Tensor, " row"], n_positions: int
-) -> tuple[Float64[Tensor, position * shape], Float64[Tensor, "position *shape d"]]:
+    values: Float64[Tensor, " row *shape"], position: Int64[Tensor, " row"], n_positions: int
+) -> tuple[Float64[Tensor, " position *shape"], Float64[Tensor, "position *shape d"]]:
     """The mean and the scatter of rows at each position.
 
     Args:
@@ -237,8 +237,8 @@ def moments_of(
 
 
 def mean_of(
-    values: Float64[Tensor, row * shape], position: Int64[Tensor, " row"], n_positions: int
-) -> Float64[Tensor, position * shape]:
+    values: Float64[Tensor, " row *shape"], position: Int64[Tensor, " row"], n_positions: int
+) -> Float64[Tensor, " position *shape"]:
     """The mean of rows at each position, zero where there are none."""
     if n_positions == 1:
         return reduce(values, "row ... -> 1 ...", "mean")

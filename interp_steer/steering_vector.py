@@ -44,14 +44,14 @@ class SteeringVector:
         >>> steer = vector.at(5).project() + vector.at(3).add(4.0)
     """
 
-    directions: Float[Tensor, layer *shape]
+    directions: Float[Tensor, " layer *shape"]
     """Float32; at ``z`` the shape is ``(n_heads, d_head)``."""
     targets: Float[Tensor, " layer"] | None
     """The mean projection on ``unit`` of prompts with the property; None when not measured."""
     layers: tuple[int, ...]
     """The layer that each direction was read at, rising."""
     card: Card
-    baseline: Float[Tensor, layer *shape] | None = None
+    baseline: Float[Tensor, " layer *shape"] | None = None
     """The mean activation of prompts without the property; None when not measured."""
 
     def __post_init__(self) -> None:
@@ -111,7 +111,7 @@ class SteeringVector:
         return _norms(self.directions).float()
 
     @property
-    def unit(self) -> Float[Tensor, layer *shape]:
+    def unit(self) -> Float[Tensor, " layer *shape"]:
         """``u_l = v_l / |v_l|``, at ``z`` over all heads together.
 
         Raises:
@@ -355,7 +355,7 @@ def _norms(directions: Tensor) -> Float[Tensor, " layer"]:
     return inner_product(directions, directions).sqrt()
 
 
-def unit_directions(directions: Float[Tensor, layer *shape]) -> Float[Tensor, layer *shape]:
+def unit_directions(directions: Float[Tensor, " layer *shape"]) -> Float[Tensor, " layer *shape"]:
     """The directions at length 1, in float64; zero where a direction is zero."""
     norms = _norms(directions)
     return directions.double() / _along(torch.where(norms == 0, 1.0, norms), directions)

@@ -1,4 +1,6 @@
 """Figures draw what the records say, with their intervals, and pages load nothing from outside."""
+# plotly declares no types for what its figures hold.
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 

@@ -37,9 +37,9 @@ class Config:
     """Pairs of prompts that each vector is fitted on."""
     n_select: int = 16
     """Prompts that each layer is tried on."""
-    max_new_tokens: int = 192
+    max_new_tokens: int = 160
     """Where an answer is cut."""
-    batch_size: int = 96
+    batch_size: int = 192
     """Rows decoded at once."""
     reference: str = "burattino-base"
     """The model whose perplexity tells degenerate answers; gpt2 in the paper."""
@@ -48,25 +48,19 @@ class Config:
     given it is set just below the least perplexity of the plain answers."""
 
 
+Chosen = Mapping[tuple[str, bool, str], Choice]
+"""A choice by (instruction, whether the text instruction stands in the prompt, rule)."""
+
+
 def main(config: Config, run: ist.Run) -> None:
     """Fit, sweep every layer with and without the text, choose by both rules."""
-    model = ist.load(config.model)
-    reference = ist.load(config.reference)
+    model, reference = ist.load(config.model), ist.load(config.reference)
     sets = contrast_sets(config.instruction, run.seed, fit=config.n_fit, select=config.n_select)
     run.used(model, *sets.values())
 
     vectors = {name: ist.fit(model, pairs.fit) for name, pairs in sets.items()}
-    records = search(
-        model,
-        sets,
-        vectors,
-        layers=config.layers,
-        max_new_tokens=config.max_new_tokens,
-        batch_size=config.batch_size,
-    )
-    records = with_fluency(records, reference, config.threshold)
-    choices = choose(records)
-    leave(run, records, vectors, choices)
+    records = search(model, reference, sets, vectors, config)
+    leave(run, records, vectors, choose(records))
 
 
 def contrast_sets(
@@ -78,21 +72,17 @@ def contrast_sets(
 
 def search(
     model: ist.HookedLM,
+    reference: ist.HookedLM,
     sets: Mapping[str, ist.ContrastSet],
     vectors: Mapping[str, ist.SteeringVector],
-    *,
-    layers: Sequence[int] | None = None,
-    max_new_tokens: int = 192,
-    batch_size: int = 96,
+    config: Config,
 ) -> pl.DataFrame:
     """Steer at every layer in turn, with and without the text instruction, on the select split."""
     frames = []
     for name, pairs in tqdm(sets.items(), desc="layer sweep", unit="instruction", disable=None):
         vector = vectors[name]
-        steered = {
-            layer: vector.at(layer).project()
-            for layer in (vector.layers if layers is None else layers)
-        }
+        layers = vector.layers if config.layers is None else config.layers
+        steered = {layer: vector.at(layer).project() for layer in layers}
         grid = [
             ist.Cell("none"),
             *(ist.Cell("steered", steer, layer) for layer, steer in steered.items()),
@@ -101,14 +91,18 @@ def search(
         ]
         frames.append(
             ist.sweep(
-                model, grid, pairs.select, max_new_tokens=max_new_tokens, batch_size=batch_size
+                model,
+                grid,
+                pairs.select,
+                max_new_tokens=config.max_new_tokens,
+                batch_size=config.batch_size,
             )
         )
-    return pl.concat(frames)
+    return with_fluency(pl.concat(frames), reference, config.threshold)
 
 
-def choose(records: pl.DataFrame) -> dict[tuple[str, bool, str], Choice]:
-    """The choice of each rule by (instruction, with the text instruction or not, rule)."""
+def choose(records: pl.DataFrame) -> Chosen:
+    """The choice of each rule for each instruction, with and without the text."""
     return {
         (name, instructed, rule): ist.select_layer(rows, rule)
         for (name, instructed), rows in records.group_by(
@@ -122,7 +116,7 @@ def leave(
     run: ist.Run,
     records: pl.DataFrame,
     vectors: Mapping[str, ist.SteeringVector],
-    choices: Mapping[tuple[str, bool, str], Choice],
+    choices: Chosen,
 ) -> None:
     """Records, vectors, choices and the figure; a layer of -1 says that no layer was chosen."""
     run.write_records(records)
