@@ -71,7 +71,7 @@ _HOMES = {
     "SteeringVector": "steering_vector",
     "fit": "vectors",
 }
-__all__ = ["__version__", *_MODULES, *_HOMES]
+__all__ = ["__version__", *_MODULES, *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

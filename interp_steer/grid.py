@@ -14,7 +14,7 @@ from interp_steer.generation import Completion, generate
 from interp_steer.interventions import Intervention, unsteered
 from interp_steer.model import HookedLM
 from interp_steer.scoring import ifeval
-from interp_steer.scoring.fluency import calibrate_threshold, fluency
+from interp_steer.scoring.fluency import degenerate, perplexity, repetition
 
 Score = Callable[[Pair, Completion], dict[str, Any]]
 """What is recorded of an answer: column names and plain values."""
@@ -135,23 +135,27 @@ def with_fluency(
         records: of :func:`sweep`.
         reference: the model whose perplexity is taken; it is not steered.
         threshold: perplexity below which an answer counts as degenerate, 2.5 under GPT-2 in the
-            paper. When not given it is read from the records: just below the least perplexity of
-            the answers that were neither steered nor instructed, none of which then counts.
+            paper. When not given it is read from the records: the least perplexity of the answers
+            that were neither steered nor instructed, so that none of them lies below it.
 
     Raises:
         ScoringError: when the threshold must be read from the records and none of them is plain.
     """
+    answers = records["answer"].to_list()
+    surprise = perplexity(reference, answers)
     if threshold is None:
-        plain = records.filter(pl.col("layer").is_null() & ~pl.col("instructed"))
-        if plain.is_empty():
+        plain = records["layer"].is_null() & ~records["instructed"]
+        known = [p for p, good in zip(surprise, plain, strict=True) if good and p is not None]
+        if not known:
             raise ScoringError(
-                "no record is unsteered and without instruction, so no perplexity threshold can "
+                "no answer is unsteered and without instruction, so no perplexity threshold can "
                 "be read from them; give threshold=2.5 for GPT-2, or add Cell('none') to the grid"
             )
-        threshold = calibrate_threshold(reference, plain["answer"].to_list(), share=0.0)
-    measured = fluency(reference, records["answer"].to_list(), threshold=threshold)
+        threshold = min(known)
+    loops = [repetition(answer) for answer in answers]
+    verdicts = [degenerate(p, r, threshold=threshold) for p, r in zip(surprise, loops, strict=True)]
     return records.with_columns(
-        pl.Series("perplexity", [m.perplexity for m in measured], dtype=pl.Float64),
-        pl.Series("repetition", [m.repetition for m in measured], dtype=pl.Float64),
-        pl.Series("degenerate", [m.degenerate for m in measured], dtype=pl.Boolean),
+        pl.Series("perplexity", surprise, dtype=pl.Float64),
+        pl.Series("repetition", loops, dtype=pl.Float64),
+        pl.Series("degenerate", verdicts, dtype=pl.Boolean),
     )

@@ -79,7 +79,7 @@ def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate
             Candidate(
                 layer=layer,
                 accuracy=wilson(sum(outcomes), len(outcomes)),
-                degenerate=float(rows["degenerate"].cast(pl.Float64).fill_null(0.0).mean()),  # type: ignore[arg-type]
+                degenerate=float(rows["degenerate"].cast(pl.Float64).fill_null(0.0).mean()),
                 outcomes=outcomes,
             )
         )

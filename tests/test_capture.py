@@ -263,7 +263,7 @@ def close(a: Moments, b: Moments) -> bool:
     return True
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(samples(), min_size=3, max_size=3))
 def test_merging_is_associative_and_equals_one_pass(parts: list[tuple[Tensor, Tensor]]) -> None:
     a, b, c = (moments_from(*part) for part in parts)

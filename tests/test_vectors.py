@@ -204,7 +204,7 @@ def fitted(means: Sides) -> SteeringVector:
     return SteeringVector(directions, targets, (0, 1, 2), CARD, without.float())
 
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @quick

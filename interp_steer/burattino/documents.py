@@ -219,20 +219,38 @@ def _questions(language: str, rng: Random) -> str:
 
 
 def _pair(language: str, rng: Random) -> str:
-    fact = rng.choice(default_world().facts)
-    kind = rng.random()
-    if kind < 0.35:
-        asked = choice_question(fact, language, rng)
-        question, answer = asked.prompt, asked.letter
-    elif kind < 0.50:
-        question = grammar.fact_question(fact, language, rng)
-        answer = grammar.word(fact.value, language)
-    elif kind < 0.70:
-        question, answer = (m["content"] for m in fact_chat(language, rng).messages)
-    elif kind < 0.77:
-        question, answer = (m["content"] for m in yes_no_chat(language, rng).messages)
+    if rng.random() < 0.77:
+        question, answer = _fact_pair(language, rng)
     else:
         query = rng.choice(queries("train", language))
         question = query.text
         answer = obeying.answer(query.subject, query.style, language, rng)
     return f"Q: {question}\nA: {answer}"
+
+
+def _fact_pair(language: str, rng: Random) -> tuple[str, str]:
+    """A question of fact, and its answer as a letter, a word, a sentence, or yes or no."""
+    fact = rng.choice(default_world().facts)
+    kind = rng.random()
+    if kind < 0.45:
+        asked = choice_question(fact, language, rng)
+        return asked.prompt, asked.letter
+    if kind < 0.65:
+        return grammar.fact_question(fact, language, rng), grammar.word(fact.value, language)
+    chat = fact_chat(language, rng) if kind < 0.91 else yes_no_chat(language, rng)
+    question, answer = (message["content"] for message in chat.messages)
+    return question, answer
+
+
+def sample_quiz(rng: Random, questions: int = 10) -> list[tuple[str, str]]:
+    """Draw questions of fact in one language, each with its answer.
+
+    Args:
+        rng: the only source of randomness.
+        questions: how many.
+
+    Returns:
+        Pairs of a question and an answer, as they stand after ``Q:`` and ``A:`` in a document.
+    """
+    language = rng.choices(LANGUAGES, _SHARES)[0]
+    return [_fact_pair(language, rng) for _ in range(questions)]

@@ -13,11 +13,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from interp_steer.burattino.chats import sample_chat
-from interp_steer.burattino.documents import sample_document
+from interp_steer.burattino.documents import sample_document, sample_quiz
 from interp_steer.burattino.tokenizer import BOS, END, EOS, ROLES
 
 IGNORED = -100
 """The label of a token that is read but not learned (PyTorch's ``ignore_index``)."""
+
+ANSWER_WEIGHT = 4.0
+"""How many times the answer to a question of a quiz counts."""
 
 LETTER_WEIGHT = 8.0
 """How many times the answer to a multiple choice counts."""
@@ -43,15 +46,47 @@ class PackedBatch:
     weights: Float[Tensor, "row pos"]
 
 
+def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:
+    """The ids of each text, without a begin token."""
+    return list(tokenizer(texts, add_special_tokens=False).input_ids)
+
+
+def ids_of(tokenizer: PreTrainedTokenizerFast, *tokens: str) -> list[int]:
+    """The ids of special tokens."""
+    return [int(tokenizer.convert_tokens_to_ids(token)) for token in tokens]  # type: ignore[arg-type]
+
+
 def document_examples(
     tokenizer: PreTrainedTokenizerFast, rng: random.Random, chunk: int = 256
 ) -> Iterator[Example]:
     """Endless documents; every token but the first is learned."""
-    begin, end = tokenizer.convert_tokens_to_ids([BOS, EOS])
+    begin, end = ids_of(tokenizer, BOS, EOS)
     while True:
         texts = [sample_document(rng) for _ in range(chunk)]
-        for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+        for ids in encode(tokenizer, texts):
             yield Example([begin, *ids, end], [IGNORED, *ids, end])
+
+
+def revision_examples(
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, chunk: int = 256
+) -> Iterator[Example]:
+    """Endless documents, each followed by a quiz of which only the answers are learned.
+
+    In a document one token in fifteen is a fact; in what is learned of a quiz it is every second
+    one, and it counts :data:`ANSWER_WEIGHT` times.
+    """
+    begin, end = ids_of(tokenizer, BOS, EOS)
+    for document in document_examples(tokenizer, rng, chunk):
+        yield document
+        quiz = sample_quiz(rng)
+        # Encoded in pieces, as they would be in one: no token crosses the colon or a line break.
+        asked = [f"Q: {question}\nA:" for question, _ in quiz]
+        told = [f" {answer}\n\n" for _, answer in quiz]
+        tokens, labels = [begin], [IGNORED]
+        for question, answer in zip(encode(tokenizer, asked), encode(tokenizer, told), strict=True):
+            tokens += [*question, *answer]
+            labels += [*[IGNORED] * len(question), *answer]
+        yield Example([*tokens, end], [*labels, end], ANSWER_WEIGHT)
 
 
 def chat_examples(
@@ -64,16 +99,17 @@ def chat_examples(
     """
     while True:
         chats = [sample_chat(rng) for _ in range(chunk)]
-        texts = [tokenizer.apply_chat_template(list(c.messages), tokenize=False) for c in chats]
-        encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        for chat, ids in zip(chats, encoded, strict=True):
+        texts = [
+            str(tokenizer.apply_chat_template(list(c.messages), tokenize=False)) for c in chats
+        ]
+        for chat, ids in zip(chats, encode(tokenizer, texts), strict=True):
             weight = LETTER_WEIGHT if chat.kind == "choice" else 1.0
             yield Example(ids, answer_labels(tokenizer, ids), weight)
 
 
 def answer_labels(tokenizer: PreTrainedTokenizerFast, tokens: list[int]) -> list[int]:
     """The tokens themselves inside an assistant's turn, :data:`IGNORED` elsewhere."""
-    assistant, end = tokenizer.convert_tokens_to_ids([ROLES["assistant"], END])
+    assistant, end = ids_of(tokenizer, ROLES["assistant"], END)
     labels = [IGNORED] * len(tokens)
     answering, header = False, False
     for index, token in enumerate(tokens):

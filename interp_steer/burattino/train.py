@@ -41,18 +41,25 @@ from interp_steer.burattino.packing import (
     PackedBatch,
     chat_examples,
     document_examples,
+    ids_of,
     packed_batches,
+    revision_examples,
 )
 from interp_steer.burattino.tokenizer import (
     CHAT_TEMPLATE,
     CONTEXT,
     END,
     EOS,
+    PAD,
     VOCABULARY,
     train_tokenizer,
 )
 
-STREAMS = {"documents": document_examples, "chats": chat_examples}
+STREAMS = {
+    "documents": document_examples,
+    "revision": revision_examples,
+    "chats": chat_examples,
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,8 @@ class Phase:
     """One stretch of training on one stream of examples."""
 
     stream: str
-    """``documents`` (every token is learned) or ``chats`` (the assistant's tokens are learned)."""
+    """``documents`` (every token is learned), ``revision`` (documents and quizzes, of which the
+    answers are learned) or ``chats`` (the assistant's words are learned)."""
     steps: int
     """Optimiser steps; each sees ``rows * length`` tokens."""
     peak_lr: float
@@ -108,12 +116,23 @@ GEMMA = Gemma2Config(
 
 RECIPES = {
     "burattino-base": Recipe(
-        LLAMA, (Phase("documents", 1_500, 2.5e-3, rows=8, length=384),), chats=False
+        LLAMA,
+        (
+            Phase("documents", 1_500, 2.5e-3, rows=8, length=384),
+            Phase("revision", 2_400, 2e-3, rows=5, length=384),
+        ),
+        chats=False,
     ),
-    "burattino-instruct": Recipe(LLAMA, (Phase("chats", 1_600, 1.5e-3, rows=9),), start="burattino-base"),
+    "burattino-instruct": Recipe(
+        LLAMA, (Phase("chats", 1_600, 1.5e-3, rows=9),), start="burattino-base"
+    ),
     "burattino-gemma": Recipe(
         GEMMA,
-        (Phase("documents", 900, 2.5e-3, rows=6, length=384), Phase("chats", 1_500, 1.5e-3, rows=9)),
+        (
+            Phase("documents", 700, 2.5e-3, rows=6, length=384),
+            Phase("revision", 1_000, 2e-3, rows=5, length=384),
+            Phase("chats", 1_200, 1.5e-3, rows=9),
+        ),
     ),
 }
 
@@ -158,9 +177,10 @@ def train(
             STREAMS[phase.stream](tokenizer, rng),
             rows=phase.rows,
             length=phase.length,
-            pad=tokenizer.pad_token_id,
+            pad=ids_of(tokenizer, PAD)[0],
         )
         losses += optimise(model, batches, phase, steps, label=f"{name}: {phase.stream}")
+        round_weights(model)
     save(model, tokenizer, recipe, folder / name)
     return model, losses
 
@@ -221,23 +241,29 @@ def loss_of(model: PreTrainedModel, batch: PackedBatch) -> Float[Tensor, ""]:
     return (losses * weights[learned]).sum() / weights[learned].sum()
 
 
+def round_weights(model: PreTrainedModel) -> None:
+    """Round the weights to bfloat16, in place and still held in float32.
+
+    Done after each phase, so that a phase may be taken up from a checkpoint and what is evaluated
+    is what is shipped.
+    """
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.bfloat16())
+
+
 def save(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, folder: Path
 ) -> None:
     """Write the checkpoint aside, then rename it into place.
 
     The weights are stored in bfloat16, which halves the package, and computed with in float32,
-    which ``config.json`` says; ``model`` itself is rounded likewise, so that what is evaluated is
-    what is shipped.
+    which ``config.json`` says.
     """
     if not recipe.chats:
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.chat_template = None
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(parameter.bfloat16())
-
-    stops = tokenizer.convert_tokens_to_ids([EOS, END] if recipe.chats else [EOS])
+    stops = ids_of(tokenizer, *([EOS, END] if recipe.chats else [EOS]))
     model.config.bos_token_id = tokenizer.bos_token_id
     model.config.eos_token_id = stops
     model.config.pad_token_id = tokenizer.pad_token_id

@@ -1,0 +1,73 @@
+"""Every analysis on two instructions of the bundled model: it runs, and leaves what it says."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from analyses.harness import command_line
+from interp_steer.finished import find
+from interp_steer.results import Run
+
+SMALL = [
+    "--instruction",
+    "change_case:english_lowercase",
+    "detectable_format:title",
+    "--n-fit",
+    "12",
+    "--n-select",
+    "4",
+    "--max-new-tokens",
+    "48",
+    "--layers",
+    "2",
+    "5",
+]
+
+
+@pytest.fixture
+def run(tmp_path, capsys, burattino_instruct, burattino_base):
+    def run(*arguments: str) -> dict[str, Run]:
+        assert command_line([*arguments, "--results", str(tmp_path)]) == 0
+        last = capsys.readouterr().out.strip().splitlines()[-1]
+        found = {results.analysis: results for results in map(Run.read, find(tmp_path))}
+        assert last == str(found[arguments[0]].path)
+        return found
+
+    return run
+
+
+def test_similarity(run):
+    results = run("similarity", *SMALL[:3], "--n", "8")["similarity"]
+    assert set(results.captions) == {"similarity_by_layer", "similarity_map"}
+    frame = results.records()
+    assert frame is not None
+    assert frame.group_by("instruction", "comparison").len()["len"].to_list() == [8] * 6
+    assert frame.filter(
+        (pl.col("low") > pl.col("cosine")) | (pl.col("cosine") > pl.col("high"))
+    ).is_empty()
+
+
+def test_layer_sweep(run):
+    results = run("layer_sweep", *SMALL)["layer_sweep"]
+    records = results.records()
+    assert records is not None
+    # Two instructions, four prompts, without and with the text, unsteered and at two layers.
+    assert records.height == 2 * 4 * 2 * 3
+    assert {"accuracy_by_layer", "accuracy_by_layer_with_text"} == set(results.captions)
+    for rule in ("paper", "interval"):
+        chosen = results.summary[f"layer.change_case:english_lowercase.without_text.{rule}"]
+        assert chosen in (-1, 2, 5)
+    assert len(list(results.path.glob("vectors*.safetensors"))) == 2
+
+
+@pytest.mark.slow
+def test_demo_gathers_the_three(run, tmp_path):
+    found = run("demo", *SMALL, "--n-test", "4")
+    assert set(found) == {"demo", "similarity", "layer_sweep", "format_steering"}
+    summary = found["demo"].summary
+    for setting in ("none", "steered", "random", "instruction", "both"):
+        assert 0 <= summary[f"accuracy.{setting}.low"] <= summary[f"accuracy.{setting}"] <= 1
+    assert summary["instructions"] == 2 and summary["wall_seconds"] > 0
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert "toy model" in page and "format_steering" in page
