@@ -1,4 +1,4 @@
-"""Accuracy and degenerate outputs against the steering layer (paper A, experiment 4).
+"""Accuracy and degenerate outputs against the steering layer (Stolfo et al. 2025).
 
 For each instruction a difference-in-means vector is fitted on the fit split at the last prompt
 token of every layer. On the select split each layer is then steered in turn by projection: at

@@ -1,4 +1,4 @@
-"""How alike are last-token activations that share an instruction? (paper A, experiment 1)
+"""How alike are last-token activations that share an instruction? (Stolfo et al. 2025)
 
 At each layer, the cosine similarity of the residual stream at the last prompt token between
 (a) prompts with the same instruction and different queries, (b) one query with and without the

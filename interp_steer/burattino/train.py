@@ -129,9 +129,9 @@ RECIPES = {
     "burattino-gemma": Recipe(
         GEMMA,
         (
-            Phase("documents", 700, 2.5e-3, rows=6, length=384),
-            Phase("revision", 1_000, 2e-3, rows=5, length=384),
-            Phase("chats", 1_200, 1.5e-3, rows=9),
+            Phase("documents", 600, 2.5e-3, rows=6, length=384),
+            Phase("revision", 700, 2e-3, rows=5, length=384),
+            Phase("chats", 1_100, 1.5e-3, rows=9),
         ),
     ),
 }
