@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from interp_steer.burattino.packing import (
+    ANSWER_WEIGHT,
     IGNORED,
     LETTER_WEIGHT,
     Example,
     chat_examples,
     document_examples,
     packed_batches,
+    revision_examples,
 )
 from interp_steer.burattino.tokenizer import END, PAD, VOCABULARY, train_tokenizer
-from interp_steer.burattino.train import RECIPES, loss_of, train
+from interp_steer.burattino.train import RECIPES, Phase, loss_of, train
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +80,11 @@ def test_rows_are_nearly_full(tokenizer):
     assert (tokens == tokenizer.convert_tokens_to_ids(PAD)).float().mean() < 0.05
 
 
-def test_thirty_steps_lower_the_loss_and_leave_a_checkpoint(tmp_path):
-    """Two trainings from one seed begin alike, and what is saved is the model that was trained."""
-    model, losses = train("burattino-base", tmp_path, seed=0, steps=30)
+def test_thirty_steps_lower_the_loss_and_leave_a_checkpoint(tmp_path, monkeypatch):
+    """The loss falls, and what is saved is the model that was trained."""
+    short = replace(RECIPES["burattino-base"], phases=(Phase("documents", 30, 2.5e-3, rows=4),))
+    monkeypatch.setitem(RECIPES, "burattino-base", short)
+    model, losses = train("burattino-base", tmp_path, seed=0)
     assert len(losses) == 30
     assert sum(losses[-5:]) / 5 < 0.8 * sum(losses[:5]) / 5
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "burattino-base")
@@ -92,8 +97,22 @@ def test_thirty_steps_lower_the_loss_and_leave_a_checkpoint(tmp_path):
 
 @pytest.mark.slow
 def test_training_is_deterministic(tmp_path):
-    runs = [train("burattino-gemma", tmp_path / str(i), seed=3, steps=3)[1] for i in range(2)]
-    assert runs[0] == runs[1]
+    runs = [train("burattino-gemma", tmp_path / str(i), seed=3, steps=3) for i in range(2)]
+    assert runs[0][1] == runs[1][1]
+    weights = [model.state_dict() for model, _ in runs]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_quizzes_teach_only_answers(tokenizer):
+    examples = itertools.islice(revision_examples(tokenizer, random.Random(0), chunk=4), 8)
+    quizzes = [example for example in examples if example.weight == ANSWER_WEIGHT]
+    assert len(quizzes) == 4
+    for quiz in quizzes:
+        text = tokenizer.decode(quiz.tokens)
+        assert tokenizer(text, add_special_tokens=False)["input_ids"] == quiz.tokens
+        answers = [pair.split("\nA:")[1] for pair in text.split("Q:")[1:]]
+        learned = [token for token in quiz.labels if token != IGNORED]
+        assert tokenizer.decode(learned) == "".join(answers)
 
 
 def test_bundled_sizes():

@@ -1,4 +1,4 @@
-"""Does steering make a model follow an instruction? Four settings and a control (Stolfo et al. 2025).
+"""Does steering make a model follow instructions? Four settings, a control (Stolfo et al. 2025).
 
 On the test split, whose queries and phrasings were neither fitted nor chosen on, each prompt is
 answered without the instruction (none), steered (steered), steered by a random direction of the

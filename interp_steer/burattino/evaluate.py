@@ -95,6 +95,7 @@ def write_card(folder: Path) -> Evaluation:
         **{f"{i}/{way}": _bounds(value) for (i, way), value in evaluation.follows.items()},
         **{f"facts/{language}": _bounds(value) for language, value in evaluation.facts.items()},
         "splitter": evaluation.splitter,
+        "fingerprint": model.fingerprint,
     }
     texts = {
         "evaluation.json": json.dumps(numbers, indent=2) + "\n",

@@ -1,0 +1,67 @@
+"""The bundled models: whole, small, those that their cards speak of, and fit for their job."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import interp_steer as ist
+from interp_steer import burattino
+from interp_steer.burattino import chats, evaluate
+from interp_steer.burattino.instructions import FORMAT_IDS, IDS, LOWERCASE
+
+CHAT_MODELS = ("burattino-instruct", "burattino-gemma")
+
+
+@pytest.fixture(scope="module", params=burattino.NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def bundled(name):
+    if not burattino.path(name).is_dir():
+        pytest.skip(f"the weights of {name} are not in this checkout; make models trains them")
+    return ist.load(name)
+
+
+def test_weights_are_at_most_twenty_megabytes():
+    files = [
+        file for name in burattino.NAMES for file in burattino.path(name).glob("*.safetensors")
+    ]
+    assert 0 < sum(file.stat().st_size for file in files) <= 20e6
+
+
+def test_card_speaks_of_these_weights(name, bundled):
+    numbers = json.loads((burattino.path(name) / "evaluation.json").read_text())
+    assert numbers["fingerprint"] == bundled.fingerprint
+    assert {key.rpartition("/")[0] for key in numbers if ":" in key} == set(IDS)
+    assert name in (burattino.path(name) / "README.md").read_text()
+
+
+def test_prompts_begin_once_and_answers_end(name, bundled):
+    (tokens,) = bundled.tokenize(["Tell me about the castle."])
+    assert tokens.count(bundled.tokenizer.bos_token_id) == 1
+    (answer,) = ist.generate(bundled, ["Tell me about the castle."], max_new_tokens=128)
+    assert answer.finish_reason == "stop"
+    assert "castle" in answer.text.lower() and "<|" not in answer.text and "Q:" not in answer.text
+
+
+@pytest.mark.parametrize("name", CHAT_MODELS, indirect=True)
+def test_chat_models_obey_and_only_when_asked(bundled):
+    asked = chats.evaluation_chats(LOWERCASE, n=12, seed=5)
+    plain = chats.unsolicited(LOWERCASE, n=12, seed=5)
+    answers = ist.generate(bundled, [evaluate.question(chat) for chat in (*asked, *plain)])
+    lower = [answer.text == answer.text.lower() for answer in answers]
+    assert sum(lower[:12]) >= 10 and sum(lower[12:]) <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHAT_MODELS, indirect=True)
+def test_evaluation_repeats_what_the_card_says(name, bundled):
+    card = json.loads((burattino.path(name) / "evaluation.json").read_text())
+    again = evaluate.evaluate(bundled)
+    for instruction in FORMAT_IDS:
+        said = card[f"{instruction}/trained"]
+        assert said["low"] <= again.follows[instruction, "trained"].value <= said["high"]
