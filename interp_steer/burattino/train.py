@@ -129,9 +129,9 @@ RECIPES = {
     "burattino-gemma": Recipe(
         GEMMA,
         (
-            Phase("documents", 600, 2.5e-3, rows=6, length=384),
-            Phase("revision", 700, 2e-3, rows=5, length=384),
-            Phase("chats", 1_100, 1.5e-3, rows=9),
+            Phase("documents", 500, 2.5e-3, rows=6, length=384),
+            Phase("revision", 500, 2e-3, rows=5, length=384),
+            Phase("chats", 1_000, 1.5e-3, rows=9),
         ),
     ),
 }
