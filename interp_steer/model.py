@@ -134,8 +134,9 @@ def _locate(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
         folder = burattino.path(text)
         if not (folder / "config.json").is_file():
             raise ModelError(
-                f"the weights of the bundled model {text} are not at {folder}; "
-                "reinstall interp_steer, or check that Git LFS fetched its files"
+                f"the weights of the bundled model {text} are not at {folder}; reinstall "
+                f"interp_steer, or train it: python -m interp_steer.burattino.train {text} "
+                f"--folder {folder.parent}"
             )
         return str(folder), text
     folder = Path(text).expanduser()

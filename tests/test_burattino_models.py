@@ -10,6 +10,7 @@ import interp_steer as ist
 from interp_steer import burattino
 from interp_steer.burattino import chats, evaluate
 from interp_steer.burattino.instructions import FORMAT_IDS, IDS, LOWERCASE
+from interp_steer.statistics import mcnemar
 
 CHAT_MODELS = ("burattino-instruct", "burattino-gemma")
 
@@ -49,12 +50,13 @@ def test_prompts_begin_once_and_answers_end(name, bundled):
 
 
 @pytest.mark.parametrize("name", CHAT_MODELS, indirect=True)
-def test_chat_models_obey_and_only_when_asked(bundled):
-    asked = chats.evaluation_chats(LOWERCASE, n=12, seed=5)
-    plain = chats.unsolicited(LOWERCASE, n=12, seed=5)
+def test_chat_models_obey_when_asked_and_only_then(bundled):
+    asked = chats.evaluation_chats(LOWERCASE, n=16, seed=5)
+    plain = chats.unsolicited(LOWERCASE, n=16, seed=5)
     answers = ist.generate(bundled, [evaluate.question(chat) for chat in (*asked, *plain)])
     lower = [answer.text == answer.text.lower() for answer in answers]
-    assert sum(lower[:12]) >= 10 and sum(lower[12:]) <= 2
+    test = mcnemar(lower[:16], lower[16:])
+    assert test.p_value < 0.01 and test.only_a > test.only_b == 0
 
 
 @pytest.mark.slow

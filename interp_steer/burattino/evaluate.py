@@ -55,7 +55,9 @@ def evaluate(model: HookedLM, *, n: int = 48, n_facts: int = 200, seed: int = 1)
             else chats.evaluation_chats(instruction, phrasing=way, n=n, seed=seed)
         )
     ]
-    answers = generate(model, [question(chat) for _, _, chat in asked], max_new_tokens=256)
+    answers = generate(
+        model, [question(chat) for _, _, chat in asked], max_new_tokens=256, batch_size=128
+    )
     outcomes: dict[tuple[str, str], list[bool]] = {}
     splitter = ""
     for (instruction, way, chat), answer in zip(asked, answers, strict=True):
@@ -87,10 +89,15 @@ def knows(model: HookedLM, language: str, n: int, seed: int) -> Interval:
     )
 
 
-def write_card(folder: Path) -> Evaluation:
-    """Evaluate the checkpoint in ``folder``; write ``README.md`` and ``evaluation.json`` there."""
+def write_card(folder: Path, n: int = 48) -> Evaluation:
+    """Evaluate the checkpoint in ``folder``; write ``README.md`` and ``evaluation.json`` there.
+
+    Args:
+        folder: the checkpoint.
+        n: queries per instruction and way of asking.
+    """
     model = load(str(folder))
-    evaluation = evaluate(model)
+    evaluation = evaluate(model, n=n)
     numbers = {
         **{f"{i}/{way}": _bounds(value) for (i, way), value in evaluation.follows.items()},
         **{f"facts/{language}": _bounds(value) for language, value in evaluation.facts.items()},
