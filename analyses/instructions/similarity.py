@@ -18,6 +18,7 @@ import interp_steer as ist
 from interp_steer import geometry
 from interp_steer.burattino.instructions import FORMAT_IDS
 from interp_steer.statistics import bootstrap
+from interp_steer.vectors import difference_in_means
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,12 @@ def main(config: Config, run: ist.Run) -> None:
     for instruction in config.instruction:
         pairs = ist.contrast.instruction(instruction, seed=run.seed, fit=config.n).fit
         run.used(pairs)
-        vectors.append(ist.fit(model, pairs))
-        frames.append(_similarities(model, instruction, pairs))
+        present = ist.capture.capture(model, pairs.present, keep_rows=True)
+        absent = ist.capture.capture(model, pairs.absent, keep_rows=True)
+        vectors.append(
+            difference_in_means(present, absent, name=pairs.name, data_hash=pairs.hash, model=model)
+        )
+        frames.append(_similarities(instruction, present, absent))
     frame = pl.concat(frames)
     run.write_records(frame)
 
@@ -63,14 +68,12 @@ def main(config: Config, run: ist.Run) -> None:
     )
 
 
-def _similarities(model: ist.HookedLM, instruction: str, pairs: ist.ContrastSet) -> pl.DataFrame:
+def _similarities(instruction: str, present: ist.Moments, absent: ist.Moments) -> pl.DataFrame:
     """Mean cosine of each comparison at each layer, with a bootstrap interval over queries."""
-    present = ist.capture.capture(model, pairs.present, keep_rows=True).rows
-    absent = ist.capture.capture(model, pairs.absent, keep_rows=True).rows
-    assert present is not None and absent is not None
+    assert present.rows is not None and absent.rows is not None
     records = []
-    for site in model.sites():
-        h, without = present.values[site], absent.values[site]
+    for site in present.sites:
+        h, without = present.rows.values[site], absent.rows.values[site]
         comparisons = {
             "same instruction": geometry.cosine_to_others(h),
             "same query": geometry.cosine_of_pairs(h, without),
