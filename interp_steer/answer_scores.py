@@ -10,12 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from interp_steer.batches import batches_by_length
 from interp_steer.errors import GenerationError
 from interp_steer.interventions import Intervention, row_hooks, unsteered
 from interp_steer.model import HookedLM
+from interp_steer.passes import Through, forward_under
 from interp_steer.positions import Clock
 from interp_steer.prompts import Query
-from interp_steer.rows import batches, check_room, prepare
+from interp_steer.rows import check_room, prepare
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,7 @@ def logprobs(
     steering: Intervention | Sequence[Intervention] = unsteered,
     *,
     batch_size: int = 32,
+    through: Through | None = None,
 ) -> list[AnswerScore]:
     """Score given answers, one per prompt, as if each of their tokens were being generated.
 
@@ -54,6 +57,7 @@ def logprobs(
             ``completion.tokens``.
         steering: one intervention for all prompts, or one per prompt.
         batch_size: rows scored together.
+        through: as for :func:`interp_steer.generation.generate`; the numbers are the same.
 
     Returns:
         one score per prompt, in the order of the prompts.
@@ -79,12 +83,14 @@ def logprobs(
     whole = [prompt + target for prompt, target in zip(rows.tokens, targets, strict=True)]
     scores: dict[int, AnswerScore] = {}
     with tqdm(total=len(whole), desc="logprobs", unit="answer", disable=None) as bar:
-        for batch in batches([len(row) for row in whole], batch_size):
+        order, batches = batches_by_length([len(row) for row in whole], batch_size)
+        for batch in (order[rows] for rows in batches):
             found = _score(
                 model,
                 [whole[row] for row in batch],
                 [len(rows.tokens[row]) for row in batch],
                 [rows.steering[row] for row in batch],
+                through,
             )
             for row, values in zip(batch, found, strict=True):
                 total = float(values.double().sum())
@@ -104,21 +110,23 @@ def _score(
     rows: list[list[int]],
     prompt_lengths: list[int],
     steering: list[Intervention],
+    through: Through | None,
 ) -> list[Float[Tensor, " token"]]:
     clock = Clock()
     padded = model.pad(rows)
-    tokens, mask = padded.tokens, padded.attention_mask
     answer_lengths = [len(row) - prompt for row, prompt in zip(rows, prompt_lengths, strict=True)]
     longest = max(answer_lengths)
-    with torch.inference_mode(), model.bridge.hooks(fwd_hooks=row_hooks(steering, clock)):
-        clock.begin(mask, torch.tensor(prompt_lengths))
+    with (
+        torch.inference_mode(),
+        forward_under(model, row_hooks(steering, clock), through) as forward,
+    ):
+        clock.begin(padded.mask, torch.tensor(prompt_lengths))
         # Rows end together, so all answers lie in the last columns; the output before each of
         # their tokens is what predicts it.
-        logits = model.bridge(
-            tokens, attention_mask=mask, use_cache=False, logits_to_keep=longest + 1
-        )
+        logits = forward(padded, None, longest + 1)
+        assert logits is not None
         predicted = torch.log_softmax(logits[:, :-1].float(), dim=-1)
-        chosen = predicted.gather(-1, tokens[:, -longest:, None])[:, :, 0].cpu()
+        chosen = predicted.gather(-1, padded.tokens[:, -longest:, None])[:, :, 0].cpu()
     return [
         row[longest - length :].clone() for row, length in zip(chosen, answer_lengths, strict=True)
     ]

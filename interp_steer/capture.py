@@ -19,10 +19,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from interp_steer.batches import batches_by_length
+from interp_steer.decoding import StopRule, decode
 from interp_steer.errors import CaptureError
 from interp_steer.model import HookedLM
 from interp_steer.moments import Moments, Rows, mean_of, moments_of
 from interp_steer.pairs import Prompt
+from interp_steer.passes import forward_under
 from interp_steer.sites import Site
 
 
@@ -103,7 +106,7 @@ def capture(
         if answers is None:
             _check_room(model, [len(row) + max_new_tokens - 1 for row in rows])
         said = (
-            _greedy(model, rows, max_new_tokens, batch_size, batch_tokens)
+            _greedy(model, rows, max_new_tokens, batch_size)
             if answers is None
             else _tokens_of(model, answers, max_new_tokens)
         )
@@ -221,10 +224,8 @@ class _Pass:
 
         hooks = [(site.hook_name, reader(site)) for site in self.sites]
         try:
-            with torch.no_grad(), self.model.bridge.hooks(fwd_hooks=hooks), suppress(_Enough):
-                self.model.bridge(
-                    batch.tokens, attention_mask=batch.attention_mask, return_type=None
-                )
+            with torch.no_grad(), forward_under(self.model, hooks) as forward, suppress(_Enough):
+                forward(batch, None, 0)
         except torch.OutOfMemoryError as error:
             raise CaptureError(
                 f"{len(reads)} prompts of {width} tokens do not fit on {self.model.device}; "
@@ -312,29 +313,6 @@ def _check_room(model: HookedLM, lengths: Sequence[int]) -> None:
         )
 
 
-def batches_by_length(
-    lengths: Sequence[int], batch_size: int, batch_tokens: int
-) -> tuple[list[int], list[slice]]:
-    """Put rows of like length together, the longest first, so that too large a batch fails early.
-
-    Args:
-        lengths: the number of tokens of each row.
-        batch_size: the most rows in a batch.
-        batch_tokens: the most tokens in a batch, padding included (a longer row goes alone).
-
-    Returns:
-        The order of the rows, and the slice of that order that each batch is.
-    """
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    batches: list[slice] = []
-    start = 0
-    while start < len(order):
-        size = max(1, min(batch_size, batch_tokens // max(1, lengths[order[start]])))
-        batches.append(slice(start, min(start + size, len(order))))
-        start = batches[-1].stop
-    return order, batches
-
-
 def _tokens_of(model: HookedLM, answers: Sequence[str], most: int) -> list[list[int]]:
     """The tokens of given answers, at most so many of each."""
     rows = [model.tokenizer(text, add_special_tokens=False)["input_ids"][:most] for text in answers]
@@ -344,49 +322,12 @@ def _tokens_of(model: HookedLM, answers: Sequence[str], most: int) -> list[list[
     return rows
 
 
-@torch.no_grad()
 def _greedy(
-    model: HookedLM, prompts: list[list[int]], most: int, batch_size: int, batch_tokens: int
+    model: HookedLM, prompts: list[list[int]], most: int, batch_size: int
 ) -> list[list[int]]:
     """The model's own greedy answers, the stop token included, decoded with a cache."""
-    order, batches = batches_by_length(
-        [len(prompt) + most for prompt in prompts], batch_size, batch_tokens
-    )
-    answers: list[list[int]] = [[] for _ in prompts]
-    for batch in tqdm(batches, desc="answer", unit="batch", disable=None):
-        rows = order[batch]
-        padded = model.pad([prompts[row] for row in rows])
-        tokens, mask, places, cache = (
-            padded.tokens,
-            padded.attention_mask,
-            padded.position_ids,
-            None,
+    with tqdm(total=len(prompts), desc="answer", unit="answer", disable=None) as bar:
+        answers = decode(
+            model, prompts, StopRule(model, most), batch_size=batch_size, on_finished=bar.update
         )
-        running = set(rows)
-        for _ in range(most):
-            logits, cache = model.bridge(
-                tokens,
-                attention_mask=mask,
-                position_ids=places,
-                past_key_values=cache,
-                use_cache=True,
-                return_type="logits_and_cache",
-            )
-            tokens, places = logits[:, -1:].argmax(-1), places[:, -1:] + 1
-            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=-1)
-            for row, token in zip(rows, tokens[:, 0].tolist(), strict=True):
-                if row in running:
-                    answers[row].append(token)
-                    if _stops(model, answers[row]):
-                        running.discard(row)
-            if not running:
-                break
-    return answers
-
-
-def _stops(model: HookedLM, answer: list[int]) -> bool:
-    if answer[-1] in model.stop_ids:
-        return True
-    return bool(model.stop_strings) and any(
-        stop in model.decode(answer) for stop in model.stop_strings
-    )
+    return [answer.tokens for answer in answers]

@@ -39,21 +39,23 @@ class PaddedBatch:
 
     Args:
         tokens: token ids; at a pad, an id that the mask makes inert.
-        mask: true where there is a token, false at pads.
+        mask: true where there is a token, false at pads. It is wider than the tokens when a cache
+            holds what came before them: it then covers that first.
     """
 
     tokens: Int[Tensor, "batch pos"]
-    mask: Bool[Tensor, "batch pos"]
+    mask: Bool[Tensor, "batch held_and_pos"]
 
     @property
-    def attention_mask(self) -> Int[Tensor, "batch pos"]:
+    def attention_mask(self) -> Int[Tensor, "batch held_and_pos"]:
         """The mask as integers, as models take it."""
         return self.mask.long()
 
     @property
     def position_ids(self) -> Int[Tensor, "batch pos"]:
         """Positions counted from each row's first token; 0 at pads."""
-        return (self.mask.long().cumsum(dim=1) - 1).clamp(min=0)
+        counted = (self.mask.long().cumsum(dim=1) - 1).clamp(min=0)
+        return counted[:, -self.tokens.shape[1] :]
 
 
 class HookedLM:
@@ -237,6 +239,11 @@ class HookedLM:
     def _sites_by_hook(self) -> dict[str, tuple[Site, tuple[nn.Module, str]]]:
         sites = [site for component in COMPONENTS for site in self.sites(component)]
         return {site.hook_name: (site, self.module_of(site)) for site in sites}
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether a hook point of the bridge has hooks on it at this moment."""
+        return any(point.fwd_hooks for point in self.bridge.hook_dict.values())
 
     # ------------------------------------------------------------------ prompts and tokens
     def render(self, query: Query, system: str | None = None) -> str:

@@ -22,7 +22,7 @@ from interp_steer.errors import ModelError
 from interp_steer.hooked import HookedLM, PaddedBatch, Steering
 from interp_steer.prompts import PromptFormat
 from interp_steer.selfcheck import self_check
-from interp_steer.twin import rebuilt_twin, twin_of
+from interp_steer.twin import rebuilt_twin, twin_of, use_fast_attention
 
 __all__ = ["HookedLM", "PaddedBatch", "PromptFormat", "Steering", "load", "wrap"]
 
@@ -68,7 +68,7 @@ def load(
     device = _best_device() if device is None else torch.device(device)
     tokenizer = _load_tokenizer(source, name, revision)
     hf_model = _load_weights(source, name, revision, dtype).to(device)  # type: ignore[arg-type]
-    plain = twin_of(hf_model)
+    plain = use_fast_attention(twin_of(hf_model))
     model = HookedLM(
         _bridge(hf_model, tokenizer, name),
         plain,
@@ -113,7 +113,7 @@ def wrap(
     if name is None:
         given = str(bridge.cfg.model_name)
         name = Path(given).name if Path(given).is_dir() else given
-    plain = rebuilt_twin(bridge)
+    plain = use_fast_attention(rebuilt_twin(bridge))
     model = HookedLM(
         bridge,
         plain,

@@ -79,16 +79,16 @@ def span(positions: str) -> Span:
 class Clock:
     """Where each row of a batch stands, told by whoever runs the model.
 
-    The runner calls :meth:`begin` before the pass over the prompts, then before each later pass
-    either :meth:`tick`, when it feeds one new token per row (with a cache), or :meth:`grow`, when
-    it feeds whole rows again, and :meth:`keep` when rows leave the batch. Hooks read ``index`` and
+    The runner calls :meth:`begin` before a pass over whole rows, and :meth:`tick` before each pass
+    over the one token that every row has just generated. Rows leave by :meth:`keep`; others take
+    their place by a :meth:`begin` of their own, then :meth:`join`. Hooks read ``index`` and
     ``step``, which describe the pass that is about to run.
 
     Attributes:
         index: token index of every position of the pass, -1 at pads.
         step: step of every position of the pass.
-        n_rows: how many rows the batch began with.
-        rows: for each row still in the batch, its place in the batch that began.
+        rows: for each row of the pass, its place among the rows that the hooks were made for.
+        n_rows: for how many rows the hooks must have been made; None for enough of them.
         padded: whether the pass has pads.
         changes: how often the set of rows has changed; hooks compare it to their own.
 
@@ -103,15 +103,17 @@ class Clock:
     def __init__(self) -> None:
         self.index: Int[Tensor, "row pos"] = torch.zeros(0, 0, dtype=torch.int64)
         self.step: Int[Tensor, "row pos"] = self.index
-        self.n_rows = 0
         self.rows: Int[Tensor, " row"] = torch.zeros(0, dtype=torch.int64)
+        self.n_rows: int | None = None
         self.padded = False
         self.changes = 0
+        self._waiting: tuple[Tensor, Tensor, Tensor] | None = None
 
     def begin(
         self,
         mask: Int[Tensor, "row pos"] | Bool[Tensor, "row pos"],
         prompt_lengths: Int[Tensor, " row"] | None = None,
+        rows: Int[Tensor, " row"] | None = None,
     ) -> None:
         """Announce a pass over whole rows, left-padded.
 
@@ -119,6 +121,8 @@ class Clock:
             mask: 1 at real tokens, 0 at pads.
             prompt_lengths: how many of the real tokens of each row are its prompt, the rest being
                 tokens of the answer; by default all of them.
+            rows: the places of these rows among those that the hooks were made for; by default
+                they are all of them.
 
         Raises:
             InterventionError: when a row ends in a pad, or has none but pads.
@@ -129,12 +133,28 @@ class Clock:
                 f"a row of the mask, of shape {tuple(mask.shape)}, ends in a pad; "
                 "pad on the left, with at least one real token per row"
             )
+        self._waiting = (self.index[:, -1:], self.step[:, -1:], self.rows)
         self.index = torch.where(real, real.long().cumsum(1) - 1, -1)
         lengths = real.sum(1) if prompt_lengths is None else prompt_lengths.to(real.device)
         self.step = self.index - (lengths[:, None] - 1)
-        self.n_rows = len(mask)
-        self.rows = torch.arange(self.n_rows)
+        self.n_rows = len(mask) if rows is None else None
+        self.rows = torch.arange(len(mask)) if rows is None else rows
         self.padded = not bool(real.all())
+        self.changes += 1
+
+    def join(self) -> None:
+        """Put the rows that were there before the last :meth:`begin` back, ahead of its own.
+
+        Raises:
+            InterventionError: when no rows were there.
+        """
+        if self._waiting is None or len(self._waiting[2]) == 0:
+            raise InterventionError("there are no earlier rows to join; call begin for them first")
+        index, step, rows = self._waiting
+        self.index = torch.cat([index, self.index[:, -1:]])
+        self.step = torch.cat([step, self.step[:, -1:]])
+        self.rows = torch.cat([rows, self.rows])
+        self._waiting, self.padded = None, False
         self.changes += 1
 
     def tick(self) -> None:
@@ -142,11 +162,6 @@ class Clock:
         self.index = self.index[:, -1:] + 1
         self.step = self.step[:, -1:] + 1
         self.padded = False
-
-    def grow(self) -> None:
-        """Announce a pass over whole rows again, each one generated token longer."""
-        self.index = torch.cat([self.index, self.index[:, -1:] + 1], dim=1)
-        self.step = torch.cat([self.step, self.step[:, -1:] + 1], dim=1)
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Announce that only these rows, by their present places, stay in the batch."""

@@ -189,7 +189,8 @@ class SiteHook:
         with torch.inference_mode(False):  # for the same reason as above
             stages = self._stages
             if self._clock is not None and self._n_rows > 1:
-                self._check_rows(self._clock.n_rows)
+                rows = self._clock.rows
+                self._check_rows(self._clock.n_rows or max(self._n_rows, int(rows.max()) + 1))
                 stages = [stage.take(self._clock.rows.cpu()) for stage in stages]
             ready = (stage.ready(device) for stage in stages)
             self._ready = [stage for stage in ready if stage is not None]

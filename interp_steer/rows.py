@@ -21,12 +21,6 @@ class Rows:
     applied: list[str]
 
 
-def batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Groups of row numbers of like length, the longest first, so that memory peaks early."""
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-
-
 def prepare(
     model: HookedLM,
     prompts: Sequence[Query],

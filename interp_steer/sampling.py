@@ -90,3 +90,21 @@ def sample(
     # Strictly below the total, whatever the rounding: the token found then has a probability.
     point = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, point, right=True)[:, 0]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws each row's tokens by its own uniform numbers."""
+
+    sampling: Sampling
+    uniform: Float[Tensor, "row step"]
+    """As :func:`draws` gives them."""
+
+    def __call__(
+        self,
+        logits: Float[Tensor, "active vocabulary"],
+        rows: Int[Tensor, " active"],
+        steps: Int[Tensor, " active"],
+    ) -> Int[Tensor, " active"]:
+        """Draw a token for each active row, given its number and how many tokens it has."""
+        return sample(logits, self.uniform[rows, steps], self.sampling)

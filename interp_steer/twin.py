@@ -35,6 +35,17 @@ def twin_of(hf_model: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(hf_model, shared)
 
 
+def use_fast_attention(plain: PreTrainedModel) -> PreTrainedModel:
+    """Let a twin use PyTorch's fused attention where its architecture allows, and return it.
+
+    The bridge needs eager attention, whose parts have hook points; the twin does not. Where the
+    scores are capped (Gemma-2) the fused kernel computes something else, so it stays eager.
+    """
+    if getattr(plain.config, "attn_logit_softcapping", None) is None and plain._supports_sdpa:
+        plain.set_attn_implementation("sdpa")
+    return plain
+
+
 def rebuilt_twin(bridge: TransformerBridge) -> PreTrainedModel:
     """The plain model of a bridge that wraps it already, made anew around its tensors.
 

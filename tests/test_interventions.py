@@ -224,7 +224,8 @@ def test_first_n_is_exactly_n_steps_and_generated_has_the_first(length, n, pads,
                 # Without a cache every pass holds the earlier positions again; count the new ones.
                 if inside and (step == 0 or at == step):
                     steered[name].append(index)
-        clock.tick() if cached else clock.grow()
+        whole = torch.tensor([[0] * pads + [1] * (length + step + 1)])
+        clock.tick() if cached else clock.begin(whole, torch.tensor([length]))
     first = length - 1
     assert steered["first"] == list(range(first, first + n))
     assert steered["generated"] == list(range(first, first + 10))

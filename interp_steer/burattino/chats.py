@@ -148,14 +148,16 @@ def _plain(query: Query, rng: Random) -> Chat:
     return Chat(messages, "plain", query.subject, query)
 
 
-def choice_question(fact: Fact, language: str, rng: Random) -> MultipleChoice:
-    """A question of fact with four options on lines of their own."""
-    keys = [fact.value, *default_world().distractors(fact, len(LETTERS) - 1, rng)]
+def choice_question(
+    fact: Fact, language: str, rng: Random, options: int = len(LETTERS)
+) -> MultipleChoice:
+    """A question of fact with (by default four) options on lines of their own."""
+    keys = [fact.value, *default_world().distractors(fact, options - 1, rng)]
     rng.shuffle(keys)
-    options = tuple(grammar.word(key, language) for key in keys)
-    lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=True)]
+    words = tuple(grammar.word(key, language) for key in keys)
+    lines = [f"{letter}. {word}" for letter, word in zip(LETTERS, words, strict=False)]
     prompt = "\n".join([grammar.fact_question(fact, language, rng), *lines])
-    return MultipleChoice(prompt, options, LETTERS[keys.index(fact.value)], fact)
+    return MultipleChoice(prompt, words, LETTERS[keys.index(fact.value)], fact)
 
 
 def _choice(rng: Random) -> Chat:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from interp_steer.burattino.chats import sample_chat
+from interp_steer.burattino.chats import LETTERS, sample_chat
 from interp_steer.burattino.documents import sample_document, sample_quiz
+from interp_steer.burattino.exercises import Piece, copying, looking_up, sample_exercise
 from interp_steer.burattino.tokenizer import BOS, END, EOS, ROLES
 
 IGNORED = -100
@@ -75,18 +77,78 @@ def revision_examples(
     In a document one token in fifteen is a fact; in what is learned of a quiz it is every second
     one, and it counts :data:`ANSWER_WEIGHT` times.
     """
-    begin, end = ids_of(tokenizer, BOS, EOS)
     for document in document_examples(tokenizer, rng, chunk):
         yield document
-        quiz = sample_quiz(rng)
-        # Encoded in pieces, as they would be in one: no token crosses the colon or a line break.
-        asked = [f"Q: {question}\nA:" for question, _ in quiz]
-        told = [f" {answer}\n\n" for _, answer in quiz]
-        tokens, labels = [begin], [IGNORED]
-        for question, answer in zip(encode(tokenizer, asked), encode(tokenizer, told), strict=True):
-            tokens += [*question, *answer]
-            labels += [*[IGNORED] * len(question), *answer]
-        yield Example([*tokens, end], [*labels, end], ANSWER_WEIGHT)
+        yield _quiz_example(tokenizer, rng)
+
+
+def _quiz_example(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Example:
+    pieces = [
+        piece
+        for question, answer in sample_quiz(rng)
+        for piece in ((f"Q: {question}\nA:", False), (f" {answer}\n\n", True))
+    ]
+    return _pieced_example(tokenizer, pieces)
+
+
+def _pieced_example(tokenizer: PreTrainedTokenizerFast, pieces: Sequence[Piece]) -> Example:
+    begin, end = ids_of(tokenizer, BOS, EOS)
+    tokens, labels = [begin], [IGNORED]
+    # Encoded in pieces, as they would be in one: no token crosses a colon or a line break.
+    encoded = encode(tokenizer, [text for text, _ in pieces])
+    for ids, (_, learned) in zip(encoded, pieces, strict=True):
+        tokens += ids
+        labels += ids if learned else [IGNORED] * len(ids)
+    return Example([*tokens, end], [*labels, end], ANSWER_WEIGHT)
+
+
+EXAMS = {"copying": 0.12, "looking_up": 0.2, "documents": 0.14, "quizzes": 0.14, "exercises": 0.4}
+"""Shares of the tokens, by kind, while knowledge and reading are joined."""
+
+
+STUDIES = {"copying": 0.08, "looking_up": 0.12, "documents": 0.3, "quizzes": 0.3, "exercises": 0.2}
+"""The same for a model that has read no documents before."""
+
+
+def exercise_examples(
+    tokenizer: PreTrainedTokenizerFast,
+    rng: random.Random,
+    shares: Mapping[str, float],
+    short: int = 0,
+) -> Iterator[Example]:
+    """Endless exercises in reading, alone or among documents and quizzes.
+
+    Args:
+        tokenizer: of the model.
+        rng: the only source of randomness.
+        shares: of the tokens, by kind: ``copying``, ``looking_up``, ``documents``, ``quizzes`` and
+            ``exercises`` in words.
+        short: for how many tokens of a kind its lists stay short.
+    """
+    documents = document_examples(tokenizer, rng)
+    (begin,) = ids_of(tokenizer, BOS)
+    words = range(len(ROLES) + 4 + len(ByteLevel.alphabet()), len(tokenizer))
+    written = [".", ":", "\n", *LETTERS, *(f" {letter}" for letter in LETTERS)]
+    marks = {mark: ids[0] for mark, ids in zip(written, encode(tokenizer, written), strict=True)}
+    done = dict.fromkeys(shares, 0)
+    while True:
+        kind = min(shares, key=lambda one: done[one] / shares[one])
+        if kind == "documents":
+            example = next(documents)
+        elif kind == "quizzes":
+            example = _quiz_example(tokenizer, rng)
+        elif kind == "exercises":
+            example = _pieced_example(tokenizer, sample_exercise(rng))
+        else:
+            progress = done[kind] / short if done[kind] < short else 1.0
+            if kind == "copying":
+                tokens, learned = copying(words, rng, progress)
+            else:
+                tokens, learned = looking_up(words, marks, rng, progress)
+            labels = [token if one else IGNORED for token, one in zip(tokens, learned, strict=True)]
+            example = Example([begin, *tokens], [IGNORED, *labels], ANSWER_WEIGHT)
+        done[kind] += len(example.tokens)
+        yield example
 
 
 def chat_examples(

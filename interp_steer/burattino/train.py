@@ -15,6 +15,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -37,10 +38,13 @@ from transformers import (
 
 from interp_steer.burattino import NAMES
 from interp_steer.burattino.packing import (
+    EXAMS,
     IGNORED,
+    STUDIES,
     PackedBatch,
     chat_examples,
     document_examples,
+    exercise_examples,
     ids_of,
     packed_batches,
     revision_examples,
@@ -58,6 +62,10 @@ from interp_steer.burattino.tokenizer import (
 STREAMS = {
     "documents": document_examples,
     "revision": revision_examples,
+    "copying": partial(exercise_examples, shares={"copying": 1.0}, short=300_000),
+    "looking_up": partial(exercise_examples, shares={"looking_up": 1.0}, short=160_000),
+    "exams": partial(exercise_examples, shares=EXAMS),
+    "studies": partial(exercise_examples, shares=STUDIES),
     "chats": chat_examples,
 }
 
@@ -68,7 +76,9 @@ class Phase:
 
     stream: str
     """``documents`` (every token is learned), ``revision`` (documents and quizzes, of which the
-    answers are learned) or ``chats`` (the assistant's words are learned)."""
+    answers are learned), ``reading`` (exercises whose answers stand in the prompt, among documents
+    and quizzes), ``exams`` (the same with questions answered by letter) or ``chats`` (the
+    assistant's words are learned)."""
     steps: int
     """Optimiser steps; each sees ``rows * length`` tokens."""
     peak_lr: float
@@ -120,6 +130,9 @@ RECIPES = {
         (
             Phase("documents", 1_500, 2.5e-3, rows=8, length=384),
             Phase("revision", 2_400, 2e-3, rows=5, length=384),
+            Phase("copying", 340, 1.6e-3, rows=8),
+            Phase("looking_up", 180, 1.5e-3, rows=8),
+            Phase("exams", 1_000, 1.3e-3, rows=5, length=384),
         ),
         chats=False,
     ),
@@ -129,9 +142,10 @@ RECIPES = {
     "burattino-gemma": Recipe(
         GEMMA,
         (
-            Phase("documents", 500, 2.5e-3, rows=6, length=384),
-            Phase("revision", 500, 2e-3, rows=5, length=384),
-            Phase("chats", 1_000, 1.5e-3, rows=9),
+            Phase("copying", 400, 1.6e-3, rows=8),
+            Phase("looking_up", 200, 1.5e-3, rows=8),
+            Phase("studies", 1_800, 2e-3, rows=5, length=384),
+            Phase("chats", 1_200, 1.5e-3, rows=9),
         ),
     ),
 }

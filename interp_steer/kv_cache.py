@@ -1,0 +1,94 @@
+"""A key-value cache whose rows come and go, and which a step lengthens without copying it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import Cache
+from transformers.cache_utils import DynamicLayer
+
+SPARE = 64
+"""Columns set aside at a time; a step fills one."""
+
+
+class RowLayer(DynamicLayer):
+    """The keys and values of one layer, in buffers with spare columns on the right.
+
+    ``keys`` and ``values`` are views of what is filled, as Transformers reads them. Rows are padded
+    on the left, where the attention mask hides them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._room: tuple[Tensor, Tensor] | None = None
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Append columns; return all keys and values, as views."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        used, more = self.get_seq_length(), key_states.shape[-2]
+        if self._room is None or used + more > self._room[0].shape[-2]:
+            old = (
+                (self.keys, self.values) if used else (key_states[:, :, :0], value_states[:, :, :0])
+            )
+            self._set_aside(*(_padded(one, right=more + SPARE) for one in old), used)
+        assert self._room is not None
+        for buffer, states in zip(self._room, (key_states, value_states), strict=True):
+            buffer[:, :, used : used + more] = states
+        self._show(used + more)
+        return self.keys, self.values
+
+    def keep(self, rows: Int[Tensor, " kept"], first: int) -> None:
+        """Keep these rows, and of their columns those from ``first`` on."""
+        assert self._room is not None
+        width = self.get_seq_length() - first
+        self._set_aside(*(buffer[rows, :, first:] for buffer in self._room), width)
+
+    def join(self, other: RowLayer) -> None:
+        """Append another cache's rows; the narrower of the two is padded on the left."""
+        width = max(self.get_seq_length(), other.get_seq_length())
+        joined = []
+        for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
+            both = [_padded(one, left=width - one.shape[-2]) for one in (mine, theirs)]
+            joined.append(_padded(torch.cat(both), right=SPARE))
+        self._set_aside(*joined, width)
+
+    def _set_aside(self, keys: Tensor, values: Tensor, width: int) -> None:
+        self._room = (keys, values)
+        self._show(width)
+
+    def _show(self, width: int) -> None:
+        assert self._room is not None
+        self.keys, self.values = (buffer[:, :, :width] for buffer in self._room)
+
+
+class RowCache(Cache):
+    """A cache for a batch that rows leave and join while it is decoded.
+
+    Every layer keeps every column, also where attention slides over a window: the mask hides what
+    lies outside of it, and rows may then begin at different columns.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(layer_class_to_replicate=RowLayer)
+
+    def keep(self, rows: Int[Tensor, " kept"], first: int = 0) -> None:
+        """Keep these rows, by their places, and drop the columns before ``first``."""
+        for layer in self.layers:
+            layer.keep(rows, first)
+
+    def join(self, other: RowCache) -> None:
+        """Append the rows of another cache of the same model."""
+        for mine, theirs in zip(self.layers, other.layers, strict=True):
+            mine.join(theirs)
+
+
+def _padded(
+    states: Float[Tensor, "row head pos d_head"], left: int = 0, right: int = 0
+) -> Float[Tensor, "row head more d_head"]:
+    return torch.nn.functional.pad(states, (0, 0, left, right))
