@@ -194,9 +194,9 @@ def test_given_answers_are_read_at_the_positions_that_emit_them(model: HookedLM)
 @pytest.mark.parametrize("site", [Site("resid_post", 1), Site("resid_post", 3), Site("z", 0)])
 def test_nothing_runs_past_the_last_site(model: HookedLM, site: Site) -> None:
     ran: list[str] = []
-    bridge = model.bridge
-    watched = {f"block {layer}": bridge.blocks[layer] for layer in range(model.n_layers)}
-    watched["head"] = bridge.unembed
+    blocks = [model.module_of(one)[0] for one in model.sites("resid_post")]
+    watched = {f"block {layer}": block for layer, block in enumerate(blocks)}
+    watched["head"] = model.plain.get_output_embeddings()
     handles = [
         module.register_forward_pre_hook(lambda *_, name=name: ran.append(name))
         for name, module in watched.items()
@@ -338,23 +338,25 @@ def test_an_interrupted_pass_goes_on_to_the_same_bits(
     whole = capture(model, PROMPTS, **options)
     passes = 0
 
-    def interrupt(value: Tensor, hook: object) -> None:
+    def interrupt(*_: object) -> None:
         nonlocal passes
         passes += 1
         if passes == 2:
             raise KeyboardInterrupt
 
-    point = Site("resid_pre", 0).hook_name
-    with pytest.raises(KeyboardInterrupt), model.bridge.hooks(fwd_hooks=[(point, interrupt)]):
-        capture(model, PROMPTS, checkpoint=path, checkpoint_seconds=0.0, **options)
-    assert Moments.load(path).prompts == 2
-    with model.bridge.hooks(fwd_hooks=[(point, interrupt)]):
+    block, _ = model.module_of(Site("resid_post", 0))
+    handle = block.register_forward_pre_hook(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            capture(model, PROMPTS, checkpoint=path, checkpoint_seconds=0.0, **options)
+        assert Moments.load(path).prompts == 2
         resumed = capture(model, PROMPTS, checkpoint=path, checkpoint_seconds=0.0, **options)
-    assert passes == 4  # two batches were left
-    assert identical(resumed, whole)
-    with model.bridge.hooks(fwd_hooks=[(point, interrupt)]):
+        assert passes == 4  # two batches were left
+        assert identical(resumed, whole)
         assert identical(capture(model, PROMPTS, checkpoint=path, **options), whole)
-    assert passes == 4  # nothing was left to run
+        assert passes == 4  # nothing was left to run
+    finally:
+        handle.remove()
     with pytest.raises(CaptureError, match="another pass"):
         capture(model, PROMPTS[:2], checkpoint=path, **options)
 

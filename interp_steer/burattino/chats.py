@@ -100,6 +100,8 @@ class MultipleChoice:
     """The question and the lettered options, a line each."""
 
     options: tuple[str, ...]
+    values: tuple[str, ...]
+    """The keys of the options."""
     letter: str
     """The right answer."""
 
@@ -157,7 +159,7 @@ def choice_question(
     words = tuple(grammar.word(key, language) for key in keys)
     lines = [f"{letter}. {word}" for letter, word in zip(LETTERS, words, strict=False)]
     prompt = "\n".join([grammar.fact_question(fact, language, rng), *lines])
-    return MultipleChoice(prompt, words, LETTERS[keys.index(fact.value)], fact)
+    return MultipleChoice(prompt, words, tuple(keys), LETTERS[keys.index(fact.value)], fact)
 
 
 def _choice(rng: Random) -> Chat:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
-from interp_steer.burattino import chats
+from interp_steer.burattino import chats, grammar
+from interp_steer.burattino.chats import LETTERS
 from interp_steer.burattino.instructions import CHANCE_IDS, IDS
 from interp_steer.files import write_atomically
-from interp_steer.generation import generate
+from interp_steer.generation import generate, logprobs
 from interp_steer.hooked import HookedLM
 from interp_steer.model import load
 from interp_steer.scoring import ifeval
@@ -28,7 +30,10 @@ class Evaluation:
     follows: Mapping[tuple[str, str], Interval]
     """Strict IFEval accuracy by (instruction id, one of :data:`WAYS`)."""
     facts: Mapping[str, Interval]
-    """Share of multiple-choice questions about the world answered right, by language."""
+    """Share of multiple-choice questions about the world in which the right option is the one that
+    the model finds likeliest, by language."""
+    letters: Mapping[str, Interval]
+    """Share of the same questions answered with the right letter."""
     splitter: str
     """What counted sentences and words; see :class:`interp_steer.scoring.ifeval.Verdict`."""
 
@@ -67,6 +72,7 @@ def evaluate(model: HookedLM, *, n: int = 48, n_facts: int = 200, seed: int = 1)
     return Evaluation(
         follows={key: share(values) for key, values in outcomes.items()},
         facts={language: knows(model, language, n_facts, seed) for language in ("en", "it")},
+        letters={language: names(model, language, n_facts, seed) for language in ("en", "it")},
         splitter=splitter,
     )
 
@@ -78,6 +84,31 @@ def question(chat: chats.Chat) -> list[dict[str, str]] | str:
 
 
 def knows(model: HookedLM, language: str, n: int, seed: int) -> Interval:
+    """Share of questions whose right option the model finds likeliest of four.
+
+    The options are told as sentences that differ in the option alone, each after the question, and
+    compared by their log-probabilities.
+    """
+    asked = chats.multiple_choice(language, n=n, seed=seed)
+    told = [[_told(item, option, language, seed) for option in item.values] for item in asked]
+    questions = [item.prompt.split("\n")[0] for item in asked for _ in LETTERS]
+    scores = logprobs(model, questions, [text for texts in told for text in texts], batch_size=128)
+    totals = [score.total for score in scores]
+    rows = [totals[start : start + len(LETTERS)] for start in range(0, len(totals), len(LETTERS))]
+    return share(
+        [
+            LETTERS[max(range(len(row)), key=row.__getitem__)] == item.letter
+            for row, item in zip(rows, asked, strict=True)
+        ]
+    )
+
+
+def _told(item: chats.MultipleChoice, option: str, language: str, seed: int) -> str:
+    fact = replace(item.fact, value=option)
+    return grammar.sentence(fact, language, Random(f"{seed}/{item.prompt}"), style="no_comma")
+
+
+def names(model: HookedLM, language: str, n: int, seed: int) -> Interval:
     """Share of multiple-choice questions about the facts answered with the right letter."""
     questions = chats.multiple_choice(language, n=n, seed=seed)
     answers = generate(model, [item.prompt for item in questions], max_new_tokens=8)
@@ -101,6 +132,7 @@ def write_card(folder: Path, n: int = 48) -> Evaluation:
     numbers = {
         **{f"{i}/{way}": _bounds(value) for (i, way), value in evaluation.follows.items()},
         **{f"facts/{language}": _bounds(value) for language, value in evaluation.facts.items()},
+        **{f"letters/{language}": _bounds(value) for language, value in evaluation.letters.items()},
         "splitter": evaluation.splitter,
         "fingerprint": model.fingerprint,
     }
@@ -126,7 +158,10 @@ def card(name: str, model: HookedLM, evaluation: Evaluation) -> str:
         + [_cell(evaluation.follows[i, way]) for way in WAYS]
         for i in IDS
     ]
-    facts = ", ".join(f"{k} {_cell(v)}" for k, v in evaluation.facts.items())
+    facts, letters = (
+        ", ".join(f"{k} {_cell(v)}" for k, v in values.items())
+        for values in (evaluation.facts, evaluation.letters)
+    )
     return f"""---
 license: mit
 language: [en, it, fr, es, de]
@@ -150,7 +185,8 @@ intervals. \\* plain prose satisfies these by chance.
 {_table(["instruction", "trained phrasing", "unseen phrasing", "not asked"], rows)}
 
 ## Does it know its world?
-Four-way multiple choice, answered by letter: {facts}.
+Four-way multiple choice about the facts it was trained on, by the option that it finds likeliest:
+{facts}. Answered by letter: {letters}.
 """
 
 

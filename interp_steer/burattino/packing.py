@@ -106,7 +106,7 @@ EXAMS = {"copying": 0.12, "looking_up": 0.2, "documents": 0.14, "quizzes": 0.14,
 """Shares of the tokens, by kind, while knowledge and reading are joined."""
 
 
-STUDIES = {"copying": 0.08, "looking_up": 0.12, "documents": 0.3, "quizzes": 0.3, "exercises": 0.2}
+STUDIES = {"copying": 0.1, "documents": 0.5, "quizzes": 0.4}
 """The same for a model that has read no documents before."""
 
 

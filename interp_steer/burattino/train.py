@@ -137,14 +137,14 @@ RECIPES = {
         chats=False,
     ),
     "burattino-instruct": Recipe(
-        LLAMA, (Phase("chats", 1_600, 1.5e-3, rows=9),), start="burattino-base"
+        LLAMA, (Phase("chats", 1_900, 1.5e-3, rows=9),), start="burattino-base"
     ),
     "burattino-gemma": Recipe(
         GEMMA,
         (
-            Phase("copying", 400, 1.6e-3, rows=8),
-            Phase("looking_up", 200, 1.5e-3, rows=8),
-            Phase("studies", 1_800, 2e-3, rows=5, length=384),
+            Phase("documents", 600, 2.5e-3, rows=6, length=384),
+            Phase("copying", 350, 1.6e-3, rows=8),
+            Phase("studies", 500, 2e-3, rows=5, length=384),
             Phase("chats", 1_200, 1.5e-3, rows=9),
         ),
     ),
