@@ -41,6 +41,7 @@ def main(config: Config, run: ist.Run) -> None:
     sets = layer_sweep.contrast_sets(config.instruction, run.seed, **sizes)
     run.used(model, *sets.values())
     vectors = {name: ist.fit(model, pairs.fit) for name, pairs in sets.items()}
+    ledger = ist.Ledger(run.answers)
 
     with _part(run, similarity, config) as part:
         similarity.main(similarity.Config(config.model, config.instruction), part)
@@ -48,7 +49,7 @@ def main(config: Config, run: ist.Run) -> None:
 
     with _part(run, layer_sweep, config) as part:
         part.used(model, *sets.values())
-        searched = layer_sweep.search(model, reference, sets, vectors, config)
+        searched = layer_sweep.search(model, reference, sets, vectors, config, ledger)
         choices = layer_sweep.choose(searched)
         layer_sweep.leave(part, searched, vectors, choices)
         swept = part.finish()
@@ -56,7 +57,7 @@ def main(config: Config, run: ist.Run) -> None:
     with _part(run, format_steering, config) as part:
         part.used(model, *sets.values())
         records = format_steering.compare(
-            model, reference, sets, vectors, choices, config, seed=run.seed
+            model, reference, sets, vectors, choices, config, run.seed, ledger
         )
         format_steering.leave(part, records, vectors, choices, config.rule)
         steered = part.finish()
@@ -66,7 +67,11 @@ def main(config: Config, run: ist.Run) -> None:
     write_report([steered, swept, similar], report, title=f"Steering {config.model}")
     run.leave(
         summary=format_steering.accuracies(records)
-        | {"instructions": len(vectors), "wall_seconds": time.monotonic() - start}
+        | {
+            "instructions": len(vectors),
+            "wall_seconds": time.monotonic() - start,
+            "answers.reused": ledger.reused,
+        }
     )
     print(f"report: {report}")
 

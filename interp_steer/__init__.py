@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from interp_steer.interventions import Intervention as Intervention
     from interp_steer.interventions import compose as compose
     from interp_steer.interventions import unsteered as unsteered
+    from interp_steer.ledger import Ledger as Ledger
     from interp_steer.model import HookedLM as HookedLM
     from interp_steer.model import load as load
     from interp_steer.model import wrap as wrap
@@ -58,6 +59,7 @@ _HOMES = {
     "Intervention": "interventions",
     "compose": "interventions",
     "unsteered": "interventions",
+    "Ledger": "ledger",
     "HookedLM": "model",
     "load": "model",
     "wrap": "model",

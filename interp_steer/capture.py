@@ -328,6 +328,10 @@ def _greedy(
     """The model's own greedy answers, the stop token included, decoded with a cache."""
     with tqdm(total=len(prompts), desc="answer", unit="answer", disable=None) as bar:
         answers = decode(
-            model, prompts, StopRule(model, most), batch_size=batch_size, on_finished=bar.update
+            model,
+            prompts,
+            StopRule(model, most),
+            batch_size=batch_size,
+            on_finished=lambda *_: bar.update(),
         )
     return [answer.tokens for answer in answers]

@@ -94,7 +94,7 @@ def decode(
     batch_size: int,
     use_cache: bool = True,
     through: Through | None = None,
-    on_finished: Callable[[], object],
+    on_finished: Callable[[int, Answer], object],
 ) -> list[Answer]:
     """Decode every row to its end.
 
@@ -108,7 +108,7 @@ def decode(
         batch_size: how many rows are decoded at once.
         use_cache: False runs whole rows again at every step.
         through: what runs the passes; see :func:`interp_steer.passes.forward_under`.
-        on_finished: called once for each row that has ended.
+        on_finished: called for each row as it ends, with its number and its answer.
 
     Returns:
         The answers in the order of the rows.
@@ -131,7 +131,7 @@ def decode(
             ended = [row for row in fresh if stop.ends(answers[row].tokens)]
             for row in ended:
                 stop.finish(answers[row])
-                on_finished()
+                on_finished(row, answers[row])
             batch.release(ended)
     return answers
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
 from tqdm import tqdm
 
 from interp_steer.answer_scores import AnswerScore, logprobs
-from interp_steer.decoding import StopRule, decode, greedy
+from interp_steer.decoding import Answer, StopRule, decode, greedy
 from interp_steer.errors import GenerationError
 from interp_steer.interventions import Intervention, row_hooks, unsteered
+from interp_steer.ledger import Kept, Ledger
+from interp_steer.ledger import keys as ledger_keys
 from interp_steer.model import HookedLM
 from interp_steer.passes import Through
 from interp_steer.positions import Clock
 from interp_steer.prompts import Query
-from interp_steer.rows import check_room, prepare
+from interp_steer.rows import Rows, check_room, prepare
 from interp_steer.sampling import Sampler, Sampling, draws
 
 __all__ = ["AnswerScore", "Completion", "Sampling", "generate", "logprobs"]
@@ -50,6 +55,7 @@ def generate(
     batch_size: int = 64,
     use_cache: bool = True,
     through: Through | None = None,
+    ledger: Ledger | None = None,
 ) -> list[Completion]:
     """Answer prompts under interventions.
 
@@ -70,13 +76,16 @@ def generate(
         through: ``"plain"`` decodes by the plain twin of the model, ``"hook_points"`` through the
             bridge, whose hook points define what the interventions mean: the same tokens, slower.
             None for the twin, unless the bridge has hooks of your own on it.
+        ledger: where answers are looked up before they are computed, and kept as they end. Give
+            one to a sweep that may be stopped, repeated or extended.
 
     Returns:
         one completion per prompt, in the order of the prompts.
 
     Raises:
         GenerationError: for no prompts, an empty prompt, options out of range, steering of another
-            length than the prompts, or prompts that leave no room in the context.
+            length than the prompts, prompts that leave no room in the context, or a ledger while
+            the bridge has hooks of your own.
         InterventionError: when a direction does not fit the model.
 
     Example:
@@ -90,32 +99,75 @@ def generate(
     lengths = [len(prompt) for prompt in rows.tokens]
     for number, length in enumerate(lengths):
         check_room(model, number, length, max_new_tokens, "new tokens; lower max_new_tokens")
-    choose = greedy
+    uniform = None
     if sampling is not None:
-        uniform = draws(rows.tokens, rows.applied, max_new_tokens, sampling).to(model.device)
-        choose = Sampler(sampling, uniform)
-    clock = Clock()
-    shared = len(set(map(id, rows.steering))) == 1
+        uniform = draws(rows.tokens, rows.applied, max_new_tokens, sampling)
+    keys = [str(row) for row in range(len(lengths))]
+    kept: dict[str, Kept] = {}
+    if ledger is not None:
+        keys = _keys(model, rows, sampling, uniform, max_new_tokens)
+        kept = {key: ledger.take(key) for key in keys if key in ledger}
+    first: dict[str, int] = {}  # of rows that cannot differ one is decoded
+    for row, key in enumerate(keys):
+        if key not in kept:
+            first.setdefault(key, row)
+    new = list(first.values())
+    choose = greedy
+    if sampling is not None and uniform is not None:
+        choose = Sampler(sampling, uniform[torch.tensor(new, dtype=torch.long)].to(model.device))
     with tqdm(total=len(lengths), desc="generate", unit="completion", disable=None) as bar:
-        answers = decode(
-            model,
-            rows.tokens,
-            StopRule(model, max_new_tokens),
-            choose=choose,
-            hooks=row_hooks(rows.steering[:1] if shared else rows.steering, clock),
-            clock=clock,
-            batch_size=batch_size,
-            use_cache=use_cache,
-            through=through,
-            on_finished=bar.update,
-        )
+        bar.update(len(lengths) - len(new))
+
+        def finished(place: int, answer: Answer) -> None:
+            key = keys[new[place]]
+            kept[key] = Kept(answer.text, tuple(answer.tokens), answer.finish_reason)
+            if ledger is not None:
+                ledger.keep(key, kept[key])
+            bar.update()
+
+        if new:
+            steered = [rows.steering[row] for row in new]
+            shared = len(set(map(id, steered))) == 1
+            clock = Clock()
+            decode(
+                model,
+                [rows.tokens[row] for row in new],
+                StopRule(model, max_new_tokens),
+                choose=choose,
+                hooks=row_hooks(steered[:1] if shared else steered, clock),
+                clock=clock,
+                batch_size=batch_size,
+                use_cache=use_cache,
+                through=through,
+                on_finished=finished,
+            )
     return [
         Completion(
             prompt=rows.rendered[row],
-            text=answers[row].text,
-            tokens=tuple(answers[row].tokens),
-            finish_reason=answers[row].finish_reason,
+            text=kept[key].text,
+            tokens=kept[key].tokens,
+            finish_reason=kept[key].finish_reason,
             applied=rows.applied[row],
         )
-        for row in range(len(lengths))
+        for row, key in enumerate(keys)
     ]
+
+
+def _keys(
+    model: HookedLM,
+    rows: Rows,
+    sampling: Sampling | None,
+    uniform: Float[Tensor, "row step"] | None,
+    max_new_tokens: int,
+) -> list[str]:
+    """What each row's answer is kept under."""
+    if model.has_hooks:
+        raise GenerationError(
+            "the bridge has hooks of your own, which a ledger cannot know; generate outside of "
+            "them, or without a ledger"
+        )
+    choices = ["greedy"] * len(rows.tokens)
+    if uniform is not None:
+        choices = [f"{sampling} {row.tolist()}" for row in uniform]
+    stops = [sorted(model.stop_ids), list(model.stop_strings), max_new_tokens]
+    return ledger_keys(model.fingerprint, rows.tokens, rows.steering, choices, stops=stops)

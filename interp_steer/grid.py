@@ -12,6 +12,7 @@ from interp_steer.contrast import ContrastSet, Pair
 from interp_steer.errors import GenerationError, ScoringError
 from interp_steer.generation import Completion, generate
 from interp_steer.interventions import Intervention, unsteered
+from interp_steer.ledger import Ledger
 from interp_steer.model import HookedLM
 from interp_steer.scoring import ifeval
 from interp_steer.scoring.fluency import degenerate, perplexity, repetition
@@ -69,6 +70,7 @@ def sweep(
     score: Score = follows_instruction,
     max_new_tokens: int = 128,
     batch_size: int = 64,
+    ledger: Ledger | None = None,
 ) -> pl.DataFrame:
     """Answer every pair in every cell and score the answers.
 
@@ -82,6 +84,8 @@ def sweep(
         score: what is recorded of an answer.
         max_new_tokens: where an answer is cut.
         batch_size: rows decoded at once.
+        ledger: where answers are looked up before they are computed and kept as they end, so that
+            a sweep that was stopped goes on, and one that is extended computes what is new.
 
     Returns:
         A frame with a row per cell and pair, in that order, with the columns of :data:`RECORD` and
@@ -103,6 +107,7 @@ def sweep(
         [cell.steering for cell, _ in rows],
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
+        ledger=ledger,
     )
     records = [
         {

@@ -72,7 +72,7 @@ class Run:
         self.seed = seed
         self._document = {"analysis": analysis, "config": _plain(config), "seed": seed}
         self.config_hash = document_hash(self._document)
-        home = root / folder_name(analysis) / folder_name(model or "no-model")
+        self._home = home = root / folder_name(analysis) / folder_name(model or "no-model")
         self.path = home / self.config_hash
         self._aside = home / f".{self.config_hash}.unfinished"
         self._export = export
@@ -140,6 +140,15 @@ class Run:
         Its owner must check that what lies there was made by the same model and settings.
         """
         return self._aside / "partial"
+
+    @property
+    def answers(self) -> Path:
+        """Where a :class:`interp_steer.ledger.Ledger` keeps the answers of all runs of this root.
+
+        It outlives the run: one that was stopped goes on, one with another config reuses what is
+        the same. It may be deleted at any time.
+        """
+        return self.root / ".answers" / f"{self._home.name}.jsonl"
 
     def file(self, name: str) -> Path:
         """Path for a further file of the analysis' own, moved into place with the rest.

@@ -19,8 +19,10 @@ from interp_steer.interventions import Direction, Intervention, unsteered
 from interp_steer.model import HookedLM
 from interp_steer.sampling import Sampling, sample
 from interp_steer.sites import COMPONENTS, Site
+from tests import checkpoints
 
 ARCHITECTURES = ("llama3", "gemma2", "gpt2")
+every_architecture = pytest.mark.parametrize("model", checkpoints.ARCHITECTURES, indirect=True)
 on_three = pytest.mark.parametrize("model", ARCHITECTURES, indirect=True)
 PROMPTS = [
     "Tell me about the sea.",
@@ -415,3 +417,37 @@ def test_directions_of_another_model_are_refused(model):
     odd = Direction(torch.ones(2, 32), 1.0, "h", heads, heads, "o", model.n_layers, model.d_model)
     with pytest.raises(InterventionError, match="cannot steer"):
         logprobs(model, PROMPTS, ["a"] * 6, [odd.project(), *[unsteered] * 5])
+
+
+@every_architecture
+def test_waiting_rows_take_the_place_of_finished_ones(model):
+    """Rows of all lengths come and go in a batch of two or three, and each is as it is alone."""
+    prompts, steering = PROMPTS * 2, various(model) + various(model)[::-1]
+    limits = {"max_new_tokens": 11}
+    alone = [
+        generate(model, [prompt], steer, **limits)[0]
+        for prompt, steer in zip(prompts, steering, strict=True)
+    ]
+    for batch_size in (2, 3, 5):
+        assert generate(model, prompts, steering, batch_size=batch_size, **limits) == alone
+    uncached = generate(model, prompts, steering, batch_size=3, use_cache=False, **limits)
+    assert uncached == alone
+
+
+@every_architecture
+def test_the_twin_decodes_what_the_hook_points_do(model):
+    steering = various(model)
+    plain, points = (
+        generate(model, PROMPTS, steering, max_new_tokens=9, through=through)
+        for through in ("plain", "hook_points")
+    )
+    assert plain == points
+    answers = [completion.tokens for completion in plain]
+    for one, other in zip(
+        logprobs(model, PROMPTS, answers, steering, through="plain"),
+        logprobs(model, PROMPTS, answers, steering, through="hook_points"),
+        strict=True,
+    ):
+        torch.testing.assert_close(one.logprobs, other.logprobs, rtol=0, atol=1e-4)
+    with pytest.raises(Exception, match="both"):  # named by the type check in these tests
+        generate(model, PROMPTS, max_new_tokens=2, through="both")

@@ -45,8 +45,10 @@ def main(config: Config, run: ist.Run) -> None:
     run.used(model, *sets.values())
 
     vectors = {name: ist.fit(model, pairs.fit) for name, pairs in sets.items()}
-    choices = layer_sweep.choose(layer_sweep.search(model, reference, sets, vectors, config))
-    records = compare(model, reference, sets, vectors, choices, config, seed=run.seed)
+    ledger = ist.Ledger(run.answers)
+    searched = layer_sweep.search(model, reference, sets, vectors, config, ledger)
+    choices = layer_sweep.choose(searched)
+    records = compare(model, reference, sets, vectors, choices, config, run.seed, ledger)
     leave(run, records, vectors, choices, config.rule)
 
 
@@ -58,6 +60,7 @@ def compare(
     choices: Chosen,
     config: Config,
     seed: int,
+    ledger: ist.Ledger,
 ) -> pl.DataFrame:
     """Answer the test split in all settings, each vector at the layer that was chosen for it.
 
@@ -82,6 +85,7 @@ def compare(
                 pairs.test,
                 max_new_tokens=config.max_new_tokens,
                 batch_size=config.batch_size,
+                ledger=ledger,
             )
         )
     return with_fluency(pl.concat(frames), reference, config.threshold)

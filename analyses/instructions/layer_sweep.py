@@ -59,7 +59,7 @@ def main(config: Config, run: ist.Run) -> None:
     run.used(model, *sets.values())
 
     vectors = {name: ist.fit(model, pairs.fit) for name, pairs in sets.items()}
-    records = search(model, reference, sets, vectors, config)
+    records = search(model, reference, sets, vectors, config, ist.Ledger(run.answers))
     leave(run, records, vectors, choose(records))
 
 
@@ -76,6 +76,7 @@ def search(
     sets: Mapping[str, ist.ContrastSet],
     vectors: Mapping[str, ist.SteeringVector],
     config: Config,
+    ledger: ist.Ledger,
 ) -> pl.DataFrame:
     """Steer at every layer in turn, with and without the text instruction, on the select split."""
     frames = []
@@ -96,6 +97,7 @@ def search(
                 pairs.select,
                 max_new_tokens=config.max_new_tokens,
                 batch_size=config.batch_size,
+                ledger=ledger,
             )
         )
     return with_fluency(pl.concat(frames), reference, config.threshold)

@@ -263,6 +263,38 @@ def sample_chat(rng: Random) -> Chat:
     return chat
 
 
+_DRILLED = {
+    instructions.EXISTENCE: 5.0,
+    instructions.SENTENCES: 4.0,
+    instructions.FORBIDDEN: 3.0,
+    instructions.END: 3.0,
+    instructions.CAPITAL_WORDS: 3.0,
+    instructions.POSTSCRIPT: 2.5,
+    instructions.PLACEHOLDERS: 2.5,
+    instructions.BULLETS: 2.0,
+    instructions.WORDS: 1.5,
+    instructions.CAPITAL: 1.5,
+}
+"""How often each instruction is drilled; the others once."""
+
+
+def sample_drill(rng: Random) -> Chat:
+    """Draw a chat that practises what is hardest: to copy from the request, and to count.
+
+    Args:
+        rng: the only source of randomness.
+
+    Returns:
+        Mostly a :class:`Chat` with one instruction, as :func:`sample_chat` keeps things held out.
+    """
+    if rng.random() < 0.2:
+        return sample_chat(rng)
+    weights = [_DRILLED.get(one, 1.0) for one in instructions.IDS]
+    (instruction_id,) = rng.choices(instructions.IDS, weights)
+    query = rng.choice(queries("train"))
+    return _instructed(query, None, (instruction_id,), "trained", _position(rng), rng)
+
+
 def _rearranged(chat: Chat, query: Query, rng: Random) -> Chat:
     """The same instructions in a system message, or in a second turn that asks again."""
     request, answer = chat.messages

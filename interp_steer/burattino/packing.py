@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +13,10 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from interp_steer.burattino.chats import LETTERS, sample_chat
+from interp_steer.burattino.chats import LETTERS, Chat, sample_chat, sample_drill
 from interp_steer.burattino.documents import sample_document, sample_quiz
 from interp_steer.burattino.exercises import Piece, copying, looking_up, sample_exercise
+from interp_steer.burattino.instructions import EXISTENCE
 from interp_steer.burattino.tokenizer import BOS, END, EOS, ROLES
 
 IGNORED = -100
@@ -26,6 +27,10 @@ ANSWER_WEIGHT = 4.0
 
 LETTER_WEIGHT = 8.0
 """How many times the answer to a multiple choice counts."""
+
+
+COPY_WEIGHT = 3.0
+"""How many times an answer counts that was drilled to use words from the request."""
 
 
 @dataclass(frozen=True)
@@ -152,20 +157,26 @@ def exercise_examples(
 
 
 def chat_examples(
-    tokenizer: PreTrainedTokenizerFast, rng: random.Random, chunk: int = 256
+    tokenizer: PreTrainedTokenizerFast,
+    rng: random.Random,
+    chunk: int = 256,
+    draw: Callable[[random.Random], Chat] = sample_chat,
 ) -> Iterator[Example]:
     """Endless chats; only what the assistant says, with its end of turn, is learned.
 
     The letter that answers a multiple choice is one token beside the sixty of other answers: it
-    counts :data:`LETTER_WEIGHT` times, or the model would learn prose alone.
+    counts :data:`LETTER_WEIGHT` times, or the model would learn prose alone. In drills an
+    answer with words from the request counts :data:`COPY_WEIGHT` times, for the same reason.
     """
     while True:
-        chats = [sample_chat(rng) for _ in range(chunk)]
+        chats = [draw(rng) for _ in range(chunk)]
         texts = [
             str(tokenizer.apply_chat_template(list(c.messages), tokenize=False)) for c in chats
         ]
         for chat, ids in zip(chats, encode(tokenizer, texts), strict=True):
             weight = LETTER_WEIGHT if chat.kind == "choice" else 1.0
+            if draw is sample_drill and EXISTENCE in chat.instruction_ids:
+                weight = COPY_WEIGHT
             yield Example(ids, answer_labels(tokenizer, ids), weight)
 
 

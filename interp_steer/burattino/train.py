@@ -37,6 +37,7 @@ from transformers import (
 )
 
 from interp_steer.burattino import NAMES
+from interp_steer.burattino.chats import sample_drill
 from interp_steer.burattino.packing import (
     EXAMS,
     IGNORED,
@@ -67,6 +68,7 @@ STREAMS = {
     "exams": partial(exercise_examples, shares=EXAMS),
     "studies": partial(exercise_examples, shares=STUDIES),
     "chats": chat_examples,
+    "drills": partial(chat_examples, draw=sample_drill),
 }
 
 
@@ -137,7 +139,9 @@ RECIPES = {
         chats=False,
     ),
     "burattino-instruct": Recipe(
-        LLAMA, (Phase("chats", 1_900, 1.5e-3, rows=9),), start="burattino-base"
+        LLAMA,
+        (Phase("chats", 1_900, 1.5e-3, rows=9), Phase("drills", 1_000, 1.2e-3, rows=9)),
+        start="burattino-base",
     ),
     "burattino-gemma": Recipe(
         GEMMA,
@@ -146,6 +150,7 @@ RECIPES = {
             Phase("copying", 350, 1.6e-3, rows=8),
             Phase("studies", 500, 2e-3, rows=5, length=384),
             Phase("chats", 1_200, 1.5e-3, rows=9),
+            Phase("drills", 600, 1.2e-3, rows=9),
         ),
     ),
 }
