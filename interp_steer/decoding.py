@@ -89,7 +89,7 @@ def decode(
     stop: StopRule,
     *,
     choose: Chooser = greedy,
-    hooks: Hooks = (),
+    hooks: Hooks | None = None,
     clock: Clock | None = None,
     batch_size: int,
     use_cache: bool = True,
@@ -103,7 +103,7 @@ def decode(
         prompts: the token ids of each row.
         stop: ends answers.
         choose: chooses tokens.
-        hooks: what acts on the model meanwhile.
+        hooks: what acts on the model meanwhile, if anything does.
         clock: the clock that the hooks read.
         batch_size: how many rows are decoded at once.
         use_cache: False runs whole rows again at every step.
@@ -115,7 +115,7 @@ def decode(
     """
     answers = [Answer() for _ in prompts]
     waiting = deque(longest_first([len(prompt) for prompt in prompts]))
-    with torch.inference_mode(), forward_under(model, hooks, through) as forward:
+    with torch.inference_mode(), forward_under(model, hooks or [], through) as forward:
         batch = (_Cached if use_cache else _Uncached)(model, prompts, forward, clock or Clock())
         while waiting or batch.rows:
             if waiting and len(batch.rows) <= REFILL_AT * batch_size:

@@ -33,38 +33,42 @@ class RowLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         used, more = self.get_seq_length(), key_states.shape[-2]
         if self._room is None or used + more > self._room[0].shape[-2]:
-            old = (
-                (self.keys, self.values) if used else (key_states[:, :, :0], value_states[:, :, :0])
-            )
-            self._set_aside(*(_padded(one, right=more + SPARE) for one in old), used)
-        assert self._room is not None
-        for buffer, states in zip(self._room, (key_states, value_states), strict=True):
+            keys, values = self.filled if used else (key_states[:, :, :0], value_states[:, :, :0])
+            room = _padded(keys, right=more + SPARE), _padded(values, right=more + SPARE)
+        else:
+            room = self._room
+        for buffer, states in zip(room, (key_states, value_states), strict=True):
             buffer[:, :, used : used + more] = states
-        self._show(used + more)
+        self._set_aside(*room, used + more)
+        return self.filled
+
+    @property
+    def filled(self) -> tuple[Tensor, Tensor]:
+        """The keys and the values."""
+        assert self.keys is not None and self.values is not None
         return self.keys, self.values
 
     def keep(self, rows: Int[Tensor, " kept"], first: int) -> None:
         """Keep these rows, and of their columns those from ``first`` on."""
         assert self._room is not None
         width = self.get_seq_length() - first
-        self._set_aside(*(buffer[rows, :, first:] for buffer in self._room), width)
+        keys, values = self._room
+        self._set_aside(keys[rows, :, first:], values[rows, :, first:], width)
 
     def join(self, other: RowLayer) -> None:
         """Append another cache's rows; the narrower of the two is padded on the left."""
         width = max(self.get_seq_length(), other.get_seq_length())
-        joined = []
-        for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
+
+        def joined(mine: Tensor, theirs: Tensor) -> Tensor:
             both = [_padded(one, left=width - one.shape[-2]) for one in (mine, theirs)]
-            joined.append(_padded(torch.cat(both), right=SPARE))
-        self._set_aside(*joined, width)
+            return _padded(torch.cat(both), right=SPARE)
+
+        (keys, values), (their_keys, their_values) = self.filled, other.filled
+        self._set_aside(joined(keys, their_keys), joined(values, their_values), width)
 
     def _set_aside(self, keys: Tensor, values: Tensor, width: int) -> None:
         self._room = (keys, values)
-        self._show(width)
-
-    def _show(self, width: int) -> None:
-        assert self._room is not None
-        self.keys, self.values = (buffer[:, :, :width] for buffer in self._room)
+        self.keys, self.values = keys[:, :, :width], values[:, :, :width]
 
 
 class RowCache(Cache):
@@ -79,13 +83,17 @@ class RowCache(Cache):
 
     def keep(self, rows: Int[Tensor, " kept"], first: int = 0) -> None:
         """Keep these rows, by their places, and drop the columns before ``first``."""
-        for layer in self.layers:
+        for layer in self._row_layers:
             layer.keep(rows, first)
 
     def join(self, other: RowCache) -> None:
         """Append the rows of another cache of the same model."""
-        for mine, theirs in zip(self.layers, other.layers, strict=True):
+        for mine, theirs in zip(self._row_layers, other._row_layers, strict=True):
             mine.join(theirs)
+
+    @property
+    def _row_layers(self) -> list[RowLayer]:
+        return [layer for layer in self.layers if isinstance(layer, RowLayer)]
 
 
 def _padded(
