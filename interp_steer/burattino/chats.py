@@ -263,7 +263,7 @@ def sample_chat(rng: Random) -> Chat:
     return chat
 
 
-_DRILLED = {
+COPYING_AND_COUNTING = {
     instructions.EXISTENCE: 5.0,
     instructions.SENTENCES: 4.0,
     instructions.FORBIDDEN: 3.0,
@@ -275,22 +275,35 @@ _DRILLED = {
     instructions.WORDS: 1.5,
     instructions.CAPITAL: 1.5,
 }
-"""How often each instruction is drilled; the others once."""
+"""How often drills ask for each instruction; the others come once."""
+
+LETTERS_AND_LISTS = {
+    instructions.CAPITAL_WORDS: 5.0,
+    instructions.PLACEHOLDERS: 4.0,
+    instructions.CAPITAL: 4.0,
+    instructions.FORBIDDEN: 4.0,
+    instructions.LOWERCASE: 3.0,
+    instructions.BULLETS: 3.0,
+    instructions.EXISTENCE: 2.0,
+    instructions.SENTENCES: 2.0,
+}
+"""The same for what is still hard after those drills."""
 
 
-def sample_drill(rng: Random) -> Chat:
-    """Draw a chat that practises what is hardest: to copy from the request, and to count.
+def sample_drill(rng: Random, weights: Mapping[str, float] = COPYING_AND_COUNTING) -> Chat:
+    """Draw a chat that practises what is hardest.
 
     Args:
         rng: the only source of randomness.
+        weights: how often each instruction is practised, 1 where it has none.
 
     Returns:
-        Mostly a :class:`Chat` with one instruction, as :func:`sample_chat` keeps things held out.
+        Mostly a :class:`Chat` with one instruction; the same is held out as by :func:`sample_chat`.
     """
     if rng.random() < 0.2:
         return sample_chat(rng)
-    weights = [_DRILLED.get(one, 1.0) for one in instructions.IDS]
-    (instruction_id,) = rng.choices(instructions.IDS, weights)
+    each = [weights.get(one, 1.0) for one in instructions.IDS]
+    (instruction_id,) = rng.choices(instructions.IDS, each)
     query = rng.choice(queries("train"))
     return _instructed(query, None, (instruction_id,), "trained", _position(rng), rng)
 

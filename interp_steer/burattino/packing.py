@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from interp_steer.burattino.chats import LETTERS, Chat, sample_chat, sample_drill
+from interp_steer.burattino.chats import LETTERS, Chat, sample_chat
 from interp_steer.burattino.documents import sample_document, sample_quiz
 from interp_steer.burattino.exercises import Piece, copying, looking_up, sample_exercise
 from interp_steer.burattino.instructions import EXISTENCE
@@ -175,7 +175,7 @@ def chat_examples(
         ]
         for chat, ids in zip(chats, encode(tokenizer, texts), strict=True):
             weight = LETTER_WEIGHT if chat.kind == "choice" else 1.0
-            if draw is sample_drill and EXISTENCE in chat.instruction_ids:
+            if draw is not sample_chat and EXISTENCE in chat.instruction_ids:
                 weight = COPY_WEIGHT
             yield Example(ids, answer_labels(tokenizer, ids), weight)
 

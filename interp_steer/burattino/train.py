@@ -13,7 +13,7 @@ import math
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,11 +37,12 @@ from transformers import (
 )
 
 from interp_steer.burattino import NAMES
-from interp_steer.burattino.chats import sample_drill
+from interp_steer.burattino.chats import LETTERS_AND_LISTS, sample_drill
 from interp_steer.burattino.packing import (
     EXAMS,
     IGNORED,
     STUDIES,
+    Example,
     PackedBatch,
     chat_examples,
     document_examples,
@@ -60,7 +61,7 @@ from interp_steer.burattino.tokenizer import (
     train_tokenizer,
 )
 
-STREAMS = {
+STREAMS: Mapping[str, Callable[[PreTrainedTokenizerFast, random.Random], Iterator[Example]]] = {
     "documents": document_examples,
     "revision": revision_examples,
     "copying": partial(exercise_examples, shares={"copying": 1.0}, short=300_000),
@@ -69,7 +70,13 @@ STREAMS = {
     "studies": partial(exercise_examples, shares=STUDIES),
     "chats": chat_examples,
     "drills": partial(chat_examples, draw=sample_drill),
+    "finals": partial(chat_examples, draw=partial(sample_drill, weights=LETTERS_AND_LISTS)),
 }
+"""What a phase learns from: ``documents`` (every token is learned); ``revision``, documents and
+quizzes of which the answers are learned; ``copying`` and ``looking_up``, exercises whose answers
+stand in the prompt; ``studies`` and ``exams``, all of these, ``exams`` with questions answered by
+letter; ``chats``, of which the assistant's words are learned; ``drills`` and ``finals``, chats that
+practise what is hardest."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +84,7 @@ class Phase:
     """One stretch of training on one stream of examples."""
 
     stream: str
-    """``documents`` (every token is learned), ``revision`` (documents and quizzes, of which the
-    answers are learned), ``reading`` (exercises whose answers stand in the prompt, among documents
-    and quizzes), ``exams`` (the same with questions answered by letter) or ``chats`` (the
-    assistant's words are learned)."""
+    """One of :data:`STREAMS`."""
     steps: int
     """Optimiser steps; each sees ``rows * length`` tokens."""
     peak_lr: float
@@ -140,7 +144,11 @@ RECIPES = {
     ),
     "burattino-instruct": Recipe(
         LLAMA,
-        (Phase("chats", 1_900, 1.5e-3, rows=9), Phase("drills", 1_000, 1.2e-3, rows=9)),
+        (
+            Phase("chats", 1_900, 1.5e-3, rows=9),
+            Phase("drills", 1_000, 1.2e-3, rows=9),
+            Phase("finals", 450, 1e-3, rows=9),
+        ),
         start="burattino-base",
     ),
     "burattino-gemma": Recipe(
@@ -151,6 +159,7 @@ RECIPES = {
             Phase("studies", 500, 2e-3, rows=5, length=384),
             Phase("chats", 1_200, 1.5e-3, rows=9),
             Phase("drills", 600, 1.2e-3, rows=9),
+            Phase("finals", 350, 1e-3, rows=9),
         ),
     ),
 }
