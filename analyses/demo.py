@@ -25,9 +25,9 @@ class Config(format_steering.Config):
     rule: Literal["paper", "interval"] = "paper"
     """The rule that chooses each instruction's layer; the interval-aware one asks for more prompts
     than a demo has time for."""
-    n_select: int = 6
+    n_select: int = 10
     """Prompts that each layer is tried on."""
-    n_test: int = 20
+    n_test: int = 32
     """Prompts that are reported."""
     max_new_tokens: int = 112
     """Where an answer is cut; plain answers have about 55 tokens."""
