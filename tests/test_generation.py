@@ -291,7 +291,8 @@ def test_draws_have_the_distribution_asked_for(logits, temperature, top_p):
     kept = torch.zeros_like(expected)
     kept[order[:size]] = ranked[:size]
     borderline = (ranked.cumsum(0) - top_p).abs().min() < 1e-5
-    ties = len(set(logits)) < len(logits)
+    # Of equals either may stand first, and what differs by a hair is equal in float32.
+    ties = len(torch.softmax(torch.tensor(logits) / temperature, -1).unique()) < len(logits)
     if not borderline and not ties:
         assert torch.allclose(shares.double(), kept / kept.sum(), atol=2 / n)
     assert bool((expected[drawn] > 0).all())
