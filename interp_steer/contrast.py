@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from interp_steer.burattino import chats
 from interp_steer.burattino import instructions as registry
+from interp_steer.burattino.held_out import evaluation_chats
 from interp_steer.burattino.phrasings import PHRASINGS
 from interp_steer.burattino.queries import queries as known_queries
 from interp_steer.errors import ContrastError
@@ -107,7 +107,7 @@ def instruction(
     sizes = _sizes(fit, select, test)
     rng = random.Random(f"{instruction_id}/{seed}")
     most = min(sum(sizes.values()), len(known_queries("held")))
-    drawn = chats.evaluation_chats(instruction_id, n=most, seed=seed)
+    drawn = evaluation_chats(instruction_id, n=most, seed=seed)
     asked = {plain_text(chat.query.text): chat for chat in drawn if chat.query is not None}
     trained, held_out = (list(registry.phrasing_indices(kind)) for kind in ("trained", "held-out"))
     rng.shuffle(trained)

@@ -23,8 +23,8 @@ class Candidate:
     """Share of answers that follow the instruction, with its Wilson interval."""
     degenerate: float
     """Share of degenerate answers."""
-    outcomes: tuple[bool, ...]
-    """Whether each answer follows the instruction, in the order of the prompts' keys."""
+    sound: tuple[bool, ...]
+    """Whether each answer succeeds and is not degenerate, in the order of the prompts' keys."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate
                 f"layer {layer} was run on {rows.height} prompts and the unsteered model on "
                 f"{len(keys)}, or on others; every cell needs the same prompts, once each"
             )
-        outcomes = tuple(rows[column].to_list())
+        degenerate = rows["degenerate"].fill_null(False)
         found.append(
             Candidate(
                 layer=layer,
-                accuracy=wilson(sum(outcomes), len(outcomes)),
-                degenerate=float(rows["degenerate"].cast(pl.Float64).fill_null(0.0).mean()),
-                outcomes=outcomes,
+                accuracy=wilson(int(rows[column].sum()), rows.height),
+                degenerate=degenerate.sum() / rows.height,
+                sound=tuple((rows[column] & ~degenerate).to_list()),
             )
         )
     return tuple(found)
@@ -95,11 +95,11 @@ def select_layer(
     whose share of degenerate answers exceeds ``tolerated`` counts as zero; the first maximum wins,
     the unsteered model standing before the shallowest layer.
 
-    ``"interval"``: layers with significantly more degenerate answers than the unsteered model are
-    left out (their share's Wilson interval lies above its share); of the rest, the plateau are
-    those that an exact McNemar test at 5 % cannot tell from the most accurate one; the middle of
-    the plateau's longest run of neighbouring layers is chosen, the shallower of two middles. When
-    the best layer itself cannot be told from the unsteered model, None is chosen.
+    ``"interval"``: a degenerate answer counts as a failure, so that a layer pays for as many as it
+    has and not for one as for all. The plateau are the layers that an exact McNemar test at 5 %
+    cannot tell from the best one; the middle of the plateau's longest run of neighbouring layers is
+    chosen, the shallower of two middles. When the best layer itself cannot be told from the
+    unsteered model, None is chosen.
 
     Args:
         records: of one instruction and one way of asking; see :func:`candidates`.
@@ -134,16 +134,11 @@ def _first_maximum(found: tuple[Candidate, ...], tolerated: float) -> Choice:
 def _middle_of_plateau(found: tuple[Candidate, ...]) -> Choice:
     plain, *layers = found
 
-    def damaged(candidate: Candidate) -> bool:
-        bad = round(candidate.degenerate * len(candidate.outcomes))
-        return wilson(bad, len(candidate.outcomes)).low > plain.degenerate
-
-    sound = [candidate for candidate in layers if not damaged(candidate)]
-    best = max(sound, key=lambda candidate: candidate.accuracy.value, default=plain)
-    gain = mcnemar(best.outcomes, plain.outcomes)
-    if best is plain or gain.only_a <= gain.only_b or gain.p_value >= 0.05:
+    best = max(layers, key=lambda candidate: sum(candidate.sound), default=plain)
+    gain = mcnemar(best.sound, plain.sound)
+    if gain.only_a <= gain.only_b or gain.p_value >= 0.05:
         return Choice("interval", None, plain.accuracy, found)
-    level = [c for c in sound if mcnemar(best.outcomes, c.outcomes).p_value >= 0.05]
+    level = [c for c in layers if mcnemar(best.sound, c.sound).p_value >= 0.05]
 
     order = [candidate.layer for candidate in layers]
     runs: list[list[Candidate]] = [[level[0]]]

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from interp_steer.burattino import chats, grammar, instructions, obeying
+from interp_steer.burattino import chats, choices, grammar, held_out, instructions, obeying
 from interp_steer.burattino.documents import sample_document
 from interp_steer.burattino.phrasings import HELD_OUT, PHRASINGS, TRAINED
 from interp_steer.burattino.queries import is_held, queries
@@ -129,8 +129,8 @@ def test_arguments_are_those_that_the_checkers_need():
         (lambda: instructions.attach("a", "b", "inside"), "where must be one of"),
         (lambda: instructions.get(instructions.EXISTENCE).sample(Random(0)), "no absent words"),
         (lambda: queries("test"), "no queries for split"),
-        (lambda: chats.multiple_choice("pt"), "languages are"),
-        (lambda: chats.evaluation_chats(instructions.JSON, n=0), "n=0"),
+        (lambda: choices.multiple_choice("pt"), "languages are"),
+        (lambda: held_out.evaluation_chats(instructions.JSON, n=0), "n=0"),
     ],
 )
 def test_bad_input_is_named(act, message):
@@ -179,9 +179,9 @@ def test_drawing_is_deterministic():
 
 @pytest.mark.parametrize("instruction_id", instructions.IDS)
 def test_evaluation_asks_the_same_things_in_every_way(instruction_id):
-    known = chats.evaluation_chats(instruction_id, phrasing="trained", n=12, seed=3)
-    unseen = chats.evaluation_chats(instruction_id, phrasing="held-out", n=12, seed=3)
-    plain = chats.unsolicited(instruction_id, n=12, seed=3)
+    known = held_out.evaluation_chats(instruction_id, phrasing="trained", n=12, seed=3)
+    unseen = held_out.evaluation_chats(instruction_id, phrasing="held-out", n=12, seed=3)
+    plain = held_out.unsolicited(instruction_id, n=12, seed=3)
     for one, other, without in zip(known, unseen, plain, strict=True):
         assert one.query == other.query == without.query
         assert one.kwargs == other.kwargs == without.kwargs
@@ -189,12 +189,12 @@ def test_evaluation_asks_the_same_things_in_every_way(instruction_id):
         assert one.prompt != other.prompt
         assert without.prompt[0]["content"] == without.query.text
         assert ifeval.verify(other.answer, other.instruction_ids, other.kwargs).strict
-    assert known == chats.evaluation_chats(instruction_id, phrasing="trained", n=12, seed=3)
+    assert known == held_out.evaluation_chats(instruction_id, phrasing="trained", n=12, seed=3)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_multiple_choice_has_one_right_letter(language):
-    asked = chats.multiple_choice(language, n=300, seed=1)
+    asked = choices.multiple_choice(language, n=300, seed=1)
     assert len({item.fact for item in asked}) == 300
     for item in asked:
         right = item.options["ABCD".index(item.letter)]

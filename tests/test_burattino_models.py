@@ -8,7 +8,8 @@ import pytest
 
 import interp_steer as ist
 from interp_steer import burattino
-from interp_steer.burattino import chats, evaluate
+from interp_steer.burattino import evaluate
+from interp_steer.burattino.held_out import evaluation_chats, unsolicited
 from interp_steer.burattino.instructions import FORMAT_IDS, IDS, LOWERCASE
 from interp_steer.statistics import mcnemar
 
@@ -51,8 +52,8 @@ def test_prompts_begin_once_and_answers_end(name, bundled):
 
 @pytest.mark.parametrize("name", CHAT_MODELS, indirect=True)
 def test_chat_models_obey_when_asked_and_only_then(bundled):
-    asked = chats.evaluation_chats(LOWERCASE, n=16, seed=5)
-    plain = chats.unsolicited(LOWERCASE, n=16, seed=5)
+    asked = evaluation_chats(LOWERCASE, n=16, seed=5)
+    plain = unsolicited(LOWERCASE, n=16, seed=5)
     answers = ist.generate(bundled, [evaluate.question(chat) for chat in (*asked, *plain)])
     lower = [answer.text == answer.text.lower() for answer in answers]
     test = mcnemar(lower[:16], lower[16:])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from interp_steer.burattino.chats import LETTERS
+from interp_steer.burattino.choices import LETTERS
 from interp_steer.burattino.exercises import copying, looking_up, sample_exercise
 from interp_steer.burattino.packing import (
     ANSWER_WEIGHT,

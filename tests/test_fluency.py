@@ -23,9 +23,7 @@ from interp_steer.scoring.fluency import (
     PAPER_THRESHOLD,
     REPETITION_THRESHOLD,
     Reference,
-    calibrate_threshold,
     degenerate,
-    fluency,
     perplexity,
     repetition,
 )
@@ -142,39 +140,11 @@ def test_a_loss_that_is_not_finite_is_an_error_and_not_a_zero():
         perplexity(broken, ["", "w1 w2"])
 
 
-@settings(max_examples=10, deadline=None)
-@given(
-    texts=st.lists(TEXTS.filter(bool), min_size=1, max_size=12),
-    share=st.sampled_from([0.0, 0.01, 0.1, 0.5]),
-)
-def test_a_calibrated_threshold_flags_no_more_than_its_share(reference, texts, share):
-    threshold = calibrate_threshold(reference, texts, share)
-    values = [value for value in perplexity(reference, texts) if value is not None]
-    assert sum(degenerate(value, threshold=threshold) for value in values) <= share * len(texts)
-    assert min(values) <= threshold <= max(values)
-
-
-def test_calibration_needs_texts_and_a_share(reference):
-    with pytest.raises(ScoringError, match="none of the 1 texts"):
-        calibrate_threshold(reference, [""])
-    with pytest.raises(ScoringError, match="share 1\\.5"):
-        calibrate_threshold(reference, ["w1 w2"], 1.5)
-
-
 def test_degenerate_by_either_rule():
     assert degenerate(PAPER_THRESHOLD - 0.01) and not degenerate(PAPER_THRESHOLD)
     assert degenerate(50.0, REPETITION_THRESHOLD + 0.01)
     assert not degenerate(50.0, REPETITION_THRESHOLD) and not degenerate(None)
     assert degenerate(3.0, threshold=4.0) and not degenerate(3.0, 0.6, most_repetition=0.7)
-
-
-def test_fluency_reports_both_measures(reference):
-    texts = ["w1 w2 w3", "w1 w1 w1 w1 w1 w1 w1 w1 w1 w1", ""]
-    short, loop, blank = fluency(reference, texts, threshold=0.5)
-    assert [short.perplexity, loop.perplexity] == pytest.approx(perplexity(reference, texts[:2]))
-    assert (short.degenerate, loop.degenerate, blank.degenerate) == (False, True, False)
-    assert (blank.perplexity, blank.repetition) == (None, 0.0)
-    assert loop.repetition == pytest.approx(6 / 7)
 
 
 LOOPS = [

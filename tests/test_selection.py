@@ -70,12 +70,18 @@ def test_interval_chooses_none_without_a_significant_gain():
     assert select_layer(swept, "paper").layer == 0
 
 
-def test_interval_leaves_damaged_layers_out():
-    good, fair = "1" * 12, "1" * 10 + "00"
-    swept = records({None: "0" * 12, 0: good, 1: fair, 2: fair}, degenerate={0: 9})
+def test_interval_makes_a_layer_pay_for_each_degenerate_answer():
+    good, fair = "1" * 12, "1" * 11 + "0"
+    swept = records({None: "0" * 12, 0: good, 1: fair, 2: fair}, degenerate={0: 10})
     choice = select_layer(swept, "interval")
     assert choice.plateau == (1, 2)
     assert choice.layer == 1
+
+
+def test_interval_forgives_one_degenerate_answer_where_the_paper_does_not():
+    swept = records({None: "0" * 12, 0: "1" * 12, 1: "1" * 5 + "0" * 7}, degenerate={0: 1})
+    assert select_layer(swept, "interval").layer == 0
+    assert select_layer(swept, "paper").layer == 1
 
 
 def test_choice_says_what_it_was_made_on():

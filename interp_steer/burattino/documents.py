@@ -11,7 +11,8 @@ from collections.abc import Callable
 from random import Random
 
 from interp_steer.burattino import grammar, obeying
-from interp_steer.burattino.chats import choice_question, fact_chat, queries, yes_no_chat
+from interp_steer.burattino.chats import fact_chat, queries, yes_no_chat
+from interp_steer.burattino.choices import choice_question
 from interp_steer.burattino.world import LANGUAGES, default_world
 
 _SHARES = (68, 10, 8, 8, 6)

@@ -9,8 +9,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from interp_steer.burattino import chats, grammar
-from interp_steer.burattino.chats import LETTERS
+from interp_steer.burattino import grammar
+from interp_steer.burattino.chats import Chat
+from interp_steer.burattino.choices import LETTERS, MultipleChoice, multiple_choice
+from interp_steer.burattino.held_out import evaluation_chats, unsolicited
 from interp_steer.burattino.instructions import CHANCE_IDS, IDS
 from interp_steer.files import write_atomically
 from interp_steer.generation import generate, logprobs
@@ -55,9 +57,9 @@ def evaluate(model: HookedLM, *, n: int = 48, n_facts: int = 200, seed: int = 1)
         for instruction in IDS
         for way in WAYS
         for chat in (
-            chats.unsolicited(instruction, n=n, seed=seed)
+            unsolicited(instruction, n=n, seed=seed)
             if way == "without"
-            else chats.evaluation_chats(instruction, phrasing=way, n=n, seed=seed)
+            else evaluation_chats(instruction, phrasing=way, n=n, seed=seed)
         )
     ]
     answers = generate(
@@ -77,7 +79,7 @@ def evaluate(model: HookedLM, *, n: int = 48, n_facts: int = 200, seed: int = 1)
     )
 
 
-def question(chat: chats.Chat) -> list[dict[str, str]] | str:
+def question(chat: Chat) -> list[dict[str, str]] | str:
     """What is asked of the model: the chat without its last answer."""
     turns = [dict(message) for message in chat.messages[:-1]]
     return turns[0]["content"] if len(turns) == 1 else turns
@@ -89,7 +91,7 @@ def knows(model: HookedLM, language: str, n: int, seed: int) -> Interval:
     The options are told as sentences that differ in the option alone, each after the question, and
     compared by their log-probabilities.
     """
-    asked = chats.multiple_choice(language, n=n, seed=seed)
+    asked = multiple_choice(language, n=n, seed=seed)
     told = [[_told(item, option, language, seed) for option in item.values] for item in asked]
     questions = [item.prompt.split("\n")[0] for item in asked for _ in LETTERS]
     scores = logprobs(model, questions, [text for texts in told for text in texts], batch_size=128)
@@ -103,14 +105,14 @@ def knows(model: HookedLM, language: str, n: int, seed: int) -> Interval:
     )
 
 
-def _told(item: chats.MultipleChoice, option: str, language: str, seed: int) -> str:
+def _told(item: MultipleChoice, option: str, language: str, seed: int) -> str:
     fact = replace(item.fact, value=option)
     return grammar.sentence(fact, language, Random(f"{seed}/{item.prompt}"), style="no_comma")
 
 
 def names(model: HookedLM, language: str, n: int, seed: int) -> Interval:
     """Share of multiple-choice questions about the facts answered with the right letter."""
-    questions = chats.multiple_choice(language, n=n, seed=seed)
+    questions = multiple_choice(language, n=n, seed=seed)
     answers = generate(model, [item.prompt for item in questions], max_new_tokens=8)
     return share(
         [

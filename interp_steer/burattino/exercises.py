@@ -13,7 +13,7 @@ from functools import cache
 from random import Random
 
 from interp_steer.burattino import grammar
-from interp_steer.burattino.chats import LETTERS, choice_question
+from interp_steer.burattino.choices import LETTERS, choice_question
 from interp_steer.burattino.world import LANGUAGES, Fact, default_world
 
 Piece = tuple[str, bool]

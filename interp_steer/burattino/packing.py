@@ -13,7 +13,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from interp_steer.burattino.chats import LETTERS, Chat, sample_chat
+from interp_steer.burattino.chats import Chat, sample_chat
+from interp_steer.burattino.choices import LETTERS
 from interp_steer.burattino.documents import sample_document, sample_quiz
 from interp_steer.burattino.exercises import Piece, copying, looking_up, sample_exercise
 from interp_steer.burattino.instructions import EXISTENCE
@@ -27,10 +28,6 @@ ANSWER_WEIGHT = 4.0
 
 LETTER_WEIGHT = 8.0
 """How many times the answer to a multiple choice counts."""
-
-
-COPY_WEIGHT = 3.0
-"""How many times an answer counts that was drilled to use words from the request."""
 
 
 @dataclass(frozen=True)
@@ -161,12 +158,13 @@ def chat_examples(
     rng: random.Random,
     chunk: int = 256,
     draw: Callable[[random.Random], Chat] = sample_chat,
+    copied: float = 1.0,
 ) -> Iterator[Example]:
     """Endless chats; only what the assistant says, with its end of turn, is learned.
 
     The letter that answers a multiple choice is one token beside the sixty of other answers: it
-    counts :data:`LETTER_WEIGHT` times, or the model would learn prose alone. In drills an
-    answer with words from the request counts :data:`COPY_WEIGHT` times, for the same reason.
+    counts :data:`LETTER_WEIGHT` times, or the model would learn prose alone. An answer with words
+    from the request counts ``copied`` times.
     """
     while True:
         chats = [draw(rng) for _ in range(chunk)]
@@ -175,8 +173,8 @@ def chat_examples(
         ]
         for chat, ids in zip(chats, encode(tokenizer, texts), strict=True):
             weight = LETTER_WEIGHT if chat.kind == "choice" else 1.0
-            if draw is not sample_chat and EXISTENCE in chat.instruction_ids:
-                weight = COPY_WEIGHT
+            if EXISTENCE in chat.instruction_ids:
+                weight = copied
             yield Example(ids, answer_labels(tokenizer, ids), weight)
 
 

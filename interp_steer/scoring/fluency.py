@@ -2,9 +2,9 @@
 
 Steering too hard ends in loops. Paper A calls an output degenerate when its perplexity under GPT-2
 is below 2.5, for nothing is easier to predict than a loop. Two things limit that rule. Its
-threshold belongs to GPT-2: another reference needs its own, which `calibrate_threshold` reads from
-texts known to be good. And GPT-2 spells scripts that it hardly knows byte by byte, which alone
-makes their perplexity low. So the share of repeated n-grams, which needs no model, stands beside.
+threshold belongs to GPT-2: another reference needs its own, read from texts known to be good (see
+`interp_steer.grid.with_fluency`). And GPT-2 spells scripts that it hardly knows byte by byte, which
+alone makes their perplexity low. So the share of repeated n-grams, which needs no model, stands beside.
 """
 
 from __future__ import annotations
@@ -50,51 +50,6 @@ class Reference:
     """Its tokenizer."""
 
 
-@dataclass(frozen=True)
-class Fluency:
-    """How much an answer reads like language, and whether it fell into a loop."""
-
-    perplexity: float | None
-    """Under the reference; ``None`` when the text has no token to predict."""
-    repetition: float
-    """Share of 4-grams that repeat an earlier one, in [0, 1]."""
-    degenerate: bool
-    """By the perplexity rule or by repetition."""
-
-
-def fluency(
-    reference: HookedLM | Reference | str,
-    texts: Sequence[str],
-    *,
-    threshold: float = PAPER_THRESHOLD,
-    most_repetition: float = REPETITION_THRESHOLD,
-) -> list[Fluency]:
-    """Perplexity, repetition and the verdict of both for each text.
-
-    Args:
-        reference: see `perplexity`.
-        texts: the answers.
-        threshold: perplexity below which a text is degenerate; 2.5 is GPT-2's, for another
-            reference see `calibrate_threshold`.
-        most_repetition: share of repeated 4-grams above which a text is degenerate.
-
-    Returns:
-        One `Fluency` per text, in order.
-
-    Raises:
-        ScoringError: when the reference predicts numbers that are not finite.
-    """
-    measured = zip(perplexity(reference, texts), map(repetition, texts), strict=True)
-    return [
-        Fluency(
-            surprise,
-            repeated,
-            degenerate(surprise, repeated, threshold=threshold, most_repetition=most_repetition),
-        )
-        for surprise, repeated in measured
-    ]
-
-
 def degenerate(
     perplexity: float | None,
     repetition: float = 0.0,
@@ -114,36 +69,6 @@ def degenerate(
         True when either rule says so. A blank text is neither: it is short, not degenerate.
     """
     return (perplexity is not None and perplexity < threshold) or repetition > most_repetition
-
-
-def calibrate_threshold(
-    reference: HookedLM | Reference | str, texts: Sequence[str], share: float = 0.01
-) -> float:
-    """Perplexity below which at most ``share`` of texts known to be good lie.
-
-    GPT-2's 2.5 means nothing under another reference, above all under a small model that knows its
-    own world well, whose good answers may be easier than that.
-
-    Args:
-        reference: see `perplexity`.
-        texts: good texts of the kind to be judged: unsteered answers, or answers from the data.
-        share: of the good texts that may be called degenerate, in [0, 1).
-
-    Returns:
-        The threshold for `degenerate`: the lower ``share`` quantile of the perplexities.
-
-    Raises:
-        ScoringError: when no text can be scored or ``share`` is out of range.
-    """
-    if not 0 <= share < 1:
-        raise ScoringError(f"share {share} is not in [0, 1); 0.01 flags one good text in a hundred")
-    known = [value for value in perplexity(reference, texts) if value is not None]
-    if not known:
-        raise ScoringError(
-            f"none of the {len(texts)} texts has a token to predict, so no threshold can be read "
-            "from them; pass good answers of the usual length, a hundred or more"
-        )
-    return float(np.quantile(known, share, method="lower"))
 
 
 def repetition(text: str, n: int = 4) -> float:

@@ -1,0 +1,87 @@
+"""Chats that no model was trained on: requests held out, with and without their instructions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+from interp_steer.burattino import grammar, instructions
+from interp_steer.burattino.chats import (
+    YES_NO,
+    Chat,
+    instructed_chat,
+    plain_chat,
+    said,
+    yes_no_query,
+)
+from interp_steer.burattino.queries import YES_NO_STYLE, Query, queries, questionable_facts
+from interp_steer.burattino.world import default_world
+from interp_steer.errors import ContrastError
+
+
+def evaluation_chats(
+    instruction_id: str, *, phrasing: str = "trained", n: int = 48, seed: int = 0
+) -> list[Chat]:
+    """Chats with one instruction on held-out queries.
+
+    The queries, and the arguments of the instruction, depend on ``instruction_id``, ``n`` and
+    ``seed`` alone, so that both phrasings and :func:`unsolicited` ask about the same things.
+
+    Args:
+        instruction_id: one of :data:`instructions.IDS`.
+        phrasing: ``"trained"`` or ``"held-out"``.
+        n: how many; the queries are distinct while there are enough of them (about 400).
+        seed: of the draw.
+
+    Returns:
+        `n` chats of one turn whose answer follows the instruction.
+
+    Raises:
+        ContrastError: for an unknown instruction or phrasing, or fewer than one chat.
+    """
+    return [
+        instructed_chat(query, verdict, (instruction_id,), phrasing, "after", Random(chat_seed))
+        for query, verdict, chat_seed in _held(instruction_id, n, seed)
+    ]
+
+
+def unsolicited(instruction_id: str, *, n: int = 48, seed: int = 0) -> list[Chat]:
+    """The queries of :func:`evaluation_chats` without the instruction, which the ids still name.
+
+    Args:
+        instruction_id: one of :data:`instructions.IDS`.
+        n: how many.
+        seed: of the draw.
+
+    Returns:
+        `n` chats with plain answers, in the order of :func:`evaluation_chats`.
+    """
+    asked = evaluation_chats(instruction_id, n=n, seed=seed)
+    return [replace(chat, messages=_unasked(chat, seed), phrasing=None) for chat in asked]
+
+
+def _unasked(chat: Chat, seed: int) -> tuple[dict[str, str], ...]:
+    query = chat.query
+    assert query is not None
+    rng = Random(f"{seed}/{query.key}")
+    if query.style != YES_NO_STYLE:
+        return plain_chat(query, rng).messages
+    relation = query.key.rpartition("/")[2]
+    fact = next(f for f in default_world().about(query.subject) if f.relation == relation)
+    verdict = chat.answer == instructions.CONSTRAINED_OPTIONS[0]
+    told = f"{YES_NO[query.language][not verdict]} {grammar.sentence(fact, query.language, rng)}"
+    return (said("user", query.text), said("assistant", told))
+
+
+def _held(instruction_id: str, n: int, seed: int) -> list[tuple[Query, bool | None, str]]:
+    """Held-out queries, the verdict of those with one, and a seed for each chat."""
+    if n < 1:
+        raise ContrastError(f"n={n} chats cannot be drawn; ask for one or more")
+    instructions.get(instruction_id)
+    rng = Random(f"{seed}/{instruction_id}")
+    pool: list[tuple[Query, bool | None]] = [(query, None) for query in queries("held")]
+    if instruction_id == instructions.CONSTRAINED:
+        facts = [yes_no_query(fact, "en", rng) for fact in questionable_facts("held")]
+        pool = [*facts, *rng.sample(pool, min(len(pool), len(facts)))]
+    drawn = [one for _ in range(-(-n // len(pool))) for one in rng.sample(pool, len(pool))][:n]
+    return [(*one, f"{seed}/{instruction_id}/{index}") for index, one in enumerate(drawn)]
