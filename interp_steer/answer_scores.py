@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from interp_steer.batches import batches_by_length
 from interp_steer.errors import GenerationError
 from interp_steer.interventions import Intervention, row_hooks, unsteered
+from interp_steer.memory import in_parts
 from interp_steer.model import HookedLM
 from interp_steer.passes import Through, forward_under
 from interp_steer.positions import Clock
@@ -56,7 +58,7 @@ def logprobs(
         answers: texts, tokenized without special tokens, or token ids such as
             ``completion.tokens``.
         steering: one intervention for all prompts, or one per prompt.
-        batch_size: rows scored together.
+        batch_size: rows scored together; a batch that does not fit in memory is halved.
         through: as for :func:`interp_steer.generation.generate`; the numbers are the same.
 
     Returns:
@@ -84,14 +86,18 @@ def logprobs(
     scores: dict[int, AnswerScore] = {}
     with tqdm(total=len(whole), desc="logprobs", unit="answer", disable=None) as bar:
         order, batches = batches_by_length([len(row) for row in whole], batch_size)
-        for batch in (order[rows] for rows in batches):
-            found = _score(
+
+        def score(batch: Sequence[int]) -> list[Float[Tensor, " token"]]:
+            return _score(
                 model,
                 [whole[row] for row in batch],
                 [len(rows.tokens[row]) for row in batch],
                 [rows.steering[row] for row in batch],
                 through,
             )
+
+        for batch in (order[rows] for rows in batches):
+            found = chain.from_iterable(in_parts(batch, score, model.device))
             for row, values in zip(batch, found, strict=True):
                 total = float(values.double().sum())
                 scores[row] = AnswerScore(tuple(targets[row]), values, total)

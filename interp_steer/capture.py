@@ -22,6 +22,7 @@ from tqdm import tqdm
 from interp_steer.batches import batches_by_length
 from interp_steer.decoding import StopRule, decode
 from interp_steer.errors import CaptureError
+from interp_steer.memory import in_parts
 from interp_steer.model import HookedLM
 from interp_steer.moments import Moments, Rows, mean_of, moments_of
 from interp_steer.pairs import Prompt
@@ -63,7 +64,7 @@ def capture(
         max_new_tokens: the most steps of each answer.
         second_moments: whether to keep the scatter matrices (``d x d`` numbers a site).
         keep_rows: whether to keep the activations themselves; memory then grows with the prompts.
-        batch_size: the most prompts in a batch.
+        batch_size: the most prompts in a batch; a batch that does not fit in memory is halved.
         batch_tokens: the most tokens in a batch, padding included.
         checkpoint: a file to write the moments to as they grow; a pass that was interrupted goes on
             from there and leaves, bit for bit, what it would have left. It does not know of edits
@@ -176,10 +177,13 @@ class _Pass:
             for batch in batches:
                 if batch.stop <= done:
                     continue
-                moments, read = self._batch(order[batch])
-                total = moments if total is None else replace(total + moments, source=self.source)
-                if read is not None:
-                    rows.append(replace(read, prompt=read.prompt + batch.start))
+                start = batch.start
+                for moments, read in in_parts(order[batch], self._batch, self.model.device):
+                    total = moments if total is None else total + moments
+                    total = replace(total, source=self.source)
+                    if read is not None:
+                        rows.append(replace(read, prompt=read.prompt + start))
+                    start += moments.prompts
                 bar.update(batch.stop - batch.start)
                 if checkpoint and batch.stop < len(order) and time.monotonic() - written >= seconds:
                     _with_rows(total, rows).save(checkpoint)
@@ -223,14 +227,8 @@ class _Pass:
             return read
 
         hooks = [(site.hook_name, reader(site)) for site in self.sites]
-        try:
-            with torch.no_grad(), forward_under(self.model, hooks) as forward, suppress(_Enough):
-                forward(batch, None, 0)
-        except torch.OutOfMemoryError as error:
-            raise CaptureError(
-                f"{len(reads)} prompts of {width} tokens do not fit on {self.model.device}; "
-                "lower batch_size or batch_tokens"
-            ) from error
+        with torch.no_grad(), forward_under(self.model, hooks) as forward, suppress(_Enough):
+            forward(batch, None, 0)
         missing = [str(site) for site in self.sites if site not in mean]
         if missing:
             raise CaptureError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from interp_steer.batches import longest_first
 from interp_steer.hooked import HookedLM, Hooks, PaddedBatch
 from interp_steer.kv_cache import RowCache
+from interp_steer.memory import fewer, is_out_of_memory
 from interp_steer.passes import Forward, Through, forward_under
 from interp_steer.positions import Clock
 
@@ -105,24 +106,37 @@ def decode(
         choose: chooses tokens.
         hooks: what acts on the model meanwhile, if anything does.
         clock: the clock that the hooks read.
-        batch_size: how many rows are decoded at once.
+        batch_size: how many rows are decoded at once, fewer once they do not fit in memory.
         use_cache: False runs whole rows again at every step.
         through: what runs the passes; see :func:`interp_steer.passes.forward_under`.
         on_finished: called for each row as it ends, with its number and its answer.
 
     Returns:
         The answers in the order of the rows.
+
+    Raises:
+        OutOfMemory: when a single row does not fit.
     """
     answers = [Answer() for _ in prompts]
     waiting = deque(longest_first([len(prompt) for prompt in prompts]))
     with torch.inference_mode(), forward_under(model, hooks or [], through) as forward:
-        batch = (_Cached if use_cache else _Uncached)(model, prompts, forward, clock or Clock())
+        empty = partial(
+            _Cached if use_cache else _Uncached, model, prompts, forward, clock or Clock()
+        )
+        batch = empty()
         while waiting or batch.rows:
+            admitted: list[int] = []
             if waiting and len(batch.rows) <= REFILL_AT * batch_size:
                 free = min(batch_size - len(batch.rows), len(waiting))
-                logits = batch.admit([waiting.popleft() for _ in range(free)], answers)
-            else:
-                logits = batch.step(answers)
+                admitted = [waiting.popleft() for _ in range(free)]
+            logits = _in_memory(batch, admitted, answers)
+            if logits is None:
+                # What the cache holds may be half a step: all rows are admitted anew, with the
+                # tokens that they have.
+                rows = list(dict.fromkeys([*batch.rows, *admitted]))
+                waiting.extendleft(reversed(rows))
+                batch, batch_size = empty(), fewer(len(rows), model.device)
+                continue
             fresh = batch.rows[-len(logits) :]
             steps = torch.tensor([len(answers[row].tokens) for row in fresh])
             chosen = choose(logits, torch.tensor(fresh), steps).tolist()
@@ -134,6 +148,18 @@ def decode(
                 on_finished(row, answers[row])
             batch.release(ended)
     return answers
+
+
+def _in_memory(
+    batch: _Uncached, admitted: list[int], answers: list[Answer]
+) -> Float[Tensor, "row vocabulary"] | None:
+    """The logits of the rows that are admitted, or of a step where none are; None without room."""
+    try:
+        return batch.admit(admitted, answers) if admitted else batch.step(answers)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
 
 
 class _Uncached:
@@ -152,10 +178,14 @@ class _Uncached:
 
     def step(self, answers: list[Answer]) -> Float[Tensor, "row vocabulary"]:
         """Return the logits of every row's next token."""
-        batch = self._model.pad([self._prompts[row] + answers[row].tokens for row in self.rows])
-        lengths = torch.tensor([len(self._prompts[row]) for row in self.rows])
-        self._clock.begin(batch.mask, lengths, torch.tensor(self.rows))
-        return self._last_logits(batch, None)
+        return self._last_logits(self._begin(self.rows, answers), None)
+
+    def _begin(self, rows: list[int], answers: list[Answer]) -> PaddedBatch:
+        """Announce a pass over the prompts of rows and what they have said so far."""
+        batch = self._model.pad([self._prompts[row] + answers[row].tokens for row in rows])
+        lengths = torch.tensor([len(self._prompts[row]) for row in rows])
+        self._clock.begin(batch.mask, lengths, torch.tensor(rows))
+        return batch
 
     def _last_logits(
         self, batch: PaddedBatch, cache: RowCache | None
@@ -181,8 +211,7 @@ class _Cached(_Uncached):
         self._mask: Bool[Tensor, "row pos"] = torch.zeros(0, 0, dtype=torch.bool)
 
     def admit(self, rows: list[int], answers: list[Answer]) -> Float[Tensor, "row vocabulary"]:
-        batch, cache = self._model.pad([self._prompts[row] for row in rows]), RowCache()
-        self._clock.begin(batch.mask, rows=torch.tensor(rows))
+        batch, cache = self._begin(rows, answers), RowCache()
         logits = self._last_logits(batch, cache)
         if self.rows:
             self._clock.join()

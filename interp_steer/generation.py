@@ -70,7 +70,7 @@ def generate(
         steering: one intervention for all prompts, or one per prompt; rows of one batch may differ.
         max_new_tokens: at most so many tokens per answer, the stop token included.
         sampling: how to draw tokens; greedy when None.
-        batch_size: rows decoded together.
+        batch_size: rows decoded together; fewer, with a warning, once they do not fit in memory.
         use_cache: False recomputes every position at every step. The same tokens, slowly: for
             checking the cache.
         through: ``"plain"`` decodes by the plain twin of the model, ``"hook_points"`` through the

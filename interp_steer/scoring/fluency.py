@@ -10,14 +10,15 @@ stands beside.
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache, partial
+from itertools import chain
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from interp_steer.errors import ScoringError
+from interp_steer.memory import in_parts
 from interp_steer.model import HookedLM, load
 
 PAPER_THRESHOLD = 2.5
@@ -100,6 +102,10 @@ def repetition(text: str, n: int = 4) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
+Window: TypeAlias = tuple[int, list[int], int]
+"""The number of a text, some of its token ids, and how many of them other windows score."""
+
+
 def perplexity(
     reference: HookedLM | Reference | str, texts: Sequence[str], *, batch_tokens: int = 4096
 ) -> list[float | None]:
@@ -138,8 +144,8 @@ def perplexity(
             while windows:
                 fit = max(1, batch_tokens // len(windows[0][1]))
                 batch, windows = windows[:fit], windows[fit:]
-                sums = _losses(model, [ids for _, ids, _ in batch], [skip for *_, skip in batch])
-                for (index, ids, skip), loss in zip(batch, sums, strict=True):
+                sums = in_parts(batch, partial(_losses, model), model.device)
+                for (index, ids, skip), loss in zip(batch, chain.from_iterable(sums), strict=True):
                     losses[index] += loss
                     counts[index] += len(ids) - skip
                 progress.update(len(batch))
@@ -177,8 +183,9 @@ def _windows(ids: list[int], context: int) -> Iterator[tuple[list[int], int]]:
 
 
 @torch.inference_mode()
-def _losses(model: Any, rows: list[list[int]], skips: list[int]) -> list[float]:
-    """Summed loss of each row's ids from ``skip`` on; rows are padded on the right."""
+def _losses(model: Any, windows: Sequence[Window]) -> list[float]:
+    """Summed loss of each window's ids from ``skip`` on; rows are padded on the right."""
+    rows, skips = [ids for _, ids, _ in windows], [skip for *_, skip in windows]
     width = max(map(len, rows))
     device = next(model.parameters()).device
     # A causal model never looks right, so the pad's value is free and positions need no shift.
@@ -194,7 +201,7 @@ def _losses(model: Any, rows: list[list[int]], skips: list[int]) -> list[float]:
     return torch.where(scored, loss, 0.0).double().sum(dim=1).tolist()
 
 
-@functools.cache
+@cache
 def _piece() -> re.Pattern[str]:
     # Combining marks belong to words in Hindi, Tamil, Thai and others, and are not in \w.
     every = map(chr, range(sys.maxunicode + 1))
