@@ -44,12 +44,20 @@ Chooser: TypeAlias = Callable[
 """Chooses a token for each active row from its logits, its number, and how many tokens it has."""
 
 
+Settled: TypeAlias = Callable[[int, str], bool]
+"""Of a row's number and what it has said so far: whether the rest can be done without."""
+
+SETTLED_EVERY = 4
+"""Every so many tokens an answer is asked whether it is settled: its text has to be decoded."""
+
+
 @dataclass(frozen=True)
 class StopRule:
     """When an answer ends, and what of it is its text; the same whatever the steering."""
 
     model: HookedLM
     max_new_tokens: int
+    settled: Settled | None = None
 
     @cached_property
     def _tail(self) -> int:
@@ -57,8 +65,25 @@ class StopRule:
         # hence more tokens than the longest string has bytes.
         return 8 + max((2 * len(text.encode()) for text in self.model.stop_strings), default=0)
 
-    def ends(self, tokens: list[int]) -> bool:
-        """Whether an answer has its last token."""
+    def ended(self, row: int, answer: Answer) -> bool:
+        """Whether an answer has its last token; if so, its text and why it ended are written."""
+        if self._stops(answer.tokens):
+            stopped = answer.tokens[-1] in self.model.stop_ids
+            text = self.model.decode(answer.tokens[:-1] if stopped else answer.tokens)
+            cuts = [text.find(string) for string in self.model.stop_strings if string in text]
+            answer.text = text[: min(cuts)] if cuts else text
+            answer.finish_reason = "stop" if stopped or cuts else "length"
+            return True
+        said = len(answer.tokens)
+        if self.settled is None or (said > 1 and said % SETTLED_EVERY):
+            return False
+        text = self._certain(self.model.decode(answer.tokens))
+        if not self.settled(row, text):
+            return False
+        answer.text, answer.finish_reason = text, "settled"
+        return True
+
+    def _stops(self, tokens: list[int]) -> bool:
         if tokens[-1] in self.model.stop_ids or len(tokens) >= self.max_new_tokens:
             return True
         if not self.model.stop_strings:
@@ -66,13 +91,16 @@ class StopRule:
         text = self.model.decode(tokens[-self._tail :])
         return any(string in text for string in self.model.stop_strings)
 
-    def finish(self, answer: Answer) -> None:
-        """Write the answer's text and why it ended."""
-        stopped = answer.tokens[-1] in self.model.stop_ids
-        text = self.model.decode(answer.tokens[:-1] if stopped else answer.tokens)
-        cuts = [text.find(string) for string in self.model.stop_strings if string in text]
-        answer.text = text[: min(cuts)] if cuts else text
-        answer.finish_reason = "stop" if stopped or cuts else "length"
+    def _certain(self, text: str) -> str:
+        """What of an unfinished text will stand: no half character, no beginning of a stop."""
+        text = text.rstrip("\ufffd")
+        begun = [
+            length
+            for string in self.model.stop_strings
+            for length in range(1, len(string))
+            if text.endswith(string[:length])
+        ]
+        return text[: len(text) - max(begun, default=0)]
 
 
 def greedy(
@@ -142,9 +170,8 @@ def decode(
             chosen = choose(logits, torch.tensor(fresh), steps).tolist()
             for row, token in zip(fresh, chosen, strict=True):
                 answers[row].tokens.append(token)
-            ended = [row for row in fresh if stop.ends(answers[row].tokens)]
+            ended = [row for row in fresh if stop.ended(row, answers[row])]
             for row in ended:
-                stop.finish(answers[row])
                 on_finished(row, answers[row])
             batch.release(ended)
     return answers

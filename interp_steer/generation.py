@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp_steer.answer_scores import AnswerScore, logprobs
-from interp_steer.decoding import Answer, StopRule, decode, greedy
+from interp_steer.decoding import Answer, Settled, StopRule, decode, greedy
 from interp_steer.errors import GenerationError
 from interp_steer.interventions import Intervention, row_hooks, unsteered
 from interp_steer.ledger import Kept, Ledger
@@ -34,7 +34,8 @@ class Completion:
         prompt: the rendered prompt that the model read.
         text: the answer, without special tokens and without the stop string that ended it.
         tokens: every generated token id, the one that ended the answer included.
-        finish_reason: ``"stop"`` at a stop token or stop string, ``"length"`` at the limit.
+        finish_reason: ``"stop"`` at a stop token or stop string, ``"length"`` at the limit,
+            ``"settled"`` where nothing that could follow would have mattered.
         applied: the canonical line of the intervention; it parses back into it.
     """
 
@@ -56,6 +57,7 @@ def generate(
     use_cache: bool = True,
     through: Through | None = None,
     ledger: Ledger | None = None,
+    settled: Settled | None = None,
 ) -> list[Completion]:
     """Answer prompts under interventions.
 
@@ -78,6 +80,10 @@ def generate(
             None for the twin, unless the bridge has hooks of your own on it.
         ledger: where answers are looked up before they are computed, and kept as they end. Give
             one to a sweep that may be stopped, repeated or extended.
+        settled: says of a prompt's number and the text of its answer so far whether the rest can be
+            done without, such as an answer with a comma where none may be; it is asked every
+            :data:`~interp_steer.decoding.SETTLED_EVERY` tokens. None lets every answer end by
+            itself.
 
     Returns:
         one completion per prompt, in the order of the prompts.
@@ -103,36 +109,42 @@ def generate(
     if sampling is not None:
         uniform = draws(rows.tokens, rows.applied, max_new_tokens, sampling)
     keys = [str(row) for row in range(len(lengths))]
-    kept: dict[str, Kept] = {}
+    kept: dict[int, Kept] = {}
     if ledger is not None:
         keys = _keys(model, rows, sampling, uniform, max_new_tokens)
-        kept = {key: ledger.take(key) for key in keys if key in ledger}
-    first: dict[str, int] = {}  # of rows that cannot differ one is decoded
+        kept = _taken(ledger, keys, settled)
+    alike: dict[str, list[int]] = {}  # of rows that cannot differ one is decoded
     for row, key in enumerate(keys):
-        if key not in kept:
-            first.setdefault(key, row)
-    new = list(first.values())
+        if row not in kept:
+            alike.setdefault(key if settled is None else f"{key} {row}", []).append(row)
+    groups = list(alike.values())
+    new = [group[0] for group in groups]
     choose = greedy
     if sampling is not None and uniform is not None:
         choose = Sampler(sampling, uniform[torch.tensor(new, dtype=torch.long)].to(model.device))
     with tqdm(total=len(lengths), desc="generate", unit="completion", disable=None) as bar:
-        bar.update(len(lengths) - len(new))
+        bar.update(len(kept))
 
         def finished(place: int, answer: Answer) -> None:
-            key = keys[new[place]]
-            kept[key] = Kept(answer.text, tuple(answer.tokens), answer.finish_reason)
+            whole = Kept(answer.text, tuple(answer.tokens), answer.finish_reason)
+            kept.update(dict.fromkeys(groups[place], whole))
             if ledger is not None:
-                ledger.keep(key, kept[key])
-            bar.update()
+                ledger.keep(keys[new[place]], whole)
+            bar.update(len(groups[place]))
 
         if new:
             steered = [rows.steering[row] for row in new]
             shared = len(set(map(id, steered))) == 1
             clock = Clock()
+
+            def asked(place: int, said: str) -> bool:
+                assert settled is not None
+                return settled(new[place], said)
+
             decode(
                 model,
                 [rows.tokens[row] for row in new],
-                StopRule(model, max_new_tokens),
+                StopRule(model, max_new_tokens, asked if settled else None),
                 choose=choose,
                 hooks=row_hooks(steered[:1] if shared else steered, clock),
                 clock=clock,
@@ -144,13 +156,25 @@ def generate(
     return [
         Completion(
             prompt=rows.rendered[row],
-            text=kept[key].text,
-            tokens=kept[key].tokens,
-            finish_reason=kept[key].finish_reason,
+            text=kept[row].text,
+            tokens=kept[row].tokens,
+            finish_reason=kept[row].finish_reason,
             applied=rows.applied[row],
         )
-        for row, key in enumerate(keys)
+        for row in range(len(keys))
     ]
+
+
+def _taken(ledger: Ledger, keys: list[str], settled: Settled | None) -> dict[int, Kept]:
+    """What the ledger has for each row; an answer that was cut serves only where it would be."""
+    found: dict[int, Kept] = {}
+    for row, key in enumerate(keys):
+        if key not in ledger:
+            continue
+        whole = ledger[key].finish_reason != "settled"
+        if whole or (settled is not None and settled(row, ledger[key].text)):
+            found[row] = ledger.take(key)
+    return found
 
 
 def _keys(

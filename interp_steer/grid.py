@@ -55,11 +55,20 @@ class Cell:
 
 
 def follows_instruction(pair: Pair, completion: Completion) -> dict[str, Any]:
-    """Score an answer by IFEval's checkers: ``strict``, ``loose`` and the sentence ``splitter``."""
+    """Score an answer by IFEval's checkers: ``strict``, ``loose`` and the sentence ``splitter``.
+
+    Of an answer that was cut once it had failed strictly, ``loose`` is not known.
+    """
     verdict = ifeval.verify(
         completion.text, pair.instruction_ids, pair.kwargs, prompt=str(pair.query)
     )
-    return {"strict": verdict.strict, "loose": verdict.loose, "splitter": verdict.splitter}
+    loose = None if completion.finish_reason == "settled" else verdict.loose
+    return {"strict": verdict.strict, "loose": loose, "splitter": verdict.splitter}
+
+
+def breaks_instruction(pair: Pair, said: str) -> bool:
+    """Whether an answer that begins so can no longer be ``strict``: see `follows_instruction`."""
+    return ifeval.has_failed(said, pair.instruction_ids, pair.kwargs)
 
 
 def sweep(
@@ -68,6 +77,7 @@ def sweep(
     pairs: ContrastSet,
     *,
     score: Score = follows_instruction,
+    settled: Callable[[Pair, str], bool] | None = None,
     max_new_tokens: int = 128,
     batch_size: int = 64,
     ledger: Ledger | None = None,
@@ -82,6 +92,10 @@ def sweep(
         grid: the cells.
         pairs: the prompts; ``present`` is asked in cells that are instructed, ``absent`` in others.
         score: what is recorded of an answer.
+        settled: an early verdict such as :func:`breaks_instruction`: says of a pair and the answer
+            so far whether the score cannot change any more. Such an answer of a cell with a layer
+            is cut there, its ``finish_reason`` being ``"settled"``; those of the unsteered model
+            are what others are measured by, and end by themselves. None lets all answers end.
         max_new_tokens: where an answer is cut.
         batch_size: rows decoded at once.
         ledger: where answers are looked up before they are computed and kept as they end, so that
@@ -101,6 +115,11 @@ def sweep(
     if not grid:
         raise GenerationError("the grid of the sweep is empty; give at least one Cell")
     rows = [(cell, pair) for cell in grid for pair in pairs]
+
+    def cut(row: int, said: str) -> bool:
+        cell, pair = rows[row]
+        return settled is not None and cell.layer is not None and settled(pair, said)
+
     completions = generate(
         model,
         [pair.present if cell.instructed else pair.absent for cell, pair in rows],
@@ -108,6 +127,7 @@ def sweep(
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         ledger=ledger,
+        settled=cut if settled else None,
     )
     records = [
         {
@@ -136,6 +156,8 @@ def with_fluency(
 ) -> pl.DataFrame:
     """Add ``perplexity``, ``repetition`` and ``degenerate`` to the records of a sweep.
 
+    They are not known (null) of answers that were cut by an early verdict.
+
     Args:
         records: of :func:`sweep`.
         reference: the model whose perplexity is taken; it is not steered.
@@ -146,10 +168,11 @@ def with_fluency(
     Raises:
         ScoringError: when the threshold must be read from the records and none of them is plain.
     """
-    answers = records["answer"].to_list()
-    surprise = perplexity(reference, answers)
+    rows = records.with_row_index("row")
+    whole = rows.filter(pl.col("finish_reason") != "settled")
+    surprise = perplexity(reference, whole["answer"].to_list())
     if threshold is None:
-        plain = records["layer"].is_null() & ~records["instructed"]
+        plain = whole["layer"].is_null() & ~whole["instructed"]
         known = [p for p, good in zip(surprise, plain, strict=True) if good and p is not None]
         if not known:
             raise ScoringError(
@@ -157,10 +180,12 @@ def with_fluency(
                 "be read from them; give threshold=2.5 for GPT-2, or add Cell('none') to the grid"
             )
         threshold = min(known)
-    loops = [repetition(answer) for answer in answers]
+    loops = [repetition(answer) for answer in whole["answer"]]
     verdicts = [degenerate(p, r, threshold=threshold) for p, r in zip(surprise, loops, strict=True)]
-    return records.with_columns(
+    measured = whole.select(
+        "row",
         pl.Series("perplexity", surprise, dtype=pl.Float64),
         pl.Series("repetition", loops, dtype=pl.Float64),
         pl.Series("degenerate", verdicts, dtype=pl.Boolean),
     )
+    return rows.join(measured, on="row", how="left", maintain_order="left").drop("row")

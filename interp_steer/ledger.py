@@ -80,8 +80,11 @@ class Ledger:
     def __contains__(self, key: str) -> bool:
         return key in self._kept
 
+    def __getitem__(self, key: str) -> Kept:
+        return self._kept[key]
+
     def take(self, key: str) -> Kept:
-        """The answer under a key that the ledger has."""
+        """The answer under a key that the ledger has, counted as reused."""
         self.reused += 1
         return self._kept[key]
 

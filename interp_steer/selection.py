@@ -117,6 +117,12 @@ def select_layer(
     """
     found = candidates(records, column)
     if rule == "paper":
+        if records["degenerate"].has_nulls():
+            raise ScoringError(
+                "the paper's rule needs to know of every answer whether it is degenerate, and some "
+                "were cut by an early verdict; use rule='interval', which lets them count as "
+                "failures, or sweep without early verdicts"
+            )
         return _first_maximum(found, tolerated)
     if rule == "interval":
         return _middle_of_plateau(found)
