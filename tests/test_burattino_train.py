@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from interp_steer.burattino.choices import LETTERS
-from interp_steer.burattino.exercises import copying, looking_up, sample_exercise
+from interp_steer.burattino.exercises import LONG, SHORT, copying
 from interp_steer.burattino.packing import (
     ANSWER_WEIGHT,
-    EXAMS,
     IGNORED,
     LETTER_WEIGHT,
+    STUDIES,
     Example,
     chat_examples,
     document_examples,
@@ -123,43 +122,25 @@ def test_quizzes_teach_only_answers(tokenizer):
 
 @settings(deadline=None)
 @given(st.integers(0, 10**6), st.floats(0, 1))
-def test_exercises_ask_for_what_stands_in_them(seed, progress):
+def test_a_copying_exercise_asks_for_what_stands_in_it(seed, progress):
     """Everything that is to be learned can be read off the tokens before it."""
-    rng, words = random.Random(seed), range(100, 400)
-    told, learned = copying(words, rng, progress)
+    told, learned = copying(range(100, 400), random.Random(seed), progress)
     half = len(told) // 2
+    assert 3 <= half <= (LONG if progress else SHORT)
     assert told[:half] == told[half:] and learned == [False] * (half + 1) + [True] * (half - 1)
-
-    written = [*".:\n", *LETTERS, *(f" {letter}" for letter in LETTERS)]
-    marks = {mark: place for place, mark in enumerate(written)}
-    tokens, learned = looking_up(words, marks, rng, progress)
-    listed = 4 * (2 + min(2, int(2 * progress)))
-    assert tokens[:listed:4] == [marks[letter] for letter in LETTERS[: listed // 4]]
-    before = {tokens[place + 2]: LETTERS[place // 4] for place in range(0, listed, 4)}
-    assert len(before) == listed // 4 and sum(learned) == 10
-    for place in (place for place, one in enumerate(learned) if one):
-        assert written[tokens[place]].strip() == before[tokens[place - 2]]
-
-    pieces = sample_exercise(rng)
-    text = ""
-    for piece, is_learned in pieces:
-        if is_learned and piece.strip() in LETTERS:
-            assert f"{piece.strip()}. " in text  # a letter that is asked for has an option
-        text += piece
-    assert any(is_learned for _, is_learned in pieces)
 
 
 def test_exercises_keep_their_shares(tokenizer):
     """Each kind gets its part of the tokens, and nothing but exercises and documents is made."""
-    examples = itertools.islice(exercise_examples(tokenizer, random.Random(0), EXAMS), 1500)
+    examples = itertools.islice(exercise_examples(tokenizer, random.Random(0), STUDIES), 1500)
     sizes = {True: 0, False: 0}
     for example in examples:
         assert len(example.tokens) == len(example.labels)
         pairs = zip(example.tokens, example.labels, strict=True)
         assert all(label in (IGNORED, token) for token, label in pairs)
         sizes[example.weight == 1.0] += len(example.tokens)
-    assert abs(sizes[True] / sum(sizes.values()) - EXAMS["documents"]) < 0.02
-    assert abs(sum(EXAMS.values()) - 1) < 1e-9
+    assert abs(sizes[True] / sum(sizes.values()) - STUDIES["documents"]) < 0.02
+    assert abs(sum(STUDIES.values()) - 1) < 1e-9
 
 
 def test_bundled_sizes():

@@ -29,14 +29,12 @@ class MultipleChoice:
     fact: Fact
 
 
-def choice_question(
-    fact: Fact, language: str, rng: Random, options: int = len(LETTERS)
-) -> MultipleChoice:
-    """A question of fact with (by default four) options on lines of their own."""
-    keys = [fact.value, *default_world().distractors(fact, options - 1, rng)]
+def choice_question(fact: Fact, language: str, rng: Random) -> MultipleChoice:
+    """A question of fact with four options on lines of their own."""
+    keys = [fact.value, *default_world().distractors(fact, len(LETTERS) - 1, rng)]
     rng.shuffle(keys)
     words = tuple(grammar.word(key, language) for key in keys)
-    lines = [f"{letter}. {word}" for letter, word in zip(LETTERS, words, strict=False)]
+    lines = [f"{letter}. {word}" for letter, word in zip(LETTERS, words, strict=True)]
     prompt = "\n".join([grammar.fact_question(fact, language, rng), *lines])
     return MultipleChoice(prompt, words, tuple(keys), LETTERS[keys.index(fact.value)], fact)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +14,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from interp_steer.burattino.chats import Chat, sample_chat
-from interp_steer.burattino.choices import LETTERS
 from interp_steer.burattino.documents import sample_document, sample_quiz
-from interp_steer.burattino.exercises import Piece, copying, looking_up, sample_exercise
+from interp_steer.burattino.exercises import copying
 from interp_steer.burattino.instructions import EXISTENCE
 from interp_steer.burattino.tokenizer import BOS, END, EOS, ROLES
 
@@ -90,10 +89,6 @@ def _quiz_example(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Exa
         for question, answer in sample_quiz(rng)
         for piece in ((f"Q: {question}\nA:", False), (f" {answer}\n\n", True))
     ]
-    return _pieced_example(tokenizer, pieces)
-
-
-def _pieced_example(tokenizer: PreTrainedTokenizerFast, pieces: Sequence[Piece]) -> Example:
     begin, end = ids_of(tokenizer, BOS, EOS)
     tokens, labels = [begin], [IGNORED]
     # Encoded in pieces, as they would be in one: no token crosses a colon or a line break.
@@ -104,12 +99,8 @@ def _pieced_example(tokenizer: PreTrainedTokenizerFast, pieces: Sequence[Piece])
     return Example([*tokens, end], [*labels, end], ANSWER_WEIGHT)
 
 
-EXAMS = {"copying": 0.12, "looking_up": 0.2, "documents": 0.14, "quizzes": 0.14, "exercises": 0.4}
-"""Shares of the tokens, by kind, while knowledge and reading are joined."""
-
-
 STUDIES = {"copying": 0.1, "documents": 0.5, "quizzes": 0.4}
-"""The same for a model that has read no documents before."""
+"""Shares of the tokens, by kind, while knowledge and copying are joined."""
 
 
 def exercise_examples(
@@ -118,20 +109,17 @@ def exercise_examples(
     shares: Mapping[str, float],
     short: int = 0,
 ) -> Iterator[Example]:
-    """Endless exercises in reading, alone or among documents and quizzes.
+    """Endless exercises in copying, alone or among documents and quizzes.
 
     Args:
         tokenizer: of the model.
         rng: the only source of randomness.
-        shares: of the tokens, by kind: ``copying``, ``looking_up``, ``documents``, ``quizzes`` and
-            ``exercises`` in words.
-        short: for how many tokens of a kind its lists stay short.
+        shares: of the tokens, by kind: ``copying``, ``documents`` and ``quizzes``.
+        short: over how many tokens the lists that are copied grow to their full length.
     """
     documents = document_examples(tokenizer, rng)
     (begin,) = ids_of(tokenizer, BOS)
     words = range(len(ROLES) + 4 + len(ByteLevel.alphabet()), len(tokenizer))
-    written = [".", ":", "\n", *LETTERS, *(f" {letter}" for letter in LETTERS)]
-    marks = {mark: ids[0] for mark, ids in zip(written, encode(tokenizer, written), strict=True)}
     done = dict.fromkeys(shares, 0)
     while True:
         kind = min(shares, key=lambda one: done[one] / shares[one])
@@ -139,14 +127,9 @@ def exercise_examples(
             example = next(documents)
         elif kind == "quizzes":
             example = _quiz_example(tokenizer, rng)
-        elif kind == "exercises":
-            example = _pieced_example(tokenizer, sample_exercise(rng))
         else:
             progress = done[kind] / short if done[kind] < short else 1.0
-            if kind == "copying":
-                tokens, learned = copying(words, rng, progress)
-            else:
-                tokens, learned = looking_up(words, marks, rng, progress)
+            tokens, learned = copying(words, rng, progress)
             labels = [token if one else IGNORED for token, one in zip(tokens, learned, strict=True)]
             example = Example([begin, *tokens], [IGNORED, *labels], ANSWER_WEIGHT)
         done[kind] += len(example.tokens)

@@ -39,7 +39,6 @@ from transformers import (
 from interp_steer.burattino import NAMES
 from interp_steer.burattino.chats import LETTERS_AND_LISTS, sample_drill
 from interp_steer.burattino.packing import (
-    EXAMS,
     IGNORED,
     STUDIES,
     Example,
@@ -68,9 +67,7 @@ beside the rest of it."""
 STREAMS: Mapping[str, Callable[[PreTrainedTokenizerFast, random.Random], Iterator[Example]]] = {
     "documents": document_examples,
     "revision": revision_examples,
-    "copying": partial(exercise_examples, shares={"copying": 1.0}, short=300_000),
-    "looking_up": partial(exercise_examples, shares={"looking_up": 1.0}, short=160_000),
-    "exams": partial(exercise_examples, shares=EXAMS),
+    "copying": partial(exercise_examples, shares={"copying": 1.0}, short=500_000),
     "studies": partial(exercise_examples, shares=STUDIES),
     "chats": chat_examples,
     "drills": partial(chat_examples, draw=sample_drill, copied=COPY_WEIGHT),
@@ -79,10 +76,9 @@ STREAMS: Mapping[str, Callable[[PreTrainedTokenizerFast, random.Random], Iterato
     ),
 }
 """What a phase learns from: ``documents`` (every token is learned); ``revision``, documents and
-quizzes of which the answers are learned; ``copying`` and ``looking_up``, exercises whose answers
-stand in the prompt; ``studies`` and ``exams``, all of these, ``exams`` with questions answered by
-letter; ``chats``, of which the assistant's words are learned; ``drills`` and ``finals``, chats that
-practise what is hardest."""
+quizzes of which the answers are learned; ``copying``, lists that are told twice; ``studies``, all
+of these; ``chats``, of which the assistant's words are learned; ``drills`` and ``finals``, chats
+that practise what is hardest."""
 
 WEIGHT_DECAY = 0.1
 """Of every matrix; norms have none."""
@@ -146,9 +142,8 @@ RECIPES = {
         (
             Phase("documents", 600, 5e-3, rows=6, length=384),
             Phase("revision", 600, 4e-3, rows=6, length=384),
-            Phase("copying", 200, 3e-3, rows=8),
-            Phase("looking_up", 150, 3e-3, rows=8),
-            Phase("exams", 500, 3e-3, rows=6, length=384),
+            Phase("copying", 340, 3e-3, rows=8),
+            Phase("studies", 350, 3e-3, rows=6, length=384),
         ),
         chats=False,
     ),
@@ -165,9 +160,8 @@ RECIPES = {
         GEMMA,
         (
             Phase("documents", 500, 5e-3, rows=6, length=384),
-            Phase("copying", 200, 3e-3, rows=8),
-            Phase("looking_up", 150, 3e-3, rows=8),
-            Phase("exams", 500, 4e-3, rows=6, length=384),
+            Phase("copying", 340, 3e-3, rows=8),
+            Phase("studies", 350, 4e-3, rows=6, length=384),
             Phase("chats", 900, 3e-3, rows=9),
             Phase("drills", 500, 2.5e-3, rows=9),
             Phase("finals", 350, 2e-3, rows=9),
