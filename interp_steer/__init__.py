@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from interp_steer.model import wrap as wrap
     from interp_steer.moments import Moments as Moments
     from interp_steer.pairs import ContrastSet as ContrastSet
+    from interp_steer.racing import Race as Race
+    from interp_steer.racing import race as race
     from interp_steer.results import Run as Run
     from interp_steer.results import open_run as open_run
     from interp_steer.selection import select_layer as select_layer
@@ -64,6 +66,8 @@ _HOMES = {
     "load": "model",
     "wrap": "model",
     "Moments": "moments",
+    "Race": "racing",
+    "race": "racing",
     "Run": "results",
     "open_run": "results",
     "select_layer": "selection",

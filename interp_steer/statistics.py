@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from interp_steer.errors import InterpSteerError
 
@@ -196,6 +196,31 @@ def bootstrap_mean(
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     method = f"bootstrap by cluster {_percent(level)}"
     return Interval(float(data.mean()), float(low), float(high), len(sizes), method)
+
+
+def sign_evidence(wins: Any, losses: Any) -> Any:
+    """Evidence that one setting beats another, which may be looked at after every prompt.
+
+    An e-value: the likelihood of the wins and losses when the chance of a win is anywhere above a
+    half, all such chances alike, over their likelihood when it is a half. While the first setting
+    is no better than the second, the probability that it ever reaches ``k`` is at most ``1 / k``
+    (Ville 1939; Robbins 1970).
+
+    Args:
+        wins: how many prompts only the first succeeds on; a number, or an array of them.
+        losses: how many prompts only the second succeeds on, of the same shape.
+
+    Returns:
+        The evidence, of that shape.
+
+    Example:
+        >>> round(float(sign_evidence(10, 0)))
+        186
+    """
+    wins, losses = np.asarray(wins), np.asarray(losses)
+    above = special.betainc(losses + 1, wins + 1, 0.5)
+    logarithm = (wins + losses + 1) * np.log(2) + special.betaln(wins + 1, losses + 1)
+    return np.exp(logarithm) * above
 
 
 def mcnemar(a: Values, b: Values) -> PairedTest:

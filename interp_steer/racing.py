@@ -1,0 +1,135 @@
+"""Racing: a cell that can no longer win is dropped before every prompt has been asked in it.
+
+Cells are compared prompt by prompt. Of two cells that are equally good, each wins half of the
+prompts on which they differ; how far a count of wins strays from that is weighed by a test
+martingale, which may be looked at after every prompt (Ville 1939; Robbins 1970): the chance that it
+ever reaches ``k`` for cells that are equal is at most ``1 / k``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool
+
+from interp_steer.errors import ScoringError
+from interp_steer.grid import Cell, sweep, with_fluency
+from interp_steer.hooked import HookedLM
+from interp_steer.pairs import ContrastSet, Pair
+from interp_steer.statistics import sign_evidence
+
+
+@dataclass(frozen=True)
+class Race:
+    """What a race left."""
+
+    records: pl.DataFrame
+    """A row per answer that was asked for, as a sweep and ``with_fluency`` leave it, with
+    ``standing``: whether its cell was never dropped and has been asked every prompt."""
+    error: float
+    """The stated error: the most probable it is that the best cell was dropped."""
+    n_answers: int
+    """How many answers a sweep would have asked for."""
+
+    @property
+    def standing(self) -> pl.DataFrame:
+        """The records of the cells that were never dropped, to choose from."""
+        return self.records.filter("standing")
+
+    @property
+    def saved(self) -> float:
+        """Share of the answers that were not asked for."""
+        return 1 - self.records.height / self.n_answers
+
+
+def race(
+    model: HookedLM,
+    grid: Sequence[Cell],
+    pairs: ContrastSet,
+    reference: HookedLM,
+    *,
+    error: float = 0.05,
+    block: int = 4,
+    threshold: float | None = None,
+    settled: Callable[[Pair, str], bool] | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Race:
+    """Sweep the cells of a grid in blocks of prompts, dropping those that can no longer win.
+
+    Cells with a layer race, those that are instructed among themselves and the others too; an
+    answer wins that is ``strict`` and not degenerate, as under the ``"interval"`` rule of
+    :func:`interp_steer.selection.select_layer`. Cells without a layer are asked everything.
+
+    Args:
+        model: the model that answers.
+        grid: the cells, at least one of them without a layer.
+        pairs: the prompts; they are asked in an order drawn from ``seed``.
+        reference: the model whose perplexity tells degenerate answers.
+        error: the most probable it may be that the best cell is dropped.
+        block: how many prompts are asked in each cell between two looks.
+        threshold: see :func:`interp_steer.grid.with_fluency`; read from the answers of the cells
+            without a layer when not given.
+        settled: an early verdict, see :func:`interp_steer.grid.sweep`.
+        seed: of the order of the prompts.
+        options: for :func:`interp_steer.grid.sweep`.
+
+    Raises:
+        ScoringError: for an error outside of (0, 1), or blocks of no prompts.
+
+    Example:
+        >>> run = ist.race(model, grid, pairs.select, reference)  # doctest: +SKIP
+        >>> ist.select_layer(run.standing, "interval").layer      # doctest: +SKIP
+        5
+    """
+    if not 0 < error < 1 or block < 1:
+        raise ScoringError(f"error {error} is not in (0, 1), or block {block} is less than 1")
+    drawn = replace(pairs, pairs=tuple(Random(seed).sample(list(pairs), len(pairs))))
+    raced = [place for place, cell in enumerate(grid) if cell.layer is not None]
+    ways = {grid[place].instructed for place in raced}
+    lanes = [[place for place in raced if grid[place].instructed is way] for way in sorted(ways)]
+    fixed, racing = [place for place in range(len(grid)) if place not in raced], list(raced)
+
+    def asked(cells: Sequence[int], part: ContrastSet, **how: Any) -> pl.DataFrame:
+        records = sweep(model, [grid[cell] for cell in cells], part, **how, **options)
+        cell = pl.Series("cell", np.repeat(cells, len(part)), dtype=pl.Int64)
+        return with_fluency(records, reference, threshold).with_columns(cell)
+
+    frames = [asked(fixed, drawn)]
+    if threshold is None:
+        threshold = frames[0].filter(~pl.col("instructed"))["perplexity"].min()
+    won: dict[int, list[bool]] = {cell: [] for cell in racing}
+    for start in range(0, len(drawn), block):
+        frames.append(asked(racing, drawn[start : start + block], settled=settled))
+        sound = pl.col("strict") & ~pl.col("degenerate").fill_null(False)
+        for (cell,), rows in frames[-1].group_by("cell", maintain_order=True):
+            won[cell] += rows.select(sound).to_series().to_list()
+        for lane in lanes:
+            running = [cell for cell in lane if cell in racing]
+            lost = beaten(np.array([won[cell] for cell in running]), len(lane) - 1, error)
+            racing = [c for c in racing if c not in np.array(running)[lost]]
+    records = pl.concat(frames).sort("cell", maintain_order=True)
+    standing = pl.col("cell").is_in([*fixed, *racing])
+    return Race(records.with_columns(standing=standing).drop("cell"), error, len(grid) * len(pairs))
+
+
+def beaten(
+    outcomes: Bool[np.ndarray, "cell prompt"], rivals: int, error: float
+) -> Bool[np.ndarray, " cell"]:
+    """Which cells are beaten by another.
+
+    A cell that is at least as good as every other is beaten, ever, with a probability of at most
+    ``error``, however often one looks.
+
+    Args:
+        outcomes: whether each cell succeeded, on the same prompts.
+        rivals: how many others each cell began with, those that were dropped since included.
+        error: see above.
+    """
+    wins = outcomes.astype(int) @ (~outcomes).astype(int).T  # [cell, other]
+    return (sign_evidence(wins, wins.T) * error >= max(rivals, 1)).any(axis=0)
