@@ -4,7 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-all check format models clean help
+.PHONY: demo test test-all check format models bench bench-peers clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -38,5 +38,16 @@ models: $(STAMP) ## train the bundled models again, from nothing
 	$(PY) -m interp_steer.burattino.train burattino-instruct
 	$(PY) -m interp_steer.burattino.train burattino-gemma
 
-clean:           ## remove the virtual environment and the results
-	rm -rf $(VENV) results
+bench: $(STAMP)  ## how fast, against the papers' loop, bare Hugging Face, and peers that are there
+	$(PY) -m analyses benchmark
+
+PEERS := steering_vectors repeng hooked_transformer
+bench-peers: $(PEERS:%=.peers/%/.installed) bench ## the same, with each peer in an environment
+
+.peers/%/.installed: analyses/speed/peers/%.txt
+	$(PYTHON) -m venv .peers/$*
+	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+clean:           ## remove the virtual environments and the results
+	rm -rf $(VENV) .peers results

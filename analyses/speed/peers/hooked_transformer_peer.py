@@ -1,0 +1,55 @@
+"""The papers' loop on HookedTransformer (TransformerLens 3.9), run by its own Python.
+
+Unprocessed weights, so that the numbers are the checkpoint's own.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from transformer_lens import HookedTransformer
+from transformers import AutoModelForCausalLM
+
+work = json.loads(Path(sys.argv[1]).read_text())
+torch.set_num_threads(work["threads"])
+hf = AutoModelForCausalLM.from_pretrained(work["folder"], torch_dtype=torch.float32).eval()
+model = HookedTransformer.from_pretrained_no_processing(
+    "meta-llama/Llama-2-7b-hf", hf_model=hf, hf_config=hf.config, dtype=torch.float32, device="cpu"
+)
+print(json.dumps({"ready": True}), flush=True)
+
+
+def hooks(layer: int | None) -> list:
+    """Projection to the target, as in paper A, at the output of a layer."""
+    if layer is None:
+        return []
+    unit = torch.tensor(work["units"][str(layer)])
+    target = work["targets"][str(layer)]
+
+    def project(resid, hook):
+        return resid + (target - resid @ unit)[..., None] * unit
+
+    return [(f"blocks.{layer}.hook_resid_post", project)]
+
+
+@torch.inference_mode()
+def answer(prompt: list[int], layer: int | None) -> list[int]:
+    tokens, given = torch.tensor([prompt]), hooks(layer)
+    for _ in range(work["max_new_tokens"]):
+        logits = model.run_with_hooks(tokens, fwd_hooks=given)
+        tokens = torch.cat([tokens, logits[:, -1:].argmax(-1)], dim=1)
+        if int(tokens[0, -1]) in work["stop_ids"]:
+            break
+    return tokens[0, len(prompt) :].tolist()
+
+
+laps = iter(work["laps"])
+for _ in sys.stdin:
+    rows = next(laps)
+    start = time.perf_counter()
+    answers = [answer(row["prompt"], row["layer"]) for row in rows]
+    seconds = time.perf_counter() - start
+    wrong = sum(a != row["answer"] for a, row in zip(answers, rows, strict=True))
+    print(json.dumps({"units": len(rows), "seconds": seconds, "wrong": wrong}), flush=True)

@@ -1,0 +1,99 @@
+"""The work that all contenders are given: a model, prompts, and a direction for each layer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+
+import interp_steer as ist
+from analyses.speed.checkpoints import SIZES, checkpoint, texts
+from interp_steer.burattino import NAMES, path
+from interp_steer.burattino.instructions import LOWERCASE
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One model with what it is asked and what steers it."""
+
+    name: str
+    folder: Path
+    model: ist.HookedLM
+    pairs: ist.ContrastSet
+    """Queries with and without an instruction, or with other random words."""
+    vector: ist.SteeringVector
+
+    @classmethod
+    def on(cls, name: str, root: Path, *, fit: int, select: int, seed: int = 0) -> Work:
+        """Prepare a bundled model, or a random one of :data:`SIZES`.
+
+        Args:
+            name: which.
+            root: where checkpoints of random models lie.
+            fit: pairs that vectors are fitted on, which capture is timed on.
+            select: pairs that sweeps ask.
+            seed: of the draw.
+        """
+        if name in SIZES:
+            folder = checkpoint(name, root)
+            model = ist.load(folder, prompt_format="{x}")
+            queries, phrasings = texts(fit + select + 1, seed), texts(3, seed + 1, 4, 8)
+            pairs = ist.contrast.build(
+                "words", queries, phrasings, fit=fit, select=select, test=1, seed=seed
+            )
+        else:
+            folder = path(name) if name in NAMES else Path(name)
+            model = ist.load(name)
+            pairs = ist.contrast.instruction(LOWERCASE, fit=fit, select=select, test=1, seed=seed)
+        return cls(name, folder, model, pairs, ist.fit(model, pairs.fit))
+
+    @property
+    def grid(self) -> list[ist.Cell]:
+        """No steering, and projection at every layer in turn."""
+        steered = [
+            ist.Cell("steered", self.vector.at(layer).project(), layer)
+            for layer in self.vector.layers
+        ]
+        return [ist.Cell("none"), *steered]
+
+    def rows(self) -> list[tuple[ist.Cell, str, list[int]]]:
+        """Every cell with every prompt, and the prompt's token ids."""
+        prompts = self.pairs.select.absent
+        tokens = self.model.tokenize(prompts)
+        return [
+            (cell, prompt, ids)
+            for cell in self.grid
+            for prompt, ids in zip(prompts, tokens, strict=True)
+        ]
+
+    @property
+    def sides(self) -> tuple[list[str], list[str]]:
+        """The prompts of capture as the model reads them, with the property and without."""
+        fit = self.pairs.fit
+        both = (
+            [self.model.render(prompt) for prompt in side] for side in (fit.present, fit.absent)
+        )
+        present, absent = both
+        return present, absent
+
+    def write(self, file: Path, **more: Any) -> Path:
+        """Leave the work in a file for contenders in other environments."""
+        said = {
+            "folder": str(self.folder.resolve()),
+            "threads": torch.get_num_threads(),
+            "sides": self.sides,
+            "stop_ids": sorted(self.model.stop_ids),
+            **more,
+        }
+        file.write_text(json.dumps(said), "utf-8")
+        return file
+
+
+def drawn(rows: Sequence[Any], n: int, lap: int) -> list[int]:
+    """Which rows a slow contender does in a lap: others in each, the same for all of them."""
+    return Random(lap).sample(range(len(rows)), min(n, len(rows)))
