@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from interp_steer import contrast as contrast
     from interp_steer import scoring as scoring
     from interp_steer import statistics as statistics
+    from interp_steer.cluster import Cluster as Cluster
     from interp_steer.errors import InterpSteerError as InterpSteerError
     from interp_steer.generation import Completion as Completion
     from interp_steer.generation import Sampling as Sampling
@@ -51,6 +52,7 @@ __version__ = "0.1.0"
 # PyTorch and TransformerLens take seconds to import, so a name is imported when it is first used.
 _MODULES = ("capture", "contrast", "scoring", "statistics")
 _HOMES = {
+    "Cluster": "cluster",
     "ContrastSet": "pairs",
     "InterpSteerError": "errors",
     "Completion": "generation",

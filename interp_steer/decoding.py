@@ -7,7 +7,7 @@ of a tensor where it is.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TypeAlias
@@ -49,6 +49,11 @@ Settled: TypeAlias = Callable[[int, str], bool]
 
 SETTLED_EVERY = 4
 """Every so many tokens an answer is asked whether it is settled: its text has to be decoded."""
+
+
+def of_rows(settled: Settled, rows: Sequence[int], place: int, said: str) -> bool:
+    """An early verdict on some of the rows, which are told by their place among these."""
+    return settled(rows[place], said)
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
 from interp_steer.answer_scores import AnswerScore, logprobs
-from interp_steer.decoding import Answer, Settled, StopRule, decode, greedy
+from interp_steer.answering import Decoding, Request, answer_rows
+from interp_steer.cluster import Cluster
+from interp_steer.decoding import Settled, of_rows
 from interp_steer.errors import GenerationError
-from interp_steer.interventions import Intervention, row_hooks, unsteered
+from interp_steer.interventions import Intervention, unsteered
 from interp_steer.ledger import Kept, Ledger
 from interp_steer.ledger import keys as ledger_keys
 from interp_steer.model import HookedLM
 from interp_steer.passes import Through
-from interp_steer.positions import Clock
 from interp_steer.prompts import Query
 from interp_steer.rows import Rows, check_room, prepare
-from interp_steer.sampling import Sampler, Sampling, draws
+from interp_steer.sampling import Sampling, draws
 
 __all__ = ["AnswerScore", "Completion", "Sampling", "generate", "logprobs"]
 
@@ -58,6 +59,7 @@ def generate(
     through: Through | None = None,
     ledger: Ledger | None = None,
     settled: Settled | None = None,
+    cluster: Cluster | None = None,
 ) -> list[Completion]:
     """Answer prompts under interventions.
 
@@ -84,6 +86,7 @@ def generate(
             done without, such as an answer with a comma where none may be; it is asked every
             :data:`~interp_steer.decoding.SETTLED_EVERY` tokens. None lets every answer end by
             itself.
+        cluster: workers that answer the prompts in place of this process.
 
     Returns:
         one completion per prompt, in the order of the prompts.
@@ -119,40 +122,23 @@ def generate(
             alike.setdefault(key if settled is None else f"{key} {row}", []).append(row)
     groups = list(alike.values())
     new = [group[0] for group in groups]
-    choose = greedy
-    if sampling is not None and uniform is not None:
-        choose = Sampler(sampling, uniform[torch.tensor(new, dtype=torch.long)].to(model.device))
+    requests = [
+        Request(rows.tokens[row], rows.steering[row], None if uniform is None else uniform[row])
+        for row in new
+    ]
     with tqdm(total=len(lengths), desc="generate", unit="completion", disable=None) as bar:
         bar.update(len(kept))
 
-        def finished(place: int, answer: Answer) -> None:
-            whole = Kept(answer.text, tuple(answer.tokens), answer.finish_reason)
-            kept.update(dict.fromkeys(groups[place], whole))
+        def finished(place: int, answer: Kept) -> None:
+            kept.update(dict.fromkeys(groups[place], answer))
             if ledger is not None:
-                ledger.keep(keys[new[place]], whole)
+                ledger.keep(keys[new[place]], answer)
             bar.update(len(groups[place]))
 
         if new:
-            steered = [rows.steering[row] for row in new]
-            shared = len(set(map(id, steered))) == 1
-            clock = Clock()
-
-            def asked(place: int, said: str) -> bool:
-                assert settled is not None
-                return settled(new[place], said)
-
-            decode(
-                model,
-                [rows.tokens[row] for row in new],
-                StopRule(model, max_new_tokens, asked if settled else None),
-                choose=choose,
-                hooks=row_hooks(steered[:1] if shared else steered, clock),
-                clock=clock,
-                batch_size=batch_size,
-                use_cache=use_cache,
-                through=through,
-                on_finished=finished,
-            )
+            run = partial(answer_rows, model) if cluster is None else cluster.answer_rows
+            how = Decoding(max_new_tokens, sampling, batch_size, use_cache, through)
+            run(requests, how, settled and partial(of_rows, settled, new), finished)
     return [
         Completion(
             prompt=rows.rendered[row],

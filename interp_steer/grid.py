@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
 
+from interp_steer.cluster import Cluster
 from interp_steer.contrast import ContrastSet, Pair
 from interp_steer.errors import GenerationError, ScoringError
 from interp_steer.generation import Completion, generate
@@ -81,6 +83,7 @@ def sweep(
     max_new_tokens: int = 128,
     batch_size: int = 64,
     ledger: Ledger | None = None,
+    cluster: Cluster | None = None,
 ) -> pl.DataFrame:
     """Answer every pair in every cell and score the answers.
 
@@ -100,6 +103,7 @@ def sweep(
         batch_size: rows decoded at once.
         ledger: where answers are looked up before they are computed and kept as they end, so that
             a sweep that was stopped goes on, and one that is extended computes what is new.
+        cluster: workers that answer in place of this process.
 
     Returns:
         A frame with a row per cell and pair, in that order, with the columns of :data:`RECORD` and
@@ -115,11 +119,6 @@ def sweep(
     if not grid:
         raise GenerationError("the grid of the sweep is empty; give at least one Cell")
     rows = [(cell, pair) for cell in grid for pair in pairs]
-
-    def cut(row: int, said: str) -> bool:
-        cell, pair = rows[row]
-        return settled is not None and cell.layer is not None and settled(pair, said)
-
     completions = generate(
         model,
         [pair.present if cell.instructed else pair.absent for cell, pair in rows],
@@ -127,7 +126,8 @@ def sweep(
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         ledger=ledger,
-        settled=cut if settled else None,
+        settled=settled and partial(_is_settled, settled, rows),
+        cluster=cluster,
     )
     records = [
         {
@@ -149,6 +149,13 @@ def sweep(
         for (cell, pair), completion in zip(rows, completions, strict=True)
     ]
     return pl.DataFrame(records, schema_overrides=RECORD)
+
+
+def _is_settled(
+    settled: Callable[[Pair, str], bool], rows: Sequence[tuple[Cell, Pair]], row: int, said: str
+) -> bool:
+    cell, pair = rows[row]
+    return cell.layer is not None and settled(pair, said)
 
 
 def with_fluency(

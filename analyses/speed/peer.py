@@ -15,7 +15,8 @@ class Peer:
     """A script that another Python runs: it gets ready, then does a lap for each line it reads.
 
     The script is given a file of work in JSON. It prints a line of JSON when it is ready, and one
-    with ``units`` and ``seconds`` for each lap.
+    with ``units`` and ``seconds`` for each lap, and ``wrong``, how many of the units are not what
+    the work says they are, where it can tell.
 
     Args:
         name: what the table calls it.
@@ -43,7 +44,7 @@ class Peer:
     @property
     def contender(self) -> Contender:
         """The peer as one who takes turns."""
-        return Contender(self.name, lambda lap: Lap(**self.do("lap")))
+        return Contender(self.name, lambda lap: self._lap())
 
     def do(self, command: str) -> dict[str, Any]:
         """Have it do something, and return what it says."""
@@ -51,6 +52,15 @@ class Peer:
         self._process.stdin.write(command + "\n")
         self._process.stdin.flush()
         return self._read()
+
+    def _lap(self) -> Lap:
+        said = self.do("lap")
+        if said.get("wrong"):
+            raise RunError(
+                f"{self.name} gave {said['wrong']} of {said['units']} answers in other tokens than "
+                "interp_steer; the speeds cannot be compared"
+            )
+        return Lap(said["units"], said["seconds"])
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -9,14 +9,40 @@ import time
 from pathlib import Path
 
 import torch
-from transformer_lens import HookedTransformer
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+from transformer_lens.pretrained.weight_conversions import convert_llama_weights
 from transformers import AutoModelForCausalLM
 
 work = json.loads(Path(sys.argv[1]).read_text())
 torch.set_num_threads(work["threads"])
 hf = AutoModelForCausalLM.from_pretrained(work["folder"], torch_dtype=torch.float32).eval()
-model = HookedTransformer.from_pretrained_no_processing(
-    "meta-llama/Llama-2-7b-hf", hf_model=hf, hf_config=hf.config, dtype=torch.float32, device="cpu"
+of = hf.config
+shape = HookedTransformerConfig(
+    n_layers=of.num_hidden_layers,
+    d_model=of.hidden_size,
+    d_head=of.hidden_size // of.num_attention_heads,
+    n_heads=of.num_attention_heads,
+    d_mlp=of.intermediate_size,
+    n_ctx=of.max_position_embeddings,
+    d_vocab=of.vocab_size,
+    act_fn="silu",
+    eps=of.rms_norm_eps,
+    normalization_type="RMS",
+    positional_embedding_type="rotary",
+    rotary_dim=of.hidden_size // of.num_attention_heads,
+    rotary_base=10_000,
+    rotary_adjacent_pairs=False,
+    gated_mlp=True,
+    final_rms=True,
+    device="cpu",
+)
+model = HookedTransformer(shape)
+model.load_and_process_state_dict(
+    convert_llama_weights(hf, shape),
+    fold_ln=False,
+    center_writing_weights=False,
+    center_unembed=False,
+    fold_value_biases=False,
 )
 print(json.dumps({"ready": True}), flush=True)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 from repeng.extract import batched_get_hiddens
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 work = json.loads(Path(sys.argv[1]).read_text())
 torch.set_num_threads(work["threads"])
 model = AutoModelForCausalLM.from_pretrained(work["folder"], torch_dtype=torch.float32).eval()
-tokenizer = AutoTokenizer.from_pretrained(work["folder"])
+tokenizer = PreTrainedTokenizerFast.from_pretrained(work["folder"])
 tokenizer.pad_token_id = tokenizer.pad_token_id or 0
 texts = [text for pair in zip(*work["sides"], strict=True) for text in pair]
 layers = list(range(model.config.num_hidden_layers))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 from steering_vectors import SteeringVectorTrainingSample, train_steering_vector
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 work = json.loads(Path(sys.argv[1]).read_text())
 torch.set_num_threads(work["threads"])
 model = AutoModelForCausalLM.from_pretrained(work["folder"], torch_dtype=torch.float32).eval()
-tokenizer = AutoTokenizer.from_pretrained(work["folder"])
+tokenizer = PreTrainedTokenizerFast.from_pretrained(work["folder"])
 samples = [SteeringVectorTrainingSample(*pair) for pair in zip(*work["sides"], strict=True)]
 print(json.dumps({"ready": True}), flush=True)
 for command in sys.stdin:

@@ -1,0 +1,85 @@
+"""Rows that are to be answered, and how: what one process does with a model of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp_steer.decoding import Answer, Settled, StopRule, decode, greedy
+from interp_steer.hooked import HookedLM
+from interp_steer.interventions import Intervention, row_hooks
+from interp_steer.ledger import Kept
+from interp_steer.passes import Through
+from interp_steer.positions import Clock
+from interp_steer.sampling import Sampler, Sampling
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One row: a prompt and what acts on the model while it is answered."""
+
+    tokens: list[int]
+    steering: Intervention
+    uniform: Float[Tensor, " step"] | None = None
+    """The numbers that decide its tokens, where they are drawn."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How rows are decoded; see :func:`interp_steer.generation.generate`."""
+
+    max_new_tokens: int
+    sampling: Sampling | None
+    batch_size: int
+    use_cache: bool
+    through: Through | None
+
+
+Finished = Callable[[int, Kept], object]
+"""Is told the number of each row as it ends, and its answer."""
+
+
+def answer_rows(
+    model: HookedLM,
+    requests: Sequence[Request],
+    how: Decoding,
+    settled: Settled | None,
+    on_finished: Finished,
+) -> None:
+    """Answer rows, in whatever order they end.
+
+    Args:
+        model: the model.
+        requests: the rows.
+        how: how they are decoded.
+        settled: an early verdict, of a row's number and what it has said so far.
+        on_finished: is told every answer.
+    """
+    steering = [request.steering for request in requests]
+    if len(set(map(id, steering))) == 1:
+        steering = steering[:1]  # one for all rows: nothing is gathered
+    choose = greedy
+    drawn = [request.uniform for request in requests if request.uniform is not None]
+    if how.sampling is not None:
+        choose = Sampler(how.sampling, torch.stack(drawn).to(model.device))
+
+    def finished(row: int, answer: Answer) -> None:
+        on_finished(row, Kept(answer.text, tuple(answer.tokens), answer.finish_reason))
+
+    clock = Clock()
+    decode(
+        model,
+        [request.tokens for request in requests],
+        StopRule(model, how.max_new_tokens, settled),
+        choose=choose,
+        hooks=row_hooks(steering, clock),
+        clock=clock,
+        batch_size=how.batch_size,
+        use_cache=how.use_cache,
+        through=how.through,
+        on_finished=finished,
+    )

@@ -1,0 +1,213 @@
+"""Workers on a ray cluster, each with the model, that answer the rows of a sweep.
+
+What is done where changes no answer: rows do not depend on their neighbours. The process that asks
+keeps the answers, so that workers share nothing and write nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from interp_steer import burattino
+from interp_steer.answering import Decoding, Finished, Request, answer_rows
+from interp_steer.batches import longest_first
+from interp_steer.decoding import Settled, of_rows
+from interp_steer.errors import GenerationError
+from interp_steer.hooked import HookedLM
+from interp_steer.ledger import Kept
+
+CHUNKS_PER_WORKER = 4
+"""Rows are handed out in so many chunks for each worker, so that none waits long for the last."""
+
+SMALLEST_CHUNK = 8
+"""Fewer rows than this decode no faster than so many."""
+
+
+class Cluster:
+    """A model on every worker of a ray cluster.
+
+    A worker that dies, with its node or alone, has its rows done by the others; no row is answered
+    twice in what is returned.
+
+    Args:
+        model: the model; workers load it by the name and revision that it was loaded by, which
+            must mean the same weights where they are.
+        address: ``"local"`` for workers on this machine, or the address of a cluster, such as
+            ``"auto"`` or ``"ray://head:10001"``.
+        cpus: processors of each worker; its PyTorch uses as many threads.
+        gpus: graphics processors of each worker.
+        workers: how many; by default as many as the cluster has room for.
+
+    Raises:
+        GenerationError: when ray is not installed, there is no such cluster or no room on it, or a
+            worker's model is not this one.
+
+    Example:
+        >>> with ist.Cluster(model, "local", cpus=1) as cluster:           # doctest: +SKIP
+        ...     records = ist.sweep(model, grid, pairs, cluster=cluster)
+    """
+
+    def __init__(
+        self,
+        model: HookedLM,
+        address: str = "local",
+        *,
+        cpus: int = 1,
+        gpus: float = 0,
+        workers: int | None = None,
+    ) -> None:
+        place = _place(model)
+        self._ray = ray = _ray()
+        self._ours = not ray.is_initialized()
+        if self._ours:
+            try:
+                ray.init(address, log_to_driver=False, logging_level="error")
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise GenerationError(
+                    f"there is no ray cluster at {address!r} ({error}); start one with `ray start "
+                    "--head`, or use 'local'"
+                ) from error
+        room = ray.cluster_resources()
+        most = int(room.get("CPU", 0) // cpus)
+        if gpus:
+            most = min(most, int(room.get("GPU", 0) // gpus))
+        if most < (workers or 1):
+            self.close()
+            raise GenerationError(
+                f"{workers or 1} workers of {cpus} CPUs and {gpus} GPUs do not fit on a cluster "
+                f"with {room.get('CPU', 0):g} CPUs and {room.get('GPU', 0):g} GPUs; ask for less"
+            )
+        source = {
+            "name_or_path": place,
+            "revision": model.revision,
+            "dtype": model.dtype,
+            "prompt_format": model.prompt_format,
+            "check": False,
+        }
+        remote = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Worker)
+        self._workers = [remote.remote(source, cpus, gpus > 0) for _ in range(workers or most)]
+        self._check(model)
+
+    def answer_rows(
+        self,
+        requests: Sequence[Request],
+        how: Decoding,
+        settled: Settled | None,
+        on_finished: Finished,
+    ) -> None:
+        """Answer rows, in whatever order they end: see :func:`interp_steer.answering.answer_rows`.
+
+        Raises:
+            GenerationError: when no worker is left; the answers that were given have been told.
+        """
+        waiting = deque(self._chunks([len(request.tokens) for request in requests], how.batch_size))
+        idle, running = list(self._workers), {}
+        while waiting or running:
+            while waiting and idle:
+                worker, rows = idle.pop(), waiting.popleft()
+                asked = None if settled is None else partial(of_rows, settled, rows)
+                task = worker.answer.remote([requests[row] for row in rows], how, asked)
+                running[task] = (worker, rows)
+            if not running:
+                raise GenerationError(
+                    "every worker of the cluster has died; start it anew and run again: what the "
+                    "ledger has is not computed again"
+                )
+            (task, *_), _ = self._ray.wait(list(running))
+            worker, rows = running.pop(task)
+            try:
+                answers: list[Kept] = self._ray.get(task)
+            except self._ray.exceptions.RayActorError:
+                self._workers.remove(worker)
+                waiting.appendleft(rows)
+                continue
+            idle.append(worker)
+            for row, answer in zip(rows, answers, strict=True):
+                on_finished(row, answer)
+
+    def _chunks(self, lengths: list[int], batch_size: int) -> list[list[int]]:
+        """Rows in chunks of like make-up: each has long and short ones."""
+        share = math.ceil(len(lengths) / (CHUNKS_PER_WORKER * len(self._workers)))
+        n_chunks = math.ceil(len(lengths) / min(batch_size, max(SMALLEST_CHUNK, share)))
+        order = longest_first(lengths)
+        return [order[first::n_chunks] for first in range(n_chunks)]
+
+    def _check(self, model: HookedLM) -> None:
+        fingerprint = model.fingerprint
+        for theirs in self._ray.get([worker.fingerprint.remote() for worker in self._workers]):
+            if theirs != fingerprint:
+                self.close()
+                raise GenerationError(
+                    f"{model.name!r} is another model where the workers are (fingerprint {theirs}, "
+                    f"here {fingerprint}); give them the same checkpoint under the same path"
+                )
+
+    def close(self) -> None:
+        """Let the workers go, and ray when it was started here."""
+        for worker in getattr(self, "_workers", []):
+            self._ray.kill(worker)
+        if self._ours:
+            self._ray.shutdown()
+
+    def __len__(self) -> int:
+        """How many workers there are."""
+        return len(self._workers)
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Worker:
+    """A process with the model."""
+
+    def __init__(self, source: dict[str, Any], cpus: int, on_gpu: bool) -> None:
+        import torch
+
+        from interp_steer.model import load
+
+        torch.set_num_threads(cpus)
+        self._model = load(**source, device="cuda" if on_gpu else "cpu")
+
+    def fingerprint(self) -> str:
+        return self._model.fingerprint
+
+    def answer(
+        self, requests: Sequence[Request], how: Decoding, settled: Settled | None
+    ) -> list[Kept]:
+        answers: dict[int, Kept] = {}
+        answer_rows(self._model, requests, how, settled, answers.__setitem__)
+        return [answers[row] for row in range(len(requests))]
+
+
+def _place(model: HookedLM) -> str:
+    """Where a model can be loaded from."""
+    place = model.name if model.name in burattino.NAMES else model.plain.name_or_path
+    if not place:
+        raise GenerationError(
+            f"{model.describe()} was not loaded from anywhere, so that no worker can load it; save "
+            "it with save_pretrained, and ist.load that folder"
+        )
+    return place
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise GenerationError(
+            "ray is not installed; pip install 'interp_steer[ray]', or sweep in this process"
+        ) from None
+    return ray
