@@ -41,26 +41,26 @@ def main(config: Config, run: ist.Run) -> None:
     sets = layer_sweep.contrast_sets(config.instruction, run.seed, **sizes)
     run.used(model, *sets.values())
     vectors = {name: ist.fit(model, pairs.fit) for name, pairs in sets.items()}
-    ledger = ist.Ledger(run.answers)
 
     with _part(run, similarity, config) as part:
         similarity.main(similarity.Config(config.model, config.instruction), part)
         similar = part.finish()
 
-    with _part(run, layer_sweep, config) as part:
-        part.used(model, *sets.values())
-        searched = layer_sweep.search(model, reference, sets, vectors, config, ledger)
-        choices = layer_sweep.choose(searched)
-        layer_sweep.leave(part, searched, vectors, choices)
-        swept = part.finish()
+    with layer_sweep.asking(config, model, run) as options:
+        with _part(run, layer_sweep, config) as part:
+            part.used(model, *sets.values())
+            searched = layer_sweep.search(model, reference, sets, vectors, config, options)
+            choices = layer_sweep.choose(searched)
+            layer_sweep.leave(part, searched, vectors, choices)
+            swept = part.finish()
 
-    with _part(run, format_steering, config) as part:
-        part.used(model, *sets.values())
-        records = format_steering.compare(
-            model, reference, sets, vectors, choices, config, run.seed, ledger
-        )
-        format_steering.leave(part, records, vectors, choices, config.rule)
-        steered = part.finish()
+        with _part(run, format_steering, config) as part:
+            part.used(model, *sets.values())
+            records = format_steering.compare(
+                model, reference, sets, vectors, choices, config, run.seed, options
+            )
+            format_steering.leave(part, records, vectors, choices, config.rule)
+            steered = part.finish()
 
     run.write_records(records)
     report = run.root / "demo" / "report.html"
@@ -70,7 +70,7 @@ def main(config: Config, run: ist.Run) -> None:
         | {
             "instructions": len(vectors),
             "wall_seconds": time.monotonic() - start,
-            "answers.reused": ledger.reused,
+            "answers.reused": options["ledger"].reused,
         }
     )
     print(f"report: {report}")

@@ -62,6 +62,23 @@ def test_layer_sweep(run):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("search", ["early", "race"])
+def test_layer_sweep_with_fewer_tokens_chooses_the_same(run, search):
+    whole = run("layer_sweep", *SMALL)["layer_sweep"]
+    fewer = run("layer_sweep", *SMALL, "--search", search)["layer_sweep"]
+    tokens = [results.records()["n_tokens"].sum() for results in (whole, fewer)]
+    assert tokens[1] < tokens[0]
+    chosen = [key for key in fewer.summary if key.startswith("layer.")]
+    assert len(chosen) == 4 and all(key.endswith(".interval") for key in chosen)
+    assert all(fewer.summary[key] == whole.summary[key] for key in chosen)
+
+
+def test_the_papers_rule_is_refused_answers_that_are_cut(capsys):
+    assert command_line(["demo", "--search", "race"]) == 2
+    assert "the paper's rule needs whole answers" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_demo_gathers_the_three(run, tmp_path):
     found = run("demo", *SMALL, "--n-test", "4")
     assert set(found) == {"demo", "similarity", "layer_sweep", "format_steering"}

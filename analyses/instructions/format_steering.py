@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from tqdm import tqdm
@@ -21,6 +21,7 @@ import interp_steer as ist
 from analyses.instructions import layer_sweep
 from analyses.instructions.layer_sweep import Chosen
 from figures.shares import share_of
+from interp_steer.errors import RunError
 from interp_steer.grid import with_fluency
 from interp_steer.statistics import mcnemar
 
@@ -36,6 +37,13 @@ class Config(layer_sweep.Config):
     n_test: int = 32
     """Prompts that are reported."""
 
+    def __post_init__(self) -> None:
+        if self.rule == "paper" and self.search != "whole":
+            raise RunError(
+                f"the paper's rule needs whole answers, and the search is {self.search!r}; give "
+                "--rule interval, or --search whole"
+            )
+
 
 def main(config: Config, run: ist.Run) -> None:
     """Choose a layer for each instruction on the select split, then report on the test split."""
@@ -45,10 +53,10 @@ def main(config: Config, run: ist.Run) -> None:
     run.used(model, *sets.values())
 
     vectors = {name: ist.fit(model, pairs.fit) for name, pairs in sets.items()}
-    ledger = ist.Ledger(run.answers)
-    searched = layer_sweep.search(model, reference, sets, vectors, config, ledger)
-    choices = layer_sweep.choose(searched)
-    records = compare(model, reference, sets, vectors, choices, config, run.seed, ledger)
+    with layer_sweep.asking(config, model, run) as options:
+        searched = layer_sweep.search(model, reference, sets, vectors, config, options)
+        choices = layer_sweep.choose(searched)
+        records = compare(model, reference, sets, vectors, choices, config, run.seed, options)
     leave(run, records, vectors, choices, config.rule)
 
 
@@ -60,7 +68,7 @@ def compare(
     choices: Chosen,
     config: Config,
     seed: int,
-    ledger: ist.Ledger,
+    options: Mapping[str, Any],
 ) -> pl.DataFrame:
     """Answer the test split in all settings, each vector at the layer that was chosen for it.
 
@@ -78,16 +86,7 @@ def compare(
             ist.Cell("instruction", instructed=True),
             ist.Cell("both", _projected(vector, with_text), with_text, True),
         ]
-        frames.append(
-            ist.sweep(
-                model,
-                grid,
-                pairs.test,
-                max_new_tokens=config.max_new_tokens,
-                batch_size=config.batch_size,
-                ledger=ledger,
-            )
-        )
+        frames.append(ist.sweep(model, grid, pairs.test, **options))
     return with_fluency(pl.concat(frames), reference, config.threshold)
 
 

@@ -10,8 +10,10 @@ counting as zero) and one that knows its uncertainty; both choices are recorded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import polars as pl
 from tqdm import tqdm
@@ -19,7 +21,7 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from interp_steer.burattino.instructions import FORMAT_IDS
-from interp_steer.grid import with_fluency
+from interp_steer.grid import breaks_instruction, with_fluency
 from interp_steer.selection import RULES, Choice
 
 
@@ -46,6 +48,12 @@ class Config:
     threshold: float | None = None
     """Perplexity below which an answer is degenerate; 2.5 in the paper, under GPT-2. When not
     given it is set just below the least perplexity of the plain answers."""
+    search: Literal["whole", "early", "race"] = "whole"
+    """Which answers the sweep asks for: whole ones; or, early, cut once they have failed for good;
+    or, in a race, those of layers that can still win, cut as well. The paper's rule needs whole
+    ones."""
+    ray: str | None = None
+    """The ray cluster that answers: local, or an address; this process when not given."""
 
 
 Chosen = Mapping[tuple[str, bool, str], Choice]
@@ -59,7 +67,8 @@ def main(config: Config, run: ist.Run) -> None:
     run.used(model, *sets.values())
 
     vectors = {name: ist.fit(model, pairs.fit) for name, pairs in sets.items()}
-    records = search(model, reference, sets, vectors, config, ist.Ledger(run.answers))
+    with asking(config, model, run) as options:
+        records = search(model, reference, sets, vectors, config, options)
     leave(run, records, vectors, choose(records))
 
 
@@ -70,15 +79,31 @@ def contrast_sets(
     return {name: ist.contrast.instruction(name, seed=seed, **sizes) for name in instructions}
 
 
+@contextmanager
+def asking(config: Config, model: ist.HookedLM, run: ist.Run) -> Iterator[dict[str, Any]]:
+    """How sweeps ask: the options of :func:`interp_steer.sweep` that a config stands for."""
+    options = {
+        "max_new_tokens": config.max_new_tokens,
+        "batch_size": config.batch_size,
+        "ledger": ist.Ledger(run.answers),
+    }
+    if config.ray is None:
+        yield options
+    else:
+        with ist.Cluster(model, config.ray) as cluster:
+            yield options | {"cluster": cluster}
+
+
 def search(
     model: ist.HookedLM,
     reference: ist.HookedLM,
     sets: Mapping[str, ist.ContrastSet],
     vectors: Mapping[str, ist.SteeringVector],
     config: Config,
-    ledger: ist.Ledger,
+    options: Mapping[str, Any],
 ) -> pl.DataFrame:
     """Steer at every layer in turn, with and without the text instruction, on the select split."""
+    settled = None if config.search == "whole" else breaks_instruction
     frames = []
     for name, pairs in tqdm(sets.items(), desc="layer sweep", unit="instruction", disable=None):
         vector = vectors[name]
@@ -90,27 +115,38 @@ def search(
             ist.Cell("instruction", instructed=True),
             *(ist.Cell("both", steer, layer, True) for layer, steer in steered.items()),
         ]
-        frames.append(
-            ist.sweep(
+        if config.search == "race":
+            raced = ist.race(
                 model,
                 grid,
                 pairs.select,
-                max_new_tokens=config.max_new_tokens,
-                batch_size=config.batch_size,
-                ledger=ledger,
+                reference,
+                threshold=config.threshold,
+                settled=settled,
+                **options,
             )
-        )
+            frames.append(raced.records)
+        else:
+            frames.append(ist.sweep(model, grid, pairs.select, settled=settled, **options))
+    if config.search == "race":
+        return pl.concat(frames)
     return with_fluency(pl.concat(frames), reference, config.threshold)
 
 
 def choose(records: pl.DataFrame) -> Chosen:
-    """The choice of each rule for each instruction, with and without the text."""
+    """The choice of each rule for each instruction, with and without the text.
+
+    The paper's rule chooses where every answer is whole, and of a race those choose who stand.
+    """
+    whole = not records["degenerate"].has_nulls()
+    if "standing" in records.columns:
+        records, whole = records.filter("standing"), False
     return {
         (name, instructed, rule): ist.select_layer(rows, rule)
         for (name, instructed), rows in records.group_by(
             "instruction", "instructed", maintain_order=True
         )
-        for rule in RULES
+        for rule in (RULES if whole else ("interval",))
     }
 
 
@@ -130,5 +166,8 @@ def leave(
         run.leave(summary={f"layer.{key}": layer, f"accuracy.{key}": choice.accuracy})
     for instructed, label in ((False, "accuracy_by_layer"), (True, "accuracy_by_layer_with_text")):
         rows = records.filter(pl.col("instructed") == instructed)
-        chosen = {name: [choices[name, instructed, rule] for rule in RULES] for name in vectors}
+        chosen = {
+            name: [one for key, one in choices.items() if key[:2] == (name, instructed)]
+            for name in vectors
+        }
         run.draw(label, figures.layer_curve(rows, chosen))

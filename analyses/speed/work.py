@@ -87,6 +87,7 @@ class Work:
             "folder": str(self.folder.resolve()),
             "threads": torch.get_num_threads(),
             "sides": self.sides,
+            "pad_token": self.model.tokenizer.convert_ids_to_tokens(self.model.pad_id),
             "stop_ids": sorted(self.model.stop_ids),
             **more,
         }

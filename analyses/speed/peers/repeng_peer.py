@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 work = json.loads(Path(sys.argv[1]).read_text())
 torch.set_num_threads(work["threads"])
 model = AutoModelForCausalLM.from_pretrained(work["folder"], torch_dtype=torch.float32).eval()
-tokenizer = PreTrainedTokenizerFast.from_pretrained(work["folder"])
-tokenizer.pad_token_id = tokenizer.pad_token_id or 0
+tokenizer = PreTrainedTokenizerFast(
+    tokenizer_file=f"{work['folder']}/tokenizer.json", pad_token=work["pad_token"]
+)
 texts = [text for pair in zip(*work["sides"], strict=True) for text in pair]
 layers = list(range(model.config.num_hidden_layers))
 print(json.dumps({"ready": True}), flush=True)

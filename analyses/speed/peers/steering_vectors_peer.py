@@ -12,7 +12,9 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 work = json.loads(Path(sys.argv[1]).read_text())
 torch.set_num_threads(work["threads"])
 model = AutoModelForCausalLM.from_pretrained(work["folder"], torch_dtype=torch.float32).eval()
-tokenizer = PreTrainedTokenizerFast.from_pretrained(work["folder"])
+tokenizer = PreTrainedTokenizerFast(
+    tokenizer_file=f"{work['folder']}/tokenizer.json", pad_token=work["pad_token"]
+)
 samples = [SteeringVectorTrainingSample(*pair) for pair in zip(*work["sides"], strict=True)]
 print(json.dumps({"ready": True}), flush=True)
 for command in sys.stdin:
