@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import torch
 
 import interp_steer as ist
 from analyses.speed.loop import answer
+from analyses.speed.nodes import nodes
 from analyses.speed.peer import Peer
 from analyses.speed.timing import Contender, alternate, clocked, ratio
 from analyses.speed.work import Work, drawn
@@ -76,7 +78,7 @@ def main(config: Config, run: ist.Run) -> None:
     for name in (config.model, *config.sizes):
         work = Work.on(name, config.checkpoints, fit=config.n_pairs, select=config.n_prompts)
         run.used(work.model)
-        for part in (sweeping, decoding, capturing):
+        for part in (sweeping, decoding, capturing, *([spreading] if find_spec("ray") else [])):
             found, laps = part(work, config)
             ratios |= {f"{key}.{name}": value for key, value in found.items()}
             rates += [
@@ -243,6 +245,25 @@ def capturing(work: Work, config: Config) -> Found:
     for other in set(rates) - {"capture", "forward"}:
         found[f"capture.over_{other}"] = ratio(rates["capture"], rates[other])
     return found, rates
+
+
+def spreading(work: Work, config: Config) -> Found:
+    """Answers a second of a sweep over all layers on two nodes of one processor, against one."""
+    size = {"max_new_tokens": config.max_new_tokens, "score": _unscored}
+    with nodes(3) as address, ExitStack() as stack:
+        clusters = {
+            name: stack.enter_context(ist.Cluster(work.model, address, workers=workers))
+            for name, workers in (("one_node", 1), ("two_nodes", 2))
+        }
+
+        def sweep(cluster: ist.Cluster, lap: int) -> float:
+            return ist.sweep(
+                work.model, work.grid, work.pairs.select, cluster=cluster, **size
+            ).height
+
+        contenders = [_contender(name, partial(sweep, one)) for name, one in clusters.items()]
+        rates = alternate(contenders, config.laps)
+    return {"ray.two_nodes_over_one": ratio(rates["two_nodes"], rates["one_node"])}, rates
 
 
 def memory_growth(size: str, config: Config) -> Interval:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,6 +60,7 @@ def generate(
     ledger: Ledger | None = None,
     settled: Settled | None = None,
     cluster: Cluster | None = None,
+    on_answer: Callable[[int], str] | None = None,
 ) -> list[Completion]:
     """Answer prompts under interventions.
 
@@ -87,6 +88,8 @@ def generate(
             :data:`~interp_steer.decoding.SETTLED_EVERY` tokens. None lets every answer end by
             itself.
         cluster: workers that answer the prompts in place of this process.
+        on_answer: is told the number of each prompt once its answer is there; what it returns is
+            shown beside the progress bar.
 
     Returns:
         one completion per prompt, in the order of the prompts.
@@ -127,13 +130,20 @@ def generate(
         for row in new
     ]
     with tqdm(total=len(lengths), desc="generate", unit="completion", disable=None) as bar:
-        bar.update(len(kept))
+
+        def there(rows: Iterable[int]) -> None:
+            for row in rows:
+                if on_answer is not None:
+                    bar.set_postfix_str(on_answer(row), refresh=False)
+                bar.update()
 
         def finished(place: int, answer: Kept) -> None:
             kept.update(dict.fromkeys(groups[place], answer))
             if ledger is not None:
                 ledger.keep(keys[new[place]], answer)
-            bar.update(len(groups[place]))
+            there(groups[place])
+
+        there(kept)
 
         if new:
             run = partial(answer_rows, model) if cluster is None else cluster.answer_rows

@@ -119,6 +119,12 @@ def sweep(
     if not grid:
         raise GenerationError("the grid of the sweep is empty; give at least one Cell")
     rows = [(cell, pair) for cell in grid for pair in pairs]
+    left = {place: len(pairs) for place in range(len(grid))}
+
+    def on_answer(row: int) -> str:
+        left[row // len(pairs)] -= 1
+        return f"{sum(n == 0 for n in left.values())}/{len(grid)} cells"
+
     completions = generate(
         model,
         [pair.present if cell.instructed else pair.absent for cell, pair in rows],
@@ -128,6 +134,7 @@ def sweep(
         ledger=ledger,
         settled=settled and partial(_is_settled, settled, rows),
         cluster=cluster,
+        on_answer=on_answer,
     )
     records = [
         {

@@ -102,6 +102,9 @@ def _quiz_example(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Exa
 STUDIES = {"copying": 0.1, "documents": 0.5, "quizzes": 0.4}
 """Shares of the tokens, by kind, while knowledge and copying are joined."""
 
+CRAMMING = {"documents": 0.25, "quizzes": 0.75}
+"""The same while facts are learned by heart."""
+
 
 def exercise_examples(
     tokenizer: PreTrainedTokenizerFast,

@@ -39,6 +39,7 @@ from transformers import (
 from interp_steer.burattino import NAMES
 from interp_steer.burattino.chats import LETTERS_AND_LISTS, sample_drill
 from interp_steer.burattino.packing import (
+    CRAMMING,
     IGNORED,
     STUDIES,
     Example,
@@ -69,6 +70,7 @@ STREAMS: Mapping[str, Callable[[PreTrainedTokenizerFast, random.Random], Iterato
     "revision": revision_examples,
     "copying": partial(exercise_examples, shares={"copying": 1.0}, short=500_000),
     "studies": partial(exercise_examples, shares=STUDIES),
+    "cramming": partial(exercise_examples, shares=CRAMMING),
     "chats": chat_examples,
     "drills": partial(chat_examples, draw=sample_drill, copied=COPY_WEIGHT),
     "finals": partial(
@@ -77,8 +79,8 @@ STREAMS: Mapping[str, Callable[[PreTrainedTokenizerFast, random.Random], Iterato
 }
 """What a phase learns from: ``documents`` (every token is learned); ``revision``, documents and
 quizzes of which the answers are learned; ``copying``, lists that are told twice; ``studies``, all
-of these; ``chats``, of which the assistant's words are learned; ``drills`` and ``finals``, chats
-that practise what is hardest."""
+of these; ``cramming``, quizzes above all; ``chats``, of which the assistant's words are learned;
+``drills`` and ``finals``, chats that practise what is hardest."""
 
 WEIGHT_DECAY = 0.1
 """Of every matrix; norms have none."""
@@ -144,15 +146,16 @@ RECIPES = {
             Phase("revision", 600, 4e-3, rows=6, length=384),
             Phase("copying", 340, 3e-3, rows=8),
             Phase("studies", 350, 3e-3, rows=6, length=384),
+            Phase("cramming", 350, 4e-3, rows=6, length=384),
         ),
         chats=False,
     ),
     "burattino-instruct": Recipe(
         LLAMA,
         (
-            Phase("chats", 1_000, 3e-3, rows=9),
-            Phase("drills", 600, 2.5e-3, rows=9),
-            Phase("finals", 400, 2e-3, rows=9),
+            Phase("chats", 800, 3e-3, rows=9),
+            Phase("drills", 500, 2.5e-3, rows=9),
+            Phase("finals", 350, 2e-3, rows=9),
         ),
         start="burattino-base",
     ),
