@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count, pairwise
 from random import Random
 from typing import Any
 
@@ -72,7 +73,8 @@ def race(
         pairs: the prompts; they are asked in an order drawn from ``seed``.
         reference: the model whose perplexity tells degenerate answers.
         error: the most probable it may be that the best cell is dropped.
-        block: how many prompts are asked in each cell between two looks.
+        block: how many prompts are asked in each cell between two looks; the first is taken as
+            soon as it can tell anything.
         threshold: see :func:`interp_steer.grid.with_fluency`; read from the answers of the cells
             without a layer when not given.
         settled: an early verdict, see :func:`interp_steer.grid.sweep`.
@@ -104,8 +106,10 @@ def race(
     if threshold is None:
         threshold = frames[0].filter(~pl.col("instructed"))["perplexity"].min()
     won: dict[int, list[bool]] = {cell: [] for cell in racing}
-    for start in range(0, len(drawn), block):
-        frames.append(asked(racing, drawn[start : start + block], settled=settled))
+    first = min((decisive(len(lane) - 1, error) for lane in lanes), default=block)
+    looks = [0, *range(first, len(drawn), block), len(drawn)]
+    for start, end in pairwise(looks):
+        frames.append(asked(racing, drawn[start:end], settled=settled))
         sound = pl.col("strict") & ~pl.col("degenerate").fill_null(False)
         for (cell,), rows in frames[-1].group_by("cell", maintain_order=True):
             won[cell] += rows.select(sound).to_series().to_list()
@@ -116,6 +120,11 @@ def race(
     records = pl.concat(frames).sort("cell", maintain_order=True)
     standing = pl.col("cell").is_in([*fixed, *racing])
     return Race(records.with_columns(standing=standing).drop("cell"), error, len(grid) * len(pairs))
+
+
+def decisive(rivals: int, error: float) -> int:
+    """On how many prompts a cell must fail where another succeeds, at least, to be beaten."""
+    return next(n for n in count(1) if sign_evidence(n, 0) * error >= max(rivals, 1))
 
 
 def beaten(

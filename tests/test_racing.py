@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import interp_steer as ist
 from interp_steer.errors import ScoringError
 from interp_steer.grid import breaks_instruction, with_fluency
-from interp_steer.racing import beaten
+from interp_steer.racing import beaten, decisive
 from interp_steer.statistics import sign_evidence
 
 ERROR = 0.1
@@ -57,6 +57,14 @@ def test_evidence_is_the_mean_of_likelihood_ratios(wins: int, losses: int) -> No
     ratios = np.exp(wins * np.log(2 * chance) + losses * np.log(2 * (1 - chance)))
     assert float(sign_evidence(wins, losses)) == pytest.approx(ratios.mean(), rel=1e-3)
     assert sign_evidence(wins + 1, losses) > sign_evidence(wins, losses + 1)
+
+
+@given(st.integers(1, 40), st.floats(0.001, 0.5))
+def test_a_first_look_is_taken_when_it_can_tell_anything(rivals: int, error: float) -> None:
+    n = decisive(rivals, error)
+    for prompts, is_lost in ((n - 1, False), (n, True)):
+        outcomes = np.array([[True] * prompts, [False] * prompts])
+        assert beaten(outcomes, rivals, error).tolist() == [False, is_lost]
 
 
 @settings(max_examples=50)
