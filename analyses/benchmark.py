@@ -99,7 +99,7 @@ Found = tuple[dict[str, Interval], dict[str, list[float]]]
 def sweeping(work: Work, config: Config) -> Found:
     """Answers a second of a sweep over all layers, and of a race, against the papers' loop."""
     model, rows = work.model, work.rows()
-    size = {"max_new_tokens": config.max_new_tokens, "batch_size": len(rows)}
+    size: dict[str, Any] = {"max_new_tokens": config.max_new_tokens, "batch_size": len(rows)}
     steering = [cell.steering for cell, _, _ in rows]
     swept = ist.generate(model, [prompt for _, prompt, _ in rows], steering, **size)
 
@@ -155,11 +155,12 @@ def decoding(work: Work, config: Config) -> Found:
     model, n = work.model, config.batch_size
     prompts = work.pairs.fit.absent[:n]
     steer = work.vector.at(model.n_layers // 2).add(1e-6)
+    plain: Any = model.plain
     batch = model.pad(model.tokenize(prompts))
 
     def bare(lap: int) -> float:
         with torch.inference_mode():
-            tokens = model.plain.generate(
+            tokens: Any = plain.generate(
                 batch.tokens,
                 attention_mask=batch.attention_mask,
                 max_new_tokens=config.max_new_tokens,
@@ -249,7 +250,7 @@ def capturing(work: Work, config: Config) -> Found:
 
 def spreading(work: Work, config: Config) -> Found:
     """Answers a second of a sweep over all layers on two nodes of one processor, against one."""
-    size = {"max_new_tokens": config.max_new_tokens, "score": _unscored}
+    size: dict[str, Any] = {"max_new_tokens": config.max_new_tokens, "score": _unscored}
     with nodes(3) as address, ExitStack() as stack:
         clusters = {
             name: stack.enter_context(ist.Cluster(work.model, address, workers=workers))

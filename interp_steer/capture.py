@@ -185,6 +185,7 @@ class _Pass:
                         rows.append(replace(read, prompt=read.prompt + start))
                     start += moments.prompts
                 bar.update(batch.stop - batch.start)
+                assert total is not None
                 if checkpoint and batch.stop < len(order) and time.monotonic() - written >= seconds:
                     _with_rows(total, rows).save(checkpoint)
                     written = time.monotonic()

@@ -104,7 +104,8 @@ def race(
 
     frames = [asked(fixed, drawn)]
     if threshold is None:
-        threshold = frames[0].filter(~pl.col("instructed"))["perplexity"].min()
+        plain = frames[0].filter(~pl.col("instructed"))["perplexity"].drop_nulls()
+        threshold = min(plain.to_list())
     won: dict[int, list[bool]] = {cell: [] for cell in racing}
     first = min((decisive(len(lane) - 1, error) for lane in lanes), default=block)
     looks = [0, *range(first, len(drawn), block), len(drawn)]

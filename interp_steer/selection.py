@@ -79,7 +79,7 @@ def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate
             Candidate(
                 layer=layer,
                 accuracy=wilson(int(rows[column].sum()), rows.height),
-                degenerate=degenerate.sum() / rows.height,
+                degenerate=float(degenerate.sum()) / rows.height,
                 sound=tuple((rows[column] & ~degenerate).to_list()),
             )
         )

@@ -21,7 +21,7 @@ def nodes(n: int) -> Iterator[str]:
         for _ in range(n):
             cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
-        yield cluster.address
+        yield str(cluster.address)
     finally:
         ray.shutdown()
         cluster.shutdown()

@@ -15,6 +15,7 @@ import interp_steer as ist
 from analyses.speed.checkpoints import SIZES, checkpoint, texts
 from interp_steer.burattino import NAMES, path
 from interp_steer.burattino.instructions import LOWERCASE
+from interp_steer.prompts import Query
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class Work:
         ]
         return [ist.Cell("none"), *steered]
 
-    def rows(self) -> list[tuple[ist.Cell, str, list[int]]]:
+    def rows(self) -> list[tuple[ist.Cell, Query, list[int]]]:
         """Every cell with every prompt, and the prompt's token ids."""
         prompts = self.pairs.select.absent
         tokens = self.model.tokenize(prompts)
