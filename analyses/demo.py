@@ -40,7 +40,9 @@ def main(config: Config, run: ist.Run) -> None:
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
     sets = layer_sweep.contrast_sets(config.instruction, run.seed, **sizes)
     run.used(model, *sets.values())
-    vectors = {name: ist.fit(model, pairs.fit) for name, pairs in sets.items()}
+    vectors = {
+        name: ist.fit(model, pairs.fit, checkpoints=run.partial) for name, pairs in sets.items()
+    }
 
     with _part(run, similarity, config) as part:
         similarity.main(similarity.Config(config.model, config.instruction), part)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -27,6 +29,7 @@ def fit(
     position: str | int = "last",
     estimator: str = "difference_in_means",
     batch_size: int = 32,
+    checkpoints: str | Path | None = None,
 ) -> SteeringVector:
     """Fit a steering vector, every layer in one pass (paper A, section 2).
 
@@ -38,6 +41,8 @@ def fit(
         position: where in the prompt: ``"last"``, an index, or ``"all"`` (see ``ist.capture``).
         estimator: ``"difference_in_means"``.
         batch_size: the most prompts in a batch.
+        checkpoints: a folder for the moments as they grow, from which a fit that was stopped goes
+            on.
 
     Returns:
         The vector, on the CPU in float32.
@@ -57,9 +62,21 @@ def fit(
         pairs = pairs.fit
     chosen = range(model.n_layers) if layers is None else layers
     sites = [Site(component, layer) for layer in chosen]
+    kept: dict[str, Path | None] = dict.fromkeys(("present", "absent"))
+    if checkpoints is not None:
+        what = [model.fingerprint, pairs.hash, *map(str, sites), position, batch_size]
+        name = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+        kept = {side: Path(checkpoints) / f"{name}.{side}.safetensors" for side in kept}
     present, absent = (
-        capture(model, prompts, sites, position, batch_size=batch_size)
-        for prompts in (pairs.present, pairs.absent)
+        capture(
+            model,
+            getattr(pairs, side),
+            sites,
+            position,
+            batch_size=batch_size,
+            checkpoint=checkpoint,
+        )
+        for side, checkpoint in kept.items()
     )
     return difference_in_means(present, absent, name=pairs.name, data_hash=pairs.hash, model=model)
 

@@ -93,6 +93,20 @@ def test_fitting_is_the_difference_in_means(
         assert direction.target == float(vector.targets[row])
 
 
+def test_a_fit_that_was_stopped_goes_on(
+    model: HookedLM, pairs: ContrastSet, tmp_path: Path
+) -> None:
+    whole = fit(model, pairs)
+    fit(model, pairs, checkpoints=tmp_path)
+    left = sorted(tmp_path.iterdir())
+    assert len(left) == 2
+    left[0].unlink()  # as if it had been stopped between the two sides
+    resumed = fit(model, pairs, checkpoints=tmp_path)
+    assert torch.equal(resumed.directions, whole.directions) and resumed.card == whole.card
+    fit(model, pairs, layers=[0], checkpoints=tmp_path)  # another fit has files of its own
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_only_the_fit_split_is_fitted_on(
     model: HookedLM, vector: SteeringVector, pairs: ContrastSet
 ) -> None:

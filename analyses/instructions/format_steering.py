@@ -52,7 +52,9 @@ def main(config: Config, run: ist.Run) -> None:
     sets = layer_sweep.contrast_sets(config.instruction, run.seed, **sizes)
     run.used(model, *sets.values())
 
-    vectors = {name: ist.fit(model, pairs.fit) for name, pairs in sets.items()}
+    vectors = {
+        name: ist.fit(model, pairs.fit, checkpoints=run.partial) for name, pairs in sets.items()
+    }
     with layer_sweep.asking(config, model, run) as options:
         searched = layer_sweep.search(model, reference, sets, vectors, config, options)
         choices = layer_sweep.choose(searched)

@@ -66,7 +66,9 @@ def main(config: Config, run: ist.Run) -> None:
     sets = contrast_sets(config.instruction, run.seed, fit=config.n_fit, select=config.n_select)
     run.used(model, *sets.values())
 
-    vectors = {name: ist.fit(model, pairs.fit) for name, pairs in sets.items()}
+    vectors = {
+        name: ist.fit(model, pairs.fit, checkpoints=run.partial) for name, pairs in sets.items()
+    }
     with asking(config, model, run) as options:
         records = search(model, reference, sets, vectors, config, options)
     leave(run, records, vectors, choose(records))
