@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -119,26 +120,55 @@ def sweep(
     if not grid:
         raise GenerationError("the grid of the sweep is empty; give at least one Cell")
     rows = [(cell, pair) for cell in grid for pair in pairs]
-    left = {place: len(pairs) for place in range(len(grid))}
+    return answered(
+        model,
+        rows,
+        pairs.name,
+        score=score,
+        settled=settled,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        ledger=ledger,
+        cluster=cluster,
+    )
+
+
+def answered(
+    model: HookedLM,
+    rows: Sequence[tuple[Cell, Pair]],
+    name: str,
+    *,
+    score: Score = follows_instruction,
+    settled: Callable[[Pair, str], bool] | None = None,
+    **options: Any,
+) -> pl.DataFrame:
+    """Answer any rows of a grid: the records of :func:`sweep`, in the order of the rows.
+
+    Args:
+        model: the model that answers.
+        rows: cells, each with a pair.
+        name: of the pairs, for those that have no instruction ids.
+        score: see :func:`sweep`.
+        settled: see :func:`sweep`.
+        options: for :func:`interp_steer.generation.generate`.
+    """
+    left = Counter(id(cell) for cell, _ in rows)
 
     def on_answer(row: int) -> str:
-        left[row // len(pairs)] -= 1
-        return f"{sum(n == 0 for n in left.values())}/{len(grid)} cells"
+        left[id(rows[row][0])] -= 1
+        return f"{sum(n == 0 for n in left.values())}/{len(left)} cells"
 
     completions = generate(
         model,
         [pair.present if cell.instructed else pair.absent for cell, pair in rows],
         [cell.steering for cell, _ in rows],
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        ledger=ledger,
         settled=settled and partial(_is_settled, settled, rows),
-        cluster=cluster,
         on_answer=on_answer,
+        **options,
     )
     records = [
         {
-            "instruction": " + ".join(pair.instruction_ids) or pairs.name,
+            "instruction": " + ".join(pair.instruction_ids) or name,
             "setting": cell.setting,
             "instructed": cell.instructed,
             "layer": cell.layer,
@@ -184,22 +214,42 @@ def with_fluency(
     """
     rows = records.with_row_index("row")
     whole = rows.filter(pl.col("finish_reason") != "settled")
-    surprise = perplexity(reference, whole["answer"].to_list())
-    if threshold is None:
-        plain = whole["layer"].is_null() & ~whole["instructed"]
-        known = [p for p, good in zip(surprise, plain, strict=True) if good and p is not None]
-        if not known:
-            raise ScoringError(
-                "no answer is unsteered and without instruction, so no perplexity threshold can "
-                "be read from them; give threshold=2.5 for GPT-2, or add Cell('none') to the grid"
-            )
-        threshold = min(known)
-    loops = [repetition(answer) for answer in whole["answer"]]
-    verdicts = [degenerate(p, r, threshold=threshold) for p, r in zip(surprise, loops, strict=True)]
-    measured = whole.select(
-        "row",
-        pl.Series("perplexity", surprise, dtype=pl.Float64),
-        pl.Series("repetition", loops, dtype=pl.Float64),
-        pl.Series("degenerate", verdicts, dtype=pl.Boolean),
+    measured = whole.with_columns(
+        pl.Series("perplexity", perplexity(reference, whole["answer"].to_list()), dtype=pl.Float64),
+        pl.Series("repetition", map(repetition, whole["answer"]), dtype=pl.Float64),
     )
-    return rows.join(measured, on="row", how="left", maintain_order="left").drop("row")
+    if threshold is None:
+        threshold = fluency_threshold(measured)
+    judged = measured.select(
+        "row",
+        "perplexity",
+        "repetition",
+        pl.Series(
+            "degenerate",
+            [
+                degenerate(surprise, repeated, threshold=threshold)
+                for surprise, repeated in measured.select("perplexity", "repetition").iter_rows()
+            ],
+            dtype=pl.Boolean,
+        ),
+    )
+    return rows.join(judged, on="row", how="left", maintain_order="left").drop("row")
+
+
+def fluency_threshold(measured: pl.DataFrame) -> float:
+    """The least perplexity of the answers that were neither steered nor instructed.
+
+    Args:
+        measured: records with their ``perplexity``.
+
+    Raises:
+        ScoringError: when none of them is plain.
+    """
+    plain = measured.filter(pl.col("layer").is_null() & ~pl.col("instructed"))
+    known = plain["perplexity"].drop_nulls().to_list()
+    if not known:
+        raise ScoringError(
+            "no answer is unsteered and without instruction, so no perplexity threshold can be "
+            "read from them; give threshold=2.5 for GPT-2, or add Cell('none') to the grid"
+        )
+    return min(known)

@@ -9,8 +9,8 @@ ever reaches ``k`` for cells that are equal is at most ``1 / k``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import count, pairwise
+from dataclasses import dataclass
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -19,7 +19,7 @@ import polars as pl
 from jaxtyping import Bool
 
 from interp_steer.errors import ScoringError
-from interp_steer.grid import Cell, sweep, with_fluency
+from interp_steer.grid import Cell, answered, fluency_threshold, with_fluency
 from interp_steer.hooked import HookedLM
 from interp_steer.pairs import ContrastSet, Pair
 from interp_steer.statistics import sign_evidence
@@ -55,13 +55,15 @@ def race(
     reference: HookedLM,
     *,
     error: float = 0.05,
-    block: int = 4,
     threshold: float | None = None,
     settled: Callable[[Pair, str], bool] | None = None,
     seed: int = 0,
     **options: Any,
 ) -> Race:
-    """Sweep the cells of a grid in blocks of prompts, dropping those that can no longer win.
+    """Sweep the cells of a grid in rounds of prompts, dropping those that can no longer win.
+
+    The first round is as long as it takes for a look to tell anything; each is twice as long as
+    the one before it, since a few rows take as many steps as many do.
 
     Cells with a layer race, those that are instructed among themselves and the others too; an
     answer wins that is ``strict`` and not degenerate, as under the ``"interval"`` rule of
@@ -73,51 +75,55 @@ def race(
         pairs: the prompts; they are asked in an order drawn from ``seed``.
         reference: the model whose perplexity tells degenerate answers.
         error: the most probable it may be that the best cell is dropped.
-        block: how many prompts are asked in each cell between two looks; the first is taken as
-            soon as it can tell anything.
         threshold: see :func:`interp_steer.grid.with_fluency`; read from the answers of the cells
             without a layer when not given.
         settled: an early verdict, see :func:`interp_steer.grid.sweep`.
         seed: of the order of the prompts.
-        options: for :func:`interp_steer.grid.sweep`.
+        options: for :func:`interp_steer.generation.generate`.
 
     Raises:
-        ScoringError: for an error outside of (0, 1), or blocks of no prompts.
+        ScoringError: for an error outside of (0, 1), or no cell without a layer to read the
+            threshold from.
 
     Example:
         >>> run = ist.race(model, grid, pairs.select, reference)  # doctest: +SKIP
         >>> ist.select_layer(run.standing, "interval").layer      # doctest: +SKIP
         5
     """
-    if not 0 < error < 1 or block < 1:
-        raise ScoringError(f"error {error} is not in (0, 1), or block {block} is less than 1")
-    drawn = replace(pairs, pairs=tuple(Random(seed).sample(list(pairs), len(pairs))))
+    if not 0 < error < 1:
+        raise ScoringError(f"error {error} is not in (0, 1); 0.05 drops the best cell once in 20")
+    drawn = Random(seed).sample(list(pairs), len(pairs))
     raced = [place for place, cell in enumerate(grid) if cell.layer is not None]
     ways = {grid[place].instructed for place in raced}
     lanes = [[place for place in raced if grid[place].instructed is way] for way in sorted(ways)]
     fixed, racing = [place for place in range(len(grid)) if place not in raced], list(raced)
 
-    def asked(cells: Sequence[int], part: ContrastSet, **how: Any) -> pl.DataFrame:
-        records = sweep(model, [grid[cell] for cell in cells], part, **how, **options)
-        cell = pl.Series("cell", np.repeat(cells, len(part)), dtype=pl.Int64)
-        return with_fluency(records, reference, threshold).with_columns(cell)
-
-    frames = [asked(fixed, drawn)]
-    if threshold is None:
-        plain = frames[0].filter(~pl.col("instructed"))["perplexity"].drop_nulls()
-        threshold = min(plain.to_list())
     won: dict[int, list[bool]] = {cell: [] for cell in racing}
-    first = min((decisive(len(lane) - 1, error) for lane in lanes), default=block)
-    looks = [0, *range(first, len(drawn), block), len(drawn)]
-    for start, end in pairwise(looks):
-        frames.append(asked(racing, drawn[start:end], settled=settled))
-        sound = pl.col("strict") & ~pl.col("degenerate").fill_null(False)
-        for (cell,), rows in frames[-1].group_by("cell", maintain_order=True):
-            won[cell] += rows.select(sound).to_series().to_list()
+    rows = [(cell, pair) for cell in fixed for pair in drawn]
+    frames: list[pl.DataFrame] = []
+    look = min((decisive(len(lane) - 1, error) for lane in lanes), default=len(drawn))
+    seen = 0
+    while seen < len(drawn):
+        rows += [(cell, pair) for cell in racing for pair in drawn[seen : seen + look]]
+        records = answered(
+            model,
+            [(grid[cell], pair) for cell, pair in rows],
+            pairs.name,
+            settled=settled,
+            **options,
+        ).with_columns(cell=pl.Series([cell for cell, _ in rows], dtype=pl.Int64))
+        frames.append(with_fluency(records, reference, threshold))
+        if threshold is None:
+            threshold = fluency_threshold(frames[0])
+        for (cell,), mine in frames[-1].group_by("cell", maintain_order=True):
+            if cell in won:
+                sound = mine["strict"] & ~mine["degenerate"].fill_null(False)
+                won[cell] += sound.to_list()
         for lane in lanes:
             running = [cell for cell in lane if cell in racing]
             lost = beaten(np.array([won[cell] for cell in running]), len(lane) - 1, error)
             racing = [c for c in racing if c not in np.array(running)[lost]]
+        rows, seen, look = [], seen + look, 2 * look
     records = pl.concat(frames).sort("cell", maintain_order=True)
     standing = pl.col("cell").is_in([*fixed, *racing])
     return Race(records.with_columns(standing=standing).drop("cell"), error, len(grid) * len(pairs))
