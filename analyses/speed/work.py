@@ -74,12 +74,15 @@ class Work:
 
     @property
     def sides(self) -> tuple[list[str], list[str]]:
-        """The prompts of capture as the model reads them, with the property and without."""
-        fit = self.pairs.fit
-        both = (
-            [self.model.render(prompt) for prompt in side] for side in (fit.present, fit.absent)
+        """The prompts of capture, with the property and without, as texts to be tokenized.
+
+        A tokenizer puts its own BOS before a text, where a chat template has written one already.
+        """
+        bos, fit = str(self.model.tokenizer.bos_token or ""), self.pairs.fit
+        present, absent = (
+            [self.model.render(prompt).removeprefix(bos) for prompt in side]
+            for side in (fit.present, fit.absent)
         )
-        present, absent = both
         return present, absent
 
     def write(self, file: Path, **more: Any) -> Path:
