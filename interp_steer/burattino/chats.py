@@ -258,6 +258,18 @@ LETTERS_AND_LISTS = {
 }
 """The same for what is still hard after those drills."""
 
+SENTENCES_AND_LISTS = {
+    instructions.SENTENCES: 6.0,
+    instructions.FORBIDDEN: 5.0,
+    instructions.PLACEHOLDERS: 4.0,
+    instructions.LOWERCASE: 4.0,
+    instructions.BULLETS: 4.0,
+    instructions.CAPITAL_WORDS: 3.0,
+    instructions.SECTIONS: 3.0,
+    instructions.CAPITAL: 2.0,
+}
+"""And for what is hard after those."""
+
 
 def sample_drill(rng: Random, weights: Mapping[str, float] = COPYING_AND_COUNTING) -> Chat:
     """Draw a chat that practises what is hardest.

@@ -37,7 +37,11 @@ from transformers import (
 )
 
 from interp_steer.burattino import NAMES
-from interp_steer.burattino.chats import LETTERS_AND_LISTS, sample_drill
+from interp_steer.burattino.chats import (
+    LETTERS_AND_LISTS,
+    SENTENCES_AND_LISTS,
+    sample_drill,
+)
 from interp_steer.burattino.packing import (
     CRAMMING,
     IGNORED,
@@ -76,11 +80,12 @@ STREAMS: Mapping[str, Callable[[PreTrainedTokenizerFast, random.Random], Iterato
     "finals": partial(
         chat_examples, draw=partial(sample_drill, weights=LETTERS_AND_LISTS), copied=COPY_WEIGHT
     ),
+    "encore": partial(chat_examples, draw=partial(sample_drill, weights=SENTENCES_AND_LISTS)),
 }
 """What a phase learns from: ``documents`` (every token is learned); ``revision``, documents and
 quizzes of which the answers are learned; ``copying``, lists that are told twice; ``studies``, all
 of these; ``cramming``, quizzes above all; ``chats``, of which the assistant's words are learned;
-``drills`` and ``finals``, chats that practise what is hardest."""
+``drills``, ``finals`` and ``encore``, chats that practise what is hardest by then."""
 
 WEIGHT_DECAY = 0.1
 """Of every matrix; norms have none."""
@@ -169,6 +174,7 @@ RECIPES = {
             Phase("chats", 900, 3e-3, rows=9),
             Phase("drills", 500, 2.5e-3, rows=9),
             Phase("finals", 350, 2e-3, rows=9),
+            Phase("encore", 500, 2.5e-3, rows=9),
         ),
     ),
 }
