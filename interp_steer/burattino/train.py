@@ -175,6 +175,7 @@ RECIPES = {
             Phase("drills", 500, 2.5e-3, rows=9),
             Phase("finals", 350, 2e-3, rows=9),
             Phase("encore", 500, 2.5e-3, rows=9),
+            Phase("finals", 350, 1.5e-3, rows=9),
         ),
     ),
 }
