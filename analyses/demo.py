@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 import interp_steer as ist
 from analyses.instructions import format_steering, layer_sweep, similarity
@@ -22,9 +22,6 @@ from figures.report import write_report
 class Config(format_steering.Config):
     """The size of the job; with the defaults it takes a few minutes on two cores."""
 
-    rule: Literal["paper", "interval"] = "paper"
-    """The rule that chooses each instruction's layer; the interval-aware one asks for more prompts
-    than a demo has time for."""
     n_select: int = 10
     """Prompts that each layer is tried on."""
     n_test: int = 32
