@@ -74,8 +74,10 @@ def test_layer_sweep_with_fewer_tokens_chooses_the_same(run, search):
 
 
 def test_the_papers_rule_is_refused_answers_that_are_cut(capsys):
-    assert command_line(["format_steering", "--rule", "paper", "--search", "race"]) == 2
-    assert "the paper's rule needs whole answers" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        command_line(["format_steering", "--rule", "paper", "--search", "race"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the paper's rule needs whole answers" in said and "--rule interval" in said
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,9 @@ class Peer:
     def do(self, command: str) -> dict[str, Any]:
         """Have it do something, and return what it says."""
         assert self._process.stdin is not None
-        self._process.stdin.write(command + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended: reading says how
+            self._process.stdin.write(command + "\n")
+            self._process.stdin.flush()
         return self._read()
 
     def _lap(self) -> Lap:
