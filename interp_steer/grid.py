@@ -17,7 +17,7 @@ from interp_steer.generation import Completion, generate
 from interp_steer.interventions import Intervention, unsteered
 from interp_steer.ledger import Ledger
 from interp_steer.model import HookedLM
-from interp_steer.scoring import ifeval
+from interp_steer.scoring import early, ifeval
 from interp_steer.scoring.fluency import degenerate, perplexity, repetition
 
 Score = Callable[[Pair, Completion], dict[str, Any]]
@@ -71,7 +71,7 @@ def follows_instruction(pair: Pair, completion: Completion) -> dict[str, Any]:
 
 def breaks_instruction(pair: Pair, said: str) -> bool:
     """Whether an answer that begins so can no longer be ``strict``: see `follows_instruction`."""
-    return ifeval.has_failed(said, pair.instruction_ids, pair.kwargs)
+    return early.has_failed(said, pair.instruction_ids, pair.kwargs)
 
 
 def sweep(

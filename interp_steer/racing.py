@@ -122,7 +122,8 @@ def race(
         for lane in lanes:
             running = [cell for cell in lane if cell in racing]
             lost = beaten(np.array([won[cell] for cell in running]), len(lane) - 1, error)
-            racing = [c for c in racing if c not in np.array(running)[lost]]
+            dropped = {cell for cell, gone in zip(running, lost, strict=True) if gone}
+            racing = [cell for cell in racing if cell not in dropped]
         rows, seen, look = [], seen + look, 2 * look
     records = pl.concat(frames).sort("cell", maintain_order=True)
     standing = pl.col("cell").is_in([*fixed, *racing])

@@ -16,7 +16,7 @@ from interp_steer.generation import generate
 from interp_steer.grid import breaks_instruction, with_fluency
 from interp_steer.ledger import Ledger
 from interp_steer.model import HookedLM
-from interp_steer.scoring import ifeval
+from interp_steer.scoring import early, ifeval
 
 BREAKABLE = {
     "punctuation:no_comma": {},
@@ -44,30 +44,30 @@ TEXTS = st.lists(PIECES, max_size=12).map("".join)
 @given(beginning=TEXTS, rest=TEXTS)
 def test_what_has_failed_cannot_be_mended(instruction_id: str, beginning: str, rest: str) -> None:
     kwargs = [BREAKABLE[instruction_id]]
-    if ifeval.has_failed(beginning, [instruction_id], kwargs):
+    if early.has_failed(beginning, [instruction_id], kwargs):
         assert not ifeval.verify(beginning, [instruction_id], kwargs).strict
         assert not ifeval.verify(beginning + rest, [instruction_id], kwargs).strict
-        assert ifeval.has_failed(beginning + rest, [instruction_id], kwargs)
+        assert early.has_failed(beginning + rest, [instruction_id], kwargs)
 
 
 @pytest.mark.parametrize("instruction_id", BREAKABLE)
 def test_plain_answers_are_given_up_before_their_end(instruction_id: str) -> None:
     plain = "The art of the Sea, and a sea bird.\n- a\n- b\n- c\nAaa. It is more than four words."
-    assert ifeval.has_failed(plain, [instruction_id], [BREAKABLE[instruction_id]])
-    assert not ifeval.has_failed("", [instruction_id], [BREAKABLE[instruction_id]])
+    assert early.has_failed(plain, [instruction_id], [BREAKABLE[instruction_id]])
+    assert not early.has_failed("", [instruction_id], [BREAKABLE[instruction_id]])
 
 
 @pytest.mark.parametrize("instruction_id", instructions.IDS)
 def test_answers_that_obey_are_never_given_up(instruction_id: str) -> None:
     for chat in evaluation_chats(instruction_id, n=12):
         for end in range(len(chat.answer) + 1):
-            assert not ifeval.has_failed(chat.answer[:end], chat.instruction_ids, chat.kwargs)
+            assert not early.has_failed(chat.answer[:end], chat.instruction_ids, chat.kwargs)
 
 
 def test_one_failed_instruction_of_several_is_enough() -> None:
     both = ["startend:quotation", "punctuation:no_comma"]
-    assert ifeval.has_failed('"Well,', both, [{}, {}])
-    assert not ifeval.has_failed('"Well', both, [{}, {}])
+    assert early.has_failed('"Well,', both, [{}, {}])
+    assert not early.has_failed('"Well', both, [{}, {}])
 
 
 def test_a_cut_answer_is_the_beginning_of_the_whole_one(model: HookedLM, tmp_path: Path) -> None:
@@ -118,16 +118,19 @@ def test_a_sweep_with_early_verdicts_has_the_same_accuracies(
                 burattino_instruct, grid, pairs.select, settled=settled, max_new_tokens=48
             )
             frames.append(with_fluency(records, burattino_base))
-        whole, early = frames[-2:]
-        assert whole["strict"].to_list() == early["strict"].to_list()
-        cut = early["finish_reason"] == "settled"
-        assert cut.any() and not early.filter(cut)["strict"].any()
-        assert early.filter(cut)["loose"].is_null().all()
-        assert early.filter(cut)["degenerate"].is_null().all()
-        assert early["n_tokens"].sum() < whole["n_tokens"].sum()
-        assert early.filter(~cut).drop("degenerate").equals(whole.filter(~cut).drop("degenerate"))
-        with pytest.raises(ScoringError, match="cut by an early verdict; use rule='interval'"):
-            ist.select_layer(early, "paper")
+        whole, cut_short = frames[-2:]
+        assert whole["strict"].to_list() == cut_short["strict"].to_list()
+        cut = cut_short["finish_reason"] == "settled"
+        assert cut.any() and not cut_short.filter(cut)["strict"].any()
+        assert cut_short.filter(cut)["loose"].is_null().all()
+        assert cut_short.filter(cut)["degenerate"].is_null().all()
+        assert cut_short["n_tokens"].sum() < whole["n_tokens"].sum()
         assert (
-            ist.select_layer(early, "interval").layer == ist.select_layer(whole, "interval").layer
+            cut_short.filter(~cut).drop("degenerate").equals(whole.filter(~cut).drop("degenerate"))
+        )
+        with pytest.raises(ScoringError, match="cut by an early verdict; use rule='interval'"):
+            ist.select_layer(cut_short, "paper")
+        assert (
+            ist.select_layer(cut_short, "interval").layer
+            == ist.select_layer(whole, "interval").layer
         )

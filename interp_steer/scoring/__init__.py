@@ -1,4 +1,4 @@
-"""Scores of an answer: instruction verifiers (`ifeval`) and fluency (`fluency`).
+"""Scores of an answer: instruction verifiers (`ifeval`, `early`) and fluency (`fluency`).
 
 Example:
     >>> import interp_steer as ist
@@ -12,10 +12,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from interp_steer.scoring import early as early
     from interp_steer.scoring import fluency as fluency
     from interp_steer.scoring import ifeval as ifeval
 
-__all__ = ["fluency", "ifeval"]
+__all__ = ["early", "fluency", "ifeval"]
 
 
 def __getattr__(name: str) -> Any:
