@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.decoding import Answer, Settled, StopRule, decode, greedy
+from interp_steer.decoding import Settled, StopRule, decode, greedy
 from interp_steer.hooked import HookedLM
+from interp_steer.in_flight import Answer
 from interp_steer.interventions import Intervention, row_hooks
 from interp_steer.ledger import Kept
 from interp_steer.passes import Through
-from interp_steer.positions import Clock
 from interp_steer.sampling import Sampler, Sampling
 
 
@@ -37,6 +38,7 @@ class Decoding:
     batch_size: int
     use_cache: bool
     through: Through | None
+    compiled: bool
 
 
 Finished = Callable[[int, Kept], object]
@@ -70,16 +72,15 @@ def answer_rows(
     def finished(row: int, answer: Answer) -> None:
         on_finished(row, Kept(answer.text, tuple(answer.tokens), answer.finish_reason))
 
-    clock = Clock()
     decode(
         model,
         [request.tokens for request in requests],
         StopRule(model, how.max_new_tokens, settled),
         choose=choose,
-        hooks=row_hooks(steering, clock),
-        clock=clock,
+        hooks=partial(row_hooks, steering),
         batch_size=how.batch_size,
         use_cache=how.use_cache,
         through=how.through,
+        compiled=how.compiled,
         on_finished=finished,
     )

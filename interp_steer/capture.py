@@ -206,7 +206,7 @@ class _Pass:
             for token in range(read.start, read.end)
         ]
         row, place, position = torch.tensor(cells).T
-        on_device = row.to(batch.tokens.device), place.to(batch.tokens.device)
+        places: dict[torch.device, tuple[Tensor, Tensor]] = {}  # layers may lie on several
         n_positions = int(position.max()) + 1
         mean: dict[Site, Tensor] = {}
         scatter: dict[Site, Tensor] = {}
@@ -214,7 +214,9 @@ class _Pass:
 
         def reader(site: Site) -> Callable[..., None]:
             def read(activation: Tensor, hook: Any) -> None:
-                chosen = activation[on_device].detach().cpu()  # gathered first: little is copied
+                at = activation.device
+                here = places.setdefault(at, (row.to(at), place.to(at)))
+                chosen = activation[here].detach().cpu()  # gathered first: little is copied
                 exact = chosen.double()
                 if self.second_moments:
                     mean[site], scatter[site] = moments_of(exact, position, n_positions)

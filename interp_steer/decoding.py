@@ -7,35 +7,27 @@ of a tensor where it is.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp_steer.batches import longest_first
-from interp_steer.hooked import HookedLM, Hooks, PaddedBatch
-from interp_steer.kv_cache import RowCache
+from interp_steer.hooked import HookedLM, Hooks
+from interp_steer.in_flight import Answer, Cached, Uncached
 from interp_steer.memory import fewer, is_out_of_memory
-from interp_steer.passes import Forward, Through, forward_under
+from interp_steer.passes import Through, forward_under
 from interp_steer.positions import Clock
+from interp_steer.slots import slots_of
 
 REFILL_AT = 0.75
 """Waiting rows are admitted when no more than this share of the batch is still decoding: each
 admission is a pass of its own and copies the cache."""
-
-
-@dataclass
-class Answer:
-    """What one row has generated so far."""
-
-    tokens: list[int] = field(default_factory=list)
-    text: str = ""
-    finish_reason: str = "length"
-
 
 Chooser: TypeAlias = Callable[
     [Float[Tensor, "active vocabulary"], Int[Tensor, " active"], Int[Tensor, " active"]],
@@ -43,6 +35,8 @@ Chooser: TypeAlias = Callable[
 ]
 """Chooses a token for each active row from its logits, its number, and how many tokens it has."""
 
+HooksFor: TypeAlias = Callable[[Clock], Hooks]
+"""Makes the hooks under which rows are decoded, given the clock that they are to read."""
 
 Settled: TypeAlias = Callable[[int, str], bool]
 """Of a row's number and what it has said so far: whether the rest can be done without."""
@@ -117,17 +111,22 @@ def greedy(
     return logits.argmax(-1)
 
 
+def no_hooks(clock: Clock) -> Hooks:
+    """Nothing acts on the model."""
+    return []
+
+
 def decode(
     model: HookedLM,
     prompts: list[list[int]],
     stop: StopRule,
     *,
     choose: Chooser = greedy,
-    hooks: Hooks | None = None,
-    clock: Clock | None = None,
+    hooks: HooksFor = no_hooks,
     batch_size: int,
     use_cache: bool = True,
     through: Through | None = None,
+    compiled: bool = False,
     on_finished: Callable[[int, Answer], object],
 ) -> list[Answer]:
     """Decode every row to its end.
@@ -137,11 +136,11 @@ def decode(
         prompts: the token ids of each row.
         stop: ends answers.
         choose: chooses tokens.
-        hooks: what acts on the model meanwhile, if anything does.
-        clock: the clock that the hooks read.
+        hooks: what acts on the model meanwhile.
         batch_size: how many rows are decoded at once, fewer once they do not fit in memory.
         use_cache: False runs whole rows again at every step.
         through: what runs the passes; see :func:`interp_steer.passes.forward_under`.
+        compiled: decode in fixed slots, by a compiled pass; see :mod:`interp_steer.slots`.
         on_finished: called for each row as it ends, with its number and its answer.
 
     Returns:
@@ -152,11 +151,12 @@ def decode(
     """
     answers = [Answer() for _ in prompts]
     waiting = deque(longest_first([len(prompt) for prompt in prompts]))
-    with torch.inference_mode(), forward_under(model, hooks or [], through) as forward:
-        empty = partial(
-            _Cached if use_cache else _Uncached, model, prompts, forward, clock or Clock()
-        )
-        batch = empty()
+    if compiled:
+        batches = slots_of(model, prompts, hooks, stop.max_new_tokens)
+    else:
+        batches = _batches_of(model, prompts, hooks, through, Cached if use_cache else Uncached)
+    with torch.inference_mode(), batches as empty:
+        batch = empty(batch_size)
         while waiting or batch.rows:
             admitted: list[int] = []
             if waiting and len(batch.rows) <= REFILL_AT * batch_size:
@@ -168,7 +168,8 @@ def decode(
                 # tokens that they have.
                 rows = list(dict.fromkeys([*batch.rows, *admitted]))
                 waiting.extendleft(reversed(rows))
-                batch, batch_size = empty(), fewer(len(rows), model.device)
+                batch_size = fewer(len(rows), model.device)
+                batch = empty(batch_size)
                 continue
             fresh = batch.rows[-len(logits) :]
             steps = torch.tensor([len(answers[row].tokens) for row in fresh])
@@ -182,8 +183,22 @@ def decode(
     return answers
 
 
+@contextmanager
+def _batches_of(
+    model: HookedLM,
+    prompts: list[list[int]],
+    hooks: HooksFor,
+    through: Through | None,
+    kind: type[Uncached],
+) -> Iterator[Callable[[int], Uncached]]:
+    """What makes an empty batch, of whatever size."""
+    clock = Clock()
+    with forward_under(model, hooks(clock), through) as forward:
+        yield lambda size: kind(model, prompts, forward, clock)
+
+
 def _in_memory(
-    batch: _Uncached, admitted: list[int], answers: list[Answer]
+    batch: Uncached, admitted: list[int], answers: list[Answer]
 ) -> Float[Tensor, "row vocabulary"] | None:
     """The logits of the rows that are admitted, or of a step where none are; None without room."""
     try:
@@ -192,92 +207,3 @@ def _in_memory(
         if not is_out_of_memory(error):
             raise
         return None
-
-
-class _Uncached:
-    """The rows that are being decoded, run whole at every step: slow, and hard to get wrong."""
-
-    def __init__(
-        self, model: HookedLM, prompts: list[list[int]], forward: Forward, clock: Clock
-    ) -> None:
-        self.rows: list[int] = []
-        self._model, self._prompts, self._forward, self._clock = model, prompts, forward, clock
-
-    def admit(self, rows: list[int], answers: list[Answer]) -> Float[Tensor, "row vocabulary"]:
-        """Take rows in; return the logits of their first tokens, or those of every row's next."""
-        self.rows += rows
-        return self.step(answers)
-
-    def step(self, answers: list[Answer]) -> Float[Tensor, "row vocabulary"]:
-        """Return the logits of every row's next token."""
-        return self._last_logits(self._begin(self.rows, answers), None)
-
-    def _begin(self, rows: list[int], answers: list[Answer]) -> PaddedBatch:
-        """Announce a pass over the prompts of rows and what they have said so far."""
-        batch = self._model.pad([self._prompts[row] + answers[row].tokens for row in rows])
-        lengths = torch.tensor([len(self._prompts[row]) for row in rows])
-        self._clock.begin(batch.mask, lengths, torch.tensor(rows))
-        return batch
-
-    def _last_logits(
-        self, batch: PaddedBatch, cache: RowCache | None
-    ) -> Float[Tensor, "row vocabulary"]:
-        logits = self._forward(batch, cache, 1)
-        assert logits is not None
-        return logits[:, -1]
-
-    def release(self, ended: Iterable[int]) -> None:
-        """Let rows go."""
-        gone = set(ended)
-        self.rows = [row for row in self.rows if row not in gone]
-
-
-class _Cached(_Uncached):
-    """The rows that are being decoded with a cache, which rows leave and join."""
-
-    def __init__(
-        self, model: HookedLM, prompts: list[list[int]], forward: Forward, clock: Clock
-    ) -> None:
-        super().__init__(model, prompts, forward, clock)
-        self._cache = RowCache()
-        self._mask: Bool[Tensor, "row pos"] = torch.zeros(0, 0, dtype=torch.bool)
-
-    def admit(self, rows: list[int], answers: list[Answer]) -> Float[Tensor, "row vocabulary"]:
-        batch, cache = self._begin(rows, answers), RowCache()
-        logits = self._last_logits(batch, cache)
-        if self.rows:
-            self._clock.join()
-            self._cache.join(cache)
-            width = max(self._mask.shape[1], batch.mask.shape[1])
-            self._mask = torch.cat([_widened(mask, width) for mask in (self._mask, batch.mask)])
-        else:
-            self._cache, self._mask = cache, batch.mask
-        self.rows = self.rows + rows
-        return logits
-
-    def step(self, answers: list[Answer]) -> Float[Tensor, "row vocabulary"]:
-        last = [answers[row].tokens[-1] for row in self.rows]
-        tokens = torch.tensor(last, device=self._mask.device)[:, None]
-        self._mask = torch.cat([self._mask, torch.ones_like(tokens, dtype=torch.bool)], dim=1)
-        self._clock.tick()
-        return self._last_logits(PaddedBatch(tokens, self._mask), self._cache)
-
-    def release(self, ended: Iterable[int]) -> None:
-        gone = set(ended)
-        if not gone:
-            return
-        places = [place for place, row in enumerate(self.rows) if row not in gone]
-        super().release(gone)
-        if not places:
-            return
-        kept = torch.tensor(places, device=self._mask.device)
-        self._clock.keep(kept)
-        self._mask = self._mask[kept]
-        # Columns in which only those who left had tokens go with them.
-        first = int(self._mask.any(0).long().argmax())
-        self._mask = self._mask[:, first:]
-        self._cache.keep(kept, first)
-
-
-def _widened(mask: Bool[Tensor, "row pos"], width: int) -> Bool[Tensor, "row width"]:
-    return torch.nn.functional.pad(mask, (width - mask.shape[1], 0))

@@ -57,6 +57,7 @@ def generate(
     batch_size: int = 64,
     use_cache: bool = True,
     through: Through | None = None,
+    compiled: bool = False,
     ledger: Ledger | None = None,
     settled: Settled | None = None,
     cluster: Cluster | None = None,
@@ -81,6 +82,9 @@ def generate(
         through: ``"plain"`` decodes by the plain twin of the model, ``"hook_points"`` through the
             bridge, whose hook points define what the interventions mean: the same tokens, slower.
             None for the twin, unless the bridge has hooks of your own on it.
+        compiled: decode by a pass that ``torch.compile`` makes, over a cache of fixed size, with
+            the interventions in it: for a GPU and many rows, as compiling costs from seconds to
+            minutes at each call. The same tokens, but for ties that the last bits decide.
         ledger: where answers are looked up before they are computed, and kept as they end. Give
             one to a sweep that may be stopped, repeated or extended.
         settled: says of a prompt's number and the text of its answer so far whether the rest can be
@@ -107,6 +111,11 @@ def generate(
     """
     if max_new_tokens < 1:
         raise GenerationError(f"max_new_tokens is {max_new_tokens}; ask for at least 1")
+    if compiled and (not use_cache or through == "hook_points"):
+        raise GenerationError(
+            f"compiled=True with use_cache={use_cache} and through={through!r}: only the plain "
+            "twin is compiled, with a cache; leave the other two as they are by default"
+        )
     rows = prepare(model, prompts, steering, batch_size)
     lengths = [len(prompt) for prompt in rows.tokens]
     for number, length in enumerate(lengths):
@@ -147,7 +156,7 @@ def generate(
 
         if new:
             run = partial(answer_rows, model) if cluster is None else cluster.answer_rows
-            how = Decoding(max_new_tokens, sampling, batch_size, use_cache, through)
+            how = Decoding(max_new_tokens, sampling, batch_size, use_cache, through, compiled)
             run(requests, how, settled and partial(of_rows, settled, new), finished)
     return [
         Completion(

@@ -235,6 +235,20 @@ class HookedLM:
                     stack.callback(twin.write_at(module, side, edit, n_heads).remove)
             yield self.plain
 
+    def with_own_twin(self) -> HookedLM:
+        """The same model with a :attr:`plain` of its own, on which nobody else puts hooks.
+
+        All of them share the weights, and the bridge.
+        """
+        return HookedLM(
+            self.bridge,
+            twin.twin_of(self.plain),
+            self.tokenizer,
+            name=self.name,
+            revision=self.revision,
+            prompt_format=self.prompt_format,
+        )
+
     @cached_property
     def _sites_by_hook(self) -> dict[str, tuple[Site, tuple[nn.Module, str]]]:
         sites = [site for component in COMPONENTS for site in self.sites(component)]

@@ -53,6 +53,7 @@ class RowLayer(DynamicLayer):
         assert self._room is not None
         width = self.get_seq_length() - first
         keys, values = self._room
+        rows = rows.to(keys.device)  # the layers of one model may lie on several
         self._set_aside(keys[rows, :, first:], values[rows, :, first:], width)
 
     def join(self, other: RowLayer) -> None:
@@ -90,6 +91,11 @@ class RowCache(Cache):
         """Append the rows of another cache of the same model."""
         for mine, theirs in zip(self._row_layers, other._row_layers, strict=True):
             mine.join(theirs)
+
+    @property
+    def filled(self) -> list[tuple[Tensor, Tensor]]:
+        """The keys and the values of every layer."""
+        return [layer.filled for layer in self._row_layers]
 
     @property
     def _row_layers(self) -> list[RowLayer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def load(
     revision: str | None = None,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
+    device_map: str | Mapping[str, Any] | None = None,
     prompt_format: PromptFormat | str | Callable[[Any], str] | None = None,
     check: bool = True,
 ) -> HookedLM:
@@ -46,6 +47,8 @@ def load(
         revision: a branch, tag or commit on the Hugging Face hub.
         dtype: the weights' floating type; by default the checkpoint's own.
         device: by default the best there is: CUDA, then MPS, then the CPU.
+        device_map: in place of ``device``, for a model wider than one: ``"auto"``, or the device of
+            each module by name, as Transformers takes it. Every weight must lie on a device.
         prompt_format: your own: a text with ``{x}`` where the query goes, or a function from the
             query to the prompt. By default the chat template, or ``Q: {x}\\nA:`` without one.
         check: run the self-check (:func:`interp_steer.selfcheck.self_check`); a model that fails
@@ -56,18 +59,23 @@ def load(
 
     Raises:
         ModelError: for a name that is nowhere, a folder that is no checkpoint, a missing
-            tokenizer, an architecture that TransformerLens does not know, missing weights, or a
-            failed self-check.
+            tokenizer, an architecture that TransformerLens does not know, missing weights, a
+            device and a map of devices, a map that leaves weights on the disk, or a failed
+            self-check.
 
     Example:
         >>> model = load("burattino-instruct")                            # doctest: +SKIP
         >>> model.sites("z")[0]                                           # doctest: +SKIP
         Site(component='z', layer=0)
     """
+    if device is not None and device_map is not None:
+        raise ModelError(f"device={device!r} and device_map={device_map!r}; give one of the two")
     source, name = _locate(name_or_path)
-    device = _best_device() if device is None else torch.device(device)
     tokenizer = _load_tokenizer(source, name, revision)
-    hf_model = _load_weights(source, name, revision, dtype).to(device)  # type: ignore[arg-type]
+    hf_model = _load_weights(source, name, revision, dtype, device_map)
+    if device_map is None:
+        at = _best_device() if device is None else torch.device(device)
+        hf_model = hf_model.to(at)  # type: ignore[arg-type]
     plain = use_fast_attention(twin_of(hf_model))
     model = HookedLM(
         _bridge(hf_model, tokenizer, name),
@@ -178,7 +186,11 @@ def _load_tokenizer(source: str, name: str, revision: str | None) -> PreTrainedT
 
 
 def _load_weights(
-    source: str, name: str, revision: str | None, dtype: torch.dtype | str | None
+    source: str,
+    name: str,
+    revision: str | None,
+    dtype: torch.dtype | str | None,
+    device_map: str | Mapping[str, Any] | None,
 ) -> PreTrainedModel:
     local = Path(source).is_dir()
     try:
@@ -186,6 +198,7 @@ def _load_weights(
             source,
             revision=revision,
             dtype="auto" if dtype is None else dtype,
+            device_map=device_map,
             use_safetensors=True,
             trust_remote_code=False,
             attn_implementation="eager",  # what the bridge computes, so that they can be equal
@@ -205,6 +218,12 @@ def _load_weights(
         raise ModelError(
             f"{source} lacks {len(missing)} weights of its model, such as {missing[0]}; "
             "save the whole model with save_pretrained"
+        )
+    elsewhere = sorted(key for key, tensor in hf_model.named_parameters() if tensor.is_meta)
+    if elsewhere:
+        raise ModelError(
+            f"device_map={device_map!r} leaves {len(elsewhere)} weights of {name} off its devices, "
+            f"such as {elsewhere[0]}; give it more devices, or a smaller dtype"
         )
     return hf_model.eval()
 

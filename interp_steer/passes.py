@@ -30,10 +30,13 @@ is not run, and nothing is returned."""
 
 
 @dataclass(frozen=True)
-class _Given:
+class GivenHooks:
+    """Hooks that are at hand already, as :class:`~interp_steer.hooked.Steering`."""
+
     hooks: Hooks
 
     def fwd_hooks(self) -> Hooks:
+        """The hooks."""
         return self.hooks
 
 
@@ -62,10 +65,10 @@ def forward_under(
             f"through is {through!r}; give one of {', '.join(map(repr, get_args(Through)))}"
         )
     if through == "hook_points":
-        with model.steered(_Given(hooks)) as bridge:
+        with model.steered(GivenHooks(hooks)) as bridge:
             yield partial(_by_bridge, bridge)
     else:
-        with model.steered_plain(_Given(hooks)) as plain:
+        with model.steered_plain(GivenHooks(hooks)) as plain:
             yield partial(_by_twin, plain)
 
 

@@ -169,3 +169,41 @@ class Clock:
         self.index, self.step = self.index[place], self.step[place]
         self.rows = self.rows[rows.to(self.rows.device)]
         self.changes += 1
+
+
+class SlotClock(Clock):
+    """The clock of a batch that keeps its shape: rows take slots, and a free slot idles.
+
+    Hooks that read it keep the shape of all that they compute with, so that a pass can be compiled
+    with them in it.
+
+    Args:
+        slots: how many.
+        device: where the pass runs.
+    """
+
+    def __init__(self, slots: int, device: torch.device) -> None:
+        super().__init__()
+        self.index = torch.zeros(slots, 1, dtype=torch.int64, device=device)
+        self.step = torch.zeros_like(self.index)
+        self.rows = torch.zeros(slots, dtype=torch.int64)
+
+    def seat(
+        self,
+        slots: Int[Tensor, " row"],
+        rows: Int[Tensor, " row"],
+        index: Int[Tensor, "row 1"],
+        step: Int[Tensor, "row 1"],
+    ) -> None:
+        """Announce that rows take slots.
+
+        Args:
+            slots: the slot of each row.
+            rows: their places among the rows that the hooks were made for.
+            index: the token index of each row's last token.
+            step: its step.
+        """
+        self.rows[slots] = rows
+        there = slots.to(self.index.device)
+        self.index[there], self.step[there] = index.to(there.device), step.to(there.device)
+        self.changes += 1

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp_steer.errors import InterventionError
-from interp_steer.positions import Clock, Span
+from interp_steer.positions import Clock, SlotClock, Span
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +72,16 @@ class _Stage:
         kept = {field.name: getattr(self, field.name)[rows] for field in fields(self)[1:]}
         return _Stage(self.units, **kept)
 
-    def ready(self, device: torch.device) -> _Ready | None:
-        """The stage gathered on a device; None when no row of it edits anything."""
-        pulls = bool(self.pull.any())
+    def ready(self, device: torch.device, compiled: bool) -> _Ready | None:
+        """The stage gathered on a device; None when no row of it edits anything.
+
+        What would differ from one set of rows to another is left out where the pass is compiled.
+        """
+        pulls = compiled or bool(self.pull.any())
         if not pulls and not bool(self.push.any()):
             return None
         everywhere = Span()
-        masked = bool(
+        masked = compiled or bool(
             (self.first_index != everywhere.first_index).any()
             or (self.first_step != everywhere.first_step).any()
             or (self.end_step != everywhere.end_step).any()
@@ -172,15 +175,23 @@ class SiteHook:
             InterventionError: when the activation has not the width of the directions, the number
                 of rows of the interventions, or the positions that the clock announced.
         """
-        clock = self._clock
-        state = (-1 if clock is None else clock.changes, activation.device)
-        if state != self._gathered:
-            self._gather(activation.device)
-            self._gathered = state
-        self._check(activation)
+        if not torch.compiler.is_compiling():
+            self.prepare(activation.device)
+            self._check(activation)
         for stage in self._ready:
-            activation = stage.apply(activation, clock)
+            activation = stage.apply(activation, self._clock)
         return activation
+
+    def prepare(self, device: torch.device) -> None:
+        """Gather the edits of the rows that the clock announced, unless they are at hand.
+
+        Done by itself at each call, except within a pass that is compiled: whoever runs that does
+        it first.
+        """
+        state = (-1 if self._clock is None else self._clock.changes, device)
+        if state != self._gathered:
+            self._gather(device)
+            self._gathered = state
 
     def __repr__(self) -> str:
         return f"SiteHook({self._site}, {self._n_rows} rows)"
@@ -192,7 +203,8 @@ class SiteHook:
                 rows = self._clock.rows
                 self._check_rows(self._clock.n_rows or max(self._n_rows, int(rows.max()) + 1))
                 stages = [stage.take(self._clock.rows.cpu()) for stage in stages]
-            ready = (stage.ready(device) for stage in stages)
+            compiled = isinstance(self._clock, SlotClock)
+            ready = (stage.ready(device, compiled) for stage in stages)
             self._ready = [stage for stage in ready if stage is not None]
 
     def _check_rows(self, n_rows: int) -> None:

@@ -10,6 +10,7 @@ from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import pytest
 import torch
 from torch import Tensor
@@ -17,9 +18,11 @@ from transformer_lens import TransformerBridge
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
+from interp_steer.capture import capture
 from interp_steer.errors import ModelError, SiteError
 from interp_steer.fingerprint import fingerprint
-from interp_steer.model import HookedLM, PaddedBatch, load, wrap
+from interp_steer.generation import generate
+from interp_steer.model import HookedLM, PaddedBatch, _load_weights, load, wrap
 from interp_steer.sites import COMPONENTS, Site
 from tests.checkpoints import ARCHITECTURES, write_checkpoint
 
@@ -276,6 +279,54 @@ def test_a_model_says_what_it_is(tiny: Callable[[str], HookedLM]) -> None:
     assert model.max_positions == 256
     assert model.revision is None
     assert model.sites() == tuple(Site("resid_post", layer) for layer in range(4))
+
+
+# ----------------------------------------------------------------------- several devices
+@pytest.mark.parametrize("architecture", ["llama3", "gpt2", "gemma2"])
+def test_a_model_that_is_spread_over_devices_is_the_same(
+    architecture: str,
+    checkpoint: Callable[[str], Path],
+    tiny: Callable[[str], HookedLM],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is one device here, but every module gets the hooks that move what enters it."""
+    whole, plainly = tiny(architecture), _load_weights
+    prefix = whole.plain.base_model_prefix
+    places = {f"{prefix}.{name}": "cpu" for name, _ in whole.plain.base_model.named_children()}
+
+    def dispatched(*given: Any) -> Any:
+        return accelerate.dispatch_model(
+            plainly(*given), device_map={**places, "lm_head": "cpu"}, force_hooks=True
+        )
+
+    monkeypatch.setattr("interp_steer.model._load_weights", dispatched)
+    spread = load(checkpoint(architecture), device_map="auto")
+    assert any(hasattr(module, "_hf_hook") for module in spread.plain.modules())
+    assert spread.fingerprint == whole.fingerprint
+    steer = Add(Site("resid_post", 1), 3.0)
+    batch = whole.pad(whole.tokenize(PROMPTS))
+    with whole.steered_plain(steer) as one, spread.steered_plain(steer) as other:
+        torch.testing.assert_close(plain_logits(one, batch), plain_logits(other, batch))
+    for one, other in zip(
+        capture(whole, PROMPTS).mean.values(), capture(spread, PROMPTS).mean.values(), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+    given = {"max_new_tokens": 5, "batch_size": 1}
+    assert [a.tokens for a in generate(whole, PROMPTS, **given)] == [
+        a.tokens for a in generate(spread, PROMPTS, **given)
+    ]
+
+
+def test_weights_that_are_left_on_the_disk_are_refused(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    places = {"model.embed_tokens": "cpu", "model.layers": "disk", "model.norm": "cpu"}
+    with pytest.raises(ModelError, match=r"leaves \d+ weights .* off its devices"):
+        load(
+            checkpoint("llama2"), device_map={**places, "model.rotary_emb": "cpu", "lm_head": "cpu"}
+        )
+    with pytest.raises(ModelError, match="give one of the two"):
+        load(checkpoint("llama2"), device="cpu", device_map="auto")
 
 
 # ----------------------------------------------------------------------- what cannot be loaded
