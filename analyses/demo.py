@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import interp_steer as ist
+from analyses.asking import asking
 from analyses.instructions import format_steering, layer_sweep, similarity
 from figures.export import print_figures
 from figures.report import write_report
@@ -45,7 +46,7 @@ def main(config: Config, run: ist.Run) -> None:
         similarity.main(similarity.Config(config.model, config.instruction), part)
         similar = part.finish()
 
-    with layer_sweep.asking(config, model, run) as options:
+    with asking(config, model, run) as options:
         with _part(run, layer_sweep, config) as part:
             part.used(model, *sets.values())
             searched = layer_sweep.search(model, reference, sets, vectors, config, options)

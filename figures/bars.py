@@ -26,13 +26,19 @@ COMPARISONS = (("none", "steered"), ("random", "steered"), ("instruction", "both
 """What steering is compared with, baseline first."""
 
 
-def settings_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
+def settings_bars(
+    records: pl.DataFrame,
+    *,
+    outcome: str = "strict",
+    reported: Mapping[str, float] | None = None,
+) -> Drawing:
     """Accuracy and share of degenerate outputs in each setting, over all instructions.
 
     Args:
         records: columns ``instruction``, ``setting``, ``key``, ``query``, ``degenerate`` and
             ``outcome``; one layer per instruction and setting.
         outcome: what counts as success, ``strict`` or ``loose``.
+        reported: what a paper reports of the same model, by setting, to be marked beside.
 
     Returns:
         The drawing; its caption gives each setting's share with its interval, and McNemar's tests
@@ -66,6 +72,9 @@ def settings_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
                 style = theme.setting_style(setting, i)
                 figure.add_trace(_bar({style.label: values[setting]}, style), 1, column)
                 figure.add_trace(_value(style.label, values[setting]), 1, column)
+    marked = {s: value for s, value in (reported or {}).items() if s in settings}
+    if marked:
+        figure.add_trace(_marks(marked), 1, 1)
     theme.figure(theme.TWO_COLUMNS, 84 + 34 * len(settings), figure)
     figure.update_layout(
         showlegend=False, margin={"t": 28, "b": 44}, bargap=0.38, barmode="overlay"
@@ -76,7 +85,11 @@ def settings_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
     figure.update_xaxes(tickvals=[0, 0.25, 0.5, 0.75, 1], col=1)
     figure.update_xaxes(tickvals=[0, 0.5, 1], col=2)
     figure.update_xaxes(title_text="share of answers")
-    return Drawing(figure, _settings_caption(records, found["accuracy"], settings, outcome))
+    caption = _settings_caption(records, found["accuracy"], settings, outcome)
+    if marked:
+        values = [f"{theme.setting_style(s).label} {value:.3f}" for s, value in marked.items()]
+        caption += f" Rings: published, {listed(values)}."
+    return Drawing(figure, caption)
 
 
 def instruction_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
@@ -152,6 +165,23 @@ def _bar(values: Mapping[str, Interval], style: theme.Style) -> go.Bar:
     )
 
 
+def _marks(reported: Mapping[str, float]) -> go.Scatter:
+    """What a paper reports, as rings on the bars."""
+    return go.Scatter(
+        x=list(reported.values()),
+        y=[theme.setting_style(setting).label for setting in reported],
+        mode="markers",
+        marker={
+            "symbol": "circle-open",
+            "size": 11,
+            "color": theme.INK,
+            "line": {"width": 1.6},
+        },
+        name="published",
+        hovertemplate="published: %{x:.3f}<extra></extra>",
+    )
+
+
 def _value(label: str, interval: Interval) -> go.Scatter:
     """The share in words, right of its interval."""
     return go.Scatter(
@@ -168,13 +198,15 @@ def _value(label: str, interval: Interval) -> go.Scatter:
 def _one_layer_each(records: pl.DataFrame, figure: str) -> None:
     if "layer" not in records.columns:
         return
-    layers = records.group_by("instruction", "setting").agg(pl.col("layer").n_unique().alias("n"))
-    mixed = layers.filter(pl.col("n") > 1).sort("instruction", "setting")
+    asked = ["instruction", "setting", "key"]
+    layers = records.group_by(asked).agg(pl.col("layer").n_unique().alias("n"))
+    mixed = layers.filter(pl.col("n") > 1).sort(asked)
     if len(mixed):
         row = mixed.row(0, named=True)
         raise FigureError(
             f"{figure} compares settings, and the records hold {row['n']} layers of setting "
-            f"{row['setting']!r} for {row['instruction']!r}; keep the chosen layer of each first."
+            f"{row['setting']!r} for a prompt of {row['instruction']!r}; keep the chosen layer of "
+            "each first."
         )
 
 

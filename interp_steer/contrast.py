@@ -79,7 +79,13 @@ def build(
 
 
 def instruction(
-    instruction_id: str, *, seed: int = 0, fit: int = 64, select: int = 24, test: int = 48
+    instruction_id: str,
+    *,
+    where: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    fit: int = 64,
+    select: int = 24,
+    test: int = 48,
 ) -> ContrastSet:
     """Make pairs for an instruction in the world of the bundled models.
 
@@ -89,6 +95,7 @@ def instruction(
 
     Args:
         instruction_id: one of :func:`instructions`.
+        where: arguments that all pairs are to have, such as ``{"relation": "less than"}``.
         seed: of the draw of queries, arguments and phrasings; the same seed makes the same set.
         fit, select, test: the number of pairs in each split; 0 leaves the split out.
 
@@ -96,7 +103,8 @@ def instruction(
         A set with the instruction's name, whose pairs carry what answers are verified against.
 
     Raises:
-        ContrastError: for an unknown instruction, or more pairs than the queries can make.
+        ContrastError: for an unknown instruction, arguments that it never has, or more pairs than
+            the queries can make.
 
     Example:
         >>> pairs = instruction("change_case:english_lowercase")
@@ -106,9 +114,17 @@ def instruction(
     known = registry.get(instruction_id)
     sizes = _sizes(fit, select, test)
     rng = random.Random(f"{instruction_id}/{seed}")
-    most = min(sum(sizes.values()), len(known_queries("held")))
-    drawn = evaluation_chats(instruction_id, n=most, seed=seed)
-    asked = {plain_text(chat.query.text): chat for chat in drawn if chat.query is not None}
+    wanted, many = dict(where or {}), len(known_queries("held"))
+    drawn = evaluation_chats(
+        instruction_id, n=many if wanted else min(sum(sizes.values()), many), seed=seed
+    )
+    fitting = [chat for chat in drawn if all(chat.kwargs[0].get(k) == v for k, v in wanted.items())]
+    if not fitting:
+        raise ContrastError(
+            f"{instruction_id} never has the arguments {wanted}; it has some like "
+            f"{dict(drawn[0].kwargs[0])}"
+        )
+    asked = {plain_text(chat.query.text): chat for chat in fitting if chat.query is not None}
     trained, held_out = (list(registry.phrasing_indices(kind)) for kind in ("trained", "held-out"))
     rng.shuffle(trained)
     said = {"test": [trained[0], *held_out], "select": trained[1:3], "fit": trained[3:]}
@@ -130,7 +146,8 @@ def instruction(
                 key=f"{query.key}/{known.id}/{index}",
             )
         )
-    return ContrastSet(known.id.rpartition(":")[2], tuple(pairs))
+    said_of = "".join(f" {value}" for value in wanted.values())
+    return ContrastSet(known.id.rpartition(":")[2] + said_of, tuple(pairs))
 
 
 def instructions() -> tuple[str, ...]:

@@ -1,9 +1,10 @@
-"""Angles between activations and between directions."""
+"""Angles between activations and between directions, and what directions say to the vocabulary."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import polars as pl
 import torch
 from einops import einsum
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from interp_steer.errors import VectorError
+from interp_steer.model import HookedLM
 from interp_steer.steering_vector import SteeringVector
 
 
@@ -58,3 +60,40 @@ def cosine_map(vectors: Sequence[SteeringVector], layer: int) -> Float[Tensor, "
     index = vectors[0].layers.index(vectors[0].at(layer).source.layer)
     rows = [torch.stack([one.cosine(other)[index] for other in vectors]) for one in vectors]
     return torch.stack(rows)
+
+
+def vocabulary(model: HookedLM, vector: SteeringVector, top: int = 10) -> pl.DataFrame:
+    """The tokens that a vector raises and lowers most, read by the head (the logit lens).
+
+    ``u_l @ W_U`` for each layer, ``u_l`` being the unit direction (paper A, vocabulary projection).
+    The final norm is left out: it scales all logits of a residual stream alike, but for its gains.
+
+    Args:
+        model: that the vector was fitted on.
+        vector: at a component of the residual stream's width.
+        top: how many tokens on either side.
+
+    Returns:
+        Columns ``layer``, ``side`` (``raised`` or ``lowered``), ``rank`` from 1, ``token`` and
+        ``score``, in standard deviations over the vocabulary.
+
+    Raises:
+        VectorError: for a vector of another model, or one at ``z``.
+    """
+    vector.check(model)
+    if vector.card.component == "z":
+        raise VectorError(
+            f"{vector} lives in the heads, which write through the output projection; "
+            "fit one at resid_post, attn_out or mlp_out"
+        )
+    head = model.bridge.W_U.detach().float().cpu()
+    logits = einsum(vector.unit.float(), head, "layer d_model, d_model token -> layer token")
+    scores = (logits - logits.mean(-1, keepdim=True)) / logits.std(-1, keepdim=True)
+    rows = []
+    for layer, each in zip(vector.layers, scores, strict=True):
+        for side, sign in (("raised", 1), ("lowered", -1)):
+            best = (sign * each).topk(min(top, len(each)))
+            for rank, (score, token) in enumerate(zip(*map(Tensor.tolist, best), strict=True), 1):
+                text = model.tokenizer.decode([token])
+                rows.append((layer, side, rank, text, sign * score))
+    return pl.DataFrame(rows, schema=["layer", "side", "rank", "token", "score"], orient="row")

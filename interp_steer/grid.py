@@ -28,6 +28,7 @@ RECORD = {
     "setting": pl.String,
     "instructed": pl.Boolean,
     "layer": pl.Int64,
+    "strength": pl.Float64,
     "draw": pl.Int64,
     "applied": pl.String,
     "key": pl.String,
@@ -55,6 +56,8 @@ class Cell:
     """Whether the text instruction stands in the prompt."""
     draw: int | None = None
     """Which of several random directions steers; None where the direction is no control."""
+    strength: float | None = None
+    """The strength that the sweep varies, in whatever unit the analysis says; None for none."""
 
 
 def follows_instruction(pair: Pair, completion: Completion) -> dict[str, Any]:
@@ -172,6 +175,7 @@ def answered(
             "setting": cell.setting,
             "instructed": cell.instructed,
             "layer": cell.layer,
+            "strength": cell.strength,
             "draw": cell.draw,
             "applied": completion.applied,
             "key": pair.key,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import polars as pl
 
 from interp_steer.errors import ScoringError
@@ -52,6 +53,23 @@ def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate
         ScoringError: when the rows mix instructions or ways of asking, when a layer was not run on
             the same prompts as the others, or when the unsteered model is missing.
     """
+    groups = _by_layer(records)
+    found = []
+    for layer, rows in groups.items():
+        degenerate = rows["degenerate"].fill_null(False)
+        found.append(
+            Candidate(
+                layer=layer,
+                accuracy=wilson(int(rows[column].sum()), rows.height),
+                degenerate=float(degenerate.sum()) / rows.height,
+                sound=tuple((rows[column] & ~degenerate).to_list()),
+            )
+        )
+    return tuple(found)
+
+
+def _by_layer(records: pl.DataFrame) -> dict[int | None, pl.DataFrame]:
+    """The rows of each layer in the order of their keys, the unsteered model first."""
     for name in ("instruction", "instructed"):
         if name in records.columns and records[name].n_unique() > 1:
             values = sorted(map(str, records[name].unique()))
@@ -66,24 +84,14 @@ def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate
     if None not in groups:
         raise ScoringError("the sweep has no unsteered rows (layer null); add Cell('none') to it")
     keys = groups[None]["key"].to_list()
-    found = []
-    for layer in sorted(groups, key=lambda layer: -1 if layer is None else layer):
-        rows = groups[layer]
+    for layer, rows in groups.items():
         if rows["key"].to_list() != keys:
             raise ScoringError(
                 f"layer {layer} was run on {rows.height} prompts and the unsteered model on "
                 f"{len(keys)}, or on others; every cell needs the same prompts, once each"
             )
-        degenerate = rows["degenerate"].fill_null(False)
-        found.append(
-            Candidate(
-                layer=layer,
-                accuracy=wilson(int(rows[column].sum()), rows.height),
-                degenerate=float(degenerate.sum()) / rows.height,
-                sound=tuple((rows[column] & ~degenerate).to_list()),
-            )
-        )
-    return tuple(found)
+    order = sorted(groups, key=lambda layer: -1 if layer is None else layer)
+    return {layer: groups[layer] for layer in order}
 
 
 def select_layer(
@@ -127,6 +135,42 @@ def select_layer(
     if rule == "interval":
         return _middle_of_plateau(found)
     raise ScoringError(f"{rule!r} is not a rule to choose a layer by; choose one of {RULES}")
+
+
+def stability(
+    records: pl.DataFrame,
+    *,
+    tolerated: float = 0.0,
+    column: str = "strict",
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> dict[int | None, float]:
+    """How often the paper's rule would choose each layer on other prompts of the same kind.
+
+    The prompts of the sweep are drawn anew, with replacement, and the rule chooses again.
+
+    Args:
+        records: see :func:`select_layer`.
+        tolerated: see :func:`select_layer`.
+        column: what counts as success.
+        n_resamples: how often.
+        seed: of the draws.
+
+    Returns:
+        The share of draws in which each layer is chosen, None being the unsteered model; they add
+        up to 1.
+    """
+    groups = _by_layer(records)
+    success = np.array([rows[column].to_list() for rows in groups.values()], dtype=float)
+    broken = np.array(
+        [rows["degenerate"].fill_null(False).to_list() for rows in groups.values()], dtype=float
+    )
+    n = success.shape[1]
+    drawn = np.random.default_rng(seed).integers(n, size=(n_resamples, n))
+    counted = success[:, drawn].mean(-1)
+    counted[broken[:, drawn].mean(-1) > tolerated] = 0.0
+    times = np.bincount(counted.argmax(0), minlength=len(groups))  # argmax: the first of equals
+    return {layer: float(t) / n_resamples for layer, t in zip(groups, times, strict=True)}
 
 
 def _first_maximum(found: tuple[Candidate, ...], tolerated: float) -> Choice:

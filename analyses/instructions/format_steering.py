@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
+from analyses.asking import asking
 from analyses.instructions import layer_sweep
 from analyses.instructions.layer_sweep import Chosen
 from figures.shares import share_of
@@ -55,7 +56,7 @@ def main(config: Config, run: ist.Run) -> None:
     vectors = {
         name: ist.fit(model, pairs.fit, checkpoints=run.partial) for name, pairs in sets.items()
     }
-    with layer_sweep.asking(config, model, run) as options:
+    with asking(config, model, run) as options:
         searched = layer_sweep.search(model, reference, sets, vectors, config, options)
         choices = layer_sweep.choose(searched)
         records = compare(model, reference, sets, vectors, choices, config, run.seed, options)

@@ -10,8 +10,7 @@ counting as zero) and one that knows its uncertainty; both choices are recorded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
+from analyses.asking import asking
 from interp_steer.burattino.instructions import FORMAT_IDS
 from interp_steer.grid import breaks_instruction, with_fluency
 from interp_steer.selection import RULES, Choice
@@ -75,25 +75,13 @@ def main(config: Config, run: ist.Run) -> None:
 
 
 def contrast_sets(
-    instructions: Sequence[str], seed: int, **sizes: int
+    instructions: Sequence[str], seed: int, *, fit: int, select: int, test: int = 48
 ) -> dict[str, ist.ContrastSet]:
     """The contrast set of each instruction, by its id."""
-    return {name: ist.contrast.instruction(name, seed=seed, **sizes) for name in instructions}
-
-
-@contextmanager
-def asking(config: Config, model: ist.HookedLM, run: ist.Run) -> Iterator[dict[str, Any]]:
-    """How sweeps ask: the options of :func:`interp_steer.sweep` that a config stands for."""
-    options = {
-        "max_new_tokens": config.max_new_tokens,
-        "batch_size": config.batch_size,
-        "ledger": ist.Ledger(run.answers),
+    return {
+        name: ist.contrast.instruction(name, seed=seed, fit=fit, select=select, test=test)
+        for name in instructions
     }
-    if config.ray is None:
-        yield options
-    else:
-        with ist.Cluster(model, config.ray) as cluster:
-            yield options | {"cluster": cluster}
 
 
 def search(

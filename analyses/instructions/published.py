@@ -1,0 +1,214 @@
+"""The answers that paper A stored, through our own scoring, selection, statistics and figures.
+
+The repository of Stolfo et al. (2025) holds what real models answered: four settings of the format
+experiment, the search over layers with its perplexities, and numbers of sentences. Answers are
+scored anew (loose IFEval, as in the paper) and layers chosen anew, by the paper's rule on the
+paper's verdicts and by the interval-aware rule. What the paper does not have is added: intervals,
+McNemar's test corrected for all instructions, and how often another draw of the few validation
+prompts would have chosen another layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+import figures
+import interp_steer as ist
+from figures.published import reported
+from figures.shares import corrected, share_of
+from interp_steer.interchange import llm_steer_instruct
+from interp_steer.selection import Choice, stability
+from interp_steer.statistics import mcnemar
+
+BASELINES = {"steered": "none", "both": "instruction"}
+"""What a steered setting is compared with."""
+
+OVERRIDDEN = ("detectable_format:title", "detectable_format:multiple_sections")
+"""Instructions whose steered answers the published plot replaced by those of the baseline."""
+
+Asked = tuple[str, bool]
+"""An instruction, and whether its text stands in the prompt."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is read."""
+
+    outputs: Path
+    """The folder of one model's stored outputs, with format/, layer_search/ and length/."""
+    model: str = "microsoft/Phi-3-mini-4k-instruct"
+    """Whose outputs they are: what is published of this model is drawn beside."""
+
+
+def main(config: Config, run: ist.Run) -> None:
+    """Read and score, choose layers, compare, draw."""
+    answers = llm_steer_instruct.read_format(config.outputs)
+    searched = llm_steer_instruct.read_layer_search(config.outputs)
+    counted = llm_steer_instruct.read_length(config.outputs)
+    run.write_records(answers)
+    run.write_records(searched, "layer_search")
+    run.write_records(differing(searched), "differing_verdicts")
+    run.write_records(counted, "sentences")
+
+    sweeps: dict[Asked, pl.DataFrame] = dict(
+        searched.group_by("instruction", "instructed", maintain_order=True)
+    )
+    papers = {
+        asked: ist.select_layer(rows, "paper", column="stored") for asked, rows in sweeps.items()
+    }
+    sound = {
+        asked: ist.select_layer(rows, "interval", column="verdict")
+        for asked, rows in sweeps.items()
+    }
+    again = {
+        asked: stability(rows, column="stored", seed=run.seed)
+        for asked, rows in sweeps.items()
+        if rows["key"].n_unique() > 1  # each language was tried on one prompt
+    }
+    run.leave(summary=accuracies(answers) | tests(answers) | sentence_shares(counted))
+    run.leave(summary=choices(answers, papers, sound, again) | agreement(searched))
+
+    drawn = {
+        setting: value
+        for (setting, at), value in reported(config.model, "format", "loose").items()
+        if not at
+    }
+    run.draw("accuracy_by_setting", figures.settings_bars(answers, outcome="loose", reported=drawn))
+    run.draw("accuracy_by_instruction", figures.instruction_bars(answers, outcome="loose"))
+    for instructed, suffix in ((False, ""), (True, "_with_text")):
+        names = sorted(name for name, text in again if text == instructed)
+        rows = searched.filter(
+            pl.col("instruction").is_in(names) & (pl.col("instructed") == instructed)
+        )
+        both_rules = {name: [papers[name, instructed], sound[name, instructed]] for name in names}
+        run.draw(
+            f"accuracy_by_layer{suffix}", figures.layer_curve(rows, both_rules, outcome="verdict")
+        )
+        chosen = {name: papers[name, instructed].layer for name in names}
+        firm = {name: again[name, instructed] for name in names}
+        run.draw(f"chosen_again{suffix}", figures.selection_map(chosen, firm))
+    kept = {
+        (relation, setting, int(k)): value
+        for relation in ("at most", "exactly")
+        for (setting, k), value in reported(
+            config.model, f"{relation} k sentences", "strict"
+        ).items()
+    }
+    run.draw("sentences", figures.sentence_curves(counted, kept))
+
+
+def accuracies(answers: pl.DataFrame) -> dict[str, object]:
+    """Loose accuracy of each setting, raw and with the published override."""
+    numbers: dict[str, object] = {}
+    for setting in answers["setting"].unique(maintain_order=True):
+        rows = answers.filter(pl.col("setting") == setting)
+        numbers[f"accuracy.{setting}"] = share_of(rows, "loose")
+        numbers[f"strict_accuracy.{setting}"] = share_of(rows, "strict")
+        numbers[f"repetitive.{setting}"] = share_of(rows, "degenerate")
+        if setting in BASELINES:
+            plain = answers.filter(pl.col("setting") == BASELINES[setting])
+            over = pl.col("instruction").is_in(OVERRIDDEN)
+            mixed = pl.concat([rows.filter(~over), plain.filter(over)])
+            numbers[f"accuracy.{setting}.overridden"] = share_of(mixed, "loose")
+    return numbers
+
+
+def tests(answers: pl.DataFrame) -> dict[str, object]:
+    """McNemar's test of steering over all prompts, and by instruction, Holm-corrected for these."""
+    numbers: dict[str, object] = {}
+    for setting, baseline in BASELINES.items():
+        paired = _paired(answers, setting, baseline)
+        numbers[f"mcnemar_p.{setting}"] = mcnemar(paired["with"], paired["without"]).p_value
+        names, each = [], []
+        for (name,), rows in paired.group_by("instruction", maintain_order=True):
+            names.append(name)
+            each.append(mcnemar(rows["with"], rows["without"]))
+        for name, p_value in zip(names, corrected(each), strict=True):
+            numbers[f"mcnemar_p.{setting}.{name}"] = p_value
+    return numbers
+
+
+def _paired(answers: pl.DataFrame, setting: str, baseline: str) -> pl.DataFrame:
+    """The verdicts of two settings side by side, a row for each prompt."""
+    steered, plain = (
+        answers.filter(pl.col("setting") == name).select(
+            "key", "instruction", pl.col("loose").alias(side)
+        )
+        for name, side in ((setting, "with"), (baseline, "without"))
+    )
+    return steered.join(plain.drop("instruction"), on="key", maintain_order="left")
+
+
+def choices(
+    answers: pl.DataFrame,
+    papers: Mapping[Asked, Choice],
+    sound: Mapping[Asked, Choice],
+    again: Mapping[Asked, Mapping[int | None, float]],
+) -> dict[str, object]:
+    """The layer of each rule, how firm the paper's is, and whether it is the one that was run.
+
+    A layer of -1 says that no layer was chosen.
+    """
+    numbers: dict[str, object] = {}
+    for (name, instructed), paper in papers.items():
+        key = f"{name}.{'with' if instructed else 'without'}_text"
+        numbers[f"layer.{key}.paper"] = -1 if paper.layer is None else paper.layer
+        interval = sound[name, instructed]
+        numbers[f"layer.{key}.interval"] = -1 if interval.layer is None else interval.layer
+        numbers[f"accuracy.{key}.interval"] = interval.accuracy
+        if (name, instructed) in again:
+            numbers[f"chosen_again.{key}"] = again[name, instructed][paper.layer]
+    run = {
+        (variant, setting == "both"): layer
+        for variant, setting, layer in answers.filter(pl.col("setting").is_in(list(BASELINES)))
+        .select("variant", "setting", "layer")
+        .unique(maintain_order=True)
+        .iter_rows()
+    }
+    searched = {asked: layer for asked, layer in run.items() if asked in papers}
+    numbers["layers.searched"] = len(searched)
+    numbers["layers.as_published"] = sum(
+        papers[asked].layer == layer for asked, layer in searched.items()
+    )
+    return numbers
+
+
+def agreement(searched: pl.DataFrame) -> dict[str, object]:
+    """How many verdicts are those that were stored."""
+    known = searched.filter(pl.col("loose").is_not_null())
+    return {
+        "verdicts.same": int((known["loose"] == known["stored"]).sum()),
+        "verdicts.different": int((known["loose"] != known["stored"]).sum()),
+        "verdicts.without_ours": searched.height - known.height,
+    }
+
+
+def differing(searched: pl.DataFrame) -> pl.DataFrame:
+    """The answers whose stored verdict is not ours, each with the reason as far as it is known."""
+    detects = pl.col("instruction").str.contains("language|english")
+    reason = (
+        pl.when(pl.col("unscored").is_not_null())
+        .then(pl.col("unscored"))
+        .when(detects)
+        .then(pl.lit("the language detector had no fixed seed in the published run"))
+        .otherwise(pl.lit("the checker in the published run was of another version"))
+    )
+    return (
+        searched.filter(pl.col("unscored").is_not_null() | (pl.col("loose") != pl.col("stored")))
+        .with_columns(reason.alias("reason"))
+        .select("instruction", "setting", "layer", "prompt", "answer", "loose", "stored", "reason")
+    )
+
+
+def sentence_shares(counted: pl.DataFrame) -> dict[str, object]:
+    """Share of answers with the number of sentences asked for."""
+    return {
+        f"sentences.{relation.replace(' ', '_')}_{k}.{setting}": share_of(rows, "strict")
+        for (relation, k, setting), rows in counted.group_by(
+            "relation", "k", "setting", maintain_order=True
+        )
+    }

@@ -1,0 +1,54 @@
+"""What the papers report, in one table, to be drawn beside a run on the same model."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import polars as pl
+
+TABLE = Path(__file__).with_suffix(".csv")
+
+SCHEMA = {
+    "model": pl.String,
+    "experiment": pl.String,
+    "setting": pl.String,
+    "at": pl.String,
+    "outcome": pl.String,
+    "value": pl.Float64,
+    "n": pl.Int64,
+    "source": pl.String,
+}
+"""``at`` is what an experiment varies: a weight, a number of sentences, an instruction, a variant;
+empty where it varies nothing. ``outcome`` is what ``value`` is: a share under the strict or loose
+check, mean words, judged quality, or the layer or weight that was chosen, null where the paper
+chose not to steer. ``n`` is the number of prompts, null where it is not stated."""
+
+
+@cache
+def published() -> pl.DataFrame:
+    """The whole table."""
+    return pl.read_csv(TABLE, schema=SCHEMA).with_columns(pl.col("at").fill_null(""))
+
+
+def reported(model: str, experiment: str, outcome: str) -> dict[tuple[str, str], float]:
+    """What a paper reports of a model.
+
+    Args:
+        model: a Hugging Face name; one that no paper ran has nothing reported.
+        experiment: as the table names it.
+        outcome: as the table names it.
+
+    Returns:
+        Values by setting and ``at``.
+    """
+    rows = published().filter(
+        (pl.col("model") == model)
+        & (pl.col("experiment") == experiment)
+        & (pl.col("outcome") == outcome)
+        & pl.col("value").is_not_null()
+    )
+    return {
+        (setting, at): value
+        for setting, at, value in rows.select("setting", "at", "value").iter_rows()
+    }

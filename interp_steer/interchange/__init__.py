@@ -1,0 +1,1 @@
+"""What other tools leave, read into this project's own nouns: one file for each."""

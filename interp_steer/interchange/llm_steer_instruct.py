@@ -1,0 +1,265 @@
+"""The stored answers of paper A's runs (``microsoft/llm-steer-instruct``), as records.
+
+The history of the paper's public repository holds, for each model, a folder of what it answered:
+
+- ``format/``: the four settings of the format experiment, ``no_instr.jsonl``, ``adjust_rs*.jsonl``
+  (steered), ``standard.jsonl`` (instruction) and ``instr_plus_adjust_rs*.jsonl`` (both);
+- ``layer_search/``: ``out_no_instr.jsonl`` and ``out_instr.jsonl``, every layer tried with its
+  perplexity under GPT-2;
+- ``length/``: at most or exactly so many sentences, plain and steered.
+
+Answers are scored anew by the checkers that every record is scored by; the verdict that was stored,
+where one was, stands beside it in the column ``stored``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from tqdm import tqdm
+
+from interp_steer.errors import RunError, ScoringError
+from interp_steer.grid import RECORD
+from interp_steer.scoring import ifeval, sentences
+from interp_steer.scoring.fluency import degenerate, repetition
+
+FORMAT_FILES: Mapping[str, str] = {
+    "none": "no_instr.jsonl",
+    "steered": "adjust_rs*.jsonl",
+    "instruction": "standard.jsonl",
+    "both": "instr_plus_adjust_rs*.jsonl",
+}
+"""The file of each setting of the format experiment."""
+
+SEARCH_FILES: Mapping[bool, str] = {False: "out_no_instr.jsonl", True: "out_instr.jsonl"}
+"""The file of the layer search without and with the text instruction."""
+
+LENGTH_FILES: Mapping[tuple[str, str], str] = {
+    ("at most", "instruction"): "no_steering_at_most.jsonl",
+    ("at most", "both"): "at_most_*.jsonl",
+    ("exactly", "instruction"): "no_steering_exactly.jsonl",
+    ("exactly", "both"): "exactly_*.jsonl",
+}
+"""The file of each relation and setting of the experiments on numbers of sentences."""
+
+UNSTEERED = -1
+"""The layer under which the published files store what was not steered."""
+
+SCHEMA = {
+    **RECORD,
+    "variant": pl.String,
+    "strict": pl.Boolean,
+    "loose": pl.Boolean,
+    "stored": pl.Boolean,
+    "verdict": pl.Boolean,
+    "unscored": pl.String,
+    "splitter": pl.String,
+    "perplexity": pl.Float64,
+    "repetition": pl.Float64,
+    "degenerate": pl.Boolean,
+}
+"""The columns of imported records. ``variant`` is the instruction with the language asked for, as
+layers were searched; ``stored`` is the verdict that was stored; ``verdict`` is our loose one, or
+the stored one where an answer cannot be scored, which ``unscored`` says the reason of."""
+
+
+def read_format(folder: str | Path) -> pl.DataFrame:
+    """The four settings, on the prompts that all four have (163 of one instruction each).
+
+    Args:
+        folder: a model's outputs, which holds ``format/``.
+
+    Returns:
+        A record for each answer. ``layer`` is the one that was steered, null where none was;
+        perplexities were not stored, so that ``degenerate`` goes by repetition alone.
+
+    Raises:
+        RunError: for a folder without these files, or files of another form.
+    """
+    settings = {
+        setting: _rows(_find(Path(folder) / "format", pattern), ("key", "response"))
+        for setting, pattern in FORMAT_FILES.items()
+    }
+    common = set.intersection(*({_place(row) for row in rows} for rows in settings.values()))
+    plain = {_place(row): row["prompt_no_instr"] for row in settings["none"]}
+    records = [
+        _record(
+            row,
+            setting=setting,
+            instruction=row["instruction_id_list"][0],
+            layer=_layer(row.get("steering_layer", UNSTEERED)),
+            key=_key(row),
+            query=plain[_place(row)],
+        )
+        for setting, rows in settings.items()
+        for row in tqdm(rows, desc=f"score {setting}", unit="answer", disable=None)
+        if _place(row) in common
+    ]
+    return pl.DataFrame(records, schema=SCHEMA)
+
+
+def read_layer_search(folder: str | Path) -> pl.DataFrame:
+    """Every layer that was tried, without and with the text instruction.
+
+    Args:
+        folder: a model's outputs, which holds ``layer_search/``.
+
+    Returns:
+        A record for each answer, ``instruction`` being the variant that a layer was chosen for:
+        each language is one. ``degenerate`` goes by the stored perplexity, as in the paper.
+
+    Raises:
+        RunError: for a folder without these files, or files of another form.
+    """
+    records = [
+        _record(
+            row,
+            setting=_searched(instructed, _layer(row["layer"])),
+            instruction=row["single_instruction_id"],
+            layer=_layer(row["layer"]),
+            key=f"{row['uid']}",
+            query=row["prompt_without_instruction"],
+        )
+        for instructed, name in SEARCH_FILES.items()
+        for row in tqdm(
+            _rows(_find(Path(folder) / "layer_search", name), ("layer", "perplexity", "response")),
+            desc="score layer search",
+            unit="answer",
+            disable=None,
+        )
+    ]
+    return pl.DataFrame(records, schema=SCHEMA)
+
+
+def read_length(folder: str | Path) -> pl.DataFrame:
+    """At most or exactly so many sentences, by the text alone and steered as well.
+
+    Args:
+        folder: a model's outputs, which holds ``length/``.
+
+    Returns:
+        A record for each answer, with ``relation``, ``k`` (sentences asked for), ``sentences`` and
+        ``words`` (there are in the answer) and ``strict``.
+
+    Raises:
+        RunError: for a folder without these files, or files of another form.
+    """
+    records = []
+    for (relation, setting), pattern in LENGTH_FILES.items():
+        for row in _rows(
+            _find(Path(folder) / "length", pattern), ("length_constraint", "response")
+        ):
+            k, counted = row["length_constraint"] + 1, sentences.count_sentences(row["response"])
+            records.append(
+                {
+                    "instruction": f"{relation} k sentences",
+                    "setting": setting,
+                    "key": f"{row['uid']}/{k}",
+                    "query": row["prompt_no_instr"],
+                    "answer": row["response"],
+                    "relation": relation,
+                    "k": k,
+                    "sentences": counted,
+                    "words": len(row["response"].split()),
+                    "strict": counted <= k if relation == "at most" else counted == k,
+                    "splitter": sentences.splitter(),
+                }
+            )
+    return pl.DataFrame(records)
+
+
+def _record(
+    row: Mapping[str, Any],
+    *,
+    setting: str,
+    instruction: str,
+    layer: int | None,
+    key: str,
+    query: str,
+) -> dict[str, Any]:
+    ids = row["instruction_id_list"]
+    kwargs = [{k: v for k, v in given.items() if v is not None} for given in row["kwargs"]]
+    instructed = setting in ("instruction", "both")
+    verdict, why = None, None
+    try:
+        verdict = ifeval.verify(row["response"], ids, kwargs, prompt=row["prompt"])
+    except ScoringError as error:
+        why = str(error)
+    repeated, surprise = repetition(row["response"]), row.get("perplexity")
+    return {
+        "instruction": instruction,
+        "setting": setting,
+        "instructed": instructed,
+        "layer": layer,
+        "key": key,
+        "query": query,
+        "prompt": row["prompt"] if instructed else query,
+        "answer": row["response"],
+        "variant": _variant(ids[0], kwargs[0]),
+        "strict": verdict and verdict.strict,
+        "loose": verdict and verdict.loose,
+        "stored": row.get("follow_all_instructions"),
+        "verdict": verdict.loose if verdict else row.get("follow_all_instructions"),
+        "unscored": why,
+        "splitter": verdict and verdict.splitter,
+        "perplexity": surprise,
+        "repetition": repeated,
+        "degenerate": degenerate(surprise, repeated if surprise is None else 0.0),
+    }
+
+
+def _variant(instruction: str, kwargs: Mapping[str, Any]) -> str:
+    return f"{instruction}_{kwargs['language']}" if "language" in kwargs else instruction
+
+
+def _searched(instructed: bool, layer: int | None) -> str:
+    plain, steered = ("instruction", "both") if instructed else ("none", "steered")
+    return plain if layer is None else steered
+
+
+def _layer(stored: int) -> int | None:
+    return None if stored == UNSTEERED else stored
+
+
+def _place(row: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
+    return row["key"], tuple(row["instruction_id_list"])
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    return f"{row['key']}/{' + '.join(row['instruction_id_list'])}"
+
+
+def _find(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        named = ", ".join(path.name for path in found) or "none"
+        raise RunError(
+            f"{folder} should hold one file {pattern}, and holds {named}; give the folder of one "
+            "model's outputs, with format/, layer_search/ and length/"
+        )
+    return found[0]
+
+
+def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
+    return list(_checked(path, needed))
+
+
+def _checked(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise RunError(f"{path}, line {number}, is no JSON ({error}); fetch it anew") from error
+        missing = [name for name in needed if not isinstance(row, dict) or name not in row]
+        if missing:
+            raise RunError(
+                f"{path}, line {number}, has no {', '.join(missing)}; it is no file of paper A's "
+                "stored answers"
+            )
+        yield row
