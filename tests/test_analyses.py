@@ -80,6 +80,37 @@ def test_the_papers_rule_is_refused_answers_that_are_cut(capsys):
     assert "the paper's rule needs whole answers" in said and "--rule interval" in said
 
 
+def test_length_steering(run):
+    given = ["--n-fit", "16", "--n-select", "2", "--n-test", "4", "--max-new-tokens", "48"]
+    found = run(
+        "length_steering", *given, "--layer", "3", "--weights", "1", "2", "--sentences", "2"
+    )
+    results = found["length_steering"]
+    records = results.records()
+    assert records is not None
+    # Two vectors, four prompts, unsteered and two weights of the vector and of a random one.
+    assert records.height == 2 * 4 * (1 + 2 * 2)
+    assert records["words"].to_list() == [len(text.split()) for text in records["answer"]]
+    assert {"words_by_weight", "words_distribution", "sentences"} == set(results.captions)
+    for kind in ("conciseness", "verbosity"):
+        assert results.summary[f"words.{kind}.none.0"] > 0
+        assert 1 <= results.summary[f"monotone_doses.{kind}"] <= 3
+    assert 0 <= results.summary["sentences.both"] <= 1
+
+
+def test_vocabulary(run):
+    results = run("vocabulary", *SMALL[:5], "--top", "3")["vocabulary"]
+    records = results.records()
+    assert records is not None
+    # Two instructions, a vector and a random one, eight layers, two sides, three tokens.
+    assert records.height == 2 * 2 * 8 * 2 * 3
+    raised = records.filter(pl.col("side") == "raised")
+    for (_,), rows in raised.group_by("instruction"):
+        scores = rows.filter((pl.col("layer") == 5) & (pl.col("setting") == "vector"))["score"]
+        assert scores.to_list() == sorted(scores, reverse=True)
+    assert set(results.captions) == {"tokens"}
+
+
 @pytest.mark.slow
 def test_demo_gathers_the_three(run, tmp_path):
     found = run("demo", *SMALL, "--n-test", "4")

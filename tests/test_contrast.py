@@ -64,6 +64,15 @@ def test_a_seed_makes_one_set_and_another_seed_another() -> None:
     assert one.hash != other.hash and set(one.queries) != set(other.queries)
 
 
+def test_arguments_may_be_fixed() -> None:
+    words = "length_constraints:number_words"
+    pairs = contrast.instruction(words, where={"relation": "less than"}, fit=8, select=4, test=4)
+    assert {pair.kwargs[0]["relation"] for pair in pairs} == {"less than"}
+    assert pairs.name == "number_words less than"
+    with pytest.raises(ContrastError, match=r"never has the arguments .*roughly"):
+        contrast.instruction(words, where={"relation": "roughly"})
+
+
 def test_an_unknown_instruction_is_refused() -> None:
     with pytest.raises(ContrastError, match="choose one of"):
         contrast.instruction("change_case:none")

@@ -19,13 +19,18 @@ from figures import (
     Drawing,
     FigureError,
     completions_table,
+    dose_boxes,
+    dose_curve,
     export,
     instruction_bars,
     layer_curve,
     report,
+    selection_map,
+    sentence_curves,
     settings_bars,
     similarity_by_layer,
     similarity_map,
+    token_table,
     write_report,
 )
 from figures.drawing import interval_text, percent, short_names
@@ -55,6 +60,60 @@ def similarity_frame() -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+def dose_frame() -> pl.DataFrame:
+    rows = [
+        {
+            "instruction": kind,
+            "setting": "none" if not weight else setting,
+            "strength": weight,
+            "query": f"q{n}",
+            "words": 40 + n + (sign * 10 * weight if setting == "steered" else 0),
+        }
+        for kind, sign in (("conciseness", -1), ("verbosity", 1))
+        for weight, setting in (
+            (0.0, "none"),
+            *((w, s) for w in (1.0, 2.0) for s in ("steered", "random")),
+        )
+        for n in range(6)
+    ]
+    return pl.DataFrame(rows)
+
+
+def sentence_frame() -> pl.DataFrame:
+    rows = [
+        {
+            "instruction": "sentences",
+            "relation": relation,
+            "setting": setting,
+            "k": k,
+            "key": f"{k}/{n}",
+            "query": f"q{k}/{n}",
+            "strict": n < (5 if setting == "both" else 3),
+        }
+        for relation in ("at most", "exactly")
+        for setting in ("instruction", "both")
+        for k in (1, 2, 3)
+        for n in range(6)
+    ]
+    return pl.DataFrame(rows)
+
+
+def token_frame() -> pl.DataFrame:
+    rows = [
+        {
+            "instruction": name,
+            "layer": 3,
+            "side": "raised",
+            "rank": rank,
+            "token": " a\n",
+            "score": 5.0 - rank,
+        }
+        for name in INSTRUCTIONS[:2]
+        for rank in (1, 2, 3)
+    ]
+    return pl.DataFrame(rows)
+
+
 MATRIX = np.array([[1.0, 0.5, -0.2], [0.5, 1.0, 0.1], [-0.2, 0.1, 1.0]])
 
 DRAWINGS = {
@@ -64,6 +123,12 @@ DRAWINGS = {
     "instructions": lambda: instruction_bars(settings_records()),
     "similarity": lambda: similarity_by_layer(similarity_frame()),
     "map": lambda: similarity_map(MATRIX, INSTRUCTIONS[:3], layer=2),
+    "reported": lambda: settings_bars(settings_records(), reported={"steered": 0.5, "none": 0.1}),
+    "doses": lambda: dose_curve(dose_frame(), "words"),
+    "boxes": lambda: dose_boxes(dose_frame(), "words"),
+    "sentences": lambda: sentence_curves(sentence_frame(), {("exactly", "both", 2): 0.8}),
+    "chosen_again": lambda: selection_map({LOWER: 4}, {LOWER: {None: 0.25, 2: 0.0, 4: 0.75}}),
+    "tokens": lambda: token_table(token_frame()),
 }
 
 

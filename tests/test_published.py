@@ -11,7 +11,7 @@ import pytest
 from analyses.harness import command_line
 from figures.published import published, reported
 from interp_steer.errors import RunError
-from interp_steer.finished import find
+from interp_steer.finished import find, read
 from interp_steer.interchange import llm_steer_instruct
 from interp_steer.selection import select_layer, stability
 from tests.conftest import SHARED
@@ -200,9 +200,9 @@ def test_the_analysis_runs_on_any_folder_of_the_layout(tmp_path: Path) -> None:
     folder, results = write_outputs(tmp_path / "outputs"), tmp_path / "results"
     given = ["published", "--outputs", str(folder), "--results", str(results)]
     assert command_line([*given, "--model", "some/model"]) == 0
-    (found,) = find(results)
+    (found,) = map(read, find(results))
     assert found.summary["accuracy.steered"] == 1.0
-    assert found.summary["layers.as_published"] == 3 and found.summary["layers.searched"] == 4
+    assert found.summary["layers.as_published"] == 2 and found.summary["layers.searched"] == 4
     assert {"sentences", "chosen_again", "accuracy_by_layer_with_text"} <= set(found.captions)
 
 

@@ -270,6 +270,18 @@ SENTENCES_AND_LISTS = {
 }
 """And for what is hard after those."""
 
+COUNTS_AND_ENDS = {
+    instructions.END: 5.0,
+    instructions.SENTENCES: 5.0,
+    instructions.CAPITAL_WORDS: 5.0,
+    instructions.SECTIONS: 4.0,
+    instructions.BULLETS: 4.0,
+    instructions.LOWERCASE: 4.0,
+    instructions.WORDS: 3.0,
+    instructions.FORBIDDEN: 3.0,
+}
+"""And for what is left."""
+
 
 def sample_drill(rng: Random, weights: Mapping[str, float] = COPYING_AND_COUNTING) -> Chat:
     """Draw a chat that practises what is hardest.

@@ -131,11 +131,11 @@ def _choose(words: tuple[str, ...], rng: Random, which: str, at_most: int) -> li
 
 def _sentences(rng: Random, topic: Topic) -> dict[str, Any]:
     relation = rng.choice(("at least", "less than", "exactly", "exactly"))
-    # Plain answers have three or four sentences, so those counts are drawn seldom.
+    # Plain answers have three or four sentences: drawn too often, those would tell nothing.
     number = {
         "at least": rng.choice((5, 6, 6)),
         "less than": rng.choice((2, 3, 3)),
-        "exactly": rng.choice((1, 1, 2, 2, 3, 4, 5, 5, 6, 6)),
+        "exactly": rng.choice((1, 1, 2, 2, 3, 3, 4, 5, 5, 6)),
     }[relation]
     return {"relation": relation, "num_sentences": number}
 

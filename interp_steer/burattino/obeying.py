@@ -212,7 +212,8 @@ def _draft(
     ends = ["", ""]
     if not bare:
         ends[0] = admit(grammar.opener(subject, style, language, rng)) or ""
-    if not bare and length > 3 and rng.random() < 0.6:
+    counted = ids.SENTENCES in rules  # a farewell would have to be thought of one sentence ahead
+    if not bare and not counted and length > 3 and rng.random() < 0.6:
         ends[1] = admit(grammar.closer(subject, style, language, rng)) or ""
     opening, closing = ([text] if text else [] for text in ends)
     spare = _body(subject, style, language, rng, 12 if ids.WORDS in rules else length, rules, admit)
@@ -317,7 +318,7 @@ def stress(sentences: list[str], count: int) -> list[str]:
     """Long words in capitals from the start on; a fixed place can be learned and counted."""
     words = [word for sentence in sentences for word in _WORD.findall(sentence)]
     shortest = 4 if sum(len(word) >= 4 for word in words) > count else 2
-    left = count + 1
+    left = count + 2
 
     def stress(match: re.Match[str]) -> str:
         nonlocal left

@@ -38,6 +38,7 @@ from transformers import (
 
 from interp_steer.burattino import NAMES
 from interp_steer.burattino.chats import (
+    COUNTS_AND_ENDS,
     LETTERS_AND_LISTS,
     SENTENCES_AND_LISTS,
     sample_drill,
@@ -81,11 +82,14 @@ STREAMS: Mapping[str, Callable[[PreTrainedTokenizerFast, random.Random], Iterato
         chat_examples, draw=partial(sample_drill, weights=LETTERS_AND_LISTS), copied=COPY_WEIGHT
     ),
     "encore": partial(chat_examples, draw=partial(sample_drill, weights=SENTENCES_AND_LISTS)),
+    "polish": partial(
+        chat_examples, draw=partial(sample_drill, weights=COUNTS_AND_ENDS), copied=COPY_WEIGHT
+    ),
 }
 """What a phase learns from: ``documents`` (every token is learned); ``revision``, documents and
 quizzes of which the answers are learned; ``copying``, lists that are told twice; ``studies``, all
 of these; ``cramming``, quizzes above all; ``chats``, of which the assistant's words are learned;
-``drills``, ``finals`` and ``encore``, chats that practise what is hardest by then."""
+``drills``, ``finals``, ``encore`` and ``polish``, chats that practise what is hardest by then."""
 
 WEIGHT_DECAY = 0.1
 """Of every matrix; norms have none."""
@@ -162,6 +166,13 @@ RECIPES = {
             Phase("chats", 750, 3e-3, rows=9),
             Phase("drills", 450, 2.5e-3, rows=9),
             Phase("finals", 300, 2e-3, rows=9),
+            Phase("polish", 550, 2.5e-3, rows=9),
+            Phase("encore", 400, 2e-3, rows=9),
+            Phase("finals", 250, 1.2e-3, rows=9),
+            Phase("polish", 400, 2e-3, rows=9),
+            Phase("encore", 350, 1.5e-3, rows=9),
+            Phase("polish", 250, 1e-3, rows=9),
+            Phase("encore", 300, 1e-3, rows=9),
         ),
         start="burattino-base",
     ),
@@ -176,6 +187,11 @@ RECIPES = {
             Phase("finals", 350, 2e-3, rows=9),
             Phase("encore", 500, 2.5e-3, rows=9),
             Phase("finals", 350, 1.5e-3, rows=9),
+            Phase("polish", 450, 2e-3, rows=9),
+            Phase("finals", 250, 1e-3, rows=9),
+            Phase("polish", 400, 2e-3, rows=9),
+            Phase("encore", 350, 1.5e-3, rows=9),
+            Phase("polish", 200, 1e-3, rows=9),
         ),
     ),
 }
