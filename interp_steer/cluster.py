@@ -10,22 +10,23 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
+from random import Random
 from types import TracebackType
 from typing import Any
 
 from interp_steer import burattino
 from interp_steer.answering import Decoding, Finished, Request, answer_rows
-from interp_steer.batches import longest_first
 from interp_steer.decoding import Settled, of_rows
 from interp_steer.errors import GenerationError
 from interp_steer.hooked import HookedLM
 from interp_steer.ledger import Kept
 
-CHUNKS_PER_WORKER = 4
-"""Rows are handed out in so many chunks for each worker, so that none waits long for the last."""
+AT_FIRST = 0.75
+"""The share of the rows that workers are given at first, in equal parts; the rest goes to those who
+are done, so that none waits long for the last. Many rows at once decode faster than few."""
 
-SMALLEST_CHUNK = 8
-"""Fewer rows than this decode no faster than so many."""
+BATCHES = 4
+"""The most batches of rows that a worker is given at once: what is lost when it dies."""
 
 
 class Cluster:
@@ -105,7 +106,7 @@ class Cluster:
         Raises:
             GenerationError: when no worker is left; the answers that were given have been told.
         """
-        waiting = deque(self._chunks([len(request.tokens) for request in requests], how.batch_size))
+        waiting = deque(self._chunks(len(requests), how.batch_size))
         idle, running = list(self._workers), {}
         while waiting or running:
             while waiting and idle:
@@ -130,12 +131,18 @@ class Cluster:
             for row, answer in zip(rows, answers, strict=True):
                 on_finished(row, answer)
 
-    def _chunks(self, lengths: list[int], batch_size: int) -> list[list[int]]:
-        """Rows in chunks of like make-up: each has long and short ones."""
-        share = math.ceil(len(lengths) / (CHUNKS_PER_WORKER * len(self._workers)))
-        n_chunks = math.ceil(len(lengths) / min(batch_size, max(SMALLEST_CHUNK, share)))
-        order = longest_first(lengths)
-        return [order[first::n_chunks] for first in range(n_chunks)]
+    def _chunks(self, n_rows: int, batch_size: int) -> list[list[int]]:
+        """Rows in chunks of like make-up, the largest first."""
+        mixed = Random(0).sample(range(n_rows), n_rows)
+        first = n_rows if len(self._workers) == 1 else math.ceil(AT_FIRST * n_rows)
+        most = BATCHES * batch_size
+        return [*self._dealt(mixed[:first], most), *self._dealt(mixed[first:], most)]
+
+    def _dealt(self, rows: list[int], most: int) -> list[list[int]]:
+        """Rows in equal chunks of at most so many, as many of them for each worker."""
+        rounds = math.ceil(len(rows) / (len(self._workers) * most))
+        n_chunks = min(len(self._workers) * rounds, len(rows))
+        return [rows[chunk::n_chunks] for chunk in range(n_chunks)]
 
     def _check(self, model: HookedLM) -> None:
         fingerprint = model.fingerprint

@@ -13,7 +13,7 @@ from interp_steer.burattino.queries import queries as known_queries
 from interp_steer.errors import ContrastError
 from interp_steer.pairs import SPLITS, ContrastSet, Pair, Prompt, plain_text
 
-__all__ = ["ContrastSet", "Pair", "Prompt", "build", "instruction", "instructions"]
+__all__ = ["ContrastSet", "Pair", "Prompt", "build", "instruction", "instructions", "word"]
 
 _T = TypeVar("_T")
 
@@ -148,6 +148,49 @@ def instruction(
         )
     said_of = "".join(f" {value}" for value in wanted.values())
     return ContrastSet(known.id.rpartition(":")[2] + said_of, tuple(pairs))
+
+
+def word(
+    text: str,
+    queries: Sequence[str],
+    *,
+    exclude: bool = False,
+    seed: int = 0,
+    fit: int = 20,
+    select: int = 0,
+    test: int = 0,
+) -> ContrastSet:
+    """Make pairs that differ in whether a word is asked for, or forbidden (paper A, words).
+
+    Args:
+        text: the word.
+        queries: requests that say nothing of it.
+        exclude: whether the word is forbidden.
+        seed: see :func:`build`.
+        fit, select, test: see :func:`build`.
+
+    Returns:
+        A set named ``include <word>`` or ``exclude <word>``, with what answers are verified against.
+
+    Raises:
+        ContrastError: as :func:`build`.
+    """
+    about = registry.FORBIDDEN if exclude else registry.EXISTENCE
+    kwargs = {"forbidden_words" if exclude else "keywords": [text]}
+    said = [
+        registry.phrase(about, kwargs, index) for index in registry.phrasing_indices("trained")
+    ]
+    return build(
+        f"{'exclude' if exclude else 'include'} {text}",
+        queries,
+        said,
+        seed=seed,
+        fit=fit,
+        select=select,
+        test=test,
+        instruction_ids=(about,),
+        kwargs=(kwargs,),
+    )
 
 
 def instructions() -> tuple[str, ...]:

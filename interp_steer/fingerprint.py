@@ -21,7 +21,7 @@ _WHOLE = 2**20  # bytes up to which a tensor is hashed as it is
 def fingerprint(plain: PreTrainedModel) -> str:
     """16 hexadecimal digits that change when any weight or the configuration changes.
 
-    A SHA-256 over the configuration and each parameter's name, dtype, shape and bytes. Of a
+    A BLAKE2b over the configuration and each parameter's name, dtype, shape and bytes. Of a
     matrix above a megabyte the sums of its bit patterns along both axes stand for the bytes:
     every single weight enters both, and they are taken on the device at the speed of memory. The
     same checkpoint in another dtype has another fingerprint.
@@ -31,7 +31,7 @@ def fingerprint(plain: PreTrainedModel) -> str:
     """
     stated = plain.config.to_diff_dict()
     config = {key: value for key, value in stated.items() if not _NOT_COMPUTED.fullmatch(key)}
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    digest = hashlib.blake2b(json.dumps(config, sort_keys=True, default=str).encode())
     for name, parameter in sorted(plain.named_parameters()):
         tensor = parameter.detach()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

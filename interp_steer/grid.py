@@ -27,6 +27,7 @@ RECORD = {
     "instruction": pl.String,
     "setting": pl.String,
     "instructed": pl.Boolean,
+    "operation": pl.String,
     "layer": pl.Int64,
     "strength": pl.Float64,
     "draw": pl.Int64,
@@ -58,6 +59,8 @@ class Cell:
     """Which of several random directions steers; None where the direction is no control."""
     strength: float | None = None
     """The strength that the sweep varies, in whatever unit the analysis says; None for none."""
+    operation: str | None = None
+    """What the sweep calls the way it steers, where it tries several; None for none."""
 
 
 def follows_instruction(pair: Pair, completion: Completion) -> dict[str, Any]:
@@ -174,6 +177,7 @@ def answered(
             "instruction": " + ".join(pair.instruction_ids) or name,
             "setting": cell.setting,
             "instructed": cell.instructed,
+            "operation": cell.operation,
             "layer": cell.layer,
             "strength": cell.strength,
             "draw": cell.draw,

@@ -197,7 +197,7 @@ class HookedLM:
         """
         hooks = [hook for one in steering for hook in one.fwd_hooks()]
         for name, _ in hooks:
-            if name not in self.bridge.hook_dict:
+            if name not in self._hook_points:
                 raise SiteError(
                     f"{self.describe()} has no hook point {name!r}; layers run from 0 to "
                     f"{self.n_layers - 1}, and a Site writes the name for you"
@@ -230,7 +230,7 @@ class HookedLM:
                             f"steered at {', '.join(COMPONENTS)} of layers 0 to {self.n_layers - 1}"
                         )
                     site, (module, side) = self._sites_by_hook[name]
-                    edit = partial(function, hook=self.bridge.hook_dict[name])
+                    edit = partial(function, hook=self._hook_points[name])
                     n_heads = self.n_heads if site.component == "z" else None
                     stack.callback(twin.write_at(module, side, edit, n_heads).remove)
             yield self.plain
@@ -250,6 +250,10 @@ class HookedLM:
         )
 
     @cached_property
+    def _hook_points(self) -> dict[str, Any]:
+        return dict(self.bridge.hook_dict)  # which the bridge makes anew at each access
+
+    @cached_property
     def _sites_by_hook(self) -> dict[str, tuple[Site, tuple[nn.Module, str]]]:
         sites = [site for component in COMPONENTS for site in self.sites(component)]
         return {site.hook_name: (site, self.module_of(site)) for site in sites}
@@ -257,7 +261,7 @@ class HookedLM:
     @property
     def has_hooks(self) -> bool:
         """Whether a hook point of the bridge has hooks on it at this moment."""
-        return any(point.fwd_hooks for point in self.bridge.hook_dict.values())
+        return any(point.fwd_hooks for point in self._hook_points.values())
 
     # ------------------------------------------------------------------ prompts and tokens
     def render(self, query: Query, system: str | None = None) -> str:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+import interp_steer as ist
 from analyses.harness import command_line
+from analyses.instructions import composition
+from analyses.instructions.layer_sweep import Picked, choose, of_operation, steering
+from interp_steer.errors import InterpSteerError
 from interp_steer.finished import find
 from interp_steer.results import Run
 
@@ -109,6 +113,108 @@ def test_vocabulary(run):
         scores = rows.filter((pl.col("layer") == 5) & (pl.col("setting") == "vector"))["score"]
         assert scores.to_list() == sorted(scores, reverse=True)
     assert set(results.captions) == {"tokens"}
+
+
+def test_operations_are_parsed_and_refused(model):
+    pairs = ist.contrast.build("x", ["One.", "Two."], ["Be brief."], fit=2, select=0, test=0)
+    direction = ist.fit(model, pairs).at(1)
+    norm = float(direction.vector.norm())
+    assert steering(direction, "project") == direction.project()
+    assert steering(direction, "project@first(3)") == direction.project(positions="first(3)")
+    assert steering(direction, "add:2@generated") == direction.add(2 * norm, "generated")
+    assert steering(direction, "add:-0.5") == direction.add(-0.5 * norm)
+    for wrong in ("push", "add", "add:much", "project:2", "add:1@nowhere"):
+        with pytest.raises(InterpSteerError, match="operation|positions"):
+            steering(direction, wrong)
+
+
+def test_the_best_operation_is_picked(run):
+    given = [*SMALL, "--operations", "project", "add:4@generated"]
+    results = run("layer_sweep", *given)["layer_sweep"]
+    records = results.records()
+    assert records is not None
+    # Two instructions, four prompts, two ways to ask, unsteered and at two layers by two operations.
+    assert records.height == 2 * 4 * 2 * (1 + 2 * 2)
+    assert set(records["operation"].drop_nulls()) == {"project", "add:4@generated"}
+    for (name, instructed, rule), picked in choose(records).items():
+        sound = {
+            operation: Picked(operation, ist.select_layer(of_operation(rows, operation), rule))
+            for rows in [
+                records.filter(
+                    (pl.col("instruction") == name) & (pl.col("instructed") == instructed)
+                )
+            ]
+            for operation in ("project", "add:4@generated")
+        }
+        assert picked.steered == max(one.steered for one in sound.values())
+    assert "accuracy_by_layer.add_4_at_generated" in results.captions
+
+
+def test_composition(run):
+    given = ["--instruction", "punctuation:no_comma", "startend:quotation", "--n-fit", "32"]
+    sizes = ["--n-select", "8", "--n-test", "4", "--layers", "4", "7", "--max-new-tokens", "80"]
+    results = run("composition", *given, *sizes, "--operations", "project")["composition"]
+    records = results.records()
+    assert records is not None
+    # Four requests under no vector, each of two, and both.
+    assert records.height == 4 * 4
+    both = records.filter(pl.col("setting") == "pair")["applied"]
+    assert all(line.count("project(") == 2 for line in both)
+    assert results.summary["instructions"] == 2
+
+
+def test_a_composition_needs_two_that_can_be_steered_towards(capsys, tmp_path):
+    given = ["composition", *SMALL, "--operations", "add:0.01", "--results", str(tmp_path)]
+    with pytest.raises(SystemExit, match="2"):
+        command_line(given)
+    assert "a composition needs two" in " ".join(capsys.readouterr().err.split())
+
+
+def test_interference_is_counted_answer_by_answer():
+    names = ["a", "b"]
+    rows = [
+        {"operation": vectors, "a": a, "b": b, "degenerate": False}
+        for vectors, outcomes in {
+            "none": [(False, False)] * 4,
+            "a": [(True, False)] * 4,
+            "b": [(False, True), (True, True), (False, False), (False, True)],
+            "a + b": [(True, True), (True, False), (True, False), (False, True)],
+        }.items()
+        for a, b in outcomes
+    ]
+    table = composition.interference(pl.DataFrame(rows), names)
+    found = composition.numbers(table, names)
+    assert found["kept.a + b.a"] == pytest.approx(0.75)
+    assert found["kept.a + b.b"] == pytest.approx(0.5 / 0.75)
+    assert found["kept.at_least_0.8"] == 0.0
+
+
+def test_cross_model(run):
+    given = [*SMALL, "--n-test", "4", "--operations", "project"]
+    results = run("cross_model", *given)["cross_model"]
+    records = results.records()
+    assert records is not None
+    # Two instructions, four prompts; unsteered, two sources and a random one, two ways to ask.
+    assert records.height == 2 * 4 * (2 + 2 * 2 + 1)
+    assert {"own vector", "sibling vector", "instruction + sibling"} <= set(records["setting"])
+    assert all(prompt.startswith("Q: ") for prompt in records["prompt"])
+    assert all(-1 <= results.summary[f"cosine.{layer}"] <= 1 for layer in range(8))
+
+
+def test_word_steering(run):
+    given = ["--layers", "4", "--weights", "2", "--n-fit", "6", "--n-select", "3", "--n-test", "4"]
+    results = run("word_steering", *given, "--max-new-tokens", "48")["word_steering"]
+    records = results.records()
+    assert records is not None
+    # Two tasks, four prompts, five settings.
+    assert records.height == 2 * 4 * 5
+    for task in ("inclusion", "exclusion"):
+        rows = records.filter(pl.col("instruction") == task)
+        assert set(rows["setting"]) == {"none", "instruction", "steered", "both", "random"}
+        assert 0 <= results.summary[f"mcnemar_p.{task}.steered_over_none"] <= 1
+    subtracted = records.filter(pl.col("operation") == "subtract the vector of inclusion")
+    assert (subtracted["strength"] < 0).all()
+    assert {"accuracy_by_task", "accuracy_against_damage"} == set(results.captions)
 
 
 @pytest.mark.slow

@@ -64,6 +64,16 @@ def test_a_seed_makes_one_set_and_another_seed_another() -> None:
     assert one.hash != other.hash and set(one.queries) != set(other.queries)
 
 
+def test_a_word_is_asked_for_or_forbidden() -> None:
+    asked = contrast.word("lantern", ["Name a tree.", "Name a bird."], fit=4)
+    assert len(asked) == 4 and asked.name == "include lantern"
+    assert all("lantern" in str(pair.present) for pair in asked)
+    assert not any("lantern" in str(pair.absent) for pair in asked)
+    assert asked[0].kwargs == ({"keywords": ["lantern"]},)
+    forbidden = contrast.word("lantern", ["Name a tree."], exclude=True, fit=1)
+    assert forbidden[0].kwargs == ({"forbidden_words": ["lantern"]},)
+
+
 def test_arguments_may_be_fixed() -> None:
     words = "length_constraints:number_words"
     pairs = contrast.instruction(words, where={"relation": "less than"}, fit=8, select=4, test=4)

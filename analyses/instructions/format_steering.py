@@ -20,7 +20,7 @@ import figures
 import interp_steer as ist
 from analyses.asking import asking
 from analyses.instructions import layer_sweep
-from analyses.instructions.layer_sweep import Chosen
+from analyses.instructions.layer_sweep import Chosen, Picked
 from figures.shares import share_of
 from interp_steer.errors import RunError
 from interp_steer.grid import with_fluency
@@ -80,21 +80,24 @@ def compare(
     frames = []
     for name, pairs in tqdm(sets.items(), desc="settings", unit="instruction", disable=None):
         vector, random = vectors[name], vectors[name].like_random(seed)
-        without = choices[name, False, config.rule].layer
-        with_text = choices[name, True, config.rule].layer
+        without, with_text = (choices[name, text, config.rule] for text in (False, True))
         grid = [
             ist.Cell("none"),
-            ist.Cell("steered", _projected(vector, without), without),
-            ist.Cell("random", _projected(random, without), without, draw=0),
+            ist.Cell("steered", **chosen_cell(vector, without)),
+            ist.Cell("random", **chosen_cell(random, without), draw=0),
             ist.Cell("instruction", instructed=True),
-            ist.Cell("both", _projected(vector, with_text), with_text, True),
+            ist.Cell("both", **chosen_cell(vector, with_text), instructed=True),
         ]
         frames.append(ist.sweep(model, grid, pairs.test, **options))
     return with_fluency(pl.concat(frames), reference, config.threshold)
 
 
-def _projected(vector: ist.SteeringVector, layer: int | None) -> ist.Intervention:
-    return ist.unsteered if layer is None else vector.at(layer).project()
+def chosen_cell(vector: ist.SteeringVector, picked: Picked) -> dict[str, Any]:
+    """How a cell steers by a vector under what was chosen."""
+    if picked.layer is None:
+        return {}
+    steering = layer_sweep.steering(vector.at(picked.layer), picked.operation)
+    return {"steering": steering, "layer": picked.layer, "operation": picked.operation}
 
 
 def leave(

@@ -1,0 +1,147 @@
+"""Vectors of an instruction-tuned model on its base (Stolfo et al. 2025, cross-model experiment).
+
+The base model is steered by vectors that were fitted on its instruction-tuned sibling, with the
+sibling's targets, and by vectors of its own; each at the layer, and under the operation, that the
+select split chooses on the base model. The base is asked in its own form (``Q: ...``, ``A:``). How
+alike the two vectors are at each layer stands beside, so that a transfer that fails can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from tqdm import tqdm
+
+import figures
+import interp_steer as ist
+from analyses.asking import asking
+from analyses.instructions import layer_sweep
+from analyses.instructions.format_steering import chosen_cell
+from analyses.instructions.layer_sweep import Chosen
+from figures.shares import share_of
+from interp_steer.grid import with_fluency
+from interp_steer.statistics import bootstrap, mcnemar
+
+SOURCES = ("own", "sibling")
+"""Whose vectors steer the base model."""
+
+Vectors = Mapping[str, ist.SteeringVector]
+
+
+@dataclass(frozen=True)
+class Config(layer_sweep.Config):
+    """What is compared."""
+
+    model: str = "burattino-base"
+    """The base model that is steered."""
+    sibling: str = "burattino-instruct"
+    """The instruction-tuned model of the same shape that vectors come from."""
+    operations: tuple[str, ...] = ("project", "add:2")
+    """Ways to steer; see layer_sweep."""
+    n_select: int = 8
+    """Prompts that each layer is tried on."""
+    n_test: int = 24
+    """Prompts that are reported."""
+    max_new_tokens: int = 112
+    """Where an answer is cut."""
+
+
+def main(config: Config, run: ist.Run) -> None:
+    """Fit on both models, choose on the base, compare on the test split."""
+    model, sibling = ist.load(config.model), ist.load(config.sibling)
+    reference = ist.load(config.reference)
+    sets = layer_sweep.contrast_sets(
+        config.instruction, run.seed, fit=config.n_fit, select=config.n_select, test=config.n_test
+    )
+    run.used(model, *sets.values())
+    vectors: dict[str, Vectors] = {
+        source: {
+            name: ist.fit(one, pairs.fit, checkpoints=run.partial) for name, pairs in sets.items()
+        }
+        for source, one in zip(SOURCES, (model, sibling), strict=True)
+    }
+    with asking(config, model, run) as options:
+        choices = {
+            source: layer_sweep.choose(
+                layer_sweep.search(model, reference, sets, vectors[source], config, options)
+            )
+            for source in SOURCES
+        }
+        records = compare(model, reference, sets, vectors, choices, run.seed, options)
+    run.write_records(records)
+    alike = cosines(vectors)
+    run.write_records(alike, "cosines")
+    run.leave(summary=accuracies(records) | chosen_layers(choices))
+    for (layer,), rows in alike.group_by("layer", maintain_order=True):
+        run.leave(summary={f"cosine.{layer}": bootstrap(rows["cosine"].to_list(), seed=run.seed)})
+    for source in SOURCES:
+        for name, vector in vectors[source].items():
+            run.leave(vector, name=f"{source}.{name}")
+    run.draw("accuracy_by_setting", figures.settings_bars(records))
+    run.draw("accuracy_by_instruction", figures.instruction_bars(records))
+
+
+def compare(
+    model: ist.HookedLM,
+    reference: ist.HookedLM,
+    sets: Mapping[str, ist.ContrastSet],
+    vectors: Mapping[str, Vectors],
+    choices: Mapping[str, Chosen],
+    seed: int,
+    options: Mapping[str, Any],
+) -> pl.DataFrame:
+    """Answer the test split unsteered and steered from both sources, without and with the text."""
+    frames = []
+    for name, pairs in tqdm(sets.items(), desc="settings", unit="instruction", disable=None):
+        grid = [ist.Cell("none"), ist.Cell("instruction", instructed=True)]
+        for source in SOURCES:
+            vector = vectors[source][name]
+            plain, asked = (choices[source][name, text, "interval"] for text in (False, True))
+            grid += [
+                ist.Cell(f"{source} vector", **chosen_cell(vector, plain)),
+                ist.Cell(f"instruction + {source}", **chosen_cell(vector, asked), instructed=True),
+            ]
+        random = vectors["sibling"][name].like_random(seed)
+        chosen = choices["sibling"][name, False, "interval"]
+        grid.append(ist.Cell("random", **chosen_cell(random, chosen), draw=0))
+        frames.append(ist.sweep(model, grid, pairs.test, **options))
+    return with_fluency(pl.concat(frames), reference)
+
+
+def cosines(vectors: Mapping[str, Vectors]) -> pl.DataFrame:
+    """How alike the two models' vectors of an instruction are, layer by layer."""
+    return pl.DataFrame(
+        [
+            {"instruction": name, "layer": layer, "cosine": float(value)}
+            for name, own in vectors["own"].items()
+            for layer, value in zip(own.layers, own.cosine(vectors["sibling"][name]), strict=True)
+        ]
+    )
+
+
+def accuracies(records: pl.DataFrame) -> dict[str, object]:
+    """Strict accuracy and damage of each setting, and paired tests against the plain ones."""
+    of = {setting: rows for (setting,), rows in records.group_by("setting", maintain_order=True)}
+    numbers: dict[str, object] = {}
+    for setting, rows in of.items():
+        numbers[f"accuracy.{setting}"] = share_of(rows, "strict")
+        numbers[f"degenerate.{setting}"] = share_of(rows, "degenerate")
+    for source in SOURCES:
+        for one, other in ((f"{source} vector", "none"), (f"instruction + {source}", "instruction")):
+            test = mcnemar(of[one]["strict"].to_list(), of[other]["strict"].to_list())
+            numbers[f"mcnemar_p.{one} over {other}"] = test.p_value
+    return numbers
+
+
+def chosen_layers(choices: Mapping[str, Chosen]) -> dict[str, int]:
+    """The layer of each vector on the base model; -1 where none was better than no steering."""
+    return {
+        f"layer.{source}.{name}.{'with' if text else 'without'}_text": -1
+        if picked.layer is None
+        else picked.layer
+        for source in SOURCES
+        for (name, text, _), picked in choices[source].items()
+    }

@@ -1,0 +1,233 @@
+"""Making an answer use a word, and keeping it from one (Stolfo et al. 2025, word experiments).
+
+Each word has a vector of its own: the difference in means between requests that ask for the word and
+the same requests without. To include the word the vector is added; to exclude it, it is subtracted.
+The layer and the weight are chosen on the select split for all words together: the most accurate of
+the settings that leave no answer more degenerate than the plain model's. The test split has other
+requests and other words. Subtracting the inclusion vector is also compared with adding a vector that
+was fitted on requests that forbid the word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import polars as pl
+from tqdm import tqdm
+
+import figures
+import interp_steer as ist
+from analyses.asking import asking
+from figures.shares import share_of
+from interp_steer.burattino.instructions import EXISTENCE, FORBIDDEN
+from interp_steer.contrast import Pair
+from interp_steer.grid import answered, with_fluency
+from interp_steer.statistics import mcnemar
+
+TASKS = {"inclusion": (EXISTENCE, "keywords"), "exclusion": (FORBIDDEN, "forbidden_words")}
+"""The instruction of each task, and the argument that holds its words."""
+
+Vectors = Callable[[str], ist.SteeringVector]
+"""From a word to its vector."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is tried."""
+
+    model: str = "burattino-instruct"
+    """A bundled model, a Hugging Face name, or a folder."""
+    layers: tuple[int, ...] | None = None
+    """Layers to steer at; every other one of the upper half when not given."""
+    weights: tuple[float, ...] = (1.0, 2.0, 3.0)
+    """Weights of the vectors, in units of their own norm at the layer."""
+    n_fit: int = 20
+    """Requests that each word's vector is fitted on."""
+    n_select: int = 16
+    """Prompts, each with a word, that settings are chosen on."""
+    n_test: int = 48
+    """Prompts that are reported."""
+    max_new_tokens: int = 112
+    """Where an answer is cut."""
+    batch_size: int = 192
+    """Rows decoded at once."""
+    reference: str = "burattino-base"
+    """The model whose perplexity tells degenerate answers; gpt2 in the paper."""
+    ray: str | None = None
+    """The ray cluster that answers: local, or an address; this process when not given."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A way to steer by a word's vector."""
+
+    source: str
+    """What the vector was fitted on: inclusion or exclusion of the word."""
+    layer: int
+    weight: float
+    """Negative where the vector is subtracted; in units of its norm."""
+
+    @property
+    def operation(self) -> str:
+        """How figures call it."""
+        return f"{'subtract' if self.weight < 0 else 'add'} the vector of {self.source}"
+
+
+def main(config: Config, run: ist.Run) -> None:
+    """Choose a setting for each task on the select split, report it on the test split."""
+    model, reference = ist.load(config.model), ist.load(config.reference)
+    run.used(model)
+    layers = config.layers or tuple(range(model.n_layers // 2, model.n_layers, 2))
+    tried, reported = [], []
+    with asking(config, model, run) as options:
+        for task, (instruction, argument) in TASKS.items():
+            pairs = one_word(instruction, argument, config, run.seed)
+            run.used(pairs)
+            vectors = {
+                source: fitted(model, pairs.fit.queries, source == "exclusion", config.n_fit)
+                for source in (["inclusion"] if task == "inclusion" else ["inclusion", "exclusion"])
+            }
+            settings = [
+                Setting(source, layer, -weight if source != task else weight)
+                for source in vectors
+                for layer in layers
+                for weight in config.weights
+            ]
+            search = steered_rows(settings, pairs.select, vectors, argument)
+            found = answers(model, [*plain_rows(pairs.select), *search], reference, options, task)
+            tried.append(found)
+            chosen = best(found.filter(pl.col("setting") != "instruction"), settings, task)
+            run.leave(summary={f"layer.{task}": chosen.layer, f"weight.{task}": chosen.weight})
+            rows = [
+                *plain_rows(pairs.test),
+                *steered_rows([chosen], pairs.test, vectors, argument),
+                *steered_rows([chosen], pairs.test, vectors, argument, instructed=True),
+                *steered_rows([chosen], pairs.test, controls(vectors, run.seed), argument, "random"),
+            ]
+            reported.append(answers(model, rows, reference, options, task))
+    searched, records = pl.concat(tried), pl.concat(reported)
+    run.write_records(records)
+    run.write_records(searched, "search")
+    run.leave(summary=accuracies(records))
+    run.draw("accuracy_by_task", figures.instruction_bars(records))
+    run.draw("accuracy_against_damage", figures.damage_scatter(searched))
+
+
+def one_word(instruction: str, argument: str, config: Config, seed: int) -> ist.ContrastSet:
+    """Requests of the world, each with the one word that its instruction is about."""
+    wanted = config.n_select + config.n_test
+    drawn = ist.contrast.instruction(
+        instruction, seed=seed, fit=config.n_fit, select=3 * config.n_select, test=3 * config.n_test
+    )
+    single = [pair for pair in drawn if len(pair.kwargs[0][argument]) == 1]
+    sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
+    kept = [pair for split, n in sizes.items() for pair in [p for p in single if p.split == split][:n]]
+    if len(kept) < wanted:
+        raise ist.errors.ContrastError(f"{len(kept)} requests name one word; ask for fewer")
+    return ist.ContrastSet(drawn.name, tuple(kept))
+
+
+def fitted(model: ist.HookedLM, queries: Sequence[str], exclude: bool, n: int) -> Vectors:
+    """The vector of any word, fitted when it is first asked for."""
+
+    @cache
+    def vector(word: str) -> ist.SteeringVector:
+        return ist.fit(model, ist.contrast.word(word, queries, exclude=exclude, fit=n))
+
+    return vector
+
+
+def controls(vectors: Mapping[str, Vectors], seed: int) -> dict[str, Vectors]:
+    """A random direction of the same norm in place of each word's vector."""
+
+    def control(of: Vectors) -> Vectors:
+        return lambda word: of(word).like_random(seed)
+
+    return {source: control(of) for source, of in vectors.items()}
+
+
+Rows = list[tuple[ist.Cell, Pair]]
+
+
+def plain_rows(pairs: ist.ContrastSet) -> Rows:
+    """Every prompt without and with the text instruction, unsteered."""
+    cells = (ist.Cell("none"), ist.Cell("instruction", instructed=True))
+    return [(cell, pair) for cell in cells for pair in pairs]
+
+
+def steered_rows(
+    settings: Sequence[Setting],
+    pairs: ist.ContrastSet,
+    vectors: Mapping[str, Vectors],
+    argument: str,
+    name: str = "steered",
+    instructed: bool = False,
+) -> Rows:
+    """Every prompt in every setting, each steered by the vector of its own word."""
+
+    def rows() -> Iterator[tuple[ist.Cell, Pair]]:
+        for setting in settings:
+            for pair in tqdm(pairs, desc="fit words", unit="word", leave=False, disable=None):
+                (word,) = pair.kwargs[0][argument]
+                direction = vectors[setting.source](word).at(setting.layer)
+                yield (
+                    ist.Cell(
+                        "both" if instructed else name,
+                        direction.add(setting.weight * float(direction.vector.norm())),
+                        setting.layer,
+                        instructed,
+                        draw=0 if name == "random" else None,
+                        strength=setting.weight,
+                        operation=setting.operation,
+                    ),
+                    pair,
+                )
+
+    return list(rows())
+
+
+def answers(
+    model: ist.HookedLM,
+    rows: Rows,
+    reference: ist.HookedLM,
+    options: Mapping[str, Any],
+    task: str,
+) -> pl.DataFrame:
+    """The records of rows, ``instruction`` being the task."""
+    records = with_fluency(answered(model, rows, task, **options), reference)
+    return records.with_columns(pl.lit(task).alias("instruction"))
+
+
+def best(found: pl.DataFrame, settings: Sequence[Setting], task: str) -> Setting:
+    """The most accurate setting of those that leave no more degenerate answers than none does."""
+    plain = found.filter(pl.col("setting") == "none")["degenerate"].sum()
+    scores = (
+        found.filter(pl.col("setting") == "steered")
+        .group_by("operation", "layer", "strength")
+        .agg(pl.col("strict", "degenerate").sum())
+    )
+    by_setting = {row[:3]: row[3:] for row in scores.iter_rows()}
+
+    def score(setting: Setting) -> tuple[bool, int, int]:
+        strict, broken = by_setting[setting.operation, setting.layer, setting.weight]
+        fluent = broken <= plain
+        return fluent, strict if fluent else 0, -broken
+
+    return max(settings, key=score)
+
+
+def accuracies(records: pl.DataFrame) -> dict[str, object]:
+    """Accuracy of each task and setting, its damage, and paired tests."""
+    numbers: dict[str, object] = {}
+    for (task,), rows in records.group_by("instruction", maintain_order=True):
+        of = {setting: rows.filter(pl.col("setting") == setting) for setting in rows["setting"].unique(maintain_order=True)}
+        for setting, frame in of.items():
+            numbers[f"accuracy.{task}.{setting}"] = share_of(frame, "strict")
+            numbers[f"degenerate.{task}.{setting}"] = share_of(frame, "degenerate")
+        for one, other in (("steered", "none"), ("steered", "random"), ("both", "instruction")):
+            test = mcnemar(of[one]["strict"].to_list(), of[other]["strict"].to_list())
+            numbers[f"mcnemar_p.{task}.{one}_over_{other}"] = test.p_value
+    return numbers
