@@ -53,6 +53,8 @@ class Config:
     """How often each contender does its work, after once to warm up."""
     n_prompts: int = 20
     """Prompts of the sweep."""
+    n_spread: int = 60
+    """Prompts of the sweep that is spread over nodes, which only long sweeps are."""
     max_new_tokens: int = 48
     """Where answers are cut."""
     loop_answers: int = 4
@@ -251,6 +253,7 @@ def capturing(work: Work, config: Config) -> Found:
 def spreading(work: Work, config: Config) -> Found:
     """Answers a second of a sweep over all layers on two nodes of one processor, against one."""
     size: dict[str, Any] = {"max_new_tokens": config.max_new_tokens, "score": _unscored}
+    work = Work.on(work.name, config.checkpoints, fit=32, select=config.n_spread)
     with nodes(3) as address, ExitStack() as stack:
         clusters = {
             name: stack.enter_context(ist.Cluster(work.model, address, workers=workers))

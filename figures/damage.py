@@ -44,10 +44,14 @@ def damage_scatter(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing
     theme.figure(theme.TWO_COLUMNS, 300, figure)
     figure.update_layout(margin={"t": 62})
     figure.update_annotations(font_size=12)
-    figure.update_xaxes(title_text="share of degenerate answers", tickformat=".0%", range=[-0.05, 1.05])
+    figure.update_xaxes(
+        title_text="share of degenerate answers", tickformat=".0%", range=[-0.05, 1.05]
+    )
     figure.update_yaxes(tickformat=".0%", range=[-0.05, 1.05])
     figure.update_yaxes(title_text="accuracy", col=1)
-    said = " ".join(_best(records.filter(pl.col("instruction") == name), name, outcome) for name in names)
+    said = " ".join(
+        _best(records.filter(pl.col("instruction") == name), name, outcome) for name in names
+    )
     return Drawing(
         figure,
         f"{said} Accuracy against the share of degenerate answers, a point for every layer and "
@@ -63,9 +67,7 @@ def _points(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:
     )
 
 
-def _scatter(
-    points: pl.DataFrame, outcome: str, name: str, colour: str, first: bool
-) -> go.Scatter:
+def _scatter(points: pl.DataFrame, outcome: str, name: str, colour: str, first: bool) -> go.Scatter:
     weights = points["strength"].abs()
     largest = float(weights.max() or 1.0)  # type: ignore[arg-type]
     return go.Scatter(
@@ -106,6 +108,6 @@ def _best(rows: pl.DataFrame, name: str, outcome: str) -> str:
         return f"{name.capitalize()}: every setting leaves more degenerate answers than none does."
     top = sound.sort(outcome, descending=True).row(0, named=True)
     return (
-        f"{name.capitalize()}: from {start} to {percent(top[outcome])} at layer {top['layer']} with "
-        f"weight {top['strength']:g} ({top['operation']}), nothing more degenerate."
+        f"{name.capitalize()}: from {start} to {percent(top[outcome])} at layer {top['layer']}, "
+        f"weight {top['strength']:g} ({top['operation']}), with nothing more degenerate."
     )

@@ -26,8 +26,8 @@ def interference_map(table: pl.DataFrame, names: Sequence[str]) -> Drawing:
         FigureError: for a table without these columns.
     """
     need(table, ("vectors", "property", "share"), "interference_map")
-    labels = short_names(names)
-    rows = table["vectors"].unique(maintain_order=True).to_list()
+    labels: dict[str, str] = short_names(names)
+    rows: list[str] = table["vectors"].unique(maintain_order=True).to_list()
     of = {(v, p): value for v, p, value in table.select("vectors", "property", "share").iter_rows()}
     shown = [" + ".join(labels.get(part, part) for part in row.split(" + ")) for row in rows]
     columns = [*names, "degenerate"]
@@ -53,9 +53,7 @@ def interference_map(table: pl.DataFrame, names: Sequence[str]) -> Drawing:
     figure.update_yaxes(**plain, autorange="reversed")
     figure.update_layout(margin={"t": 10})
     pairs = [row for row in rows if " + " in row]
-    kept = [
-        of[pair, name] >= 0.8 * of[name, name] for pair in pairs for name in pair.split(" + ")
-    ]
+    kept = [of[pair, name] >= 0.8 * of[name, name] for pair in pairs for name in pair.split(" + ")]
     share = percent(sum(kept) / len(kept)) if kept else "0%"
     return Drawing(
         figure,

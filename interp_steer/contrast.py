@@ -170,16 +170,14 @@ def word(
         fit, select, test: see :func:`build`.
 
     Returns:
-        A set named ``include <word>`` or ``exclude <word>``, with what answers are verified against.
+        A set named ``include <word>`` or ``exclude <word>``, with what verifies an answer.
 
     Raises:
         ContrastError: as :func:`build`.
     """
     about = registry.FORBIDDEN if exclude else registry.EXISTENCE
     kwargs = {"forbidden_words" if exclude else "keywords": [text]}
-    said = [
-        registry.phrase(about, kwargs, index) for index in registry.phrasing_indices("trained")
-    ]
+    said = [registry.phrase(about, kwargs, index) for index in registry.phrasing_indices("trained")]
     return build(
         f"{'exclude' if exclude else 'include'} {text}",
         queries,

@@ -124,7 +124,7 @@ def test_operations_are_parsed_and_refused(model):
     assert steering(direction, "add:2@generated") == direction.add(2 * norm, "generated")
     assert steering(direction, "add:-0.5") == direction.add(-0.5 * norm)
     for wrong in ("push", "add", "add:much", "project:2", "add:1@nowhere"):
-        with pytest.raises(InterpSteerError, match="operation|positions"):
+        with pytest.raises(InterpSteerError, match=r"operation|positions"):
             steering(direction, wrong)
 
 
@@ -133,7 +133,7 @@ def test_the_best_operation_is_picked(run):
     results = run("layer_sweep", *given)["layer_sweep"]
     records = results.records()
     assert records is not None
-    # Two instructions, four prompts, two ways to ask, unsteered and at two layers by two operations.
+    # Two instructions, four prompts, two ways to ask; unsteered, and two layers by two operations.
     assert records.height == 2 * 4 * 2 * (1 + 2 * 2)
     assert set(records["operation"].drop_nulls()) == {"project", "add:4@generated"}
     for (name, instructed, rule), picked in choose(records).items():

@@ -1,9 +1,9 @@
-"""Two properties at once, and what each vector does to the other's (Stolfo et al. 2025, composition).
+"""Two properties at once, and what each vector does to the other's (Stolfo et al. 2025).
 
 Each instruction's vector acts at the layer, and under the operation, that the select split chooses
-for it alone; two of them act together, each at its own. On the same requests of the test split every
-answer is checked for every property: the table of interference says what each vector does to the
-properties of the others, and each pair is compared with its members alone.
+for it alone; two of them act together, each at its own. On the same requests of the test split
+every answer is checked for every property: the table of interference says what each vector does to
+the properties of the others, and each pair is compared with its members alone.
 """
 
 from __future__ import annotations
@@ -137,7 +137,10 @@ def interference(records: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 def numbers(table: pl.DataFrame, names: Sequence[str]) -> dict[str, object]:
     """How much of its effect alone each property keeps in each pair."""
-    of = {(vectors, name): value for vectors, name, value in table.select("vectors", "property", "share").iter_rows()}
+    of = {
+        (vectors, name): value
+        for vectors, name, value in table.select("vectors", "property", "share").iter_rows()
+    }
     found: dict[str, object] = {}
     kept: list[float] = []
     for a, b in combinations(names, 2):

@@ -130,7 +130,10 @@ def accuracies(records: pl.DataFrame) -> dict[str, object]:
         numbers[f"accuracy.{setting}"] = share_of(rows, "strict")
         numbers[f"degenerate.{setting}"] = share_of(rows, "degenerate")
     for source in SOURCES:
-        for one, other in ((f"{source} vector", "none"), (f"instruction + {source}", "instruction")):
+        for one, other in (
+            (f"{source} vector", "none"),
+            (f"instruction + {source}", "instruction"),
+        ):
             test = mcnemar(of[one]["strict"].to_list(), of[other]["strict"].to_list())
             numbers[f"mcnemar_p.{one} over {other}"] = test.p_value
     return numbers

@@ -22,8 +22,8 @@ import figures
 import interp_steer as ist
 from analyses.asking import asking
 from interp_steer.burattino.instructions import FORMAT_IDS
-from interp_steer.grid import breaks_instruction, with_fluency
 from interp_steer.errors import RunError
+from interp_steer.grid import breaks_instruction, with_fluency
 from interp_steer.selection import RULES, Choice
 
 
@@ -121,7 +121,11 @@ def search(
     for name, pairs in tqdm(sets.items(), desc="layer sweep", unit="instruction", disable=None):
         vector = vectors[name]
         steered = [
-            {"steering": steering(vector.at(layer), operation), "layer": layer, "operation": operation}
+            {
+                "steering": steering(vector.at(layer), operation),
+                "layer": layer,
+                "operation": operation,
+            }
             for operation in config.operations
             for layer in (vector.layers if config.layers is None else config.layers)
         ]
@@ -164,7 +168,9 @@ def steering(direction: ist.Direction, operation: str) -> ist.Intervention:
         if name == "add":
             return direction.add(float(weight) * float(direction.vector.norm()), positions)
     except ValueError as error:
-        raise RunError(f"operation {operation!r}: {error}; write add:2 or project@generated") from error
+        raise RunError(
+            f"operation {operation!r}: {error}; write add:2 or project@generated"
+        ) from error
     raise RunError(f"{operation!r} is no operation; write project, add:2, or add:2@generated")
 
 

@@ -1,11 +1,11 @@
 """Making an answer use a word, and keeping it from one (Stolfo et al. 2025, word experiments).
 
-Each word has a vector of its own: the difference in means between requests that ask for the word and
-the same requests without. To include the word the vector is added; to exclude it, it is subtracted.
+Each word has a vector of its own: the difference in means between requests that ask for the word
+and the same requests without. To include the word the vector is added; to exclude it, subtracted.
 The layer and the weight are chosen on the select split for all words together: the most accurate of
-the settings that leave no answer more degenerate than the plain model's. The test split has other
-requests and other words. Subtracting the inclusion vector is also compared with adding a vector that
-was fitted on requests that forbid the word.
+the settings that leave no more degenerate answers than the plain model gives. The test split has
+other requests and other words. Subtracting the inclusion vector is also compared with adding a
+vector that was fitted on requests that forbid the word.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def main(config: Config, run: ist.Run) -> None:
                 *plain_rows(pairs.test),
                 *steered_rows([chosen], pairs.test, vectors, argument),
                 *steered_rows([chosen], pairs.test, vectors, argument, instructed=True),
-                *steered_rows([chosen], pairs.test, controls(vectors, run.seed), argument, "random"),
+                *steered_rows(
+                    [chosen], pairs.test, controls(vectors, run.seed), argument, "random"
+                ),
             ]
             reported.append(answers(model, rows, reference, options, task))
     searched, records = pl.concat(tried), pl.concat(reported)
@@ -124,7 +126,9 @@ def one_word(instruction: str, argument: str, config: Config, seed: int) -> ist.
     )
     single = [pair for pair in drawn if len(pair.kwargs[0][argument]) == 1]
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
-    kept = [pair for split, n in sizes.items() for pair in [p for p in single if p.split == split][:n]]
+    kept = [
+        pair for split, n in sizes.items() for pair in [p for p in single if p.split == split][:n]
+    ]
     if len(kept) < wanted:
         raise ist.errors.ContrastError(f"{len(kept)} requests name one word; ask for fewer")
     return ist.ContrastSet(drawn.name, tuple(kept))
@@ -223,7 +227,10 @@ def accuracies(records: pl.DataFrame) -> dict[str, object]:
     """Accuracy of each task and setting, its damage, and paired tests."""
     numbers: dict[str, object] = {}
     for (task,), rows in records.group_by("instruction", maintain_order=True):
-        of = {setting: rows.filter(pl.col("setting") == setting) for setting in rows["setting"].unique(maintain_order=True)}
+        of = {
+            setting: rows.filter(pl.col("setting") == setting)
+            for setting in rows["setting"].unique(maintain_order=True)
+        }
         for setting, frame in of.items():
             numbers[f"accuracy.{task}.{setting}"] = share_of(frame, "strict")
             numbers[f"degenerate.{task}.{setting}"] = share_of(frame, "degenerate")
