@@ -165,8 +165,7 @@ def test_composition(run):
 
 def test_a_composition_needs_two_that_can_be_steered_towards(capsys, tmp_path):
     given = ["composition", *SMALL, "--operations", "add:0.01", "--results", str(tmp_path)]
-    with pytest.raises(SystemExit, match="2"):
-        command_line(given)
+    assert command_line(given) != 0
     assert "a composition needs two" in " ".join(capsys.readouterr().err.split())
 
 

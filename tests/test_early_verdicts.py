@@ -125,9 +125,10 @@ def test_a_sweep_with_early_verdicts_has_the_same_accuracies(
         assert cut_short.filter(cut)["loose"].is_null().all()
         assert cut_short.filter(cut)["degenerate"].is_null().all()
         assert cut_short["n_tokens"].sum() < whole["n_tokens"].sum()
-        assert (
-            cut_short.filter(~cut).drop("degenerate").equals(whole.filter(~cut).drop("degenerate"))
-        )
+        kept, same = cut_short.filter(~cut), whole.filter(~cut)
+        measured = ("degenerate", "perplexity")  # in other batches, hence to rounding
+        assert kept.drop(measured).equals(same.drop(measured))
+        assert kept["perplexity"].to_list() == pytest.approx(same["perplexity"].to_list(), rel=1e-4)
         with pytest.raises(ScoringError, match="cut by an early verdict; use rule='interval'"):
             ist.select_layer(cut_short, "paper")
         assert (
