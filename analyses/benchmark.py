@@ -57,7 +57,7 @@ class Config:
     """Prompts of the sweep that is spread over nodes, which only long sweeps are."""
     max_new_tokens: int = 48
     """Where answers are cut."""
-    loop_answers: int = 4
+    loop_answers: int = 2
     """Answers in a lap of the papers' loop."""
     n_pairs: int = 256
     """Pairs that are captured."""
@@ -83,6 +83,8 @@ def main(config: Config, run: ist.Run) -> None:
         for part in (sweeping, decoding, capturing, *([spreading] if find_spec("ray") else [])):
             found, laps = part(work, config)
             ratios |= {f"{key}.{name}": value for key, value in found.items()}
+            for key, value in found.items():  # said as they come: the whole takes most of an hour
+                print(f"{key}.{name}: {value}", flush=True)
             rates += [
                 {"model": name, "part": part.__name__, "contender": who, "lap": lap, "rate": rate}
                 for who, each in laps.items()
