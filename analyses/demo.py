@@ -38,9 +38,7 @@ def main(config: Config, run: ist.Run) -> None:
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
     sets = layer_sweep.contrast_sets(config.instruction, run.seed, **sizes)
     run.used(model, *sets.values())
-    vectors = {
-        name: ist.fit(model, pairs.fit, checkpoints=run.partial) for name, pairs in sets.items()
-    }
+    vectors = layer_sweep.fitted(model, sets, run)
 
     with _part(run, similarity, config) as part:
         similarity.main(similarity.Config(config.model, config.instruction), part)

@@ -55,9 +55,7 @@ def main(config: Config, run: ist.Run) -> None:
         config.instruction, run.seed, fit=config.n_fit, select=config.n_select, test=config.n_test
     )
     run.used(model, *sets.values())
-    vectors = {
-        name: ist.fit(model, pairs.fit, checkpoints=run.partial) for name, pairs in sets.items()
-    }
+    vectors = layer_sweep.fitted(model, sets, run)
     with asking(config, model, run) as options:
         searched = layer_sweep.search(model, reference, sets, vectors, config, options)
         alone = steerable(layer_sweep.choose(searched), vectors, config.most)

@@ -58,9 +58,7 @@ def main(config: Config, run: ist.Run) -> None:
     )
     run.used(model, *sets.values())
     vectors: dict[str, Vectors] = {
-        source: {
-            name: ist.fit(one, pairs.fit, checkpoints=run.partial) for name, pairs in sets.items()
-        }
+        source: layer_sweep.fitted(one, sets, run)
         for source, one in zip(SOURCES, (model, sibling), strict=True)
     }
     with asking(config, model, run) as options:

@@ -53,9 +53,7 @@ def main(config: Config, run: ist.Run) -> None:
     sets = layer_sweep.contrast_sets(config.instruction, run.seed, **sizes)
     run.used(model, *sets.values())
 
-    vectors = {
-        name: ist.fit(model, pairs.fit, checkpoints=run.partial) for name, pairs in sets.items()
-    }
+    vectors = layer_sweep.fitted(model, sets, run)
     with asking(config, model, run) as options:
         searched = layer_sweep.search(model, reference, sets, vectors, config, options)
         choices = layer_sweep.choose(searched)

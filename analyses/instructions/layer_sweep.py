@@ -89,9 +89,7 @@ def main(config: Config, run: ist.Run) -> None:
     sets = contrast_sets(config.instruction, run.seed, fit=config.n_fit, select=config.n_select)
     run.used(model, *sets.values())
 
-    vectors = {
-        name: ist.fit(model, pairs.fit, checkpoints=run.partial) for name, pairs in sets.items()
-    }
+    vectors = fitted(model, sets, run)
     with asking(config, model, run) as options:
         records = search(model, reference, sets, vectors, config, options)
     leave(run, records, vectors, choose(records))
@@ -104,6 +102,15 @@ def contrast_sets(
     return {
         name: ist.contrast.instruction(name, seed=seed, fit=fit, select=select, test=test)
         for name in instructions
+    }
+
+
+def fitted(
+    model: ist.HookedLM, sets: Mapping[str, ist.ContrastSet], run: ist.Run
+) -> dict[str, ist.SteeringVector]:
+    """The vector of each instruction, fitted on the fit split."""
+    return {
+        name: ist.fit(model, pairs.fit, checkpoints=run.partial) for name, pairs in sets.items()
     }
 
 

@@ -15,7 +15,7 @@ where one was, stands beside it in the column ``stored``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -245,10 +245,7 @@ def _find(folder: Path, pattern: str) -> Path:
 
 
 def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
-    return list(_checked(path, needed))
-
-
-def _checked(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Any]]:
+    rows = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
         if not line.strip():
             continue
@@ -262,4 +259,5 @@ def _checked(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Any]]:
                 f"{path}, line {number}, has no {', '.join(missing)}; it is no file of paper A's "
                 "stored answers"
             )
-        yield row
+        rows.append(row)
+    return rows
