@@ -4,7 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-all check format models bench bench-peers clean help
+.PHONY: demo paper-a test test-all check format models bench bench-peers clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -18,6 +18,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)   ## the main job on the bundled model, with a report
 	$(PY) -m analyses demo --overwrite
+
+paper-a: $(STAMP) ## every experiment of the instruction-steering paper, with a report
+	$(PY) -m analyses paper_a --overwrite
 
 test: $(STAMP)   ## the tests that a change must pass
 	$(PY) -m pytest -m 'not slow' -n 2 --dist loadfile

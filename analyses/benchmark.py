@@ -80,7 +80,10 @@ def main(config: Config, run: ist.Run) -> None:
     for name in (config.model, *config.sizes):
         work = Work.on(name, config.checkpoints, fit=config.n_pairs, select=config.n_prompts)
         run.used(work.model)
-        for part in (sweeping, decoding, capturing, *([spreading] if find_spec("ray") else [])):
+        parts = [sweeping, decoding, capturing]
+        if find_spec("ray") and name in (config.model, *config.sizes[:1]):
+            parts.append(spreading)  # a lap of it takes minutes on a larger model
+        for part in parts:
             found, laps = part(work, config)
             ratios |= {f"{key}.{name}": value for key, value in found.items()}
             for key, value in found.items():  # said as they come: the whole takes most of an hour

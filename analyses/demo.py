@@ -9,13 +9,13 @@ that opens with no network, is ``<results>/demo/report.html``.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 import interp_steer as ist
 from analyses.asking import asking
 from analyses.instructions import format_steering, layer_sweep, similarity
-from figures.export import print_figures
+from analyses.parts import configured, opened
 from figures.report import write_report
 
 
@@ -29,6 +29,10 @@ class Config(format_steering.Config):
     """Prompts that are reported."""
     max_new_tokens: int = 112
     """Where an answer is cut; plain answers have about 55 tokens."""
+    draws: int = 1
+    """Random directions that each vector is compared with."""
+    controls: tuple[Literal["shuffled", "others"], ...] = ()
+    """Other vectors that each is compared with."""
 
 
 def main(config: Config, run: ist.Run) -> None:
@@ -36,28 +40,29 @@ def main(config: Config, run: ist.Run) -> None:
     start = time.monotonic()
     model, reference = ist.load(config.model), ist.load(config.reference)
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
-    sets = layer_sweep.contrast_sets(config.instruction, run.seed, **sizes)
+    sets = layer_sweep.contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
-    vectors = layer_sweep.fitted(model, sets, run)
+    steerers = layer_sweep.fitted(model, sets, run, config.operations)
 
-    with _part(run, similarity, config) as part:
-        similarity.main(similarity.Config(config.model, config.instruction), part)
+    looking = configured(similarity, config)
+    with opened(run, similarity, looking) as part:
+        similarity.main(looking, part)
         similar = part.finish()
 
     with asking(config, model, run) as options:
-        with _part(run, layer_sweep, config) as part:
+        with opened(run, layer_sweep, configured(layer_sweep, config)) as part:
             part.used(model, *sets.values())
-            searched = layer_sweep.search(model, reference, sets, vectors, config, options)
+            searched = layer_sweep.search(model, reference, sets, steerers, config, options)
             choices = layer_sweep.choose(searched)
-            layer_sweep.leave(part, searched, vectors, choices)
+            layer_sweep.leave(part, searched, steerers, choices)
             swept = part.finish()
 
-        with _part(run, format_steering, config) as part:
+        with opened(run, format_steering, configured(format_steering, config)) as part:
             part.used(model, *sets.values())
             records = format_steering.compare(
-                model, reference, sets, vectors, choices, config, run.seed, options
+                model, reference, sets, steerers, choices, config, run, options
             )
-            format_steering.leave(part, records, vectors, choices, config.rule)
+            format_steering.leave(part, records, steerers, choices, config.rule)
             steered = part.finish()
 
     run.write_records(records)
@@ -65,24 +70,11 @@ def main(config: Config, run: ist.Run) -> None:
     write_report([steered, swept, similar], report, title=f"Steering {config.model}")
     run.leave(
         summary=format_steering.accuracies(records)
+        | format_steering.damages(records)
         | {
-            "instructions": len(vectors),
+            "instructions": len(steerers),
             "wall_seconds": time.monotonic() - start,
             "answers.reused": options["ledger"].reused,
         }
     )
     print(f"report: {report}")
-
-
-def _part(run: ist.Run, analysis: Any, config: Config) -> ist.Run:
-    """Open the results folder of one of the analyses, as if it had been run with this config."""
-    known = {field.name for field in fields(analysis.Config)}
-    own = {f.name: getattr(config, f.name) for f in fields(config) if f.name in known}
-    return ist.open_run(
-        analysis.__name__.rsplit(".", 1)[-1],
-        analysis.Config(**own),
-        root=run.root,
-        seed=run.seed,
-        about=analysis.__doc__ or "",
-        export=print_figures,
-    )

@@ -35,6 +35,7 @@ def sentence_curves(
     relations = records["relation"].unique(maintain_order=True).to_list()
     settings = theme.ordered(records["setting"].unique().to_list())
     grid = Grid([f"{relation} k sentences" for relation in relations], columns=2)
+    lowest = 0.4
     for panel, relation in enumerate(relations):
         for setting in settings:
             style = theme.setting_style(setting)
@@ -43,6 +44,7 @@ def sentence_curves(
                 k: share_of(each, "strict")
                 for (k,), each in rows.sort("k").group_by("k", maintain_order=True)
             }
+            lowest = min([lowest, *(interval.low for interval in points.values())])
             for trace in curve(points, style.label, style.colour, band=0.16, symbol=style.symbol):
                 grid.add(trace, panel)
             marks = {
@@ -55,7 +57,7 @@ def sentence_curves(
         layers=records["k"].to_list(),
         x_title="k",
         y_title="share of answers",
-        y_range=(0.4, 1.02),
+        y_range=(lowest - 0.02, 1.02),
     )
     figure.update_yaxes(tickformat=".0%")
     rings = " Rings: published." if reported else ""

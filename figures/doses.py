@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
+from scipy.stats import gaussian_kde
 
 from figures import theme
 from figures.drawing import Drawing, listed, need
@@ -12,6 +16,9 @@ from figures.panels import Grid, curve
 from interp_steer.statistics import Interval, bootstrap_mean
 
 COLUMNS = ("instruction", "setting", "strength", "query")
+
+BINS = 24
+"""Of a histogram, over the range of all its panels."""
 
 
 def dose_curve(records: pl.DataFrame, quantity: str) -> Drawing:
@@ -141,3 +148,146 @@ def _median(rows: pl.DataFrame, name: str, weight: float | None, quantity: str) 
     of = rows.filter(pl.col("instruction") == name)
     at = of["strength"].max() if weight is None else weight
     return float(of.filter(pl.col("strength") == at)[quantity].median() or 0.0)  # type: ignore[arg-type]
+
+
+def dose_density(records: pl.DataFrame, quantity: str) -> Drawing:
+    """How a quantity is distributed under each weight: a histogram under a kernel density.
+
+    A row of panels for each vector and a panel for each weight, on one horizontal axis. Every
+    histogram has the area 1, on a vertical axis of its own. Where all answers are alike there is no
+    density, and one bar stands alone.
+
+    Args:
+        records: as for :func:`dose_curve`.
+        quantity: a column of numbers.
+
+    Returns:
+        The drawing; its caption says where the middle half of the answers lies.
+
+    Raises:
+        FigureError: for records without these columns.
+    """
+    need(records, (*COLUMNS, quantity), "dose_density")
+    names = records["instruction"].unique(maintain_order=True).to_list()
+    weights = sorted(records["strength"].drop_nulls().unique().to_list())
+    edges = _edges(records[quantity].drop_nulls().to_numpy())
+    figure = make_subplots(
+        len(names),
+        len(weights),
+        column_titles=[f"weight {weight:g}" for weight in weights],
+        horizontal_spacing=0.015,
+        vertical_spacing=0.08,
+    )
+    for row, name in enumerate(names, start=1):
+        for column, weight in enumerate(weights, start=1):
+            setting = "steered" if weight else "none"
+            values = _values(records, name, setting, weight, quantity)
+            random = _values(records, name, "random", weight, quantity)
+            for trace in (
+                *_histogram(values, edges, setting),
+                *_density(values, edges, setting),
+                *_density(random, edges, "random"),
+            ):
+                figure.add_trace(trace, row, column)
+    named: set[str] = set()
+    for trace in figure.data:  # one entry of the legend for all panels
+        trace.showlegend = bool(trace.name) and trace.name not in named
+        named.add(trace.name or "")
+    theme.figure(theme.TWO_COLUMNS, 100 + 110 * len(names), figure)
+    figure.update_layout(margin={"t": 50, "l": 30, "b": 40}, bargap=0, barmode="overlay")
+    figure.update_annotations(font_size=11)
+    figure.update_yaxes(showticklabels=False, ticks="", showgrid=False, rangemode="tozero")
+    figure.update_xaxes(range=[edges[0], edges[-1]], tickvals=_ticks(edges), showticklabels=False)
+    figure.update_xaxes(showticklabels=True, title_text=quantity, row=len(names))
+    for row, name in enumerate(names, start=1):
+        figure.update_yaxes(title_text=name, row=row, col=1)
+    steered = records.filter(pl.col("setting").is_in(["none", "steered"]))
+    n = steered.group_by("instruction", "strength").len()["len"]
+    said = " ".join(_middle_half(steered, name, quantity) for name in names)
+    return Drawing(
+        figure,
+        f"{said} Histograms of {quantity} with kernel densities under each weight, each of area 1, "
+        f"{n.min()} answers each; dotted is the density under a random direction of the same norm.",
+    )
+
+
+def _values(
+    records: pl.DataFrame, name: str, setting: str, weight: float, quantity: str
+) -> np.ndarray:
+    rows = records.filter(
+        (pl.col("instruction") == name)
+        & (pl.col("setting") == setting)
+        & (pl.col("strength") == weight)
+    )
+    return rows[quantity].drop_nulls().to_numpy().astype(float)
+
+
+def _edges(values: np.ndarray) -> np.ndarray:
+    """The edges of the bins, from zero over all values; of zeros alone, half a unit either way."""
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    return np.linspace(low, high, BINS + 1) if low < high else np.array([low - 0.5, low + 0.5])
+
+
+def _ticks(edges: np.ndarray) -> list[float]:
+    """Two or three round numbers, none so near the end that it meets the next panel's first."""
+    low, span = float(edges[0]), float(edges[-1] - edges[0])
+    power = 10.0 ** math.floor(math.log10(span))
+    step = max(power * share for share in (0.1, 0.2, 0.5, 1.0) if power * share <= 0.45 * span)
+    first = math.ceil(low / step) * step
+    return [at for at in (first + n * step for n in range(4)) if at <= low + 0.8 * span]
+
+
+def _histogram(values: np.ndarray, edges: np.ndarray, setting: str) -> list[go.Bar]:
+    """Bars of area 1; none where there are no values."""
+    if not len(values):
+        return []
+    heights, _ = np.histogram(values, edges, density=True)
+    colour = theme.setting_style(setting).colour
+    return [
+        go.Bar(
+            x=((edges[:-1] + edges[1:]) / 2).tolist(),
+            y=heights.tolist(),
+            width=float(edges[1] - edges[0]),
+            marker={"color": theme.translucent(colour, 0.35), "line": {"width": 0}},
+            hovertemplate="%{x:.0f}: %{y:.3f}<extra></extra>",
+        )
+    ]
+
+
+def _density(values: np.ndarray, edges: np.ndarray, setting: str) -> list[go.Scatter]:
+    """The kernel density as a line; none where there are not two different values."""
+    if len(np.unique(values)) < 2:
+        return []
+    style = theme.setting_style(setting)
+    at = np.linspace(edges[0], edges[-1], 120)
+    dotted = setting == "random"
+    return [
+        go.Scatter(
+            x=at.tolist(),
+            y=gaussian_kde(values)(at).tolist(),
+            mode="lines",
+            line={
+                "color": style.colour,
+                "width": 1.3 if dotted else 1.6,
+                "dash": "dot" if dotted else "solid",
+                "simplify": False,
+            },
+            name=style.label,
+            legendgroup=setting,
+            hoverinfo="skip",
+        )
+    ]
+
+
+def _middle_half(steered: pl.DataFrame, name: str, quantity: str) -> str:
+    rows = steered.filter(pl.col("instruction") == name)
+    largest = float(rows["strength"].max() or 0.0)  # type: ignore[arg-type]
+    ends = []
+    for weight in (0.0, largest):
+        values = rows.filter(pl.col("strength") == weight)[quantity].drop_nulls().to_numpy()
+        low, high = np.quantile(values, [0.25, 0.75])
+        ends.append(f"{low:.0f} to {high:.0f}")
+    return (
+        f"{name.capitalize()}: half of the answers have {ends[0]} {quantity} unsteered, and "
+        f"{ends[1]} at weight {largest:g}."
+    )

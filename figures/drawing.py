@@ -87,8 +87,9 @@ def need(records: pl.DataFrame, columns: Iterable[str], figure: str) -> None:
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Instruction ids as labels: what follows the colon, in words, where that tells them apart."""
-    tails = {name: name.rsplit(":", 1)[-1].replace("_", " ") for name in names}
+    """Instructions as labels: what follows the colon, in words, where that tells them apart."""
+    words = str.maketrans({"_": " ", "?": ", ", "=": " "})
+    tails = {name: name.rsplit(":", 1)[-1].translate(words) for name in names}
     return {n: t if list(tails.values()).count(t) == 1 else n for n, t in tails.items()}
 
 

@@ -24,6 +24,15 @@ empty where it varies nothing. ``outcome`` is what ``value`` is: a share under t
 check, mean words, judged quality, or the layer or weight that was chosen, null where the paper
 chose not to steer. ``n`` is the number of prompts, null where it is not stated."""
 
+BASELINES = {"steered": "none", "both": "instruction"}
+"""What a steered setting is compared with."""
+
+OVERRIDDEN = ("detectable_format:title", "detectable_format:multiple_sections")
+"""Instructions whose steered answers the published plot replaced by those of the baseline."""
+
+OVERRIDE = "unsteered title and sections"
+"""``at`` of what is reported with that replacement."""
+
 
 @cache
 def published() -> pl.DataFrame:
@@ -52,3 +61,30 @@ def reported(model: str, experiment: str, outcome: str) -> dict[tuple[str, str],
         (setting, at): value
         for setting, at, value in rows.select("setting", "at", "value").iter_rows()
     }
+
+
+def reported_sentences(model: str) -> dict[tuple[str, str, int], float]:
+    """What a paper reports of numbers of sentences: values by relation, setting and number."""
+    return {
+        (relation, setting, int(k)): value
+        for relation in ("at most", "exactly")
+        for (setting, k), value in reported(model, f"{relation} k sentences", "strict").items()
+    }
+
+
+def as_plotted(records: pl.DataFrame) -> pl.DataFrame:
+    """Records of the four settings as the published plot counts them: see :data:`OVERRIDDEN`.
+
+    Args:
+        records: columns ``instruction`` and ``setting``; an argument behind the name of an
+            instruction (``?NAME=VALUE``) does not matter.
+    """
+    over = pl.col("instruction").str.replace(r"\?.*$", "").is_in(OVERRIDDEN)
+    steered = pl.col("setting").is_in(list(BASELINES))
+    replaced = [
+        records.filter(over & (pl.col("setting") == baseline)).with_columns(
+            pl.lit(setting).alias("setting")
+        )
+        for setting, baseline in BASELINES.items()
+    ]
+    return pl.concat([records.filter(~(over & steered)), *replaced])

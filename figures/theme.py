@@ -24,6 +24,8 @@ GRID = "#e6e6e6"
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#8c8c8c"
+DARK, BROWN = "#5b4a72", "#9c7a3c"
+"""For controls, beside the palette: darker shades of its purple and orange."""
 QUALITATIVE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, GREY, YELLOW)
 """Okabe and Ito's palette, the most distinct first."""
 
@@ -58,6 +60,8 @@ class Style:
 SETTINGS = {
     "none": Style("no instruction", GREY, "square"),
     "random": Style("random direction", PURPLE, "x", "/"),
+    "shuffled": Style("shuffled labels", DARK, "cross", "x"),
+    "others": Style("other instructions", BROWN, "star", "."),
     "steered": Style("steered", BLUE, "circle"),
     "instruction": Style("instruction", ORANGE, "diamond"),
     "both": Style("instruction + steered", GREEN, "triangle-up"),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from interp_steer import contrast as contrast
     from interp_steer import scoring as scoring
     from interp_steer import statistics as statistics
+    from interp_steer.answer_scores import divergence as divergence
     from interp_steer.cluster import Cluster as Cluster
     from interp_steer.errors import InterpSteerError as InterpSteerError
     from interp_steer.generation import Completion as Completion
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from interp_steer.selection import select_layer as select_layer
     from interp_steer.sites import Site as Site
     from interp_steer.steering_vector import SteeringVector as SteeringVector
+    from interp_steer.strength import Gauge as Gauge
+    from interp_steer.strength import Strength as Strength
     from interp_steer.vectors import fit as fit
 
 __version__ = "0.1.0"
@@ -54,6 +57,7 @@ _MODULES = ("capture", "contrast", "scoring", "statistics")
 _HOMES = {
     "Cluster": "cluster",
     "ContrastSet": "pairs",
+    "divergence": "answer_scores",
     "InterpSteerError": "errors",
     "Completion": "generation",
     "Sampling": "generation",
@@ -77,6 +81,8 @@ _HOMES = {
     "Cell": "grid",
     "sweep": "grid",
     "SteeringVector": "steering_vector",
+    "Gauge": "strength",
+    "Strength": "strength",
     "fit": "vectors",
 }
 __all__ = ["__version__", *_MODULES, *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,25 +1,27 @@
-"""Log-probabilities of given answers under interventions."""
+"""Log-probabilities of given answers under interventions, and how far these move predictions."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
+from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
-from interp_steer.batches import batches_by_length
-from interp_steer.errors import GenerationError
-from interp_steer.interventions import Intervention, row_hooks, unsteered
-from interp_steer.memory import in_parts
+from interp_steer.interventions import Intervention, unsteered
 from interp_steer.model import HookedLM
-from interp_steer.passes import Through, forward_under
-from interp_steer.positions import Clock
+from interp_steer.passes import Through
 from interp_steer.prompts import Query
-from interp_steer.rows import check_room, prepare
+from interp_steer.teacher_forcing import (
+    GivenAnswer,
+    Predictions,
+    given_answers,
+    predictions,
+    scored,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,21 @@ class AnswerScore:
     tokens: tuple[int, ...]
     logprobs: Float[Tensor, " token"]
     total: float
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How far an intervention moves what the model predicts along one answer.
+
+    Args:
+        kl: of the steered predictions from the unsteered ones, in nats a token.
+        perplexity: of the answer under steering.
+        plain_perplexity: of the answer without.
+    """
+
+    kl: float
+    perplexity: float
+    plain_perplexity: float
 
 
 def logprobs(
@@ -73,66 +90,79 @@ def logprobs(
         >>> plain, steered = ist.logprobs(model, [query] * 2, [answer] * 2, [ist.unsteered, steer])
         >>> steered.total - plain.total
     """
-    rows = prepare(model, prompts, steering, batch_size)
-    if isinstance(answers, str) or len(answers) != len(prompts):
-        given = "one text" if isinstance(answers, str) else f"{len(answers)} answers"
-        raise GenerationError(f"{given} for {len(prompts)} prompts; give a list, one per prompt")
-    targets = [_answer_tokens(model, answer) for answer in answers]
-    for number, (prompt, target) in enumerate(zip(rows.tokens, targets, strict=True)):
-        if not target:
-            raise GenerationError(f"answer {number} has no tokens; give a text that has some")
-        check_room(model, number, len(prompt), len(target), "tokens of the answer; shorten it")
-    whole = [prompt + target for prompt, target in zip(rows.tokens, targets, strict=True)]
-    scores: dict[int, AnswerScore] = {}
-    with tqdm(total=len(whole), desc="logprobs", unit="answer", disable=None) as bar:
-        order, batches = batches_by_length([len(row) for row in whole], batch_size)
 
-        def score(batch: Sequence[int]) -> list[Float[Tensor, " token"]]:
-            return _score(
-                model,
-                [whole[row] for row in batch],
-                [len(rows.tokens[row]) for row in batch],
-                [rows.steering[row] for row in batch],
-                through,
-            )
+    def score(rows: Sequence[GivenAnswer]) -> list[AnswerScore]:
+        chosen = _of_tokens(predictions(model, rows, through)).cpu()
+        return [
+            AnswerScore(tuple(row.answer), each.clone(), float(each.double().sum()))
+            for row, whole in zip(rows, chosen, strict=True)
+            for each in [whole[len(whole) - len(row.answer) :]]
+        ]
 
-        for batch in (order[rows] for rows in batches):
-            found = chain.from_iterable(in_parts(batch, score, model.device))
-            for row, values in zip(batch, found, strict=True):
-                total = float(values.double().sum())
-                scores[row] = AnswerScore(tuple(targets[row]), values, total)
-            bar.update(len(batch))
-    return [scores[row] for row in range(len(whole))]
+    given = given_answers(model, prompts, answers, steering, batch_size)
+    return scored(model, given, score, batch_size, "logprobs")
 
 
-def _answer_tokens(model: HookedLM, answer: str | Sequence[int]) -> list[int]:
-    if isinstance(answer, str):
-        return list(model.tokenizer(answer, add_special_tokens=False)["input_ids"])
-    return list(answer)
-
-
-def _score(
+def divergence(
     model: HookedLM,
-    rows: list[list[int]],
-    prompt_lengths: list[int],
-    steering: list[Intervention],
-    through: Through | None,
-) -> list[Float[Tensor, " token"]]:
-    clock = Clock()
-    padded = model.pad(rows)
-    answer_lengths = [len(row) - prompt for row, prompt in zip(rows, prompt_lengths, strict=True)]
-    longest = max(answer_lengths)
-    with (
-        torch.inference_mode(),
-        forward_under(model, row_hooks(steering, clock), through) as forward,
-    ):
-        clock.begin(padded.mask, torch.tensor(prompt_lengths))
-        # Rows end together, so all answers lie in the last columns; the output before each of
-        # their tokens is what predicts it.
-        logits = forward(padded, None, longest + 1)
-        assert logits is not None
-        predicted = torch.log_softmax(logits[:, :-1].float(), dim=-1)
-        chosen = predicted.gather(-1, padded.tokens[:, -longest:, None])[:, :, 0].cpu()
-    return [
-        row[longest - length :].clone() for row, length in zip(chosen, answer_lengths, strict=True)
-    ]
+    prompts: Sequence[Query],
+    answers: Sequence[str | Sequence[int]],
+    steering: Intervention | Sequence[Intervention],
+    *,
+    batch_size: int = 16,
+    through: Through | None = None,
+) -> list[Divergence]:
+    """Measure what steering does to answers that the model would give without it.
+
+    With ``p_t`` the unsteered and ``q_t`` the steered distribution at token ``t`` of an answer of
+    ``n`` tokens, ``kl = (1 / n) sum_t sum_v p_t(v) (log p_t(v) - log q_t(v))``. On prompts that do
+    not ask for the property that is steered towards, it says how much else is disturbed.
+
+    Args:
+        model: the model.
+        prompts: as for :func:`logprobs`.
+        answers: as for :func:`logprobs`; usually the model's own.
+        steering: one intervention for all prompts, or one per prompt.
+        batch_size: rows run together; a batch that does not fit in memory is halved.
+        through: as for :func:`logprobs`.
+
+    Returns:
+        one divergence per prompt, in the order of the prompts.
+
+    Raises:
+        GenerationError: as :func:`logprobs`.
+        InterventionError: when a direction does not fit the model.
+    """
+
+    def score(rows: Sequence[GivenAnswer]) -> list[Divergence]:
+        plain = predictions(model, [row.under(unsteered) for row in rows], through)
+        steered = predictions(model, rows, through)
+        apart = einsum(
+            plain.logprobs.exp(),
+            plain.logprobs - steered.logprobs,
+            "row token vocabulary, row token vocabulary -> row token",
+        )
+        kl = _mean(apart, plain)
+        before, after = (_mean(_of_tokens(each), plain) for each in (plain, steered))
+        return [
+            Divergence(max(k, 0.0), _perplexity(b), _perplexity(a))
+            for k, a, b in zip(kl, before, after, strict=True)
+        ]
+
+    given = given_answers(model, prompts, answers, steering, batch_size)
+    return scored(model, given, score, batch_size, "divergence")
+
+
+def _of_tokens(predicted: Predictions) -> Float[Tensor, "row token"]:
+    """The log-probability of each token that stands in an answer."""
+    return predicted.logprobs.gather(-1, predicted.tokens[:, :, None])[:, :, 0]
+
+
+def _mean(values: Float[Tensor, "row token"], of: Predictions) -> list[float]:
+    """The mean over the tokens of each answer, in float64."""
+    total = torch.where(of.mask, values, 0.0).double().sum(dim=1)
+    return (total / of.mask.sum(dim=1)).tolist()
+
+
+def _perplexity(mean_logprob: float) -> float:
+    return math.exp(min(-mean_logprob, 700.0))  # beyond it a float64 has no room

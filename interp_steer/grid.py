@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from interp_steer.answer_scores import divergence
 from interp_steer.cluster import Cluster
 from interp_steer.contrast import ContrastSet, Pair
 from interp_steer.errors import GenerationError, ScoringError
@@ -242,6 +243,68 @@ def with_fluency(
         ),
     )
     return rows.join(judged, on="row", how="left", maintain_order="left").drop("row")
+
+
+def with_divergence(
+    records: pl.DataFrame, model: HookedLM, grid: Sequence[Cell], pairs: ContrastSet
+) -> pl.DataFrame:
+    """Add ``kl`` and ``perplexity_ratio``: how far each cell moves the model's predictions.
+
+    Both are of the answers that the unsteered model gave to the same prompts: the divergence in
+    nats a token, and how many times less expected the answer is under steering. They are 0 and 1
+    where nothing steers, and not known (null) where the unsteered answer was empty.
+
+    Args:
+        records: of ``sweep(model, grid, pairs)``, in its order, with its unsteered cells.
+        model: the model.
+        grid: the cells of that sweep.
+        pairs: the pairs of that sweep.
+
+    Raises:
+        ScoringError: when the records are of another grid or other pairs, or a cell has no
+            unsteered one beside it that was asked alike.
+    """
+    rows = [(cell, pair) for cell in grid for pair in pairs]
+    if [pair.key for _, pair in rows] != records["key"].to_list():
+        raise ScoringError(
+            f"{records.height} records are not those of {len(grid)} cells on {len(pairs)} pairs; "
+            "give the records as sweep(model, grid, pairs) left them"
+        )
+    plain = {
+        (cell.instructed, pair.key): answer
+        for (cell, pair), answer in zip(rows, records["answer"], strict=True)
+        if not cell.steering.edits
+    }
+    missing = {cell.setting for cell, pair in rows if (cell.instructed, pair.key) not in plain}
+    if missing:
+        raise ScoringError(
+            f"nothing says what the unsteered model answers where {', '.join(sorted(missing))} "
+            "steers; add Cell('none'), or Cell('instruction', instructed=True), to the grid"
+        )
+    steered = [
+        row
+        for row, (cell, pair) in enumerate(rows)
+        if cell.steering.edits and plain[cell.instructed, pair.key].strip()
+    ]
+    asked = [rows[row] for row in steered]
+    found = (
+        divergence(
+            model,
+            [pair.present if cell.instructed else pair.absent for cell, pair in asked],
+            [plain[cell.instructed, pair.key] for cell, pair in asked],
+            [cell.steering for cell, _ in asked],
+        )
+        if asked
+        else []
+    )
+    kl: list[float | None] = [None if cell.steering.edits else 0.0 for cell, _ in rows]
+    ratio: list[float | None] = [None if cell.steering.edits else 1.0 for cell, _ in rows]
+    for row, one in zip(steered, found, strict=True):
+        kl[row], ratio[row] = one.kl, one.perplexity / one.plain_perplexity
+    return records.with_columns(
+        pl.Series("kl", kl, dtype=pl.Float64),
+        pl.Series("perplexity_ratio", ratio, dtype=pl.Float64),
+    )
 
 
 def fluency_threshold(measured: pl.DataFrame) -> float:

@@ -23,6 +23,9 @@ from interp_steer.sites import COMPONENTS, Site
 Hooks: TypeAlias = list[tuple[str, Callable[..., Any]]]
 """TransformerLens' ``fwd_hooks``: hook points' names, each with its ``fn(tensor, hook)``."""
 
+TOKENIZED_AT_ONCE = 256
+"""Prompts that a tokenizer is given at a time."""
+
 
 @runtime_checkable
 class Steering(Protocol):
@@ -295,9 +298,18 @@ class HookedLM:
             raise ModelError(f"prompts is one text, {prompts!r}; give a list of them")
         if len(prompts) == 0:
             raise ModelError("there are no prompts; give at least one")
-        texts = [self.render(prompt) for prompt in prompts]
-        rows = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return [self._one_bos(list(row), index) for index, row in enumerate(rows)]
+        rows: list[list[int]] = []
+        # A tokenizer holds far more than the ids of what it is given, so it is given a few at once.
+        for start in range(0, len(prompts), TOKENIZED_AT_ONCE):
+            texts = [self.render(prompt) for prompt in prompts[start : start + TOKENIZED_AT_ONCE]]
+            found = self.tokenizer(
+                texts,
+                add_special_tokens=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+            rows += [self._one_bos(list(row), len(rows) + index) for index, row in enumerate(found)]
+        return rows
 
     def _one_bos(self, row: list[int], index: int) -> list[int]:
         bos = _token_ids(self.tokenizer.bos_token_id)

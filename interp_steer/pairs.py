@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, overload
@@ -81,6 +82,21 @@ class Pair:
             object.__setattr__(self, "phrasing", said.replace(self.query, "{query}"))
         if not self.key:
             object.__setattr__(self, "key", _sha256(_canonical(asdict(self)))[:12])
+
+    @property
+    def said(self) -> str:
+        """The instruction, as ``present`` says it behind the query.
+
+        Raises:
+            ContrastError: where it stands elsewhere, so that it cannot be said with another.
+        """
+        present = self.present if isinstance(self.present, str) else ""
+        if not present.startswith(self.query):
+            raise ContrastError(
+                f"{_brief(self.present)} does not begin with its query {_brief(self.query)}, so "
+                "that its instruction cannot be joined with another; put it behind the query"
+            )
+        return present[len(self.query) :].strip()
 
 
 @dataclass(frozen=True)
@@ -192,6 +208,27 @@ class ContrastSet:
     def hash(self) -> str:
         """The sha256 of the pairs as canonical JSON; their order and the name do not matter."""
         return _sha256("\n".join(sorted(_canonical(asdict(pair)) for pair in self.pairs)))
+
+    def shuffled(self, seed: int = 0) -> ContrastSet:
+        """The same pairs with the two sides exchanged in a random half of them.
+
+        A vector that is fitted on it says what a fit finds where there is nothing to be found.
+
+        Args:
+            seed: of the choice of pairs.
+        """
+        order = list(range(len(self)))
+        random.Random(f"shuffled/{self.name}/{seed}").shuffle(order)
+        exchanged = set(order[: len(self) // 2])
+        return ContrastSet(
+            f"shuffled-{seed}({self.name})",
+            tuple(
+                replace(pair, present=pair.absent, absent=pair.present)
+                if index in exchanged
+                else pair
+                for index, pair in enumerate(self.pairs)
+            ),
+        )
 
     def to_jsonl(self, path: str | Path) -> None:
         """Write a pair a line, whole or not at all; :meth:`from_jsonl` reads it back.

@@ -251,34 +251,51 @@ class SteeringVector:
         )
 
     def like_random(self, seed: int) -> SteeringVector:
-        """A random control of the same norms, and of the same mean displacement by projection.
+        """A random control: directions drawn evenly over all, matched as :meth:`matched` says.
 
-        Each direction is drawn evenly over all directions, from the seed, the vector's name and the
-        layer. Projecting an activation ``h'`` of a prompt without the property moves it by
+        Args:
+            seed: of the draw; the same seed, name and layer give the same direction.
+        """
+        shape = tuple(self.directions.shape[1:])
+        drawn = [_gaussian(f"{seed}/{self.name}/{site}", shape) for site in self.sites]
+        return self._control(torch.stack(drawn), f"random-{seed}({self.name})", "random")
+
+    def matched(self, other: SteeringVector, name: str | None = None) -> SteeringVector:
+        """Another vector as a control: its directions, with the norms and displacement of this one.
+
+        Projecting an activation ``h'`` of a prompt without the property moves it by
         ``z - <h', u>``, which is ``z - <b, u>`` in the mean, ``b`` being the baseline. The target
-        of the random unit direction ``r`` is set so that its mean displacement is the same::
+        along the control's unit direction ``r`` is set so that its mean displacement is the same::
 
             z_r = <b, r> + (z - <b, u>)
 
         So both the projection and the addition of the control disturb the model as much as those of
-        the vector do. Without targets or a baseline the control has no targets.
+        this vector do. Without targets or a baseline the control has no targets.
 
         Args:
-            seed: of the draw; the same seed and vector make the same control.
+            other: of the same model, component and layers.
+            name: what the control is called; ``other.name`` when not given.
+
+        Raises:
+            VectorError: when the other is of another model, component or other layers, or is zero.
         """
-        shape = self.directions.shape[1:]
-        drawn = torch.stack(
-            [_gaussian(f"{seed}/{self.name}/{site}", tuple(shape)) for site in self.sites]
-        )
-        random = unit_directions(drawn)
+        for what in ("fingerprint", "component"):
+            self._same(other, what, getattr(self.card, what), getattr(other.card, what))
+        self._same_layers(other)
+        return self._control(other.unit, name or other.name, other.card.estimator)
+
+    def _control(
+        self, directions: Float[Tensor, " layer *shape"], name: str, estimator: str
+    ) -> SteeringVector:
+        other = unit_directions(directions)
         targets = None
         if self.targets is not None and self.baseline is not None:
             unit = unit_directions(self.directions)
             moved = self.targets.double() - inner_product(self.baseline, unit)
-            targets = (inner_product(self.baseline, random) + moved).float()
-        card = replace(self.card, name=f"random-{seed}({self.name})", estimator="random")
-        directions = (random * _along(_norms(self.directions), random)).float()
-        return replace(self, directions=directions, targets=targets, card=card)
+            targets = (inner_product(self.baseline, other) + moved).float()
+        card = replace(self.card, name=name, estimator=estimator)
+        scaled = (other * _along(_norms(self.directions), other)).float()
+        return replace(self, directions=scaled, targets=targets, card=card)
 
     def save(self, path: str | Path) -> None:
         """Write the vector as safetensors, its card in the header, whole or not at all.

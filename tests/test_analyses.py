@@ -8,8 +8,7 @@ import pytest
 import interp_steer as ist
 from analyses.harness import command_line
 from analyses.instructions import composition
-from analyses.instructions.layer_sweep import Picked, choose, of_operation, steering
-from interp_steer.errors import InterpSteerError
+from analyses.instructions.layer_sweep import Picked, choose, of_operation
 from interp_steer.finished import find
 from interp_steer.results import Run
 
@@ -58,7 +57,10 @@ def test_layer_sweep(run):
     assert records is not None
     # Two instructions, four prompts, without and with the text, unsteered and at two layers.
     assert records.height == 2 * 4 * 2 * 3
-    assert {"accuracy_by_layer", "accuracy_by_layer_with_text"} == set(results.captions)
+    drawn = {"accuracy_by_layer", "accuracy_by_layer_with_text", "accuracy_against_damage"}
+    assert drawn == set(results.captions)
+    steered = records.filter(pl.col("layer").is_not_null())
+    assert (steered["kl"] > 0).all() and (steered["perplexity_ratio"] > 0).all()
     for rule in ("paper", "interval"):
         chosen = results.summary[f"layer.change_case:english_lowercase.without_text.{rule}"]
         assert chosen in (-1, 2, 5)
@@ -115,19 +117,6 @@ def test_vocabulary(run):
     assert set(results.captions) == {"tokens"}
 
 
-def test_operations_are_parsed_and_refused(model):
-    pairs = ist.contrast.build("x", ["One.", "Two."], ["Be brief."], fit=2, select=0, test=0)
-    direction = ist.fit(model, pairs).at(1)
-    norm = float(direction.vector.norm())
-    assert steering(direction, "project") == direction.project()
-    assert steering(direction, "project@first(3)") == direction.project(positions="first(3)")
-    assert steering(direction, "add:2@generated") == direction.add(2 * norm, "generated")
-    assert steering(direction, "add:-0.5") == direction.add(-0.5 * norm)
-    for wrong in ("push", "add", "add:much", "project:2", "add:1@nowhere"):
-        with pytest.raises(InterpSteerError, match=r"operation|positions"):
-            steering(direction, wrong)
-
-
 def test_the_best_operation_is_picked(run):
     given = [*SMALL, "--operations", "project", "add:4@generated"]
     results = run("layer_sweep", *given)["layer_sweep"]
@@ -156,11 +145,26 @@ def test_composition(run):
     results = run("composition", *given, *sizes, "--operations", "project")["composition"]
     records = results.records()
     assert records is not None
-    # Four requests under no vector, each of two, and both.
-    assert records.height == 4 * 4
-    both = records.filter(pl.col("setting") == "pair")["applied"]
-    assert all(line.count("project(") == 2 for line in both)
+    # Four requests: under no vector and each of two; both in three ways, and asked for in words.
+    assert records.height == 4 * (3 + 6)
+    for way in ("own layers", "one layer", "orthogonal"):
+        rows = records.filter(pl.col("setting") == way)
+        assert all(line.count("project(") == 2 for line in rows["applied"])
+        both = rows["punctuation:no_comma"] & rows["startend:quotation"]
+        assert rows["strict"].equals(both.alias("strict"))
+    sites = {
+        way: {part.split("@")[1] for line in lines for part in line.split(" + ")}
+        for way, lines in records.group_by("setting").agg("applied").iter_rows()
+        if way in ("own layers", "one layer")
+    }
+    assert len(sites["one layer"]) <= len(sites["own layers"])
+    asked = records.filter(pl.col("setting") == "instruction")["prompt"]
+    plain = records.filter(pl.col("setting") == "none")["prompt"].head(4)
+    assert all(len(with_both) > len(bare) for with_both, bare in zip(asked, plain, strict=True))
     assert results.summary["instructions"] == 2
+    # The pair was kept out of the training of the bundled models.
+    assert "all_of_2.instruction.unseen_pair" in results.summary
+    assert "all_of_2.instruction.seen_pairs" not in results.summary
 
 
 def test_a_composition_needs_two_that_can_be_steered_towards(capsys, tmp_path):
@@ -172,7 +176,14 @@ def test_a_composition_needs_two_that_can_be_steered_towards(capsys, tmp_path):
 def test_interference_is_counted_answer_by_answer():
     names = ["a", "b"]
     rows = [
-        {"operation": vectors, "a": a, "b": b, "degenerate": False}
+        {
+            "setting": {"none": "none", "a + b": "own layers"}.get(vectors, "alone"),
+            "instruction": vectors,
+            "operation": vectors,
+            "a": a,
+            "b": b,
+            "degenerate": False,
+        }
         for vectors, outcomes in {
             "none": [(False, False)] * 4,
             "a": [(True, False)] * 4,
@@ -197,7 +208,8 @@ def test_cross_model(run):
     assert records.height == 2 * 4 * (2 + 2 * 2 + 1)
     assert {"own vector", "sibling vector", "instruction + sibling"} <= set(records["setting"])
     assert all(prompt.startswith("Q: ") for prompt in records["prompt"])
-    assert all(-1 <= results.summary[f"cosine.{layer}"] <= 1 for layer in range(8))
+    assert all(-1 <= results.summary[f"cosine.last.{layer}"] <= 1 for layer in range(8))
+    assert "cosine_by_layer" in results.captions
 
 
 def test_word_steering(run):
@@ -213,7 +225,41 @@ def test_word_steering(run):
         assert 0 <= results.summary[f"mcnemar_p.{task}.steered_over_none"] <= 1
     subtracted = records.filter(pl.col("operation") == "subtract the vector of inclusion")
     assert (subtracted["strength"] < 0).all()
-    assert {"accuracy_by_task", "accuracy_against_damage"} == set(results.captions)
+    drawn = {"accuracy_by_task", "accuracy_against_damage", "weight_and_quality"}
+    assert drawn | {"casing_and_exclusion"} == set(results.captions)
+    assert "layer.casing" in results.summary
+
+
+def test_format_steering_has_its_controls(run):
+    given = [*SMALL, "--n-test", "4", "--draws", "2", "--operations", "add:0.3kl"]
+    results = run("format_steering", *given)["format_steering"]
+    records = results.records()
+    assert records is not None
+    # Two instructions, four prompts; four settings, two random directions, two other controls.
+    assert records.height == 2 * 4 * (4 + 2 + 2)
+    steered = records.filter(pl.col("setting") == "steered")
+    for control in ("shuffled", "others"):
+        other = records.filter(pl.col("setting") == control)
+        assert other["layer"].equals(steered["layer"])
+        assert not set(other["applied"]) & set(steered["applied"]) - {"unsteered"}
+    draws = records.filter(pl.col("setting") == "random")["draw"].unique().sort().to_list()
+    assert draws == [0, 1]
+    for setting in ("none", "steered", "random", "shuffled", "others", "instruction", "both"):
+        assert 0 <= results.summary[f"accuracy.{setting}"] <= 1
+    assert results.summary["kl.steered"] >= 0
+    assert -1 <= results.summary["gain.steered_over_random"] <= 1
+
+
+def test_an_instruction_may_have_arguments(run):
+    given = ["--instruction", "length_constraints:number_words?relation=less than", *SMALL[3:]]
+    results = run("layer_sweep", *given)["layer_sweep"]
+    assert set(results.records()["instruction"]) == {given[1]}
+
+
+def test_an_argument_that_is_not_written_out_is_refused(capsys, tmp_path):
+    given = ["layer_sweep", "--instruction", "punctuation:no_comma?", "--results", str(tmp_path)]
+    assert command_line(given) != 0
+    assert "no argument behind its question mark" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow

@@ -43,6 +43,8 @@ from interp_steer.statistics import mcnemar, wilson
 from tests.synthetic import INSTRUCTIONS, settings_records, sweep_records
 
 LOWER = INSTRUCTIONS[0]
+PAPERS = ("none", "random", "steered", "instruction", "both")
+"""The settings of the records, in the order in which they are drawn."""
 
 
 def similarity_frame() -> pl.DataFrame:
@@ -231,7 +233,7 @@ def test_settings_bars_states_the_paired_tests() -> None:
     drawing = settings_bars(records)
     outcomes = {
         setting: records.filter(pl.col("setting") == setting)["strict"].to_list()
-        for setting in SETTINGS
+        for setting in PAPERS
     }
     test = mcnemar(outcomes["none"], outcomes["steered"])
     assert test.p_value < 0.001 and "p < 0.001" in drawing.caption
@@ -239,7 +241,7 @@ def test_settings_bars_states_the_paired_tests() -> None:
         interval = wilson(sum(values), len(values))
         assert f"{SETTINGS[setting].label} {interval_text(interval)}" in drawing.caption
     bars = [trace for trace in drawing.figure.data if trace.type == "bar"]
-    assert len(bars) == 2 * len(SETTINGS)
+    assert len(bars) == 2 * len(PAPERS)
     assert all(bar.error_x.array is not None for bar in bars)
 
 
@@ -355,7 +357,7 @@ def test_completions_stand_side_by_side() -> None:
     table = completions_table(settings_records(2), per_instruction=2)
     assert table.count("<article") == 4
     card = table.split("<article")[1]
-    places = [card.index(f"<h5>{style.label}") for style in SETTINGS.values()]
+    places = [card.index(f"<h5>{SETTINGS[name].label}") for name in PAPERS]
     assert places == sorted(places)
     assert "&lt;b&gt;looks" in card and "cut at the token limit" in card
     assert "project(change_case:english_lowercase@resid_post.4)" in card

@@ -7,7 +7,7 @@ import pytest
 
 import interp_steer as ist
 from interp_steer.errors import GenerationError, ScoringError
-from interp_steer.grid import RECORD, with_fluency
+from interp_steer.grid import RECORD, with_divergence, with_fluency
 
 LOWERCASE = "change_case:english_lowercase"
 
@@ -78,3 +78,34 @@ def test_what_cannot_be_swept_or_measured_is_refused(tiny, pairs, vector):
                         max_new_tokens=2)  # fmt: skip
     with pytest.raises(ScoringError, match=r"add Cell\('none'\)"):
         with_fluency(steered, model)
+
+
+def test_divergence_is_of_the_answers_that_the_plain_model_gave(tiny, pairs, vector):
+    model = tiny("llama3")
+    steer = vector.at(1).add(6.0)
+    grid = [
+        ist.Cell("none"),
+        ist.Cell("steered", steer, 1),
+        ist.Cell("zero", vector.at(1).add(0.0), 1),
+        ist.Cell("instruction", instructed=True),
+        ist.Cell("both", steer, 1, instructed=True),
+    ]
+    records = ist.sweep(model, grid, pairs.select, max_new_tokens=6)
+    found = with_divergence(records, model, grid, pairs.select)
+    assert found.drop("kl", "perplexity_ratio").equals(records)
+    by_setting = {setting: rows for (setting,), rows in found.group_by("setting")}
+    for plain in ("none", "instruction"):
+        assert by_setting[plain]["kl"].to_list() == [0.0] * len(pairs.select)
+    assert all(kl < 1e-7 for kl in by_setting["zero"]["kl"])
+    for setting, asked, plain in (
+        ("steered", pairs.select.absent, "none"),
+        ("both", pairs.select.present, "instruction"),
+    ):
+        answers = by_setting[plain]["answer"].to_list()
+        expected = ist.divergence(model, asked, answers, steer)
+        assert by_setting[setting]["kl"].to_list() == pytest.approx([e.kl for e in expected])
+    with pytest.raises(ScoringError, match="as sweep"):
+        with_divergence(records, model, grid[:2], pairs.select)
+    steered = ist.sweep(model, grid[1:2], pairs.select, max_new_tokens=2)
+    with pytest.raises(ScoringError, match=r"add Cell\('none'\)"):
+        with_divergence(steered, model, grid[1:2], pairs.select)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from interp_steer.errors import ContrastError, SiteError, VectorError
 from interp_steer.interventions import Intervention
 from interp_steer.model import HookedLM
 from interp_steer.sites import COMPONENTS, Site
-from interp_steer.vectors import Card, SteeringVector, difference_in_means, fit
+from interp_steer.vectors import Card, SteeringVector, difference_in_means, fit, orthogonalised
 
 N_LAYERS, D_MODEL = 3, 4
 CARD = Card(
@@ -281,6 +282,47 @@ def test_a_random_control_disturbs_as_much(means: Sides, seed: int) -> None:
         )
         assert random_moved == pytest.approx(moved, abs=1e-4)
         assert moved == pytest.approx(float(a.norms[layer]), abs=1e-3)
+
+
+def test_another_vector_as_a_control_has_its_own_directions_and_this_ones_lengths(
+    vector: SteeringVector, tiny: Callable[[str], HookedLM]
+) -> None:
+    other = fit(tiny("llama3"), contrast.instruction("punctuation:no_comma", fit=6))
+    control = vector.matched(other)
+    torch.testing.assert_close(control.unit, other.unit)
+    torch.testing.assert_close(control.norms, vector.norms)
+    assert vector.baseline is not None and vector.targets is not None
+    assert control.targets is not None and control.name == other.name
+    moved = [
+        v.targets.double() - (vector.baseline.double() * v.unit.double()).sum(-1)  # type: ignore[union-attr]
+        for v in (vector, control)
+    ]
+    torch.testing.assert_close(moved[0], moved[1], atol=1e-4, rtol=1e-4)
+
+
+def test_orthogonal_directions_are_the_nearest_to_those_that_were_fitted(
+    vector: SteeringVector, tiny: Callable[[str], HookedLM], pairs: ContrastSet
+) -> None:
+    model = tiny("llama3")
+    ids = ("punctuation:no_comma", "startend:quotation")
+    vectors = [vector, *(fit(model, contrast.instruction(one, fit=6)) for one in ids)]
+    apart = orthogonalised(vectors)
+    for one, was in zip(apart, vectors, strict=True):
+        torch.testing.assert_close(one.norms, was.norms)
+        assert (one.cosine(was) > 0).all()
+    for a, b in combinations(apart, 2):
+        assert a.cosine(b).abs().max() < 1e-5
+    exchanged = orthogonalised(vectors[::-1])[::-1]
+    for one, other in zip(apart, exchanged, strict=True):
+        torch.testing.assert_close(one.directions, other.directions, atol=1e-5, rtol=1e-4)
+    [alone] = orthogonalised([vector])
+    torch.testing.assert_close(alone.directions, vector.directions, atol=1e-5, rtol=1e-4)
+    assert alone.targets is not None and vector.targets is not None
+    torch.testing.assert_close(alone.targets, vector.targets, atol=1e-4, rtol=1e-4)
+    with pytest.raises(VectorError, match="depend on one another at layers"):
+        orthogonalised([vector, 2 * vector])
+    with pytest.raises(VectorError, match="give at least one"):
+        orthogonalised([])
 
 
 def test_the_random_control_displaces_real_activations_as_much(

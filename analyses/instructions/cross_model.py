@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -21,14 +22,15 @@ from analyses.asking import asking
 from analyses.instructions import layer_sweep
 from analyses.instructions.format_steering import chosen_cell
 from analyses.instructions.layer_sweep import Chosen
+from analyses.operations import Steerer
 from figures.shares import share_of
-from interp_steer.grid import with_fluency
-from interp_steer.statistics import bootstrap, mcnemar
+from interp_steer.grid import with_divergence, with_fluency
+from interp_steer.statistics import Interval, bootstrap, bootstrap_mean, mcnemar
 
 SOURCES = ("own", "sibling")
 """Whose vectors steer the base model."""
 
-Vectors = Mapping[str, ist.SteeringVector]
+Steerers = Mapping[str, Steerer]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Config(layer_sweep.Config):
     """The base model that is steered."""
     sibling: str = "burattino-instruct"
     """The instruction-tuned model of the same shape that vectors come from."""
-    operations: tuple[str, ...] = ("project", "add:2")
+    operations: tuple[str, ...] = ("project", "generated/add:2")
     """Ways to steer; see layer_sweep."""
     n_select: int = 8
     """Prompts that each layer is tried on."""
@@ -53,40 +55,46 @@ def main(config: Config, run: ist.Run) -> None:
     """Fit on both models, choose on the base, compare on the test split."""
     model, sibling = ist.load(config.model), ist.load(config.sibling)
     reference = ist.load(config.reference)
-    sets = layer_sweep.contrast_sets(
-        config.instruction, run.seed, fit=config.n_fit, select=config.n_select, test=config.n_test
-    )
+    sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
+    sets = layer_sweep.contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
-    vectors: dict[str, Vectors] = {
-        source: layer_sweep.fitted(one, sets, run)
+    steerers: dict[str, Steerers] = {
+        source: layer_sweep.fitted(one, sets, run, config.operations, steered=model)
         for source, one in zip(SOURCES, (model, sibling), strict=True)
     }
     with asking(config, model, run) as options:
         choices = {
             source: layer_sweep.choose(
-                layer_sweep.search(model, reference, sets, vectors[source], config, options)
+                layer_sweep.search(model, reference, sets, steerers[source], config, options)
             )
             for source in SOURCES
         }
-        records = compare(model, reference, sets, vectors, choices, run.seed, options)
+        records = compare(model, reference, sets, steerers, choices, run.seed, options)
     run.write_records(records)
-    alike = cosines(vectors)
+    alike = cosines(steerers)
     run.write_records(alike, "cosines")
     run.leave(summary=accuracies(records) | chosen_layers(choices))
-    for (layer,), rows in alike.group_by("layer", maintain_order=True):
-        run.leave(summary={f"cosine.{layer}": bootstrap(rows["cosine"].to_list(), seed=run.seed)})
+    mean = over_instructions(alike, run.seed)
+    run.leave(summary={f"cosine.{read}.{layer}": value for (read, layer), value in mean.items()})
     for source in SOURCES:
-        for name, vector in vectors[source].items():
-            run.leave(vector, name=f"{source}.{name}")
+        for name, steerer in steerers[source].items():
+            steerer.leave(run, f"{source}.{name}")
     run.draw("accuracy_by_setting", figures.settings_bars(records))
     run.draw("accuracy_by_instruction", figures.instruction_bars(records))
+    curves = [
+        (layer, f"vectors read at {read}", value.value, value.low, value.high)
+        for (read, layer), value in mean.items()
+    ]
+    columns = ["layer", "comparison", "cosine", "low", "high"]
+    frame = pl.DataFrame(curves, schema=columns, orient="row")
+    run.draw("cosine_by_layer", figures.similarity_by_layer(frame))
 
 
 def compare(
     model: ist.HookedLM,
     reference: ist.HookedLM,
     sets: Mapping[str, ist.ContrastSet],
-    vectors: Mapping[str, Vectors],
+    steerers: Mapping[str, Steerers],
     choices: Mapping[str, Chosen],
     seed: int,
     options: Mapping[str, Any],
@@ -96,28 +104,41 @@ def compare(
     for name, pairs in tqdm(sets.items(), desc="settings", unit="instruction", disable=None):
         grid = [ist.Cell("none"), ist.Cell("instruction", instructed=True)]
         for source in SOURCES:
-            vector = vectors[source][name]
+            steerer = steerers[source][name]
             plain, asked = (choices[source][name, text, "interval"] for text in (False, True))
             grid += [
-                ist.Cell(f"{source} vector", **chosen_cell(vector, plain)),
-                ist.Cell(f"instruction + {source}", **chosen_cell(vector, asked), instructed=True),
+                ist.Cell(f"{source} vector", **chosen_cell(steerer, plain)),
+                ist.Cell(f"instruction + {source}", **chosen_cell(steerer, asked), instructed=True),
             ]
-        random = vectors["sibling"][name].like_random(seed)
+        random = partial(ist.SteeringVector.like_random, seed=seed)
         chosen = choices["sibling"][name, False, "interval"]
-        grid.append(ist.Cell("random", **chosen_cell(random, chosen), draw=0))
-        frames.append(ist.sweep(model, grid, pairs.test, **options))
+        steering = chosen_cell(steerers["sibling"][name], chosen, random)
+        grid.append(ist.Cell("random", **steering, draw=0))
+        answers = ist.sweep(model, grid, pairs.test, **options)
+        found = with_divergence(answers, model, grid, pairs.test)
+        frames.append(found.with_columns(pl.lit(name).alias("instruction")))
     return with_fluency(pl.concat(frames), reference)
 
 
-def cosines(vectors: Mapping[str, Vectors]) -> pl.DataFrame:
+def cosines(steerers: Mapping[str, Steerers]) -> pl.DataFrame:
     """How alike the two models' vectors of an instruction are, layer by layer."""
-    return pl.DataFrame(
-        [
-            {"instruction": name, "layer": layer, "cosine": float(value)}
-            for name, own in vectors["own"].items()
-            for layer, value in zip(own.layers, own.cosine(vectors["sibling"][name]), strict=True)
-        ]
-    )
+    rows = []
+    for name, steerer in steerers["own"].items():
+        for read, own in steerer.vectors.items():
+            alike = own.cosine(steerers["sibling"][name].vectors[read])
+            rows += [
+                {"instruction": name, "read": read, "layer": layer, "cosine": float(value)}
+                for layer, value in zip(own.layers, alike, strict=True)
+            ]
+    return pl.DataFrame(rows)
+
+
+def over_instructions(alike: pl.DataFrame, seed: int) -> dict[tuple[str, int], Interval]:
+    """The mean cosine over instructions, by where the vectors were read and the layer."""
+    return {
+        (read, layer): bootstrap(rows["cosine"].to_list(), seed=seed)
+        for (read, layer), rows in alike.group_by("read", "layer", maintain_order=True)
+    }
 
 
 def accuracies(records: pl.DataFrame) -> dict[str, object]:
@@ -127,6 +148,9 @@ def accuracies(records: pl.DataFrame) -> dict[str, object]:
     for setting, rows in of.items():
         numbers[f"accuracy.{setting}"] = share_of(rows, "strict")
         numbers[f"degenerate.{setting}"] = share_of(rows, "degenerate")
+        known = rows.filter(pl.col("kl").is_not_null())
+        if len(known) and setting not in ("none", "instruction"):
+            numbers[f"kl.{setting}"] = bootstrap_mean(known["kl"], known["query"])
     for source in SOURCES:
         for one, other in (
             (f"{source} vector", "none"),

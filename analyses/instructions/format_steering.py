@@ -1,16 +1,24 @@
-"""Does steering make a model follow instructions? Four settings, a control (Stolfo et al. 2025).
+"""Does steering make a model follow instructions? Four settings, controls (Stolfo et al. 2025).
 
 On the test split, whose queries and phrasings were neither fitted nor chosen on, each prompt is
-answered without the instruction (none), steered (steered), steered by a random direction of the
-same norm and the same displacement (random), with the text instruction (instruction), and with
-both (both). The layer of each instruction is the one chosen on the select split. Accuracy is
-strict IFEval accuracy with its interval; settings are compared by McNemar's exact test.
+answered without the instruction (none), steered (steered), with the text instruction (instruction),
+and with both (both). The layer of each instruction, and the operation where several are tried, are
+those chosen on the select split. Accuracy is strict IFEval accuracy with its interval; settings are
+compared by McNemar's exact test.
+
+Three controls act in place of the vector, with its length and its displacement: random directions
+(random); a vector fitted with the two sides of half of the pairs exchanged (shuffled); and the mean
+of the other instructions' vectors (others), which holds what is not particular to an instruction
+but says that there is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial, reduce
+from math import exp
+from operator import add
 from typing import Any, Literal
 
 import polars as pl
@@ -21,12 +29,16 @@ import interp_steer as ist
 from analyses.asking import asking
 from analyses.instructions import layer_sweep
 from analyses.instructions.layer_sweep import Chosen, Picked
+from analyses.operations import Control, Steerer
+from figures.published import reported
+from figures.shares import compare as compare_settings
 from figures.shares import share_of
 from interp_steer.errors import RunError
-from interp_steer.grid import with_fluency
-from interp_steer.statistics import mcnemar
+from interp_steer.grid import with_divergence, with_fluency
+from interp_steer.statistics import bootstrap_mean, mcnemar
 
-SETTINGS = ("none", "steered", "random", "instruction", "both")
+CONTROLS = ("random", "shuffled", "others")
+"""What acts in place of the vector."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,10 @@ class Config(layer_sweep.Config):
     """The rule that chooses each instruction's layer on the select split."""
     n_test: int = 32
     """Prompts that are reported."""
+    draws: int = 3
+    """Random directions that each vector is compared with."""
+    controls: tuple[Literal["shuffled", "others"], ...] = ("shuffled", "others")
+    """Other vectors that each is compared with."""
 
     def __post_init__(self) -> None:
         if self.rule == "paper" and self.search != "whole":
@@ -50,25 +66,30 @@ def main(config: Config, run: ist.Run) -> None:
     """Choose a layer for each instruction on the select split, then report on the test split."""
     model, reference = ist.load(config.model), ist.load(config.reference)
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
-    sets = layer_sweep.contrast_sets(config.instruction, run.seed, **sizes)
+    sets = layer_sweep.contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
 
-    vectors = layer_sweep.fitted(model, sets, run)
+    steerers = layer_sweep.fitted(model, sets, run, config.operations)
     with asking(config, model, run) as options:
-        searched = layer_sweep.search(model, reference, sets, vectors, config, options)
+        searched = layer_sweep.search(model, reference, sets, steerers, config, options)
         choices = layer_sweep.choose(searched)
-        records = compare(model, reference, sets, vectors, choices, config, run.seed, options)
-    leave(run, records, vectors, choices, config.rule)
+        records = compare(model, reference, sets, steerers, choices, config, run, options)
+    leave(run, records, steerers, choices, config.rule)
+    published = reported(config.model, "format", "loose")
+    if published:
+        marks = {setting: value for (setting, at), value in published.items() if not at}
+        bars = figures.settings_bars(records, outcome="loose", reported=marks)
+        run.draw("loose_accuracy_by_setting", bars)
 
 
 def compare(
     model: ist.HookedLM,
     reference: ist.HookedLM,
     sets: Mapping[str, ist.ContrastSet],
-    vectors: Mapping[str, ist.SteeringVector],
+    steerers: Mapping[str, Steerer],
     choices: Chosen,
     config: Config,
-    seed: int,
+    run: ist.Run,
     options: Mapping[str, Any],
 ) -> pl.DataFrame:
     """Answer the test split in all settings, each vector at the layer that was chosen for it.
@@ -77,67 +98,133 @@ def compare(
     """
     frames = []
     for name, pairs in tqdm(sets.items(), desc="settings", unit="instruction", disable=None):
-        vector, random = vectors[name], vectors[name].like_random(seed)
+        steerer = steerers[name]
         without, with_text = (choices[name, text, config.rule] for text in (False, True))
         grid = [
             ist.Cell("none"),
-            ist.Cell("steered", **chosen_cell(vector, without)),
-            ist.Cell("random", **chosen_cell(random, without), draw=0),
+            ist.Cell("steered", **chosen_cell(steerer, without)),
+            *(
+                ist.Cell(setting, **chosen_cell(steerer, without, control), draw=draw)
+                for setting, draw, control in controls(model, name, sets, steerers, config, run)
+            ),
             ist.Cell("instruction", instructed=True),
-            ist.Cell("both", **chosen_cell(vector, with_text), instructed=True),
+            ist.Cell("both", **chosen_cell(steerer, with_text), instructed=True),
         ]
-        frames.append(ist.sweep(model, grid, pairs.test, **options))
+        answers = ist.sweep(model, grid, pairs.test, **options)
+        found = with_divergence(answers, model, grid, pairs.test)
+        frames.append(found.with_columns(pl.lit(name).alias("instruction")))
     return with_fluency(pl.concat(frames), reference, config.threshold)
 
 
-def chosen_cell(vector: ist.SteeringVector, picked: Picked) -> dict[str, Any]:
-    """How a cell steers by a vector under what was chosen."""
+def chosen_cell(steerer: Steerer, picked: Picked, control: Control | None = None) -> dict[str, Any]:
+    """How a cell steers under what was chosen, by the vector or a control in its place."""
     if picked.layer is None:
         return {}
-    steering = layer_sweep.steering(vector.at(picked.layer), picked.operation)
-    return {"steering": steering, "layer": picked.layer, "operation": picked.operation}
+    return {
+        "steering": steerer.steering(picked.layer, picked.operation, control),
+        "layer": picked.layer,
+        "operation": picked.operation,
+    }
+
+
+def controls(
+    model: ist.HookedLM,
+    name: str,
+    sets: Mapping[str, ist.ContrastSet],
+    steerers: Mapping[str, Steerer],
+    config: Config,
+    run: ist.Run,
+) -> Iterator[tuple[str, int, Control]]:
+    """What acts in place of an instruction's vector: the setting, which draw it is, and how."""
+    for draw in range(config.draws):
+        yield "random", draw, partial(ist.SteeringVector.like_random, seed=run.seed + draw)
+    read = steerers[name].vectors
+    if "shuffled" in config.controls:
+        pairs = sets[name].fit.shuffled(run.seed)
+        exchanged = {
+            position: ist.fit(model, pairs, position=position, checkpoints=run.partial)
+            for position in read
+        }
+        yield "shuffled", 0, partial(_in_its_place, exchanged)
+    others = [steerer.vectors for other, steerer in steerers.items() if other != name]
+    if "others" in config.controls and others:
+        # Their sum is their mean at another length, and a control takes the vector's length.
+        sums = {position: reduce(add, [each[position] for each in others]) for position in read}
+        yield "others", 0, partial(_in_its_place, sums)
+
+
+def _in_its_place(
+    controls: Mapping[str, ist.SteeringVector], vector: ist.SteeringVector
+) -> ist.SteeringVector:
+    return vector.matched(controls[vector.card.position])
 
 
 def leave(
     run: ist.Run,
     records: pl.DataFrame,
-    vectors: Mapping[str, ist.SteeringVector],
+    steerers: Mapping[str, Steerer],
     choices: Chosen,
     rule: str,
 ) -> None:
     """Records, vectors, numbers and figures; a layer of -1 says that no layer was chosen."""
     run.write_records(records)
-    for name, vector in vectors.items():
-        run.leave(vector, name=name)
+    for name, steerer in steerers.items():
+        steerer.leave(run, name)
         for instructed, text in ((False, "without_text"), (True, "with_text")):
             layer = choices[name, instructed, rule].layer
             run.leave(summary={f"layer.{name}.{text}": -1 if layer is None else layer})
-    run.leave(summary=accuracies(records) | {"instructions": len(vectors)})
+    run.leave(summary=accuracies(records) | damages(records) | {"instructions": len(steerers)})
     run.draw("accuracy_by_setting", figures.settings_bars(records))
     run.draw("accuracy_by_instruction", figures.instruction_bars(records))
+    if len(steerers) > 2:
+        run.draw("radar", figures.settings_radar(records))
 
 
 def accuracies(records: pl.DataFrame) -> dict[str, object]:
-    """Mean strict accuracy over instructions by setting, its damage, and paired tests.
+    """Mean strict accuracy over instructions by setting, and paired tests.
 
-    Every instruction has the same number of prompts, so that the mean over instructions is the
-    mean over prompts; a query that several instructions share is resampled whole.
+    In the bundled world every instruction has the same number of prompts, so that the mean over
+    instructions is the mean over prompts; of IFEval's prompts it is the latter, as in the paper. A
+    query that several instructions share is resampled whole.
     """
-    rows = {setting: records.filter(pl.col("setting") == setting) for setting in SETTINGS}
+    rows = {setting: records.filter(pl.col("setting") == setting) for setting in of(records)}
     numbers: dict[str, object] = {}
     for setting, frame in rows.items():
         numbers[f"accuracy.{setting}"] = share_of(frame, "strict")
         numbers[f"loose_accuracy.{setting}"] = share_of(frame, "loose")
-        numbers[f"degenerate.{setting}"] = share_of(frame, "degenerate")
-        numbers[f"truncated.{setting}"] = frame["finish_reason"].to_list().count("length") / len(
-            frame
-        )
     for setting in ("instruction", "both"):
         for (kind,), frame in rows[setting].group_by("phrasing", maintain_order=True):
             numbers[f"accuracy.{setting}.{kind}_phrasing"] = share_of(frame, "strict")
-    outcomes = {name: frame["strict"].to_list() for name, frame in rows.items()}
-    for one, other in (("steered", "none"), ("steered", "random"), ("both", "instruction")):
-        test = mcnemar(outcomes[one], outcomes[other])
+    for baseline in CONTROLS:
+        if gained := compare_settings(records, baseline, "steered", "strict"):
+            numbers[f"gain.steered_over_{baseline}"] = gained.difference
+    for one, other in (("steered", "none"), ("both", "instruction")):
+        test = mcnemar(rows[one]["strict"].to_list(), rows[other]["strict"].to_list())
         numbers[f"mcnemar_p.{one}_over_{other}"] = test.p_value
         numbers[f"made_worse.{one}_over_{other}"] = test.only_b / test.n
     return numbers
+
+
+def damages(records: pl.DataFrame) -> dict[str, object]:
+    """What each setting breaks: degenerate and truncated answers, and predictions that move.
+
+    ``kl`` is in nats a token along the answers that the unsteered model gives to the same prompts,
+    ``perplexity_ratio`` how many times less it expects these (a geometric mean).
+    """
+    numbers: dict[str, object] = {}
+    for setting in of(records):
+        frame = records.filter(pl.col("setting") == setting)
+        numbers[f"degenerate.{setting}"] = share_of(frame, "degenerate")
+        truncated = frame["finish_reason"].to_list().count("length")
+        numbers[f"truncated.{setting}"] = truncated / len(frame)
+        known = frame.filter(pl.col("kl").is_not_null())
+        if len(known) and setting not in ("none", "instruction"):
+            numbers[f"kl.{setting}"] = bootstrap_mean(known["kl"], known["query"])
+            ratio = known["perplexity_ratio"].log().mean()
+            numbers[f"perplexity_ratio.{setting}"] = exp(float(ratio))  # type: ignore[arg-type]
+    return numbers
+
+
+def of(records: pl.DataFrame) -> list[str]:
+    """The settings of records, in the order in which they were asked."""
+    return records["setting"].unique(maintain_order=True).to_list()

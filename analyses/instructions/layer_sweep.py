@@ -3,10 +3,12 @@
 For each instruction a difference-in-means vector is fitted on the fit split at the last prompt
 token of every layer. On the select split each layer is then steered in turn by projection: at
 every position the activation's component along the unit direction is set to its mean over prompts
-that carry the instruction. Other operations may be tried beside: addition with a weight, or either
-at some positions only. All is done with and without the text instruction in the prompt. Two
-rules choose a layer: the paper's (first maximum of the accuracy, layers with degenerate answers
-counting as zero) and one that knows its uncertainty; both choices are recorded.
+that carry the instruction. Other operations may be tried beside: addition with a weight, either at
+some positions only, along vectors that were read elsewhere, or as strongly as moves predictions by
+so much. All is done with and without the text instruction in the prompt. Two rules choose a layer:
+the paper's (first maximum of the accuracy, layers with degenerate answers counting as zero) and one
+that knows its uncertainty; both choices are recorded. Beside its accuracy each layer has its
+damage: how far it moves predictions on prompts that do not ask for the property.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.asking import asking
+from analyses.operations import Steerer
+from interp_steer import ifeval_rows, ifeval_sets
 from interp_steer.burattino.instructions import FORMAT_IDS
 from interp_steer.errors import RunError
-from interp_steer.grid import breaks_instruction, with_fluency
+from interp_steer.grid import breaks_instruction, with_divergence, with_fluency
 from interp_steer.selection import RULES, Choice
 
 
@@ -35,11 +39,16 @@ class Config:
     """A bundled model, a Hugging Face name, or a folder."""
     instruction: tuple[str, ...] = FORMAT_IDS
     """IFEval ids of the instructions to steer towards."""
+    data: str | None = None
+    """IFEval's prompts to report on: google/IFEval, its JSONL file, or a folder of the paper's
+    files; the world of the bundled models when not given."""
     layers: tuple[int, ...] | None = None
     """Layers to steer at; every layer when not given."""
     operations: tuple[str, ...] = ("project",)
-    """Ways to steer: project, or add:WEIGHT, the weight in units of the vector's own norm; either
-    with @POSITIONS behind it, such as project@generated or add:2@first(8). The best is chosen."""
+    """Ways to steer, of which the best is chosen: [READ/]HOW[:STRENGTH][@POSITIONS]. HOW is project
+    or add; STRENGTH a number with its unit: norm (the vector's own, also where none is written),
+    residual, sd, kl (nats a token) or raw; READ where the vector is read: last, all or generated.
+    Such as project, add:2, add:0.3kl@generated, generated/add:2."""
     n_fit: int = 64
     """Pairs of prompts that each vector is fitted on."""
     n_select: int = 16
@@ -74,6 +83,17 @@ class Picked:
         return self.choice.layer
 
     @property
+    def cell(self) -> tuple[int, str]:
+        """Where and how it steers.
+
+        Raises:
+            RunError: when the rule prefers the unsteered model.
+        """
+        if self.layer is None:
+            raise RunError(f"no layer was chosen for {self.operation}; steer nothing there")
+        return self.layer, self.operation
+
+    @property
     def steered(self) -> int:
         """How many answers succeed and are not degenerate."""
         return next(sum(c.sound) for c in self.choice.candidates if c.layer == self.layer)
@@ -86,31 +106,77 @@ Chosen = Mapping[tuple[str, bool, str], Picked]
 def main(config: Config, run: ist.Run) -> None:
     """Fit, sweep every layer with and without the text, choose by both rules."""
     model, reference = ist.load(config.model), ist.load(config.reference)
-    sets = contrast_sets(config.instruction, run.seed, fit=config.n_fit, select=config.n_select)
+    sizes = {"fit": config.n_fit, "select": config.n_select}
+    sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
 
-    vectors = fitted(model, sets, run)
+    steerers = fitted(model, sets, run, config.operations)
     with asking(config, model, run) as options:
-        records = search(model, reference, sets, vectors, config, options)
-    leave(run, records, vectors, choose(records))
+        records = search(model, reference, sets, steerers, config, options)
+    leave(run, records, steerers, choose(records))
 
 
 def contrast_sets(
-    instructions: Sequence[str], seed: int, *, fit: int, select: int, test: int = 48
+    instructions: Sequence[str],
+    seed: int,
+    *,
+    fit: int,
+    select: int,
+    test: int = 48,
+    data: str | None = None,
 ) -> dict[str, ist.ContrastSet]:
-    """The contrast set of each instruction, by its id."""
+    """The contrast set of each instruction, by its name.
+
+    A name is an IFEval id, with ``?ARGUMENT=VALUE`` behind it where all pairs are to have it. With
+    ``data`` the test prompts are IFEval's own, as many as there are up to ``test``, and the others
+    are made of its queries.
+    """
+    sizes = {"seed": seed, "fit": fit, "select": select, "test": test}
+    each = {name: (instruction_id(name), arguments(name)) for name in instructions}
+    if data is None:
+        return {
+            name: ist.contrast.instruction(known, where=where, **sizes)
+            for name, (known, where) in each.items()
+        }
+    rows = ifeval_rows.read(data)
     return {
-        name: ist.contrast.instruction(name, seed=seed, fit=fit, select=select, test=test)
-        for name in instructions
+        name: ifeval_sets.ifeval_set(known, rows, where=where, **sizes)
+        for name, (known, where) in each.items()
     }
 
 
+def instruction_id(name: str) -> str:
+    """The IFEval id in the name of an instruction."""
+    return name.partition("?")[0]
+
+
+def arguments(name: str) -> dict[str, Any]:
+    """The arguments in the name of an instruction.
+
+    Raises:
+        RunError: for a name that has a question mark and no argument behind it.
+    """
+    given = name.partition("?")[2]
+    argument, sign, value = given.partition("=")
+    if "?" in name and not (argument and sign and value):
+        raise RunError(
+            f"instruction {name!r} has no argument behind its question mark; write it so: "
+            "length_constraints:number_words?relation=less than"
+        )
+    return {argument: int(value) if value.isdigit() else value} if given else {}
+
+
 def fitted(
-    model: ist.HookedLM, sets: Mapping[str, ist.ContrastSet], run: ist.Run
-) -> dict[str, ist.SteeringVector]:
-    """The vector of each instruction, fitted on the fit split."""
+    model: ist.HookedLM,
+    sets: Mapping[str, ist.ContrastSet],
+    run: ist.Run,
+    operations: Sequence[str],
+    steered: ist.HookedLM | None = None,
+) -> dict[str, Steerer]:
+    """The vectors of each instruction that operations need, fitted on the fit split."""
     return {
-        name: ist.fit(model, pairs.fit, checkpoints=run.partial) for name, pairs in sets.items()
+        name: Steerer.fit(model, pairs, operations, steered=steered, checkpoints=run.partial)
+        for name, pairs in tqdm(sets.items(), desc="fit", unit="instruction", disable=None)
     }
 
 
@@ -118,7 +184,7 @@ def search(
     model: ist.HookedLM,
     reference: ist.HookedLM,
     sets: Mapping[str, ist.ContrastSet],
-    vectors: Mapping[str, ist.SteeringVector],
+    steerers: Mapping[str, Steerer],
     config: Config,
     options: Mapping[str, Any],
 ) -> pl.DataFrame:
@@ -126,15 +192,15 @@ def search(
     settled = None if config.search == "whole" else breaks_instruction
     frames = []
     for name, pairs in tqdm(sets.items(), desc="layer sweep", unit="instruction", disable=None):
-        vector = vectors[name]
+        steerer = steerers[name]
         steered = [
             {
-                "steering": steering(vector.at(layer), operation),
+                "steering": steerer.steering(layer, operation),
                 "layer": layer,
                 "operation": operation,
             }
             for operation in config.operations
-            for layer in (vector.layers if config.layers is None else config.layers)
+            for layer in (config.layers or steerer.layers)
         ]
         grid = [
             ist.Cell("none"),
@@ -152,33 +218,14 @@ def search(
                 settled=settled,
                 **options,
             )
-            frames.append(raced.records)
+            found = raced.records
         else:
-            frames.append(ist.sweep(model, grid, pairs.select, settled=settled, **options))
+            answers = ist.sweep(model, grid, pairs.select, settled=settled, **options)
+            found = with_divergence(answers, model, grid, pairs.select)
+        frames.append(found.with_columns(pl.lit(name).alias("instruction")))
     if config.search == "race":
         return pl.concat(frames)
     return with_fluency(pl.concat(frames), reference, config.threshold)
-
-
-def steering(direction: ist.Direction, operation: str) -> ist.Intervention:
-    """What an operation of the config does along a direction.
-
-    Raises:
-        RunError: for an operation that is none.
-    """
-    how, _, positions = operation.partition("@")
-    name, _, weight = how.partition(":")
-    positions = positions or "all"
-    try:
-        if name == "project" and not weight:
-            return direction.project(positions=positions)
-        if name == "add":
-            return direction.add(float(weight) * float(direction.vector.norm()), positions)
-    except ValueError as error:
-        raise RunError(
-            f"operation {operation!r}: {error}; write add:2 or project@generated"
-        ) from error
-    raise RunError(f"{operation!r} is no operation; write project, add:2, or add:2@generated")
 
 
 def choose(records: pl.DataFrame) -> Chosen:
@@ -214,13 +261,13 @@ def of_operation(records: pl.DataFrame, operation: str) -> pl.DataFrame:
 def leave(
     run: ist.Run,
     records: pl.DataFrame,
-    vectors: Mapping[str, ist.SteeringVector],
+    steerers: Mapping[str, Steerer],
     choices: Chosen,
 ) -> None:
-    """Records, vectors, choices and the figure; a layer of -1 says that no layer was chosen."""
+    """Records, vectors, choices and figures; a layer of -1 says that no layer was chosen."""
     run.write_records(records)
-    for name, vector in vectors.items():
-        run.leave(vector, name=name)
+    for name, steerer in steerers.items():
+        steerer.leave(run, name)
     for (name, instructed, rule), picked in choices.items():
         key = f"{name}.{'with' if instructed else 'without'}_text.{rule}"
         layer = -1 if picked.layer is None else picked.layer
@@ -236,11 +283,13 @@ def leave(
                     for key, picked in choices.items()
                     if key[:2] == (name, instructed) and picked.operation == operation
                 ]
-                for name in vectors
+                for name in steerers
             }
             rows = tried.filter(pl.col("instructed") == instructed)
             run.draw(f"accuracy_by_layer{suffix}{under}", figures.layer_curve(rows, chosen))
+    if "kl" in records.columns:  # a race asks too few prompts for it
+        run.draw("accuracy_against_damage", figures.pareto(records.filter(~pl.col("instructed"))))
 
 
-_IN_A_NAME = str.maketrans({":": "_", "@": "_at_", "(": "_", ")": None})
+_IN_A_NAME = str.maketrans({":": "_", "@": "_at_", "(": "_", ")": None, "/": "_"})
 """What stands for the signs of an operation in the name of a file."""

@@ -18,17 +18,11 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from figures.published import reported
+from figures.published import BASELINES, as_plotted, reported, reported_sentences
 from figures.shares import corrected, share_of
 from interp_steer.interchange import llm_steer_instruct
 from interp_steer.selection import Choice, stability
 from interp_steer.statistics import mcnemar
-
-BASELINES = {"steered": "none", "both": "instruction"}
-"""What a steered setting is compared with."""
-
-OVERRIDDEN = ("detectable_format:title", "detectable_format:multiple_sections")
-"""Instructions whose steered answers the published plot replaced by those of the baseline."""
 
 Asked = tuple[str, bool]
 """An instruction, and whether its text stands in the prompt."""
@@ -91,28 +85,21 @@ def main(config: Config, run: ist.Run) -> None:
         chosen = {name: papers[name, instructed].layer for name in names}
         firm = {name: again[name, instructed] for name in names}
         run.draw(f"chosen_again{suffix}", figures.selection_map(chosen, firm))
-    kept = {
-        (relation, setting, int(k)): value
-        for relation in ("at most", "exactly")
-        for (setting, k), value in reported(
-            config.model, f"{relation} k sentences", "strict"
-        ).items()
-    }
+    kept = reported_sentences(config.model)
     run.draw("sentences", figures.sentence_curves(counted, kept))
 
 
 def accuracies(answers: pl.DataFrame) -> dict[str, object]:
     """Loose accuracy of each setting, raw and with the published override."""
     numbers: dict[str, object] = {}
+    plotted = as_plotted(answers)
     for setting in answers["setting"].unique(maintain_order=True):
         rows = answers.filter(pl.col("setting") == setting)
         numbers[f"accuracy.{setting}"] = share_of(rows, "loose")
         numbers[f"strict_accuracy.{setting}"] = share_of(rows, "strict")
         numbers[f"repetitive.{setting}"] = share_of(rows, "degenerate")
         if setting in BASELINES:
-            plain = answers.filter(pl.col("setting") == BASELINES[setting])
-            over = pl.col("instruction").is_in(OVERRIDDEN)
-            mixed = pl.concat([rows.filter(~over), plain.filter(over)])
+            mixed = plotted.filter(pl.col("setting") == setting)
             numbers[f"accuracy.{setting}.overridden"] = share_of(mixed, "loose")
     return numbers
 

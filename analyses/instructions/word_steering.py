@@ -6,12 +6,16 @@ The layer and the weight are chosen on the select split for all words together: 
 the settings that leave no more degenerate answers than the plain model gives. The test split has
 other requests and other words. Subtracting the inclusion vector is also compared with adding a
 vector that was fitted on requests that forbid the word.
+
+At the chosen layer the weight is then varied, without and with the text instruction: what it buys
+in accuracy, and what it costs in the quality of answers. Last, a word is kept out and a casing is
+kept to at once, each by a vector at its own layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -21,10 +25,12 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.asking import asking
+from analyses.judging import judge_all, judge_of
 from figures.shares import share_of
-from interp_steer.burattino.instructions import EXISTENCE, FORBIDDEN
+from interp_steer.burattino.instructions import EXISTENCE, FORBIDDEN, LOWERCASE
 from interp_steer.contrast import Pair
 from interp_steer.grid import answered, with_fluency
+from interp_steer.scoring import ifeval
 from interp_steer.statistics import mcnemar
 
 TASKS = {"inclusion": (EXISTENCE, "keywords"), "exclusion": (FORBIDDEN, "forbidden_words")}
@@ -50,6 +56,12 @@ class Config:
     """Prompts, each with a word, that settings are chosen on."""
     n_test: int = 48
     """Prompts that are reported."""
+    casing: str = LOWERCASE
+    """IFEval id of the instruction that is followed while a word is kept out."""
+    judge: str = "world"
+    """Who judges the quality of answers; see response_quality."""
+    judge_key: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key of the judge's endpoint."""
     max_new_tokens: int = 112
     """Where an answer is cut."""
     batch_size: int = 192
@@ -81,7 +93,7 @@ def main(config: Config, run: ist.Run) -> None:
     model, reference = ist.load(config.model), ist.load(config.reference)
     run.used(model)
     layers = config.layers or tuple(range(model.n_layers // 2, model.n_layers, 2))
-    tried, reported = [], []
+    tried, reported, varied = [], [], []
     with asking(config, model, run) as options:
         for task, (instruction, argument) in TASKS.items():
             pairs = one_word(instruction, argument, config, run.seed)
@@ -110,12 +122,31 @@ def main(config: Config, run: ist.Run) -> None:
                 ),
             ]
             reported.append(answers(model, rows, reference, options, task))
+            doses = [replace(chosen, weight=sign(chosen) * weight) for weight in config.weights]
+            rows = [
+                *plain_rows(pairs.test),
+                *steered_rows(doses, pairs.test, vectors, argument),
+                *steered_rows(doses, pairs.test, vectors, argument, instructed=True),
+            ]
+            varied.append(answers(model, rows, reference, options, task))
+        cased = beside_casing(model, reference, pairs.test, chosen, vectors, config, run, options)
     searched, records = pl.concat(tried), pl.concat(reported)
-    run.write_records(records)
-    run.write_records(searched, "search")
-    run.leave(summary=accuracies(records))
+    weighed, _ = judge_all(
+        pl.concat(varied).with_columns(pl.col("strength").fill_null(0.0)),
+        judge_of(config, run, model),
+    )
+    for name, frame in (
+        ("", records),
+        ("search", searched),
+        ("weights", weighed),
+        ("casing", cased),
+    ):
+        run.write_records(frame, *([name] if name else []))
+    run.leave(summary=accuracies(records) | both_properties(cased))
     run.draw("accuracy_by_task", figures.instruction_bars(records))
     run.draw("accuracy_against_damage", figures.damage_scatter(searched))
+    run.draw("weight_and_quality", figures.weight_curves(weighed))
+    run.draw("casing_and_exclusion", figures.instruction_bars(cased))
 
 
 def one_word(instruction: str, argument: str, config: Config, seed: int) -> ist.ContrastSet:
@@ -221,6 +252,78 @@ def best(found: pl.DataFrame, settings: Sequence[Setting], task: str) -> Setting
         return fluent, strict if fluent else 0, -broken
 
     return max(settings, key=score)
+
+
+def sign(setting: Setting) -> float:
+    """1 where the vector is added, -1 where it is subtracted."""
+    return 1.0 if setting.weight > 0 else -1.0
+
+
+def beside_casing(
+    model: ist.HookedLM,
+    reference: ist.HookedLM,
+    pairs: ist.ContrastSet,
+    word: Setting,
+    vectors: Mapping[str, Vectors],
+    config: Config,
+    run: ist.Run,
+    options: Mapping[str, Any],
+) -> pl.DataFrame:
+    """Keep a word out and a casing at once, each by its vector at its own layer.
+
+    The casing is projected on, at the layer that the select split chooses for it. ``strict`` says
+    whether an answer has the property that ``instruction`` names: each answer is there twice.
+    """
+    casing = ist.contrast.instruction(config.casing, seed=run.seed, select=config.n_select, test=1)
+    vector = ist.fit(model, casing.fit, checkpoints=run.partial)
+    run.used(casing)
+    grid = [ist.Cell("none")]
+    grid += [ist.Cell("steered", vector.at(layer).project(), layer) for layer in vector.layers]
+    searched = with_fluency(ist.sweep(model, grid, casing.select, **options), reference)
+    layer = ist.select_layer(searched, "interval").layer
+    run.leave(vector, name="casing")
+    run.leave(summary={"layer.casing": -1 if layer is None else layer})
+    cased = ist.unsteered if layer is None else vector.at(layer).project()
+    asked = [
+        replace(
+            pair,
+            present=f"{pair.present} {casing.test[0].said}",
+            instruction_ids=(*pair.instruction_ids, config.casing),
+            kwargs=(*pair.kwargs, casing.test[0].kwargs[0]),
+        )
+        for pair in pairs
+    ]
+    both = ist.ContrastSet("casing and exclusion", tuple(asked))
+    rows = [
+        (replace(cell, steering=cell.steering + cased) if cell.steering.edits else cell, pair)
+        for cell, pair in [
+            *plain_rows(both),
+            *steered_rows([word], both, vectors, "forbidden_words"),
+            *steered_rows([word], both, vectors, "forbidden_words", instructed=True),
+        ]
+    ]
+
+    def each(pair: Pair, completion: ist.Completion) -> dict[str, Any]:
+        return {
+            name: ifeval.verify(completion.text, (known,), (kwargs,)).strict
+            for name, known, kwargs in zip(
+                ("word left out", "casing"), pair.instruction_ids, pair.kwargs, strict=True
+            )
+        }
+
+    found = with_fluency(answered(model, rows, both.name, score=each, **options), reference)
+    return pl.concat(
+        found.with_columns(pl.lit(name).alias("instruction"), pl.col(name).alias("strict"))
+        for name in ("word left out", "casing")
+    )
+
+
+def both_properties(records: pl.DataFrame) -> dict[str, object]:
+    """How often a word is left out, and the casing kept to, by setting."""
+    return {
+        f"accuracy.{name}.{setting}": share_of(rows, "strict")
+        for (name, setting), rows in records.group_by("instruction", "setting", maintain_order=True)
+    }
 
 
 def accuracies(records: pl.DataFrame) -> dict[str, object]:

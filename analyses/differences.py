@@ -1,0 +1,159 @@
+"""What single prompts add to a vector: the differences that it is the mean of, and their map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+import torch
+from einops import einsum
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+import figures
+import interp_steer as ist
+from interp_steer.errors import RunError
+from interp_steer.pairs import Pair, plain_text
+from interp_steer.statistics import Interval, share
+
+PERPLEXITY = 30.0
+"""Of a t-SNE: about how many neighbours a point has; fewer where there are few points."""
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How often the nearest other difference has the same label, in the space of the model."""
+
+    accuracy: Interval
+    """The share of differences whose nearest neighbour has their label."""
+    chance: float
+    """The same share for neighbours that are drawn at random."""
+
+
+@dataclass(frozen=True)
+class Differences:
+    """The difference that each pair of labelled sets makes at one layer."""
+
+    rows: Float[Tensor, "row d_model"]
+    """``h_i - h'_i``: with the property less without it, at the last token of the prompt."""
+    labels: tuple[str, ...]
+    """The set of each row."""
+    pairs: tuple[Pair, ...]
+    """The pair of each row."""
+
+    @classmethod
+    def of(
+        cls, model: ist.HookedLM, sets: Mapping[str, ist.ContrastSet], layer: int
+    ) -> Differences:
+        """Run both sides of every pair and subtract (paper A, section 2).
+
+        Args:
+            model: whose ``resid_post`` is read.
+            sets: the pairs by their label.
+            layer: where they are read.
+        """
+        site = ist.Site("resid_post", layer)
+        rows = []
+        for pairs in sets.values():
+            present, absent = (
+                ist.capture.capture(model, prompts, [site], keep_rows=True).rows
+                for prompts in (pairs.present, pairs.absent)
+            )
+            assert present is not None and absent is not None
+            rows.append(present.values[site].float() - absent.values[site].float())
+        return cls(
+            rows=torch.cat(rows),
+            labels=tuple(label for label, pairs in sets.items() for _ in pairs),
+            pairs=tuple(pair for pairs in sets.values() for pair in pairs),
+        )
+
+    def separation(self) -> Separation | None:
+        """Whether a difference tells its label, by its nearest neighbour in cosine.
+
+        A row is compared with those only that share neither its query nor its phrasing: otherwise
+        the words of a prompt would tell the label, and not what they ask for.
+
+        Returns:
+            None when no row has another to be compared with.
+        """
+        unit = normalize(self.rows.double(), dim=-1)
+        cosines = einsum(unit, unit, "a d_model, b d_model -> a b")
+        same = {
+            what: _equal([plain_text(getattr(pair, what)) for pair in self.pairs])
+            for what in ("query", "phrasing")
+        }
+        others = ~(same["query"] | same["phrasing"])
+        known = others.any(dim=1)
+        if not known.any():
+            return None
+        alike = _equal(self.labels)
+        nearest = cosines.masked_fill(~others, -torch.inf).argmax(dim=1)
+        hits = alike.gather(1, nearest[:, None])[:, 0]
+        by_chance = (alike & others).sum(dim=1) / others.sum(dim=1).clamp(min=1)
+        return Separation(share(hits[known].tolist()), float(by_chance[known].double().mean()))
+
+    def embedding(self, seed: int) -> pl.DataFrame:
+        """A map of the differences by t-SNE (van der Maaten and Hinton 2008), on cosine distance.
+
+        Neighbours on the map are neighbours in the space of the model; distances between groups,
+        and their sizes, mean nothing.
+
+        Args:
+            seed: of the descent.
+
+        Returns:
+            Columns ``x``, ``y`` and ``label``, a row for each difference.
+
+        Raises:
+            RunError: without scikit-learn, or for fewer than four differences.
+        """
+        n = len(self.rows)
+        if n < 4:
+            raise RunError(f"{n} differences make no map; fit on four pairs or more")
+        try:
+            from sklearn.manifold import TSNE
+        except ImportError:
+            raise RunError(
+                "a t-SNE map needs scikit-learn, which is not installed; "
+                "pip install 'interp_steer[geometry]'"
+            ) from None
+        tsne = TSNE(
+            perplexity=min(PERPLEXITY, (n - 1) / 3),
+            metric="cosine",
+            init="pca",
+            random_state=seed,
+        )
+        placed = tsne.fit_transform(self.rows.numpy())
+        return pl.DataFrame({"x": placed[:, 0], "y": placed[:, 1], "label": self.labels})
+
+
+def map_differences(
+    run: ist.Run, model: ist.HookedLM, sets: Mapping[str, ist.ContrastSet], layer: int
+) -> None:
+    """Map the differences of labelled sets, and leave how well their labels separate.
+
+    Args:
+        run: where the map is written, as ``embedding``, and drawn, and the numbers are left.
+        model: the model.
+        sets: the pairs by their label.
+        layer: where they are read.
+    """
+    differences = Differences.of(model, sets, layer)
+    found, placed = differences.separation(), differences.embedding(run.seed)
+    run.write_records(placed, "embedding")
+    run.leave(summary={"layer.embedding": layer})
+    if found is None:
+        run.draw("differences", figures.embedding_map(placed))
+    else:
+        run.leave(summary={"nearest_alike": found.accuracy, "nearest_alike.chance": found.chance})
+        drawing = figures.embedding_map(placed, nearest=found.accuracy, chance=found.chance)
+        run.draw("differences", drawing)
+
+
+def _equal(values: Sequence[str]) -> Bool[Tensor, "row row"]:
+    """Which two of the values are the same."""
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    index = torch.tensor([numbers[value] for value in values])
+    return index[:, None] == index[None, :]

@@ -1,0 +1,194 @@
+"""The main table: four settings of several models, beside what is published (Stolfo et al. 2025).
+
+Each model goes through the comparison of format_steering, which leaves a results folder of its own;
+answers that this results root holds already are taken from it. The table has strict and loose
+accuracy of every setting, the norm-matched random direction among them, with the paired gain over
+the setting's baseline and the share of degenerate answers. The published plot replaced the steered
+answers of title and multiple_sections by unsteered ones: the table has both ways of counting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import polars as pl
+
+import figures
+import interp_steer as ist
+from analyses.instructions import format_steering
+from analyses.parts import configured, opened
+from figures.published import BASELINES, OVERRIDDEN, OVERRIDE, as_plotted, reported
+from figures.shares import Comparison, compare, share_of
+from interp_steer.burattino.instructions import FORMAT_IDS
+from interp_steer.statistics import Interval
+
+SETTINGS = ("none", "random", "steered", "instruction", "both")
+"""The rows of a model."""
+
+COMPARED = {"random": "none", **BASELINES}
+"""What the gain of a setting is over."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What stands in the table."""
+
+    models: tuple[str, ...] = ("burattino-instruct", "burattino-gemma")
+    """Bundled models, Hugging Face names, or folders."""
+    instruction: tuple[str, ...] = FORMAT_IDS
+    """IFEval ids of the instructions to steer towards."""
+    data: str | None = None
+    """IFEval's prompts to report on; see layer_sweep."""
+    layers: tuple[int, ...] | None = None
+    """Layers to try; every layer when not given."""
+    operations: tuple[str, ...] = ("project",)
+    """Ways to steer, of which the best is chosen; see layer_sweep."""
+    rule: Literal["paper", "interval"] = "interval"
+    """The rule that chooses each instruction's layer on the select split."""
+    n_fit: int = 64
+    """Pairs of prompts that each vector is fitted on."""
+    n_select: int = 16
+    """Prompts that each layer is tried on."""
+    n_test: int = 32
+    """Prompts that are reported."""
+    draws: int = 1
+    """Random directions that each vector is compared with."""
+    controls: tuple[Literal["shuffled", "others"], ...] = ()
+    """Other vectors that each is compared with, in the folder of each model."""
+    max_new_tokens: int = 160
+    """Where an answer is cut."""
+    batch_size: int = 192
+    """Rows decoded at once."""
+    reference: str = "burattino-base"
+    """The model whose perplexity tells degenerate answers; gpt2 in the paper."""
+    ray: str | None = None
+    """The ray cluster that answers: local, or an address; this process when not given."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table."""
+
+    setting: str
+    at: str
+    """Empty, or how the row counts differently, as the published table names it."""
+    shares: Mapping[str, Interval]
+    """By what is counted: strict, loose, degenerate."""
+    gain: Comparison | None
+    """Of loose accuracy over the baseline; None without one."""
+    published: float | None
+
+    @property
+    def name(self) -> str:
+        """In the summary."""
+        return f"{self.setting}.overridden" if self.at else self.setting
+
+
+def main(config: Config, run: ist.Run) -> None:
+    """Compare the settings on each model in turn, and gather them."""
+    frames = []
+    for model in config.models:
+        made = configured(format_steering, config, model=model)
+        with opened(run, format_steering, made) as part:
+            format_steering.main(made, part)
+            records = part.finish().records()
+        assert records is not None
+        lines = lines_of(records, model)
+        frames.append(frame(lines, model))
+        run.leave(summary=numbers(lines, model))
+    table = pl.concat(frames)
+    run.write_records(table)
+    run.draw("accuracy_of_models", figures.accuracy_table(table))
+
+
+def lines_of(records: pl.DataFrame, model: str) -> list[Line]:
+    """The rows of a model, those that count differently behind those that they count anew."""
+    published = reported(model, "format", "loose")
+    plotted = as_plotted(records)
+    differs = any(name.partition("?")[0] in OVERRIDDEN for name in records["instruction"].unique())
+    lines = []
+    for setting in SETTINGS:
+        for at, counted in (("", records), (OVERRIDE, plotted)):
+            if at and not (differs and setting in BASELINES):
+                continue
+            rows = counted.filter(pl.col("setting") == setting)
+            if len(rows):
+                value = published.get((setting, at))
+                lines.append(_line(counted, rows, setting, at, value))
+    return lines
+
+
+def _line(
+    counted: pl.DataFrame, rows: pl.DataFrame, setting: str, at: str, published: float | None
+) -> Line:
+    baseline = COMPARED.get(setting)
+    gain = None if baseline is None else compare(counted, baseline, setting, "loose")
+    shares = {name: share_of(rows, name) for name in ("strict", "loose", "degenerate")}
+    return Line(setting, at, shares, gain, published)
+
+
+def frame(lines: Sequence[Line], model: str) -> pl.DataFrame:
+    """The rows of a model as the figure and the records have them."""
+    return pl.DataFrame([_row(line, model) for line in lines], schema=SCHEMA)
+
+
+def _row(line: Line, model: str) -> dict[str, Any]:
+    shares = dict(line.shares)
+    if line.gain is not None:
+        shares["gain"] = line.gain.difference
+    test = line.gain.test if line.gain is not None else None
+    return {
+        "model": model,
+        "setting": line.setting,
+        "at": line.at,
+        "published": line.published,
+        **{name: i.value for name, i in shares.items()},
+        **{f"{name}_low": i.low for name, i in shares.items()},
+        **{f"{name}_high": i.high for name, i in shares.items()},
+        **(
+            {
+                "p_value": test.p_value,
+                "only_baseline": test.only_a,
+                "only_setting": test.only_b,
+                "n": test.n,
+            }
+            if test
+            else {}
+        ),
+    }
+
+
+SCHEMA = {
+    "model": pl.String,
+    "setting": pl.String,
+    "at": pl.String,
+    **{
+        f"{name}{end}": pl.Float64
+        for name in ("strict", "loose", "degenerate", "gain")
+        for end in ("", "_low", "_high")
+    },
+    "published": pl.Float64,
+    "p_value": pl.Float64,
+    "only_baseline": pl.Int64,
+    "only_setting": pl.Int64,
+    "n": pl.Int64,
+}
+"""The columns of the table; see :func:`figures.accuracy_table`."""
+
+
+def numbers(lines: Sequence[Line], model: str) -> dict[str, object]:
+    """Accuracies, gains and tests of a model, and how far loose ones are from the published."""
+    found: dict[str, object] = {}
+    for line in lines:
+        name = f"{model}.{line.name}"
+        found[f"accuracy.{name}"] = line.shares["strict"]
+        found[f"loose_accuracy.{name}"] = line.shares["loose"]
+        if line.gain is not None:
+            found[f"gain.{name}"] = line.gain.difference
+            if line.gain.test is not None:
+                found[f"mcnemar_p.{name}"] = line.gain.test.p_value
+        if line.published is not None:
+            found[f"over_published.{name}"] = line.shares["loose"].value - line.published
+    return found

@@ -1,0 +1,148 @@
+"""Ways to steer that an analysis tries, and the vectors of a property that they act along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import interp_steer as ist
+from interp_steer.errors import InterventionError, RunError
+from interp_steer.positions import span
+from interp_steer.strength import How
+
+Control = Callable[[ist.SteeringVector], ist.SteeringVector]
+"""From a vector to another that acts in its place, as strongly."""
+
+READS = ("last", "all", "generated")
+"""Where a vector may be read, besides at an index of the prompt."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Where a vector is read, what is done along it, how strongly, and at which positions.
+
+    Written ``[READ/]HOW[:STRENGTH][@POSITIONS]``, such as ``project``, ``add:2@generated`` or
+    ``generated/add:0.3kl``.
+    """
+
+    how: How
+    """``add`` or ``project``."""
+    strength: ist.Strength | None = None
+    """Of an addition always; a projection without one goes to the vector's own target."""
+    positions: str = "all"
+    """Where it acts; see :func:`interp_steer.positions.span`."""
+    read: str = "last"
+    """Where in the prompt the vector is read: last, all, generated, or an index."""
+
+    @classmethod
+    def parse(cls, text: str) -> Operation:
+        """Read an operation from the command line.
+
+        Raises:
+            RunError: for a text that is none.
+        """
+        read, slash, rest = text.rpartition("/")
+        how, at, positions = rest.partition("@")
+        how, colon, strength = how.partition(":")
+        needs_strength = how == "add" or bool(colon)
+        reads_somewhere = read in READS or read.lstrip("-").isdigit() or not slash
+        if (
+            how not in get_args(How)
+            or (needs_strength and not strength)
+            or (at and not positions)
+            or not reads_somewhere
+        ):
+            raise RunError(
+                f"{text!r} is no operation; write project, add:2, add:0.3kl@generated, or "
+                "generated/add:2 for a vector that is read where answers are generated (else: "
+                f"{', '.join(READS)}, or an index)"
+            )
+        try:
+            span(positions or "all")
+            amount = ist.Strength.parse(strength) if strength else None
+        except InterventionError as error:
+            raise RunError(f"operation {text!r}: {error}") from error
+        return cls(how, amount, positions or "all", read or "last")  # type: ignore[arg-type]
+
+
+class Steerer:
+    """The vectors of a property, by where they were read, and how each operation acts along them.
+
+    Args:
+        gauges: by where its vector was read.
+    """
+
+    def __init__(self, gauges: Mapping[str, ist.Gauge]) -> None:
+        self.gauges = dict(gauges)
+
+    @classmethod
+    def fit(
+        cls,
+        model: ist.HookedLM,
+        pairs: ist.ContrastSet,
+        operations: Iterable[str],
+        *,
+        steered: ist.HookedLM | None = None,
+        **options: Any,
+    ) -> Steerer:
+        """Fit the vectors that operations need on the fit split.
+
+        Args:
+            model: that vectors are read from.
+            pairs: the contrast; strengths are measured on its select split.
+            operations: the operations that will be tried.
+            steered: the model that they act on; the same when not given.
+            options: of :func:`interp_steer.fit`.
+        """
+        reads = dict.fromkeys(Operation.parse(text).read for text in operations)
+        prompts = pairs.select.absent
+        return cls(
+            {
+                read: ist.Gauge(
+                    steered or model,
+                    ist.fit(model, pairs.fit, position=_position(read), **options),
+                    prompts,
+                )
+                for read in reads
+            }
+        )
+
+    @property
+    def vectors(self) -> dict[str, ist.SteeringVector]:
+        """The vectors, by where they were read."""
+        return {read: gauge.vector for read, gauge in self.gauges.items()}
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that can be steered."""
+        return next(iter(self.gauges.values())).vector.layers
+
+    def vector(self, operation: str) -> ist.SteeringVector:
+        """The vector that an operation acts along."""
+        return self.gauges[Operation.parse(operation).read].vector
+
+    def steering(
+        self, layer: int, operation: str, control: Control | None = None
+    ) -> ist.Intervention:
+        """What an operation does at a layer.
+
+        Args:
+            layer: where it acts.
+            operation: see :class:`Operation`.
+            control: makes the vector that acts in place of the one that was fitted, with the
+                coefficient that this one has.
+        """
+        chosen = Operation.parse(operation)
+        gauge = self.gauges[chosen.read]
+        along = None if control is None else control(gauge.vector)
+        return gauge.steering(layer, chosen.how, chosen.strength, chosen.positions, along=along)
+
+    def leave(self, run: ist.Run, name: str) -> None:
+        """Write the vectors into a results folder, under the name of the property."""
+        for read, vector in self.vectors.items():
+            run.leave(vector, name=name if read == "last" else f"{name}.{read}")
+
+
+def _position(read: str) -> str | int:
+    return int(read) if read.lstrip("-").isdigit() else read

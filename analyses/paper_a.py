@@ -1,0 +1,105 @@
+"""Paper A in full: every experiment of Stolfo et al. (2025) on one model, and one report.
+
+Each experiment is an analysis of its own and leaves its own results folder; answers that several of
+them need are made once. The report, one page that opens with no network, is
+``<results>/paper_a/report.html``.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import interp_steer as ist
+from analyses.instructions import (
+    composition,
+    cross_model,
+    format_steering,
+    instruction_table,
+    layer_sweep,
+    length_steering,
+    response_quality,
+    sentence_steering,
+    similarity,
+    vocabulary,
+    word_steering,
+)
+from analyses.parts import configured, opened
+from figures.report import write_report
+from interp_steer.burattino.instructions import FORMAT_IDS
+
+HEADLINES: dict[str, tuple[str, ...]] = {
+    "format_steering": ("accuracy.", "kl.", "gain.", "mcnemar_p."),
+    "length_steering": ("monotone_doses.",),
+    "sentence_steering": ("sentences.", "mcnemar_p."),
+    "word_steering": ("accuracy.", "mcnemar_p."),
+    "composition": ("kept.at_least_0.8", "all_of_"),
+    "cross_model": ("accuracy.", "mcnemar_p."),
+    "response_quality": ("quality.",),
+}
+"""What of each experiment's summary stands in the summary of the whole."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The size of the experiments; with the defaults a quarter of an hour on two cores."""
+
+    model: str = "burattino-instruct"
+    """A bundled model, a Hugging Face name, or a folder."""
+    base: str = "burattino-base"
+    """The base of the model, which its vectors are tried on."""
+    models: tuple[str, ...] = ("burattino-instruct", "burattino-gemma")
+    """The models of the table."""
+    instruction: tuple[str, ...] = FORMAT_IDS
+    """IFEval ids of the format instructions."""
+    data: str | None = None
+    """IFEval's prompts to report on; see layer_sweep."""
+    operations: tuple[str, ...] = ("project", "generated/add:2")
+    """Ways to steer; see layer_sweep."""
+    judge: str = "world"
+    """Who judges the quality of answers; see response_quality."""
+    n_fit: int = 64
+    """Pairs of prompts that each vector is fitted on."""
+    n_select: int = 8
+    """Prompts that each layer is tried on."""
+    n_test: int = 24
+    """Prompts that are reported."""
+    max_new_tokens: int = 112
+    """Where an answer is cut."""
+    reference: str = "burattino-base"
+    """The model whose perplexity tells degenerate answers; gpt2 in the paper."""
+    ray: str | None = None
+    """The ray cluster that answers: local, or an address; this process when not given."""
+
+
+def main(config: Config, run: ist.Run) -> None:
+    """Run the experiments one after the other, and gather them into one page."""
+    own: dict[Any, dict[str, Any]] = {
+        similarity: {},
+        layer_sweep: {},
+        format_steering: {},
+        length_steering: {"max_new_tokens": 224},
+        sentence_steering: {},
+        word_steering: {"n_fit": 20},
+        composition: {"instruction": composition.Config.instruction},
+        cross_model: {"model": config.base, "sibling": config.model},
+        response_quality: {},
+        vocabulary: {},
+        instruction_table: {},
+    }
+    finished = []
+    for analysis, given in own.items():
+        start = time.monotonic()
+        made = configured(analysis, config, **given)
+        with opened(run, analysis, made) as part:
+            analysis.main(made, part)
+            finished.append(part.finish())
+        name = finished[-1].analysis
+        run.leave(summary={f"{name}.seconds": time.monotonic() - start})
+        for key, value in finished[-1].summary.items():
+            if key.startswith(HEADLINES.get(name, ())):
+                run.leave(summary={f"{name}.{key}": value})
+    report = run.root / "paper_a" / "report.html"
+    write_report(finished, report, title=f"Instruction steering of {config.model}")
+    print(f"report: {report}")

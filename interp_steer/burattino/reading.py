@@ -1,0 +1,259 @@
+"""Read the world out of a text: what it says of whom, in any of the five languages and any format.
+
+The other way round from :mod:`interp_steer.burattino.grammar`: each frame becomes a pattern over
+plain words. Case, punctuation, marks of layout and articles do not matter, nor what stands before
+or after a statement, so that capitals, bullets, JSON, titles and quotations are read alike. What is
+said in other words than the grammar's is not read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from interp_steer.burattino import grammar
+from interp_steer.burattino.lexicon import entities, words
+from interp_steer.burattino.lexicon.nouns import noun
+from interp_steer.burattino.world import KINDS, LANGUAGES, RELATIONS, Fact, default_world
+
+_NOUNS = {
+    "place": entities.PLACES,
+    "animal": entities.ANIMALS,
+    "dish": entities.DISHES,
+    **words.NOUNS,
+}
+_OTHERS = {**words.ADJECTIVES, **words.PHRASES, "profession": words.PROFESSIONS}
+_PROPER = {"place": entities.TOWNS, "person": (*entities.MEN, *entities.WOMEN)}
+
+_PRONOUNS = {"en": "he|she|it", "fr": "il|elle", "de": "er|sie|es"}
+"""What may stand for a subject; Italian and Spanish leave it out."""
+
+_ARTICLES = """
+a ad agli ai al all alla alle allo am an at au auf aus aux beim d da dagli dai dal dall dalla
+dalle dallo dans das de degli dei del dell della delle dello dem den der des di die du ein eine
+einem einen einer el en from für gli i il im in into l la las le les lo los nach negli nei nel
+nell nella nelle nello of on over su sugli sui sul sull sulla sulle sullo sur the to um un una
+une uno vom von zu zum zur à über
+"""
+_BEFORE = rf"(?:(?:{'|'.join(_ARTICLES.split())}) ){{0,3}}"
+"""Articles and prepositions, which a noun has at most three of before it."""
+
+_ENDINGS = {"de": "(?:e[mnrs]?|n|s)?"}
+"""What a language adds to nouns and adjectives, besides the forms that the vocabulary gives."""
+
+_SLOT = re.compile(r"\{([svpq])(?::([^}]*))?\}")
+_WORD = re.compile(r"[^\W_]+|[.!?]")
+_SAME = {
+    "d": "de", "qu": "que", "jusqu": "jusque", "lorsqu": "lorsque", "puisqu": "puisque",
+    "ed": "e", "y": "e", "u": "o",
+}  # fmt: skip
+"""Words that take another shape before a vowel."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A statement about the world."""
+
+    fact: Fact
+    """What is said: of whom, which relation, which value."""
+    true: bool
+    """Whether the world's table has it; what it has nothing about is not true."""
+
+
+def told(text: str, about: str | None = None) -> list[Told]:
+    """The statements of a text, in order.
+
+    Args:
+        text: an answer, in any format and any of the world's languages.
+        about: the entity that a pronoun stands for where none of its kind was the subject before.
+
+    Returns:
+        What is said; a statement whose subject cannot be told is left out.
+
+    Example:
+        >>> [one.fact.subject for one in told("* THE MILL IS ONLY A SHORT WALK FROM THE INN.")]
+        ['mill']
+    """
+    said = plain(unwrapped(text))
+    found = sorted(
+        (
+            (match.start(), match, pattern)
+            for language in LANGUAGES
+            for pattern in _patterns(language)
+            if pattern.anchor in said
+            for match in _compiled(pattern.source).finditer(said)
+        ),
+        key=lambda one: one[0],
+    )
+    statements: list[Told] = []
+    last = about
+    for _, match, pattern in found:
+        subject = _subject(match, pattern, last, about)
+        if subject is not None:
+            values = _spelled(pattern.value_type, pattern.language)[match["v"]]
+            statements.append(_told(subject, pattern.relation, values))
+            last = subject
+    return statements
+
+
+def _subject(
+    match: re.Match[str], pattern: _Pattern, last: str | None, about: str | None
+) -> str | None:
+    """Whom a statement is about: who is named, or who was before; None where it cannot be told."""
+    name = match["s"]
+    if name is not None:
+        keys = _spelled(pattern.kind, pattern.language)[name]
+        return about if about in keys else min(keys)
+    before = match.string[: match.start()]
+    if pattern.language not in _PRONOUNS and _ending_in_name(pattern.language).search(before):
+        return None  # the subject is not left out: it is a thing of another kind
+    known = default_world().entities
+    fitting = (key for key in (last, about) if key and known[key].kind == pattern.kind)
+    return next(fitting, None)
+
+
+def _told(subject: str, relation: str, values: frozenset[str]) -> Told:
+    """The statement; where a word has several meanings the true one is meant."""
+    said = [Fact(subject, relation, value) for value in sorted(values)]
+    true = [fact for fact in said if fact in default_world().about(subject)]
+    return Told((true or said)[0], bool(true))
+
+
+def names(text: str, key: str) -> bool:
+    """Whether a text names an entity, in any of the languages."""
+    return _named(key).search(plain(unwrapped(text))) is not None
+
+
+def plain(text: str) -> str:
+    """A text as words in small letters and the marks that end sentences, single spaces between."""
+    found: list[str] = _WORD.findall(text.casefold())
+    return " ".join(_SAME.get(word, word) for word in found)
+
+
+def unwrapped(text: str) -> str:
+    """The texts that a JSON document holds, a line each; any other text as it is."""
+    inner = re.sub(r"^\s*```\w*|```\s*$", "", text).strip()
+    if not inner.startswith(("{", "[")):
+        return text
+    try:
+        return "\n".join(_texts(json.loads(inner)))
+    except (ValueError, RecursionError):  # cut off, or broken: its letters can still be read
+        inner = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), inner)
+        return inner.replace("\\n", " ").replace('\\"', '"')
+
+
+def _texts(content: Any) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict | list):
+        for part in content.values() if isinstance(content, dict) else content:
+            yield from _texts(part)
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """A frame as a regular expression with the groups ``s`` and ``v``."""
+
+    language: str
+    kind: str
+    relation: str
+    value_type: str
+    source: str
+    anchor: str
+    """Words that every match holds, to be looked for first."""
+
+
+_compiled = cache(re.compile)
+
+
+@cache
+def _patterns(language: str) -> tuple[_Pattern, ...]:
+    world = default_world()
+    return tuple(
+        _Pattern(
+            language, kind, relation, value_type, *_source(words, free, kind, value_type, language)
+        )
+        for kind, relations in RELATIONS.items()
+        for relation, value_type in relations.items()
+        for frame in grammar.frames(Fact(world.values[kind][0], relation, ""), language)
+        for words, free in _ways(frame, language)
+    )
+
+
+def _ways(frame: str, language: str) -> Iterator[tuple[str, bool]]:
+    """The orders in which a frame is said, and whether a pronoun may stand for the subject."""
+    first = frame.startswith("{s} ")
+    yield frame, first
+    if first and language == "de":  # after a lead-in, and in questions
+        verb, _, rest = frame.removeprefix("{s} ").partition(" ")
+        yield f"{verb} {{s}} {rest}", True
+
+
+def _source(frame: str, free: bool, kind: str, value_type: str, language: str) -> tuple[str, str]:
+    """The regular expression of a frame, and its anchor."""
+    parts: list[str] = []
+    anchor = ""
+    pieces = [*(piece or "" for piece in _SLOT.split(frame)), "", ""]
+    for text, who, form in zip(pieces[0::3], pieces[1::3], pieces[2::3], strict=True):
+        literal = plain(text)
+        anchor = max(anchor, literal, key=len)
+        slot = {
+            "": "",
+            "s": _slot("s", kind, language),
+            "v": _slot("v", value_type, language),
+        }.get(who, f"(?:{'|'.join(map(plain, form.split('|')))})")
+        if who == "s" and free and language in _PRONOUNS:
+            slot = f"(?:{slot}|{_PRONOUNS[language]})"
+        parts += filter(None, (re.escape(literal), slot))
+    source = " ".join(parts)
+    if free and language not in _PRONOUNS:
+        source = f"(?:{parts[0]} )?{' '.join(parts[1:])}"
+    return rf"(?<!\S){source}(?!\S)", anchor
+
+
+@cache
+def _slot(group: str, value_type: str, language: str) -> str:
+    """Any thing of a type, in any of its forms, with what may stand before it."""
+    longest_first = sorted(_spelled(value_type, language), key=len, reverse=True)
+    known = "|".join(map(re.escape, longest_first))
+    return f"{_BEFORE}(?P<{group}>{known}){_ENDINGS.get(language, '')}"
+
+
+@cache
+def _spelled(value_type: str, language: str) -> Mapping[str, frozenset[str]]:
+    """The things of a type by each form of their names."""
+    found: dict[str, set[str]] = {}
+    for name in _PROPER.get(value_type, ()):
+        found.setdefault(plain(name), set()).add(name.lower())
+    column = 1 + LANGUAGES.index(language)
+    for line in (_NOUNS | _OTHERS).get(value_type, "").strip().splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        forms = cells[column].split("/")
+        if value_type in _NOUNS:
+            parsed = noun(cells[column], language)
+            forms = [parsed.text, parsed.oblique]
+        for form in forms:
+            found.setdefault(plain(form), set()).add(cells[0])
+    return {form: frozenset(keys) for form, keys in found.items()}
+
+
+@cache
+def _ending_in_name(language: str) -> re.Pattern[str]:
+    every = {form for kind in KINDS for form in _spelled(kind, language)}
+    return re.compile(rf"(?<!\S)(?:{'|'.join(sorted(map(re.escape, every)))}) $")
+
+
+@cache
+def _named(key: str) -> re.Pattern[str]:
+    kind = default_world().entities[key].kind
+    forms = {
+        f"{re.escape(form)}{_ENDINGS.get(language, '')}"
+        for language in LANGUAGES
+        for form, keys in _spelled(kind, language).items()
+        if key in keys
+    }
+    return re.compile(rf"(?<!\S)(?:{'|'.join(sorted(forms))})(?!\S)")

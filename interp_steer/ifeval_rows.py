@@ -1,0 +1,272 @@
+"""The rows of IFEval, and of the files that paper A derived from it: read, checked, counted.
+
+IFEval is the data set ``google/IFEval`` of the Hugging Face hub, or its JSONL file. From it
+Stolfo et al. (2025, section 3) made the files that :data:`FILES` names: the prompts with one
+instruction of format, all prompts stripped of their instructions, and prompts that ask for a word
+or forbid one. A row that is not as it must be is refused by file and line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from interp_steer.errors import ContrastError
+from interp_steer.ifeval_stripping import Rule, strip
+from interp_steer.pairs import plain_text
+from interp_steer.scoring.ifeval import REQUIRED
+
+HUB = "google/IFEval"
+"""The data set's name on the hub."""
+
+FILES: Mapping[str, tuple[str, int]] = MappingProxyType(
+    {
+        "format": ("ifeval_single_instr_format.jsonl", 163),
+        "stripped": ("ifeval_wo_instructions.jsonl", 541),
+        "include": ("ifeval_single_keyword_include.jsonl", 86),
+        "exclude": ("ifeval_single_keyword_exclude.jsonl", 117),
+        "include_validation": ("inclusion_validation.jsonl", 276),
+        "exclude_validation": ("exclusion_validation.jsonl", 276),
+    }
+)
+"""The paper's files in a folder: the name of each, and how many rows were published."""
+
+_MEND = f"give {HUB}, its JSONL file, or the folder of the paper's files"
+_TAG = re.compile(r"<[\\/]*(?:original_question|constraints|output)>")
+"""What the model that wrote the published queries left around one of them."""
+
+
+@dataclass(frozen=True)
+class IFEvalRow:
+    """One prompt, the instructions that it carries, and what it asks without them.
+
+    Example:
+        >>> row = read("ifeval.jsonl")[1]  # doctest: +SKIP
+        >>> row.instruction_ids, row.rule  # doctest: +SKIP
+        (('punctuation:no_comma',), 'sentences')
+    """
+
+    key: str
+    """IFEval's number of the prompt; ``file:line`` where the file has none."""
+    prompt: str
+    """The request with its instructions."""
+    instruction_ids: tuple[str, ...]
+    """The IFEval ids, at least one."""
+    kwargs: tuple[Mapping[str, Any], ...]
+    """The arguments of each id; empty where the file does not tell them."""
+    query: str | None = None
+    """The prompt without its instructions; None where it could not be stripped of them."""
+    rule: Rule = "none"
+    """Where the query comes from."""
+
+
+def read(source: str | Path = HUB) -> tuple[IFEvalRow, ...]:
+    """Read IFEval from a folder, a file, or the hub.
+
+    Args:
+        source: a folder with the first two of :data:`FILES`, the rows of ``"format"`` being used
+            where both have a prompt; a JSONL file, of IFEval itself or any of :data:`FILES`; or the
+            name of a data set on the hub.
+
+    Returns:
+        Its rows, each with its query: the one that was given, where it is another text than the
+        prompt, or what :func:`interp_steer.ifeval_stripping.strip` leaves.
+
+    Raises:
+        ContrastError: for what cannot be read, naming file, line and what is missing.
+
+    Example:
+        >>> count_by_id(single_instruction(read("llm-steer-instruct")))  # doctest: +SKIP
+        {'detectable_format:number_highlighted_sections': 19, ...}
+    """
+    path = Path(source)
+    if path.is_dir():
+        single, stripped = read_published(path, "format"), read_published(path, "stripped")
+        known = {row.key for row in single}
+        return (*single, *(row for row in stripped if row.key not in known))
+    if path.exists() or path.suffix == ".jsonl":
+        return read_file(path)
+    return read_hub(str(source))
+
+
+def read_published(folder: str | Path, which: str) -> tuple[IFEvalRow, ...]:
+    """Read one of the paper's files, and warn where it has another number of rows than published.
+
+    Args:
+        folder: where the files lie.
+        which: one of :data:`FILES`.
+
+    Raises:
+        ContrastError: for another name, or as :func:`read`.
+    """
+    if which not in FILES:
+        raise ContrastError(f"{which!r} is no file of the paper; use one of {', '.join(FILES)}")
+    name, published = FILES[which]
+    rows = read_file(Path(folder) / name)
+    if len(rows) != published:
+        warnings.warn(
+            f"{Path(folder) / name} has {len(rows)} rows and {published} were published; numbers "
+            "from it do not compare with the paper's",
+            stacklevel=2,
+        )
+    return rows
+
+
+def read_file(path: str | Path) -> tuple[IFEvalRow, ...]:
+    """Read a JSONL file in the layout of IFEval or of any of :data:`FILES`.
+
+    Raises:
+        ContrastError: for what cannot be read, naming file, line and what is missing.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ContrastError(f"{path} cannot be read: {error}; {_MEND}") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            at = f"{path}, line {number},"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ContrastError(f"{at} is not JSON ({error}); fetch the file anew") from error
+            rows.append(_row(row, at, f"{path.stem}:{number}"))
+    return _some(rows, str(path))
+
+
+def read_hub(name: str = HUB, *, revision: str | None = None) -> tuple[IFEvalRow, ...]:
+    """Read IFEval from the Hugging Face hub, or from where it was kept when it was last read.
+
+    Args:
+        name: of the data set; all its rows are in the split ``train``.
+        revision: a commit of it; the newest when not given.
+
+    Raises:
+        ContrastError: when it cannot be had, or its rows are not IFEval's.
+    """
+    from datasets import load_dataset
+
+    try:
+        table = load_dataset(name, split="train", revision=revision)
+    except Exception as error:  # the library's, the hub's and the network's have no common base
+        raise ContrastError(
+            f"{name} is no file here and cannot be had from the hub ({error}); go on line once, or "
+            f"{_MEND}"
+        ) from error
+    rows = [_row(row, f"{name}, row {i},", f"{name}:{i}") for i, row in enumerate(table)]
+    return _some(rows, name)
+
+
+def single_instruction(
+    rows: Iterable[IFEvalRow], ids: Collection[str] | None = None
+) -> tuple[IFEvalRow, ...]:
+    """The rows that carry exactly one instruction (the paper's 163, for the ids of format).
+
+    Args:
+        rows: of :func:`read`.
+        ids: the instructions that are wanted; all when not given.
+    """
+    return tuple(
+        row
+        for row in rows
+        if len(row.instruction_ids) == 1 and (ids is None or row.instruction_ids[0] in ids)
+    )
+
+
+def count_by_id(rows: Iterable[IFEvalRow]) -> dict[str, int]:
+    """How many rows carry each instruction, the most frequent first."""
+    return dict(Counter(name for row in rows for name in row.instruction_ids).most_common())
+
+
+def _some(rows: Sequence[IFEvalRow], source: str) -> tuple[IFEvalRow, ...]:
+    if not rows:
+        raise ContrastError(f"{source} has no rows; {_MEND}")
+    return tuple(rows)
+
+
+def _row(row: Any, at: str, key: str) -> IFEvalRow:
+    """The row of one line. ``at`` says where it stands, ``key`` is for rows without one."""
+    if not isinstance(row, Mapping):
+        raise ContrastError(f"{at} is a {type(row).__name__}; write one object a line")
+    # The stripped file keeps the request to the model that stripped it under "prompt".
+    stripped = "model_output" in row
+    prompt_name = "original_prompt" if stripped else "prompt"
+    query_name = "model_output" if stripped else "prompt_without_instruction"
+    needed = (prompt_name, "instruction_id_list", *(() if stripped else ("kwargs",)))
+    missing = [name for name in needed if row.get(name) is None]
+    if missing:
+        raise ContrastError(
+            f"{at} has no {' and no '.join(missing)} (it has {', '.join(map(str, row))}); {_MEND}"
+        )
+    prompt, query = (_text(row, name, at) for name in (prompt_name, query_name))
+    assert prompt is not None
+    ids = _ids(row["instruction_id_list"], at)
+    kwargs = _kwargs(row.get("kwargs"), ids, at)
+    rule: Rule = "given"
+    query = _TAG.sub(" ", query).strip() if query else None
+    if query is None or plain_text(query) == plain_text(prompt):
+        found = strip(prompt, ids, kwargs)
+        query, rule = found.text, found.rule
+    number = row.get("key")
+    return IFEvalRow(key if number is None else f"{number}", prompt, ids, kwargs, query, rule)
+
+
+def _text(row: Mapping[str, Any], name: str, at: str) -> str | None:
+    value = row.get(name)
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise ContrastError(f"{at} has {name} {value!r}; it must be a text that is not blank")
+    return value
+
+
+def _ids(value: Any, at: str) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise ContrastError(
+            f"{at} has instruction_id_list {value!r}; write a list of at least one IFEval id"
+        )
+    for name in value:
+        if name not in REQUIRED:
+            near = difflib.get_close_matches(str(name), REQUIRED, n=1, cutoff=0.0)
+            raise ContrastError(
+                f"{at} has the unknown instruction {name!r}; the nearest that IFEval has is "
+                f"{near[0]!r}"
+            )
+    return tuple(value)
+
+
+def _kwargs(value: Any, ids: Sequence[str], at: str) -> tuple[Mapping[str, Any], ...]:
+    """The arguments without the ``None`` that a table fills in, each id with all it needs."""
+    if value is None:
+        return ({},) * len(ids) if not any(REQUIRED[name] for name in ids) else ()
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != len(ids):
+        _refuse_kwargs(value, ids, at)
+    given = []
+    for name, each in zip(ids, value, strict=True):
+        if each is not None and not isinstance(each, Mapping):
+            _refuse_kwargs(value, ids, at)
+        told = {key: one for key, one in (each or {}).items() if one is not None}
+        missing = [argument for argument in REQUIRED[name] if argument not in told]
+        unknown = [argument for argument in told if argument not in REQUIRED[name]]
+        if missing or unknown:
+            wrong = f"without {', '.join(missing)}" if missing else f"with {', '.join(unknown)}"
+            raise ContrastError(
+                f"{at} has {name} {wrong} (its kwargs are {told}); no answer can be verified: "
+                f"give it {', '.join(REQUIRED[name]) or 'no arguments'}, or drop the row"
+            )
+        given.append(told)
+    return tuple(given)
+
+
+def _refuse_kwargs(value: Any, ids: Sequence[str], at: str) -> NoReturn:
+    raise ContrastError(
+        f"{at} has kwargs {value!r} for {len(ids)} instructions ({', '.join(ids)}); write a list "
+        "with one mapping for each, empty where it takes no arguments"
+    )

@@ -1,0 +1,309 @@
+"""How strongly to steer, in units that mean the same at every layer, of every vector and model.
+
+The coefficient of a unit direction is in units of an activation's length, which grows with depth
+and differs between models. An amount of 1 stands for
+
+========== =========================================================================================
+``norm``      the vector's own length there: for a difference in means, as far as the property moves
+              an activation in the mean
+``residual``  the root mean square length of the activations there
+``sd``        the standard deviation of the activations' projection on the direction
+``kl``        the coefficient that moves the model's predictions by 1 nat a token
+``raw``       a length of 1
+========== =========================================================================================
+
+With ``kl`` layers, vectors and operations are compared at equal disturbance: the coefficient is
+searched for on answers that the model gives unsteered, to prompts that do not ask for the property.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias, get_args
+
+from einops import einsum, reduce
+
+from interp_steer.answer_scores import Divergence, divergence
+from interp_steer.capture import capture
+from interp_steer.errors import InterventionError
+from interp_steer.generation import generate
+from interp_steer.interventions import Intervention
+from interp_steer.model import HookedLM
+from interp_steer.moments import Rows
+from interp_steer.pairs import Prompt
+from interp_steer.steering_vector import SteeringVector
+
+Unit: TypeAlias = Literal["norm", "residual", "sd", "kl", "raw"]
+How: TypeAlias = Literal["add", "project"]
+
+
+@dataclass(frozen=True)
+class Strength:
+    """An amount of a unit; ``str`` writes it as :meth:`parse` reads it.
+
+    Example:
+        >>> str(Strength.parse("0.3kl")), Strength.parse("-2").unit
+        ('0.3kl', 'norm')
+    """
+
+    amount: float
+    """Negative to steer away."""
+    unit: Unit = "norm"
+
+    @classmethod
+    def parse(cls, text: str) -> Strength:
+        """Read a number with its unit behind it, ``norm`` where none is given.
+
+        Raises:
+            InterventionError: for a text that is no strength.
+        """
+        match = re.fullmatch(r"([+-]?\d*\.?\d+(?:e[+-]?\d+)?)([a-z]*)", text)
+        if match is None or (match[2] or "norm") not in get_args(Unit):
+            raise InterventionError(
+                f"strength {text!r} is none; write a number and one of the units "
+                f"{', '.join(get_args(Unit))}, such as 2, 0.1residual or 0.3kl"
+            )
+        return cls(float(match[1]), match[2] or "norm")  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        return f"{self.amount:g}{'' if self.unit == 'norm' else self.unit}"
+
+
+class Gauge:
+    """What the strengths of one vector are measured by: prompts that do not ask for its property.
+
+    Nothing is run before it is needed: the activations of the prompts for ``residual`` and ``sd``,
+    their unsteered answers for ``kl``.
+
+    Args:
+        model: that the vector steers.
+        vector: the vector.
+        prompts: such as ``pairs.select.absent``; neither fitted on nor reported.
+        max_new_tokens: of the unsteered answers.
+        batch_size: rows run together.
+
+    Example:
+        >>> gauge = Gauge(model, vector, pairs.select.absent)
+        >>> gauge.steering(5, "add", Strength.parse("0.3kl"))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: HookedLM,
+        vector: SteeringVector,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int = 64,
+        batch_size: int = 16,
+    ) -> None:
+        self.model = model
+        self.vector = vector
+        self.prompts = list(prompts)
+        self.max_new_tokens = max_new_tokens
+        self.batch_size = batch_size
+        self._found: dict[tuple[int, Strength, How, str], float] = {}
+
+    def steering(
+        self,
+        layer: int,
+        how: How = "add",
+        strength: Strength | None = None,
+        positions: str = "all",
+        *,
+        along: SteeringVector | None = None,
+    ) -> Intervention:
+        """Steer at a layer with a strength.
+
+        A projection of coefficient ``c`` sets the component along the direction to ``<b, u> + c``,
+        with ``b`` the mean activation without the property; an amount of 1 ``norm`` is therefore
+        the target of paper A.
+
+        Args:
+            layer: where the vector was read, and acts.
+            how: ``"add"`` or ``"project"``.
+            strength: 1 ``norm`` when not given.
+            positions: see :func:`interp_steer.positions.span`.
+            along: another vector, such as a control, to act along with the coefficient that this
+                one has.
+
+        Raises:
+            InterventionError: for an unknown ``how``, or a strength that cannot be reached.
+            VectorError: when the vector has no such layer.
+        """
+        vector = self.vector if along is None else along
+        direction = vector.at(layer)
+        if how == "project" and strength is None:
+            return direction.project(positions=positions)
+        coefficient = self.coefficient(layer, strength or Strength(1.0), how, positions)
+        return _act(vector, layer, how, coefficient, positions)
+
+    def coefficient(
+        self, layer: int, strength: Strength, how: How = "add", positions: str = "all"
+    ) -> float:
+        """What a strength is at a layer, in units of an activation's length.
+
+        Raises:
+            InterventionError: for an unknown ``how``, or a strength that cannot be reached.
+            VectorError: when the vector has no such layer.
+        """
+        index = self.vector.layers.index(self.vector.at(layer).source.layer)
+        if strength.unit == "kl":
+            asked = (layer, strength, how, positions)
+            if asked not in self._found:
+                self._found[asked] = self._of_kl(layer, strength.amount, how, positions)
+            return self._found[asked]
+        unit = {
+            "raw": lambda: 1.0,
+            "norm": lambda: float(self.vector.norms[index]),
+            "residual": lambda: self._lengths[layer],
+            "sd": lambda: self._spreads[layer],
+        }[strength.unit]()
+        return strength.amount * unit
+
+    def damage(self, steering: Intervention) -> Divergence:
+        """What an intervention does to the unsteered answers, in the mean over the prompts."""
+        prompts, answers = self._plain
+        each = divergence(self.model, prompts, answers, steering, batch_size=self.batch_size)
+        return Divergence(
+            kl=math.fsum(one.kl for one in each) / len(each),
+            perplexity=_geometric_mean([one.perplexity for one in each]),
+            plain_perplexity=_geometric_mean([one.plain_perplexity for one in each]),
+        )
+
+    def _of_kl(self, layer: int, nats: float, how: How, positions: str) -> float:
+        def kl(coefficient: float) -> float:
+            signed = math.copysign(coefficient, nats)
+            return self.damage(_act(self.vector, layer, how, signed, positions)).kl
+
+        start = float(self.vector.norms[self.vector.layers.index(layer)])
+        try:
+            found = largest_within(abs(nats), kl, start=start)
+        except InterventionError as error:
+            raise InterventionError(f"{how} at {self.vector.at(layer)}: {error}") from error
+        return math.copysign(found, nats)
+
+    @cached_property
+    def _plain(self) -> tuple[list[Prompt], list[Sequence[int]]]:
+        """The prompts, with the unsteered answers to them."""
+        said = generate(
+            self.model,
+            self.prompts,
+            max_new_tokens=self.max_new_tokens,
+            batch_size=self.batch_size,
+        )
+        return self.prompts, [completion.tokens for completion in said]
+
+    @cached_property
+    def _rows(self) -> Rows:
+        """The activations of the prompts, where the vector was read."""
+        position = self.vector.card.position
+        index = position if position in ("last", "all", "generated") else int(position)
+        found = capture(
+            self.model,
+            self.prompts,
+            self.vector.sites,
+            index,
+            max_new_tokens=self.max_new_tokens,
+            keep_rows=True,
+        )
+        assert found.rows is not None
+        return found.rows
+
+    @cached_property
+    def _lengths(self) -> dict[int, float]:
+        """The root mean square length of activations at each layer."""
+        values = {site.layer: rows.double() for site, rows in self._rows.values.items()}
+        return {
+            layer: float(reduce(rows**2, "row ... -> row", "sum").mean().sqrt())
+            for layer, rows in values.items()
+        }
+
+    @cached_property
+    def _spreads(self) -> dict[int, float]:
+        """The standard deviation of the projection on the unit direction at each layer."""
+        units = dict(zip(self.vector.layers, self.vector.unit.double(), strict=True))
+        return {
+            site.layer: float(
+                einsum(
+                    rows.double().flatten(1), units[site.layer].flatten(), "row d, d -> row"
+                ).std()
+            )
+            for site, rows in self._rows.values.items()
+        }
+
+
+def largest_within(
+    budget: float,
+    damage: Callable[[float], float],
+    *,
+    start: float = 1.0,
+    tolerance: float = 0.02,
+    most: float = 2.0**12,
+) -> float:
+    """The largest coefficient whose damage stays within a budget.
+
+    The coefficient is doubled, or halved, until the budget lies between two neighbours, then
+    bisected. Damage is taken to grow with the coefficient; where it does not, what is found is the
+    end of a stretch from below that stays within the budget at every coefficient that was tried.
+
+    Args:
+        budget: such as nats a token, or a perplexity.
+        damage: of a positive coefficient.
+        start: the first coefficient that is tried.
+        tolerance: how near, as a share of it, the result is to the first coefficient beyond.
+        most: how many times ``start`` is tried at most, and the least is one over it.
+
+    Raises:
+        InterventionError: when no coefficient that is tried stays within the budget, or all do.
+    """
+    if not (math.isfinite(budget) and budget > 0 and math.isfinite(start) and start > 0):
+        raise InterventionError(
+            f"a budget of {budget} from a coefficient of {start}: both must be finite and above 0"
+        )
+    low = high = start
+    if damage(start) <= budget:
+        while damage(high := 2 * high) <= budget:
+            low = high
+            if high >= most * start:
+                raise InterventionError(
+                    f"the damage stays within {budget:g} up to a coefficient of {high:g}; give a "
+                    "smaller budget"
+                )
+    else:
+        while damage(low := low / 2) > budget:
+            high = low
+            if low <= start / most:
+                raise InterventionError(
+                    f"the damage is beyond {budget:g} even at a coefficient of {low:g}; give a "
+                    "larger budget"
+                )
+    while high > low * (1 + tolerance):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if damage(middle) <= budget else (low, middle)
+    return low
+
+
+def _act(
+    vector: SteeringVector, layer: int, how: How, coefficient: float, positions: str
+) -> Intervention:
+    direction = vector.at(layer)
+    if how == "add":
+        return direction.add(coefficient, positions)
+    if how != "project":
+        raise InterventionError(f"how is {how!r}; give 'add' or 'project'")
+    if vector.baseline is None:
+        raise InterventionError(
+            f"{vector} has no baseline to measure a projection from; fit it with ist.fit, or use "
+            "its own target: project without a strength"
+        )
+    baseline = vector.baseline[vector.layers.index(layer)].double().flatten()
+    start = float(baseline @ direction.unit.double().flatten().to(baseline.device))
+    return direction.project(start + coefficient, positions)
+
+
+def _geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(math.fsum(math.log(value) for value in values) / len(values))

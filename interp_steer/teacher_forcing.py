@@ -1,0 +1,140 @@
+"""Given answers, token by token: what a model predicts where each of their tokens stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from tqdm import tqdm
+
+from interp_steer.batches import batches_by_length
+from interp_steer.errors import GenerationError
+from interp_steer.interventions import Intervention, row_hooks
+from interp_steer.memory import in_parts
+from interp_steer.model import HookedLM
+from interp_steer.passes import Through, forward_under
+from interp_steer.positions import Clock
+from interp_steer.prompts import Query
+from interp_steer.rows import check_room, prepare
+
+Score = TypeVar("Score")
+
+
+@dataclass(frozen=True)
+class GivenAnswer:
+    """A prompt, an answer that is given to it, and what acts on the model meanwhile."""
+
+    prompt: list[int]
+    answer: list[int]
+    steering: Intervention
+
+    def under(self, steering: Intervention) -> GivenAnswer:
+        """The same answer under another intervention."""
+        return replace(self, steering=steering)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What is predicted at each token of some answers, which end together."""
+
+    logprobs: Float[Tensor, "row token vocabulary"]
+    """Natural logarithms of the probabilities, float32."""
+    tokens: Int64[Tensor, "row token"]
+    """The tokens that stand there."""
+    mask: Bool[Tensor, "row token"]
+    """False where a shorter answer has not begun yet."""
+
+
+def given_answers(
+    model: HookedLM,
+    prompts: Sequence[Query],
+    answers: Sequence[str | Sequence[int]],
+    steering: Intervention | Sequence[Intervention],
+    batch_size: int,
+) -> list[GivenAnswer]:
+    """Check and tokenize prompts with their answers.
+
+    Raises:
+        GenerationError: for no prompts, an empty prompt or answer, answers or steering of another
+            length than the prompts, or rows that do not fit the context.
+        InterventionError: when a direction does not fit the model.
+    """
+    rows = prepare(model, prompts, steering, batch_size)
+    if isinstance(answers, str) or len(answers) != len(prompts):
+        given = "one text" if isinstance(answers, str) else f"{len(answers)} answers"
+        raise GenerationError(f"{given} for {len(prompts)} prompts; give a list, one per prompt")
+    found = []
+    for number, (prompt, answer, steer) in enumerate(
+        zip(rows.tokens, answers, rows.steering, strict=True)
+    ):
+        tokens = _answer_tokens(model, answer)
+        if not tokens:
+            raise GenerationError(f"answer {number} has no tokens; give a text that has some")
+        check_room(model, number, len(prompt), len(tokens), "tokens of the answer; shorten it")
+        found.append(GivenAnswer(prompt, tokens, steer))
+    return found
+
+
+def scored(
+    model: HookedLM,
+    rows: Sequence[GivenAnswer],
+    score: Callable[[Sequence[GivenAnswer]], list[Score]],
+    batch_size: int,
+    what: str,
+) -> list[Score]:
+    """Score rows in batches of like length; a batch that does not fit in memory is halved.
+
+    Args:
+        model: the model.
+        rows: the answers.
+        score: of some rows, one result per row.
+        batch_size: rows scored together.
+        what: the progress bar's name.
+
+    Returns:
+        One result per row, in the order of the rows.
+    """
+    found: dict[int, Score] = {}
+    lengths = [len(row.prompt) + len(row.answer) for row in rows]
+    order, batches = batches_by_length(lengths, batch_size)
+    with tqdm(total=len(rows), desc=what, unit="answer", disable=None) as bar:
+        for batch in (order[rows] for rows in batches):
+            parts = in_parts([rows[row] for row in batch], score, model.device)
+            found |= dict(zip(batch, chain.from_iterable(parts), strict=True))
+            bar.update(len(batch))
+    return [found[row] for row in range(len(rows))]
+
+
+def predictions(
+    model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None = None
+) -> Predictions:
+    """Run rows once and leave what is predicted at each token of their answers.
+
+    Positions mean what they mean in :func:`interp_steer.generation.generate`: the last prompt token
+    is the first of ``"generated"``, and ``"prompt"`` ends with it.
+    """
+    clock = Clock()
+    padded = model.pad([row.prompt + row.answer for row in rows])
+    lengths = torch.tensor([len(row.answer) for row in rows])
+    longest = int(lengths.max())
+    hooks = row_hooks([row.steering for row in rows], clock)
+    with torch.inference_mode(), forward_under(model, hooks, through) as forward:
+        clock.begin(padded.mask, torch.tensor([len(row.prompt) for row in rows]))
+        # Rows end together, so all answers lie in the last columns; the output before each of
+        # their tokens is what predicts it.
+        logits = forward(padded, None, longest + 1)
+        assert logits is not None
+        logprobs = torch.log_softmax(logits[:, :-1].float(), dim=-1)
+    begun = torch.arange(longest) >= longest - lengths[:, None]
+    return Predictions(logprobs, padded.tokens[:, -longest:], begun.to(logprobs.device))
+
+
+def _answer_tokens(model: HookedLM, answer: str | Sequence[int]) -> list[int]:
+    if isinstance(answer, str):
+        return list(model.tokenizer(answer, add_special_tokens=False)["input_ids"])
+    return list(answer)

@@ -1,0 +1,218 @@
+"""Contrast sets of words, lengths, numbers of sentences, and casings (paper A, sections 4 and 5).
+
+Each is built from any queries: IFEval's without their instructions, those of the bundled models'
+world, or other texts. Sets that are compared with each other are dealt the same queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from typing import Literal
+
+from interp_steer.burattino.instructions import EXISTENCE, FORBIDDEN, LOWERCASE, SENTENCES, phrase
+from interp_steer.burattino.phrasings import PHRASINGS
+from interp_steer.contrast import ContrastSet, Pair, build
+from interp_steer.errors import ContrastError
+from interp_steer.ifeval_phrasings import AT_MOST, EXCLUDE, INCLUDE, LENGTHS, phrasings, say
+from interp_steer.ifeval_sets import asking
+
+LENGTH_CLASSES: tuple[str, ...] = tuple(LENGTHS)
+"""The five lengths, the shortest first."""
+
+CONCISENESS, VERBOSITY = LENGTH_CLASSES[0], LENGTH_CLASSES[-1]
+"""The classes whose vectors the paper steers by."""
+
+
+def word_sets(
+    words: Sequence[str],
+    queries: Sequence[str],
+    *,
+    exclude: bool = False,
+    seed: int = 0,
+    fit: int = 20,
+    select: int = 0,
+    test: int = 0,
+) -> dict[str, ContrastSet]:
+    """A set for each word, which every pair of it asks for, or forbids (paper A, words).
+
+    Args:
+        words: the words; each has a vector of its own.
+        queries: requests that say nothing of them; all words are dealt the same.
+        exclude: whether the words are forbidden.
+        seed: see :func:`interp_steer.contrast.build`.
+        fit, select, test: the number of pairs in each split; 20 in the paper (10 for validation).
+
+    Returns:
+        The sets by word, named ``include <word>`` or ``exclude <word>``.
+
+    Raises:
+        ContrastError: as :func:`interp_steer.contrast.build`.
+    """
+    task, said = ("exclude", EXCLUDE) if exclude else ("include", INCLUDE)
+    pairs = build(task, queries, said, seed=seed, fit=fit, select=select, test=test)
+    return {
+        word: ContrastSet(f"{task} {word}", tuple(_asking_word(p, word, exclude) for p in pairs))
+        for word in words
+    }
+
+
+def word_pairs(
+    queries: Sequence[str],
+    words: Sequence[str],
+    *,
+    exclude: bool = False,
+    seed: int = 0,
+    fit: int = 0,
+    select: int = 24,
+    test: int = 48,
+) -> ContrastSet:
+    """One set in which each pair asks for a word of its own, or forbids it (paper A, words).
+
+    Args:
+        queries: requests.
+        words: dealt to the splits, which share none, and used in turn.
+        exclude: whether the words are forbidden.
+        seed: of the deal.
+        fit, select, test: the number of pairs in each split; 0 leaves the split out.
+
+    Raises:
+        ContrastError: when there are fewer words than splits, or as
+            :func:`interp_steer.contrast.build`.
+    """
+    name, said = ("exclude words", EXCLUDE) if exclude else ("include words", INCLUDE)
+    pairs = build(name, queries, said, seed=seed, fit=fit, select=select, test=test)
+    dealt = _deal(words, pairs.splits, "words", Random(f"{name}/{seed}/words"))
+    asked = [
+        _asking_word(pair, dealt[split][index % len(dealt[split])], exclude)
+        for split in pairs.splits
+        for index, pair in enumerate(p for p in pairs if p.split == split)
+    ]
+    return ContrastSet(name, tuple(asked))
+
+
+def length_sets(
+    queries: Sequence[str], *, seed: int = 0, fit: int = 50, select: int = 0, test: int = 0
+) -> dict[str, ContrastSet]:
+    """A set for each of :data:`LENGTH_CLASSES`, on the same queries (paper A, length).
+
+    Args:
+        queries: requests that ask for no length.
+        seed: see :func:`interp_steer.contrast.build`.
+        fit, select, test: the number of pairs in each split; 50 in the paper.
+
+    Returns:
+        The sets by class. No instruction of IFEval verifies an answer of theirs; count its words.
+
+    Raises:
+        ContrastError: as :func:`interp_steer.contrast.build`.
+    """
+    sets = {}
+    for name, said in LENGTHS.items():
+        # One name and as many phrasings for all classes: the same deal of queries.
+        pairs = build("length", queries, said, seed=seed, fit=fit, select=select, test=test)
+        sets[name] = ContrastSet(name, pairs.pairs)
+    return sets
+
+
+def sentence_sets(
+    queries: Sequence[str],
+    counts: Sequence[int] = (1, 2, 3, 4, 5, 6),
+    *,
+    relation: Literal["exactly", "at most"] = "exactly",
+    seed: int = 0,
+    fit: int = 50,
+    select: int = 0,
+    test: int = 0,
+) -> dict[int, ContrastSet]:
+    """A set for each number of sentences, on the same queries (paper A, length).
+
+    Args:
+        queries: requests that ask for no length.
+        counts: the numbers of sentences.
+        relation: whether answers are to have just so many, or at most; the latter is verified as
+            fewer than one more.
+        seed: see :func:`interp_steer.contrast.build`.
+        fit, select, test: the number of pairs in each split.
+
+    Returns:
+        The sets by number.
+
+    Raises:
+        ContrastError: for a number below 1, for another relation, or as
+            :func:`interp_steer.contrast.build`.
+    """
+    if min(counts, default=1) < 1:
+        raise ContrastError(f"an answer cannot have {min(counts)} sentences; give numbers from 1")
+    exact = PHRASINGS[f"{SENTENCES}/exactly"]
+    said = {"exactly": exact, "at most": AT_MOST}
+    if relation not in said:
+        raise ContrastError(f"relation {relation!r} is unknown; use one of {', '.join(said)}")
+    pairs = build(relation, queries, said[relation], seed=seed, fit=fit, select=select, test=test)
+
+    def told(pair: Pair, n: int) -> Pair:
+        if relation == "exactly":
+            kwargs = {"relation": "exactly", "num_sentences": n}
+            text = phrase(SENTENCES, kwargs, exact.index(pair.phrasing))
+        else:
+            kwargs = {"relation": "less than", "num_sentences": n + 1}
+            text = pair.phrasing.format(number=n, sentences="sentence" if n == 1 else "sentences")
+        return asking(pair, text, SENTENCES, kwargs)
+
+    return {
+        n: ContrastSet(f"{relation} {n} sentences", tuple(told(pair, n) for pair in pairs))
+        for n in counts
+    }
+
+
+def with_casing(pairs: ContrastSet, casing: str = LOWERCASE, *, seed: int = 0) -> ContrastSet:
+    """Ask for a casing beside what the pairs ask for (paper A, composition: casing and a word).
+
+    Args:
+        pairs: pairs of texts, such as :func:`word_pairs`.
+        casing: ``change_case:english_lowercase`` or ``change_case:english_capital``.
+        seed: of the deal of the casing's phrasings to the splits, which share none.
+
+    Returns:
+        The pairs, ``present`` carrying both instructions; both verify an answer.
+
+    Raises:
+        ContrastError: for pairs of conversations.
+    """
+    dealt = _deal(phrasings(casing), pairs.splits, "phrasings", Random(f"{casing}/{seed}"))
+
+    def told(pair: Pair, index: int) -> Pair:
+        if not isinstance(pair.present, str):
+            raise ContrastError(f"pair {pair.key!r} is a conversation; give pairs of texts")
+        phrasing = dealt[pair.split][index % len(dealt[pair.split])]
+        return replace(
+            pair,
+            present=f"{pair.present} {say(casing, phrasing, {})}",
+            phrasing=f"{pair.phrasing} {phrasing}",
+            instruction_ids=(*pair.instruction_ids, casing),
+            kwargs=(*pair.kwargs, {}),
+            key="",
+        )
+
+    told_pairs = tuple(told(pair, index) for index, pair in enumerate(pairs))
+    return ContrastSet(f"{pairs.name} + {casing.rpartition(':')[2]}", told_pairs)
+
+
+def _asking_word(pair: Pair, word: str, exclude: bool) -> Pair:
+    about, argument = (FORBIDDEN, "forbidden_words") if exclude else (EXISTENCE, "keywords")
+    return asking(pair, pair.phrasing.replace("{word}", word), about, {argument: [word]})
+
+
+def _deal(
+    items: Sequence[str], splits: Sequence[str], what: str, rng: Random
+) -> dict[str, list[str]]:
+    """Deal items to splits in equal parts, at random."""
+    shuffled = list(dict.fromkeys(items))
+    if len(shuffled) < len(splits):
+        raise ContrastError(
+            f"{len(shuffled)} {what} cannot serve the {len(splits)} splits {', '.join(splits)}, "
+            f"which must share none; give at least {len(splits)}"
+        )
+    rng.shuffle(shuffled)
+    return {split: shuffled[index :: len(splits)] for index, split in enumerate(splits)}
