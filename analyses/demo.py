@@ -14,6 +14,7 @@ from typing import Literal
 
 import interp_steer as ist
 from analyses.asking import asking
+from analyses.contrasts import contrast_sets
 from analyses.instructions import format_steering, layer_sweep, similarity
 from analyses.parts import configured, opened
 from figures.report import write_report
@@ -23,9 +24,11 @@ from figures.report import write_report
 class Config(format_steering.Config):
     """The size of the job; with the defaults it takes a few minutes on two cores."""
 
-    n_select: int = 10
+    operations: tuple[str, ...] = ("project", "generated/add:3")
+    """Ways to steer, of which the best is chosen; see layer_sweep."""
+    n_select: int = 8
     """Prompts that each layer is tried on."""
-    n_test: int = 32
+    n_test: int = 24
     """Prompts that are reported."""
     max_new_tokens: int = 112
     """Where an answer is cut; plain answers have about 55 tokens."""
@@ -40,7 +43,7 @@ def main(config: Config, run: ist.Run) -> None:
     start = time.monotonic()
     model, reference = ist.load(config.model), ist.load(config.reference)
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
-    sets = layer_sweep.contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
+    sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
     steerers = layer_sweep.fitted(model, sets, run, config.operations)
 

@@ -14,6 +14,9 @@ from interp_steer.strength import How
 Control = Callable[[ist.SteeringVector], ist.SteeringVector]
 """From a vector to another that acts in its place, as strongly."""
 
+READ_TOKENS = 32
+"""Tokens of an answer at which a vector is read."""
+
 READS = ("last", "all", "generated")
 """Where a vector may be read, besides at an index of the prompt."""
 
@@ -96,16 +99,10 @@ class Steerer:
             options: of :func:`interp_steer.fit`.
         """
         reads = dict.fromkeys(Operation.parse(text).read for text in operations)
+        fitted = read_at(reads, model, pairs.fit, **options)
         prompts = pairs.select.absent
         return cls(
-            {
-                read: ist.Gauge(
-                    steered or model,
-                    ist.fit(model, pairs.fit, position=_position(read), **options),
-                    prompts,
-                )
-                for read in reads
-            }
+            {read: ist.Gauge(steered or model, one, prompts) for read, one in fitted.items()}
         )
 
     @property
@@ -144,5 +141,24 @@ class Steerer:
             run.leave(vector, name=name if read == "last" else f"{name}.{read}")
 
 
-def _position(read: str) -> str | int:
-    return int(read) if read.lstrip("-").isdigit() else read
+def read_at(
+    reads: Iterable[str], model: ist.HookedLM, pairs: ist.ContrastSet, **options: Any
+) -> dict[str, ist.SteeringVector]:
+    """The vector of each place to read.
+
+    Args:
+        reads: see :class:`Operation`.
+        model: that is read.
+        pairs: the pairs of one split.
+        options: of :func:`interp_steer.fit`.
+    """
+    return {
+        read: ist.fit(
+            model,
+            pairs,
+            position=int(read) if read.lstrip("-").isdigit() else read,
+            max_new_tokens=READ_TOKENS,
+            **options,
+        )
+        for read in reads
+    }

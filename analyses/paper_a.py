@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import interp_steer as ist
+from analyses.contrasts import FORMATS
 from analyses.instructions import (
     composition,
     cross_model,
@@ -27,7 +28,6 @@ from analyses.instructions import (
 )
 from analyses.parts import configured, opened
 from figures.report import write_report
-from interp_steer.burattino.instructions import FORMAT_IDS
 
 HEADLINES: dict[str, tuple[str, ...]] = {
     "format_steering": ("accuracy.", "kl.", "gain.", "mcnemar_p."),
@@ -51,17 +51,19 @@ class Config:
     """The base of the model, which its vectors are tried on."""
     models: tuple[str, ...] = ("burattino-instruct", "burattino-gemma")
     """The models of the table."""
-    instruction: tuple[str, ...] = FORMAT_IDS
+    instruction: tuple[str, ...] = FORMATS
     """IFEval ids of the format instructions."""
     data: str | None = None
     """IFEval's prompts to report on; see layer_sweep."""
-    operations: tuple[str, ...] = ("project", "generated/add:2")
-    """Ways to steer; see layer_sweep."""
+    operations: tuple[str, ...] = ("project", "add:2", "add:4", "generated/add:3")
+    """Ways to steer, of which the best is chosen; see layer_sweep."""
+    search: Literal["whole", "early", "race"] = "early"
+    """Which answers are asked for where layers are chosen; see layer_sweep."""
     judge: str = "world"
     """Who judges the quality of answers; see response_quality."""
     n_fit: int = 64
     """Pairs of prompts that each vector is fitted on."""
-    n_select: int = 8
+    n_select: int = 12
     """Prompts that each layer is tried on."""
     n_test: int = 24
     """Prompts that are reported."""
@@ -77,10 +79,10 @@ def main(config: Config, run: ist.Run) -> None:
     """Run the experiments one after the other, and gather them into one page."""
     own: dict[Any, dict[str, Any]] = {
         similarity: {},
-        layer_sweep: {},
+        layer_sweep: {"operations": ("project",), "search": "whole"},
         format_steering: {},
         length_steering: {"max_new_tokens": 224},
-        sentence_steering: {},
+        sentence_steering: {"max_new_tokens": 224},
         word_steering: {"n_fit": 20},
         composition: {"instruction": composition.Config.instruction},
         cross_model: {"model": config.base, "sibling": config.model},

@@ -178,21 +178,17 @@ def dose_density(records: pl.DataFrame, quantity: str) -> Drawing:
         horizontal_spacing=0.015,
         vertical_spacing=0.08,
     )
+    named: set[str] = set()
     for row, name in enumerate(names, start=1):
         for column, weight in enumerate(weights, start=1):
             setting = "steered" if weight else "none"
             values = _values(records, name, setting, weight, quantity)
             random = _values(records, name, "random", weight, quantity)
-            for trace in (
-                *_histogram(values, edges, setting),
-                *_density(values, edges, setting),
-                *_density(random, edges, "random"),
-            ):
-                figure.add_trace(trace, row, column)
-    named: set[str] = set()
-    for trace in figure.data:  # one entry of the legend for all panels
-        trace.showlegend = bool(trace.name) and trace.name not in named
-        named.add(trace.name or "")
+            figure.add_traces(_histogram(values, edges, setting), row, column)
+            for line in (*_density(values, edges, setting), *_density(random, edges, "random")):
+                label = str(line.name)  # in the legend once for all panels
+                figure.add_trace(line.update(showlegend=label not in named), row, column)
+                named.add(label)
     theme.figure(theme.TWO_COLUMNS, 100 + 110 * len(names), figure)
     figure.update_layout(margin={"t": 50, "l": 30, "b": 40}, bargap=0, barmode="overlay")
     figure.update_annotations(font_size=11)
@@ -249,6 +245,7 @@ def _histogram(values: np.ndarray, edges: np.ndarray, setting: str) -> list[go.B
             y=heights.tolist(),
             width=float(edges[1] - edges[0]),
             marker={"color": theme.translucent(colour, 0.35), "line": {"width": 0}},
+            showlegend=False,
             hovertemplate="%{x:.0f}: %{y:.3f}<extra></extra>",
         )
     ]

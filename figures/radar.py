@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import plotly.graph_objects as go
 import polars as pl
@@ -31,6 +32,9 @@ NAMED = 3
 
 APART = 2.4
 """Degrees between the whiskers of neighbouring settings."""
+
+LINE = 18
+"""Most letters of a line of a label."""
 
 Found = Mapping[tuple[str, ...], Interval]
 
@@ -63,18 +67,18 @@ def settings_radar(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing
     order = sorted(names, key=lambda name: -_gain(found, name, "none", "steered"))
     angles = {name: 360 * at / len(order) for at, name in enumerate(order)}
     settings = [s for s in SHOWN if any((name, s) in found for name in order)]
-    figure = theme.figure(520, 450)
+    figure = theme.figure(530, 450)
     for at, setting in enumerate(settings):
         style = theme.setting_style(setting)
         points = {n: found[n, setting] for n in order if (n, setting) in found}
         turned = APART * (at - (len(settings) - 1) / 2)
         figure.add_trace(_whiskers(points, angles, turned, style))
         figure.add_trace(_polygon(points, names, angles, turned, style))
-    figure.update_layout(margin={"l": 100, "r": 100, "t": 66, "b": 30})
+    figure.update_layout(margin={"l": 105, "r": 105, "t": 66, "b": 30})
     figure.update_polars(
         bgcolor="white",
         radialaxis={
-            "range": [0, 1],
+            "range": [0, 1.04],  # room for the marks of a share of 1
             "tickvals": [0.25, 0.5, 0.75, 1],
             "tickformat": ".0%",
             "tickfont": {"size": 9, "color": theme.MUTED},
@@ -113,6 +117,7 @@ def _polygon(
         name=style.label,
         line={"color": style.colour, "width": 1.5},
         marker={"symbol": style.symbol, "size": 6, "color": style.colour},
+        cliponaxis=False,
         fill="toself",
         fillcolor=theme.translucent(style.colour, 0.07),
         text=[names[name] for name in closed],
@@ -136,9 +141,8 @@ def _whiskers(
 
 
 def _broken(label: str) -> str:
-    """A label on lines of at most two words."""
-    words = label.split(" ")
-    return "<br>".join(" ".join(words[at : at + 2]) for at in range(0, len(words), 2))
+    """A label on lines that fit beside the circle."""
+    return "<br>".join(wrap(label, LINE, break_long_words=False))
 
 
 def _gain(found: Found, name: str, baseline: str, setting: str) -> float:

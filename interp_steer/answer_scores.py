@@ -135,7 +135,7 @@ def divergence(
     """
 
     def score(rows: Sequence[GivenAnswer]) -> list[Divergence]:
-        plain = predictions(model, [row.under(unsteered) for row in rows], through)
+        plain = _unsteered(model, rows, through)
         steered = predictions(model, rows, through)
         apart = einsum(
             plain.logprobs.exp(),
@@ -151,6 +151,18 @@ def divergence(
 
     given = given_answers(model, prompts, answers, steering, batch_size)
     return scored(model, given, score, batch_size, "divergence")
+
+
+def _unsteered(
+    model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None
+) -> Predictions:
+    """What is predicted without steering; of rows that are the same then, one is run."""
+    plain = [row.under(unsteered) for row in rows]
+    contents = [(tuple(row.prompt), tuple(row.answer)) for row in plain]
+    place = {content: number for number, content in enumerate(dict.fromkeys(contents))}
+    found = predictions(model, [plain[contents.index(content)] for content in place], through)
+    which = [place[content] for content in contents]
+    return Predictions(found.logprobs[which], found.tokens[which], found.mask[which])
 
 
 def _of_tokens(predicted: Predictions) -> Float[Tensor, "row token"]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from interp_steer.answer_scores import divergence
+from interp_steer.answer_scores import Divergence, divergence
 from interp_steer.cluster import Cluster
 from interp_steer.contrast import ContrastSet, Pair
 from interp_steer.errors import GenerationError, ScoringError
@@ -250,19 +250,20 @@ def with_divergence(
 ) -> pl.DataFrame:
     """Add ``kl`` and ``perplexity_ratio``: how far each cell moves the model's predictions.
 
-    Both are of the answers that the unsteered model gave to the same prompts: the divergence in
-    nats a token, and how many times less expected the answer is under steering. They are 0 and 1
-    where nothing steers, and not known (null) where the unsteered answer was empty.
+    Both are of the answers that the unsteered model gave to the same prompts, which do not ask for
+    the property: the divergence in nats a token, and how many times less expected the answer is
+    under steering. They are 0 and 1 where nothing steers, and not known (null) of instructed cells
+    and where the unsteered answer was empty.
 
     Args:
-        records: of ``sweep(model, grid, pairs)``, in its order, with its unsteered cells.
+        records: of ``sweep(model, grid, pairs)``, in its order, with its unsteered cell.
         model: the model.
         grid: the cells of that sweep.
         pairs: the pairs of that sweep.
 
     Raises:
-        ScoringError: when the records are of another grid or other pairs, or a cell has no
-            unsteered one beside it that was asked alike.
+        ScoringError: when the records are of another grid or other pairs, or cells steer and none
+            is unsteered.
     """
     rows = [(cell, pair) for cell in grid for pair in pairs]
     if [pair.key for _, pair in rows] != records["key"].to_list():
@@ -270,41 +271,46 @@ def with_divergence(
             f"{records.height} records are not those of {len(grid)} cells on {len(pairs)} pairs; "
             "give the records as sweep(model, grid, pairs) left them"
         )
+    steering = [cell for cell in grid if cell.steering.edits and not cell.instructed]
     plain = {
-        (cell.instructed, pair.key): answer
+        pair.key: answer
         for (cell, pair), answer in zip(rows, records["answer"], strict=True)
-        if not cell.steering.edits
+        if not (cell.steering.edits or cell.instructed)
     }
-    missing = {cell.setting for cell, pair in rows if (cell.instructed, pair.key) not in plain}
-    if missing:
+    if steering and not plain:
         raise ScoringError(
-            f"nothing says what the unsteered model answers where {', '.join(sorted(missing))} "
-            "steers; add Cell('none'), or Cell('instruction', instructed=True), to the grid"
+            f"{', '.join(dict.fromkeys(cell.setting for cell in steering))} steers, and nothing "
+            "says what the model answers unsteered; add Cell('none') to the grid"
         )
-    steered = [
-        row
-        for row, (cell, pair) in enumerate(rows)
-        if cell.steering.edits and plain[cell.instructed, pair.key].strip()
-    ]
-    asked = [rows[row] for row in steered]
+    # Pair by pair: what a pass predicts unsteered serves all cells that are measured beside it.
+    asked = [(cell, pair) for pair in pairs for cell in steering if plain[pair.key].strip()]
     found = (
         divergence(
             model,
-            [pair.present if cell.instructed else pair.absent for cell, pair in asked],
-            [plain[cell.instructed, pair.key] for cell, pair in asked],
+            [pair.absent for _, pair in asked],
+            [plain[pair.key] for _, pair in asked],
             [cell.steering for cell, _ in asked],
         )
         if asked
         else []
     )
-    kl: list[float | None] = [None if cell.steering.edits else 0.0 for cell, _ in rows]
-    ratio: list[float | None] = [None if cell.steering.edits else 1.0 for cell, _ in rows]
-    for row, one in zip(steered, found, strict=True):
-        kl[row], ratio[row] = one.kl, one.perplexity / one.plain_perplexity
-    return records.with_columns(
-        pl.Series("kl", kl, dtype=pl.Float64),
-        pl.Series("perplexity_ratio", ratio, dtype=pl.Float64),
-    )
+    of = {(id(c), pair.key): one for (c, pair), one in zip(asked, found, strict=True)}
+    measured = [
+        (None, None)
+        if cell.instructed
+        else (0.0, 1.0)
+        if not cell.steering.edits
+        else _damage(of.get((id(cell), pair.key)))
+        for cell, pair in rows
+    ]
+    columns = {"kl": pl.Float64, "perplexity_ratio": pl.Float64}
+    return records.hstack(pl.DataFrame(measured, schema=columns, orient="row"))
+
+
+def _damage(found: Divergence | None) -> tuple[float | None, float | None]:
+    if found is None:
+        return None, None
+    return found.kl, found.perplexity / found.plain_perplexity
 
 
 def fluency_threshold(measured: pl.DataFrame) -> float:

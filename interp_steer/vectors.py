@@ -32,6 +32,7 @@ def fit(
     layers: Sequence[int] | None = None,
     position: str | int = "last",
     estimator: str = "difference_in_means",
+    max_new_tokens: int = 64,
     batch_size: int = 32,
     checkpoints: str | Path | None = None,
 ) -> SteeringVector:
@@ -42,8 +43,10 @@ def fit(
         pairs: of a whole set only the ``fit`` split is used; of a set with one split, all of it.
         component: one of :data:`interp_steer.sites.COMPONENTS`.
         layers: which layers; all when not given.
-        position: where in the prompt: ``"last"``, an index, or ``"all"`` (see ``ist.capture``).
+        position: where: ``"last"``, an index, ``"all"``, or ``"generated"``, where the model's own
+            answers to both sides are generated (see ``ist.capture``).
         estimator: ``"difference_in_means"``.
+        max_new_tokens: where those answers are cut.
         batch_size: the most prompts in a batch.
         checkpoints: a folder for the moments as they grow, from which a fit that was stopped goes
             on.
@@ -69,6 +72,7 @@ def fit(
     kept: dict[str, Path | None] = dict.fromkeys(("present", "absent"))
     if checkpoints is not None:
         what = [model.fingerprint, pairs.hash, *map(str, sites), position, batch_size]
+        what += [max_new_tokens] * (position == "generated")
         name = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
         kept = {side: Path(checkpoints) / f"{name}.{side}.safetensors" for side in kept}
     present, absent = (
@@ -77,6 +81,7 @@ def fit(
             getattr(pairs, side),
             sites,
             position,
+            max_new_tokens=max_new_tokens,
             batch_size=batch_size,
             checkpoint=checkpoint,
         )

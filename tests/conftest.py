@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from analyses.harness import command_line
 from interp_steer import burattino
+from interp_steer.finished import Results, find, read
 from interp_steer.model import HookedLM, load
 from tests.checkpoints import write_checkpoint
 
@@ -73,3 +75,22 @@ def _bundled(name: str) -> HookedLM:
     if not (burattino.path(name) / "config.json").is_file():
         pytest.skip(f"the weights of {name} are not in this checkout")
     return load(name, device="cpu")
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    burattino_instruct: HookedLM,
+    burattino_base: HookedLM,
+) -> Callable[..., dict[str, Results]]:
+    """Runs an analysis from the command line; gives the results that it left, by analysis."""
+
+    def run(*arguments: str) -> dict[str, Results]:
+        assert command_line([*arguments, "--results", str(tmp_path)]) == 0
+        last = capsys.readouterr().out.strip().splitlines()[-1]
+        found = {results.analysis: results for results in map(read, find(tmp_path))}
+        assert last == str(found[arguments[0]].path)
+        return found
+
+    return run

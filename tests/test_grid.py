@@ -94,16 +94,15 @@ def test_divergence_is_of_the_answers_that_the_plain_model_gave(tiny, pairs, vec
     found = with_divergence(records, model, grid, pairs.select)
     assert found.drop("kl", "perplexity_ratio").equals(records)
     by_setting = {setting: rows for (setting,), rows in found.group_by("setting")}
-    for plain in ("none", "instruction"):
-        assert by_setting[plain]["kl"].to_list() == [0.0] * len(pairs.select)
+    n = len(pairs.select)
+    assert by_setting["none"]["kl"].to_list() == [0.0] * n
+    assert by_setting["none"]["perplexity_ratio"].to_list() == [1.0] * n
     assert all(kl < 1e-7 for kl in by_setting["zero"]["kl"])
-    for setting, asked, plain in (
-        ("steered", pairs.select.absent, "none"),
-        ("both", pairs.select.present, "instruction"),
-    ):
-        answers = by_setting[plain]["answer"].to_list()
-        expected = ist.divergence(model, asked, answers, steer)
-        assert by_setting[setting]["kl"].to_list() == pytest.approx([e.kl for e in expected])
+    for told in ("instruction", "both"):
+        assert by_setting[told]["kl"].is_null().all()
+    answers = by_setting["none"]["answer"].to_list()
+    expected = ist.divergence(model, pairs.select.absent, answers, steer)
+    assert by_setting["steered"]["kl"].to_list() == pytest.approx([e.kl for e in expected])
     with pytest.raises(ScoringError, match="as sweep"):
         with_divergence(records, model, grid[:2], pairs.select)
     steered = ist.sweep(model, grid[1:2], pairs.select, max_new_tokens=2)

@@ -25,11 +25,12 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.asking import asking
+from analyses.contrasts import FORMATS, contrast_sets, instruction_id
 from analyses.instructions import layer_sweep
 from analyses.operations import Steerer
 from figures.shares import share_of
 from interp_steer.burattino.chats import HELD_PAIRS
-from interp_steer.burattino.instructions import FORMAT_IDS, WORDS, compatible
+from interp_steer.burattino.instructions import WORDS, compatible
 from interp_steer.contrast import Pair
 from interp_steer.errors import RunError
 from interp_steer.grid import with_divergence, with_fluency
@@ -50,10 +51,10 @@ Combination = tuple[str, ...]
 class Config(layer_sweep.Config):
     """What is combined."""
 
-    instruction: tuple[str, ...] = (*FORMAT_IDS, f"{WORDS}?relation=less than")
+    instruction: tuple[str, ...] = (*FORMATS, f"{WORDS}?relation=less than")
     """IFEval ids of the instructions, with ?ARGUMENT=VALUE behind one that is to have it; those are
     combined that can be steered towards alone."""
-    operations: tuple[str, ...] = ("project", "generated/add:2")
+    operations: tuple[str, ...] = ("project", "generated/add:3")
     """Ways to steer; see layer_sweep."""
     n_select: int = 8
     """Prompts that each layer is tried on."""
@@ -71,7 +72,7 @@ def main(config: Config, run: ist.Run) -> None:
     """Choose for each alone, then steer towards each and each few, on the same requests."""
     model, reference = ist.load(config.model), ist.load(config.reference)
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
-    sets = layer_sweep.contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
+    sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
     steerers = layer_sweep.fitted(model, sets, run, config.operations)
     with asking(config, model, run) as options:
@@ -81,7 +82,7 @@ def main(config: Config, run: ist.Run) -> None:
             names
             for size in config.at_once
             for names in combinations(picked, size)
-            if compatible(tuple(map(layer_sweep.instruction_id, names)))
+            if compatible(tuple(map(instruction_id, names)))
         ]
         alone = {name: steerers[name].steering(*one.cell) for name, one in picked.items()}
         asked = {name: sets[name].test for name in picked}
@@ -217,7 +218,7 @@ def requests(names: Combination, asked: Mapping[str, ist.ContrastSet]) -> ist.Co
         ContrastError: where an instruction does not stand behind its request.
     """
     pairs = []
-    ids = tuple(map(layer_sweep.instruction_id, asked))
+    ids = tuple(map(instruction_id, asked))
     for index, request in enumerate(next(iter(asked.values()))):
         each = {name: pairs_of[index % len(pairs_of)] for name, pairs_of in asked.items()}
         said = " ".join(each[name].said for name in names)
@@ -317,5 +318,5 @@ def shares(records: pl.DataFrame) -> dict[str, object]:
 
 def is_unseen(label: str) -> bool:
     """Whether a combination holds a pair that training of the bundled models kept out."""
-    ids = [layer_sweep.instruction_id(name) for name in label.split(" + ")]
+    ids = [instruction_id(name) for name in label.split(" + ")]
     return any(frozenset(pair) in HELD_PAIRS for pair in combinations(ids, 2))

@@ -19,6 +19,7 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.asking import asking
+from analyses.contrasts import contrast_sets
 from analyses.instructions import layer_sweep
 from analyses.instructions.format_steering import chosen_cell
 from analyses.instructions.layer_sweep import Chosen
@@ -41,7 +42,7 @@ class Config(layer_sweep.Config):
     """The base model that is steered."""
     sibling: str = "burattino-instruct"
     """The instruction-tuned model of the same shape that vectors come from."""
-    operations: tuple[str, ...] = ("project", "generated/add:2")
+    operations: tuple[str, ...] = ("project", "generated/add:3")
     """Ways to steer; see layer_sweep."""
     n_select: int = 8
     """Prompts that each layer is tried on."""
@@ -56,7 +57,7 @@ def main(config: Config, run: ist.Run) -> None:
     model, sibling = ist.load(config.model), ist.load(config.sibling)
     reference = ist.load(config.reference)
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
-    sets = layer_sweep.contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
+    sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
     steerers: dict[str, Steerers] = {
         source: layer_sweep.fitted(one, sets, run, config.operations, steered=model)
@@ -149,7 +150,7 @@ def accuracies(records: pl.DataFrame) -> dict[str, object]:
         numbers[f"accuracy.{setting}"] = share_of(rows, "strict")
         numbers[f"degenerate.{setting}"] = share_of(rows, "degenerate")
         known = rows.filter(pl.col("kl").is_not_null())
-        if len(known) and setting not in ("none", "instruction"):
+        if len(known) and setting != "none":
             numbers[f"kl.{setting}"] = bootstrap_mean(known["kl"], known["query"])
     for source in SOURCES:
         for one, other in (

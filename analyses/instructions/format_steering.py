@@ -27,9 +27,10 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.asking import asking
+from analyses.contrasts import contrast_sets
 from analyses.instructions import layer_sweep
 from analyses.instructions.layer_sweep import Chosen, Picked
-from analyses.operations import Control, Steerer
+from analyses.operations import Control, Steerer, read_at
 from figures.published import reported
 from figures.shares import compare as compare_settings
 from figures.shares import share_of
@@ -66,7 +67,7 @@ def main(config: Config, run: ist.Run) -> None:
     """Choose a layer for each instruction on the select split, then report on the test split."""
     model, reference = ist.load(config.model), ist.load(config.reference)
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
-    sets = layer_sweep.contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
+    sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
 
     steerers = layer_sweep.fitted(model, sets, run, config.operations)
@@ -141,10 +142,7 @@ def controls(
     read = steerers[name].vectors
     if "shuffled" in config.controls:
         pairs = sets[name].fit.shuffled(run.seed)
-        exchanged = {
-            position: ist.fit(model, pairs, position=position, checkpoints=run.partial)
-            for position in read
-        }
+        exchanged = read_at(read, model, pairs, checkpoints=run.partial)
         yield "shuffled", 0, partial(_in_its_place, exchanged)
     others = [steerer.vectors for other, steerer in steerers.items() if other != name]
     if "others" in config.controls and others:
@@ -218,7 +216,7 @@ def damages(records: pl.DataFrame) -> dict[str, object]:
         truncated = frame["finish_reason"].to_list().count("length")
         numbers[f"truncated.{setting}"] = truncated / len(frame)
         known = frame.filter(pl.col("kl").is_not_null())
-        if len(known) and setting not in ("none", "instruction"):
+        if len(known) and setting != "none":
             numbers[f"kl.{setting}"] = bootstrap_mean(known["kl"], known["query"])
             ratio = known["perplexity_ratio"].log().mean()
             numbers[f"perplexity_ratio.{setting}"] = exp(float(ratio))  # type: ignore[arg-type]

@@ -17,11 +17,11 @@ import polars as pl
 
 import figures
 import interp_steer as ist
+from analyses.contrasts import FORMATS
 from analyses.instructions import format_steering
 from analyses.parts import configured, opened
 from figures.published import BASELINES, OVERRIDDEN, OVERRIDE, as_plotted, reported
 from figures.shares import Comparison, compare, share_of
-from interp_steer.burattino.instructions import FORMAT_IDS
 from interp_steer.statistics import Interval
 
 SETTINGS = ("none", "random", "steered", "instruction", "both")
@@ -37,7 +37,7 @@ class Config:
 
     models: tuple[str, ...] = ("burattino-instruct", "burattino-gemma")
     """Bundled models, Hugging Face names, or folders."""
-    instruction: tuple[str, ...] = FORMAT_IDS
+    instruction: tuple[str, ...] = FORMATS
     """IFEval ids of the instructions to steer towards."""
     data: str | None = None
     """IFEval's prompts to report on; see layer_sweep."""
@@ -45,6 +45,8 @@ class Config:
     """Layers to try; every layer when not given."""
     operations: tuple[str, ...] = ("project",)
     """Ways to steer, of which the best is chosen; see layer_sweep."""
+    search: Literal["whole", "early", "race"] = "whole"
+    """Which answers are asked for where layers are chosen; see layer_sweep."""
     rule: Literal["paper", "interval"] = "interval"
     """The rule that chooses each instruction's layer on the select split."""
     n_fit: int = 64

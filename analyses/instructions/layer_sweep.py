@@ -23,9 +23,8 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.asking import asking
+from analyses.contrasts import FORMATS, contrast_sets
 from analyses.operations import Steerer
-from interp_steer import ifeval_rows, ifeval_sets
-from interp_steer.burattino.instructions import FORMAT_IDS
 from interp_steer.errors import RunError
 from interp_steer.grid import breaks_instruction, with_divergence, with_fluency
 from interp_steer.selection import RULES, Choice
@@ -37,8 +36,9 @@ class Config:
 
     model: str = "burattino-instruct"
     """A bundled model, a Hugging Face name, or a folder."""
-    instruction: tuple[str, ...] = FORMAT_IDS
-    """IFEval ids of the instructions to steer towards."""
+    instruction: tuple[str, ...] = FORMATS
+    """IFEval ids of the instructions to steer towards, with ?ARGUMENT=VALUE behind one that is to
+    have it: a language has a vector of its own."""
     data: str | None = None
     """IFEval's prompts to report on: google/IFEval, its JSONL file, or a folder of the paper's
     files; the world of the bundled models when not given."""
@@ -63,9 +63,9 @@ class Config:
     """Perplexity below which an answer is degenerate; 2.5 in the paper, under GPT-2. When not
     given it is set just below the least perplexity of the plain answers."""
     search: Literal["whole", "early", "race"] = "whole"
-    """Which answers the sweep asks for: whole ones; or, early, cut once they have failed for good;
-    or, in a race, those of layers that can still win, cut as well. The paper's rule needs whole
-    ones."""
+    """Which answers the sweep asks for: whole ones; or, early, cut once they have failed for good,
+    and none beside a text that every answer follows; or, in a race, those of layers that can still
+    win, cut as well. The paper's rule needs whole ones."""
     ray: str | None = None
     """The ray cluster that answers: local, or an address; this process when not given."""
 
@@ -116,56 +116,6 @@ def main(config: Config, run: ist.Run) -> None:
     leave(run, records, steerers, choose(records))
 
 
-def contrast_sets(
-    instructions: Sequence[str],
-    seed: int,
-    *,
-    fit: int,
-    select: int,
-    test: int = 48,
-    data: str | None = None,
-) -> dict[str, ist.ContrastSet]:
-    """The contrast set of each instruction, by its name.
-
-    A name is an IFEval id, with ``?ARGUMENT=VALUE`` behind it where all pairs are to have it. With
-    ``data`` the test prompts are IFEval's own, as many as there are up to ``test``, and the others
-    are made of its queries.
-    """
-    sizes = {"seed": seed, "fit": fit, "select": select, "test": test}
-    each = {name: (instruction_id(name), arguments(name)) for name in instructions}
-    if data is None:
-        return {
-            name: ist.contrast.instruction(known, where=where, **sizes)
-            for name, (known, where) in each.items()
-        }
-    rows = ifeval_rows.read(data)
-    return {
-        name: ifeval_sets.ifeval_set(known, rows, where=where, **sizes)
-        for name, (known, where) in each.items()
-    }
-
-
-def instruction_id(name: str) -> str:
-    """The IFEval id in the name of an instruction."""
-    return name.partition("?")[0]
-
-
-def arguments(name: str) -> dict[str, Any]:
-    """The arguments in the name of an instruction.
-
-    Raises:
-        RunError: for a name that has a question mark and no argument behind it.
-    """
-    given = name.partition("?")[2]
-    argument, sign, value = given.partition("=")
-    if "?" in name and not (argument and sign and value):
-        raise RunError(
-            f"instruction {name!r} has no argument behind its question mark; write it so: "
-            "length_constraints:number_words?relation=less than"
-        )
-    return {argument: int(value) if value.isdigit() else value} if given else {}
-
-
 def fitted(
     model: ist.HookedLM,
     sets: Mapping[str, ist.ContrastSet],
@@ -206,8 +156,9 @@ def search(
             ist.Cell("none"),
             *(ist.Cell("steered", **cell) for cell in steered),
             ist.Cell("instruction", instructed=True),
-            *(ist.Cell("both", instructed=True, **cell) for cell in steered),
         ]
+        if config.search == "whole" or not always(model, pairs.select, options):
+            grid += [ist.Cell("both", instructed=True, **cell) for cell in steered]
         if config.search == "race":
             raced = ist.race(
                 model,
@@ -228,6 +179,12 @@ def search(
     return with_fluency(pl.concat(frames), reference, config.threshold)
 
 
+def always(model: ist.HookedLM, pairs: ist.ContrastSet, options: Mapping[str, Any]) -> bool:
+    """Whether the text alone is followed by every answer, so that no layer can be better."""
+    told = ist.sweep(model, [ist.Cell("instruction", instructed=True)], pairs, **options)
+    return bool(told["strict"].all())
+
+
 def choose(records: pl.DataFrame) -> Chosen:
     """The choice of each rule for each instruction, with and without the text.
 
@@ -242,7 +199,7 @@ def choose(records: pl.DataFrame) -> Chosen:
         (name, instructed, rule): max(
             (
                 Picked(operation, ist.select_layer(of_operation(rows, operation), rule))
-                for operation in rows["operation"].drop_nulls().unique(maintain_order=True)
+                for operation in tried(records)
             ),
             key=lambda picked: picked.steered,
         )
@@ -251,6 +208,11 @@ def choose(records: pl.DataFrame) -> Chosen:
         )
         for rule in (RULES if whole else ("interval",))
     }
+
+
+def tried(records: pl.DataFrame) -> list[str]:
+    """The operations that were tried."""
+    return records["operation"].drop_nulls().unique(maintain_order=True).to_list()
 
 
 def of_operation(records: pl.DataFrame, operation: str) -> pl.DataFrame:
@@ -272,10 +234,10 @@ def leave(
         key = f"{name}.{'with' if instructed else 'without'}_text.{rule}"
         layer = -1 if picked.layer is None else picked.layer
         run.leave(summary={f"layer.{key}": layer, f"accuracy.{key}": picked.choice.accuracy})
-    operations = records["operation"].drop_nulls().unique(maintain_order=True).to_list()
+    operations = tried(records)
     for operation in operations:
         under = "" if len(operations) == 1 else f".{operation.translate(_IN_A_NAME)}"
-        tried = of_operation(records, operation)
+        swept = of_operation(records, operation)
         for instructed, suffix in ((False, ""), (True, "_with_text")):
             chosen = {
                 name: [
@@ -285,7 +247,7 @@ def leave(
                 ]
                 for name in steerers
             }
-            rows = tried.filter(pl.col("instructed") == instructed)
+            rows = swept.filter(pl.col("instructed") == instructed)
             run.draw(f"accuracy_by_layer{suffix}{under}", figures.layer_curve(rows, chosen))
     if "kl" in records.columns:  # a race asks too few prompts for it
         run.draw("accuracy_against_damage", figures.pareto(records.filter(~pl.col("instructed"))))

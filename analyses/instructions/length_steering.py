@@ -70,7 +70,7 @@ class Config:
 def main(config: Config, run: ist.Run) -> None:
     """Fit, choose a layer, vary the weight; map what the vectors are the means of."""
     model, reference = ist.load(config.model), ist.load(config.reference)
-    sets = contrast_sets(run.seed, fit=config.n_fit, select=config.n_select, test=config.n_test)
+    sets = sets_of_length(run.seed, fit=config.n_fit, select=config.n_select, test=config.n_test)
     run.used(model, *sets.values())
     vectors = {kind: ist.fit(model, pairs, checkpoints=run.partial) for kind, pairs in sets.items()}
     with asking(config, model, run) as options:
@@ -100,7 +100,7 @@ def main(config: Config, run: ist.Run) -> None:
     map_differences(run, model, fitted, layers["conciseness"])
 
 
-def contrast_sets(seed: int, *, fit: int, select: int, test: int) -> dict[str, ist.ContrastSet]:
+def sets_of_length(seed: int, *, fit: int, select: int, test: int) -> dict[str, ist.ContrastSet]:
     """The contrast set of each vector of length, in the world of the bundled models."""
     sizes = {"seed": seed, "fit": fit, "select": select, "test": test}
     return {

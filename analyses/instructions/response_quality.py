@@ -19,6 +19,7 @@ import polars as pl
 import figures
 import interp_steer as ist
 from analyses.asking import asking
+from analyses.contrasts import contrast_sets
 from analyses.instructions import format_steering, layer_sweep
 from analyses.instructions.layer_sweep import Chosen
 from analyses.judging import judge_all, judge_of
@@ -55,7 +56,7 @@ def main(config: Config, run: ist.Run) -> None:
     """Write the questions, choose layers and answer as in format_steering, judge every answer."""
     model, reference = ist.load(config.model), ist.load(config.reference)
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
-    sets = layer_sweep.contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
+    sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
     judge = judge_of(config, run, model)
     ask_first(judge, sets, run)

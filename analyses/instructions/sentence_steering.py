@@ -29,9 +29,9 @@ from analyses.instructions import layer_sweep
 from analyses.instructions.format_steering import chosen_cell
 from analyses.instructions.length_steering import (
     chosen_layer,
-    contrast_sets,
     displaced,
     measured,
+    sets_of_length,
 )
 from analyses.operations import Operation
 from analyses.parts import configured
@@ -87,9 +87,9 @@ def main(config: Config, run: ist.Run) -> None:
     """Fit the vectors, choose their layers, ask with and without them, count sentences."""
     model, reference = ist.load(config.model), ist.load(config.reference)
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
-    concise = contrast_sets(run.seed, **sizes)["conciseness"]
+    concise = sets_of_length(run.seed, **sizes)["conciseness"]
     world = [query.text for query in queries("held")]
-    exact = sentence_sets(world, config.exactly, seed=run.seed, **sizes)
+    exact = sentence_sets(world, config.exactly, relation="exactly", seed=run.seed, **sizes)
     run.used(model, concise, *exact.values())
     with asking(config, model, run) as options:
         options |= {"score": measured}
@@ -167,7 +167,7 @@ def exactly(
         steerer.leave(run, f"exactly_{k}")
         plain, asked = (choices[pairs.name, text, config.rule] for text in (False, True))
         for picked, text in ((plain, "without_text"), (asked, "with_text")):
-            found = {"layer": -1 if picked.layer is None else picked.layer}
+            found: dict[str, float] = {"layer": -1 if picked.layer is None else picked.layer}
             strength = Operation.parse(picked.operation).strength
             if picked.layer is not None and strength is not None:
                 found["weight"] = strength.amount

@@ -15,8 +15,8 @@ import polars as pl
 
 import figures
 import interp_steer as ist
+from analyses.contrasts import FORMATS, contrast_sets
 from interp_steer import geometry
-from interp_steer.burattino.instructions import FORMAT_IDS
 from interp_steer.statistics import bootstrap
 from interp_steer.vectors import difference_in_means
 
@@ -27,7 +27,7 @@ class Config:
 
     model: str = "burattino-instruct"
     """A bundled model, a Hugging Face name, or a folder."""
-    instruction: tuple[str, ...] = FORMAT_IDS
+    instruction: tuple[str, ...] = FORMATS
     """IFEval ids of the instructions that are compared."""
     n: int = 50
     """Queries per instruction."""
@@ -41,7 +41,7 @@ def main(config: Config, run: ist.Run) -> None:
     run.used(model)
     frames, vectors = [], []
     for instruction in config.instruction:
-        pairs = ist.contrast.instruction(instruction, seed=run.seed, fit=config.n).fit
+        pairs = contrast_sets([instruction], run.seed, fit=config.n)[instruction].fit
         run.used(pairs)
         present = ist.capture.capture(model, pairs.present, keep_rows=True)
         absent = ist.capture.capture(model, pairs.absent, keep_rows=True)

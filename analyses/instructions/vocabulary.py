@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
+from analyses.contrasts import FORMATS, contrast_sets
 from interp_steer import geometry
-from interp_steer.burattino.instructions import FORMAT_IDS
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Config:
 
     model: str = "burattino-instruct"
     """A bundled model, a Hugging Face name, or a folder."""
-    instruction: tuple[str, ...] = FORMAT_IDS
+    instruction: tuple[str, ...] = FORMATS
     """IFEval ids of the instructions whose vectors are read."""
     n_fit: int = 64
     """Pairs of prompts that each vector is fitted on."""
@@ -41,7 +41,7 @@ def main(config: Config, run: ist.Run) -> None:
     run.used(model)
     frames = []
     for name in tqdm(config.instruction, desc="vocabulary", unit="instruction", disable=None):
-        pairs = ist.contrast.instruction(name, seed=run.seed, fit=config.n_fit).fit
+        pairs = contrast_sets([name], run.seed, fit=config.n_fit)[name].fit
         vector = ist.fit(model, pairs, checkpoints=run.partial)
         run.used(pairs)
         run.leave(vector, name=name)
