@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import interp_steer as ist
 
 
-class Asks(Protocol):
-    """A config that says how answers are made."""
+@dataclass(frozen=True)
+class Asking:
+    """How answers are made."""
 
-    @property
-    def max_new_tokens(self) -> int: ...
-
-    @property
-    def batch_size(self) -> int: ...
-
-    @property
-    def ray(self) -> str | None: ...
+    max_new_tokens: int = 160
+    """Where an answer is cut."""
+    batch_size: int = 192
+    """Rows decoded at once."""
+    reference: str = "burattino-base"
+    """The model whose perplexity tells degenerate answers; gpt2 in the paper."""
+    ray: str | None = None
+    """The ray cluster that answers: local, or an address; this process when not given."""
 
 
 @contextmanager
-def asking(config: Asks, model: ist.HookedLM, run: ist.Run) -> Iterator[dict[str, Any]]:
+def asking(config: Asking, model: ist.HookedLM, run: ist.Run) -> Iterator[dict[str, Any]]:
     """The options of :func:`interp_steer.sweep` that a config stands for.
 
     Args:

@@ -26,7 +26,7 @@ class Config(format_steering.Config):
 
     operations: tuple[str, ...] = ("project", "generated/add:3")
     """Ways to steer, of which the best is chosen; see layer_sweep."""
-    n_select: int = 8
+    n_select: int = 10
     """Prompts that each layer is tried on."""
     n_test: int = 24
     """Prompts that are reported."""

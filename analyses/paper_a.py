@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import interp_steer as ist
+from analyses.asking import Asking
 from analyses.contrasts import FORMATS
 from analyses.instructions import (
     composition,
@@ -42,7 +43,7 @@ HEADLINES: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Asking):
     """The size of the experiments; with the defaults a quarter of an hour on two cores."""
 
     model: str = "burattino-instruct"
@@ -69,10 +70,6 @@ class Config:
     """Prompts that are reported."""
     max_new_tokens: int = 112
     """Where an answer is cut."""
-    reference: str = "burattino-base"
-    """The model whose perplexity tells degenerate answers; gpt2 in the paper."""
-    ray: str | None = None
-    """The ray cluster that answers: local, or an address; this process when not given."""
 
 
 def main(config: Config, run: ist.Run) -> None:

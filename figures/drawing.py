@@ -88,8 +88,11 @@ def need(records: pl.DataFrame, columns: Iterable[str], figure: str) -> None:
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
     """Instructions as labels: what follows the colon, in words, where that tells them apart."""
-    words = str.maketrans({"_": " ", "?": ", ", "=": " "})
-    tails = {name: name.rsplit(":", 1)[-1].translate(words) for name in names}
+    tails = {}
+    for name in names:
+        known, _, argument = name.partition("?")
+        value = argument.partition("=")[2]
+        tails[name] = known.rsplit(":", 1)[-1].replace("_", " ") + (f" ({value})" if value else "")
     return {n: t if list(tails.values()).count(t) == 1 else n for n, t in tails.items()}
 
 

@@ -7,7 +7,6 @@ import polars as pl
 
 from figures import theme
 from figures.drawing import Drawing, FigureError, interval_text, need, percent
-from figures.similarity import SYMBOLS
 from interp_steer.statistics import Interval
 
 
@@ -47,7 +46,7 @@ def embedding_map(
                 mode="markers",
                 name=str(label),
                 marker={
-                    "symbol": SYMBOLS[at % len(SYMBOLS)],
+                    "symbol": theme.SYMBOLS[at % len(theme.SYMBOLS)],
                     "size": 6,
                     "color": theme.translucent(colour, 0.75),
                     "line": {"width": 0.8, "color": colour},

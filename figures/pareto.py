@@ -40,7 +40,11 @@ def pareto(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
     operations = list(dict.fromkeys(operation for operation, _, _ in found))
     for at, operation in enumerate(operations):
         points = {key: point for key, point in found.items() if key[0] == operation}
-        figure.add_trace(_points(points, operation, theme.QUALITATIVE[at % 8]))
+        look = {
+            "color": theme.QUALITATIVE[at % 8],
+            "symbol": theme.SYMBOLS[at % len(theme.SYMBOLS)],
+        }
+        figure.add_trace(_points(points, operation, **look))
     front = _front(found)
     figure.add_trace(
         go.Scatter(
@@ -56,7 +60,9 @@ def pareto(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
     if start is not None:
         figure.add_hline(y=start.value, line={"color": theme.GREY, "width": 1, "dash": "dash"})
     figure.update_xaxes(
-        type="log", title_text="divergence from the unsteered model (nats a token)", minor_ticks=""
+        type="log",
+        title_text="divergence from the unsteered model (nats a token)",
+        tickvals=[n * 10.0**k for k in range(-4, 3) for n in (1, 3)],
     )
     highest = max(share.high for _, share in found.values())
     figure.update_yaxes(
@@ -94,7 +100,7 @@ def _front(found: dict[Setting, Point]) -> dict[Setting, Point]:
     return front
 
 
-def _points(points: dict[Setting, Point], name: str, colour: str) -> go.Scatter:
+def _points(points: dict[Setting, Point], name: str, colour: str, symbol: str) -> go.Scatter:
     shares = [share for _, share in points.values()]
     return go.Scatter(
         x=[max(kl, FLOOR) for kl, _ in points.values()],
@@ -112,7 +118,7 @@ def _points(points: dict[Setting, Point], name: str, colour: str) -> go.Scatter:
         text=[str(layer) for _, layer, _ in points],
         textposition="middle right",
         textfont={"size": 9, "color": theme.MUTED},
-        marker={"size": 8, "color": theme.translucent(colour, 0.8)},
+        marker={"size": 8, "symbol": symbol, "color": theme.translucent(colour, 0.8)},
         name=name,
         hovertemplate="layer %{text}: accuracy %{y:.2f} at %{x:.3f} nats a token",
     )

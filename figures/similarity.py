@@ -14,7 +14,6 @@ from figures.drawing import Drawing, FigureError, need, short_names
 from figures.panels import Grid, curve
 from interp_steer.statistics import Interval
 
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 READABLE = 14
 """Most names for which a cell of a map has room for its number."""
 
@@ -54,7 +53,7 @@ def similarity_by_layer(frame: pl.DataFrame) -> Drawing:
                 for row in frame.filter(wanted).sort("layer").iter_rows(named=True)
             }
             colour = theme.QUALITATIVE[k % len(theme.QUALITATIVE)]
-            symbol = SYMBOLS[k % len(SYMBOLS)]
+            symbol = theme.SYMBOLS[k % len(theme.SYMBOLS)]
             for trace in curve(
                 points, kind, colour, band=0.16, symbol=symbol, small=len(names) > 3
             ):

@@ -29,6 +29,9 @@ DARK, BROWN = "#5b4a72", "#9c7a3c"
 QUALITATIVE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, GREY, YELLOW)
 """Okabe and Ito's palette, the most distinct first."""
 
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
+"""Marks, the most distinct first."""
+
 DIVERGING = (
     "#2166AC",
     "#4393C3",

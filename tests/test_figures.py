@@ -296,6 +296,7 @@ def test_bad_records_are_refused_by_name() -> None:
 def test_words() -> None:
     assert [percent(x) for x in (0, 0.003, 0.5, 0.998, 1)] == ["0%", "0.3%", "50%", "99.8%", "100%"]
     assert list(short_names(["a:x_y", "b:x_y", "c:z"]).values()) == ["a:x_y", "b:x_y", "z"]
+    assert list(short_names(["a:x_y?z=it", "b:w"]).values()) == ["x y (it)", "w"]
     assert ordered(["mine", "both", "none"]) == ["none", "both", "mine"]
     assert len(set(QUALITATIVE)) == 8
 

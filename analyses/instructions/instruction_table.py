@@ -17,6 +17,7 @@ import polars as pl
 
 import figures
 import interp_steer as ist
+from analyses.asking import Asking
 from analyses.contrasts import FORMATS
 from analyses.instructions import format_steering
 from analyses.parts import configured, opened
@@ -32,7 +33,7 @@ COMPARED = {"random": "none", **BASELINES}
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Asking):
     """What stands in the table."""
 
     models: tuple[str, ...] = ("burattino-instruct", "burattino-gemma")
@@ -59,14 +60,6 @@ class Config:
     """Random directions that each vector is compared with."""
     controls: tuple[Literal["shuffled", "others"], ...] = ()
     """Other vectors that each is compared with, in the folder of each model."""
-    max_new_tokens: int = 160
-    """Where an answer is cut."""
-    batch_size: int = 192
-    """Rows decoded at once."""
-    reference: str = "burattino-base"
-    """The model whose perplexity tells degenerate answers; gpt2 in the paper."""
-    ray: str | None = None
-    """The ray cluster that answers: local, or an address; this process when not given."""
 
 
 @dataclass(frozen=True)

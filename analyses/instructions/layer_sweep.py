@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.asking import asking
+from analyses.asking import Asking, asking
 from analyses.contrasts import FORMATS, contrast_sets
 from analyses.operations import Steerer
 from interp_steer.errors import RunError
@@ -31,7 +31,7 @@ from interp_steer.selection import RULES, Choice
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Asking):
     """What is swept."""
 
     model: str = "burattino-instruct"
@@ -53,12 +53,6 @@ class Config:
     """Pairs of prompts that each vector is fitted on."""
     n_select: int = 16
     """Prompts that each layer is tried on."""
-    max_new_tokens: int = 160
-    """Where an answer is cut."""
-    batch_size: int = 192
-    """Rows decoded at once."""
-    reference: str = "burattino-base"
-    """The model whose perplexity tells degenerate answers; gpt2 in the paper."""
     threshold: float | None = None
     """Perplexity below which an answer is degenerate; 2.5 in the paper, under GPT-2. When not
     given it is set just below the least perplexity of the plain answers."""
@@ -66,8 +60,6 @@ class Config:
     """Which answers the sweep asks for: whole ones; or, early, cut once they have failed for good,
     and none beside a text that every answer follows; or, in a race, those of layers that can still
     win, cut as well. The paper's rule needs whole ones."""
-    ray: str | None = None
-    """The ray cluster that answers: local, or an address; this process when not given."""
 
 
 @dataclass(frozen=True)

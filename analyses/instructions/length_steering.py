@@ -23,7 +23,7 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.asking import asking
+from analyses.asking import Asking, asking
 from analyses.differences import map_differences
 from figures.shares import share_of
 from interp_steer.burattino.instructions import WORDS
@@ -42,7 +42,7 @@ TOLERATED = 0.1
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Asking):
     """What is varied."""
 
     model: str = "burattino-instruct"
@@ -59,12 +59,6 @@ class Config:
     """Prompts that are reported."""
     max_new_tokens: int = 224
     """Where an answer is cut."""
-    batch_size: int = 192
-    """Rows decoded at once."""
-    reference: str = "burattino-base"
-    """The model whose perplexity tells degenerate answers; gpt2 in the paper."""
-    ray: str | None = None
-    """The ray cluster that answers: local, or an address; this process when not given."""
 
 
 def main(config: Config, run: ist.Run) -> None:

@@ -23,7 +23,7 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.asking import asking
+from analyses.asking import Asking, asking
 from analyses.differences import map_differences
 from analyses.instructions import layer_sweep
 from analyses.instructions.format_steering import chosen_cell
@@ -48,7 +48,7 @@ CONTROL = "instruction + random"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Asking):
     """What is asked for."""
 
     model: str = "burattino-instruct"
@@ -75,12 +75,6 @@ class Config:
     """Prompts that each number is reported on."""
     max_new_tokens: int = 224
     """Where an answer is cut."""
-    batch_size: int = 192
-    """Rows decoded at once."""
-    reference: str = "burattino-base"
-    """The model whose perplexity tells degenerate answers; gpt2 in the paper."""
-    ray: str | None = None
-    """The ray cluster that answers: local, or an address; this process when not given."""
 
 
 def main(config: Config, run: ist.Run) -> None:

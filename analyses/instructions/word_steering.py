@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.asking import asking
+from analyses.asking import Asking, asking
 from analyses.judging import judge_all, judge_of
 from figures.shares import share_of
 from interp_steer.burattino.instructions import EXISTENCE, FORBIDDEN, LOWERCASE
@@ -41,7 +41,7 @@ Vectors = Callable[[str], ist.SteeringVector]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Asking):
     """What is tried."""
 
     model: str = "burattino-instruct"
@@ -64,12 +64,6 @@ class Config:
     """The environment variable that holds the key of the judge's endpoint."""
     max_new_tokens: int = 112
     """Where an answer is cut."""
-    batch_size: int = 192
-    """Rows decoded at once."""
-    reference: str = "burattino-base"
-    """The model whose perplexity tells degenerate answers; gpt2 in the paper."""
-    ray: str | None = None
-    """The ray cluster that answers: local, or an address; this process when not given."""
 
 
 @dataclass(frozen=True)
