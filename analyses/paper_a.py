@@ -44,7 +44,7 @@ HEADLINES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Config(Asking):
-    """The size of the experiments; with the defaults a quarter of an hour on two cores."""
+    """The size of the experiments; with the defaults they take about 20 minutes on two cores."""
 
     model: str = "burattino-instruct"
     """A bundled model, a Hugging Face name, or a folder."""
@@ -64,7 +64,7 @@ class Config(Asking):
     """Who judges the quality of answers; see response_quality."""
     n_fit: int = 64
     """Pairs of prompts that each vector is fitted on."""
-    n_select: int = 12
+    n_select: int = 10
     """Prompts that each layer is tried on."""
     n_test: int = 24
     """Prompts that are reported."""
@@ -82,7 +82,11 @@ def main(config: Config, run: ist.Run) -> None:
         sentence_steering: {"max_new_tokens": 224},
         word_steering: {"n_fit": 20},
         composition: {"instruction": composition.Config.instruction},
-        cross_model: {"model": config.base, "sibling": config.model},
+        cross_model: {
+            "model": config.base,
+            "sibling": config.model,
+            "operations": cross_model.Config.operations,
+        },
         response_quality: {},
         vocabulary: {},
         instruction_table: {},

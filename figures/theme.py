@@ -26,6 +26,8 @@ BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#8c8c8c"
 DARK, BROWN = "#5b4a72", "#9c7a3c"
 """For controls, beside the palette: darker shades of its purple and orange."""
+TEAL, WINE = "#44AA99", "#882255"
+"""For settings of an analysis' own, once the palette is used up (Tol's, for the colour-blind)."""
 QUALITATIVE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, GREY, YELLOW)
 """Okabe and Ito's palette, the most distinct first."""
 
@@ -76,7 +78,8 @@ DEGENERATE = Style("degenerate outputs", VERMILLION, "circle-open")
 
 def setting_style(setting: str, index: int = 0) -> Style:
     """Style of a setting; one of an analysis' own takes the palette's next free colour."""
-    free = [c for c in QUALITATIVE if c not in {s.colour for s in SETTINGS.values()}]
+    taken = {style.colour for style in SETTINGS.values()}
+    free = [colour for colour in (*QUALITATIVE, TEAL, WINE) if colour not in taken]
     return SETTINGS.get(setting) or Style(setting, free[index % len(free)], "star")
 
 

@@ -218,6 +218,13 @@ def test_format_steering_has_its_controls(run):
     assert -1 <= results.summary["gain.steered_over_random"] <= 1
 
 
+def test_a_strength_that_cannot_be_reached_is_left_out_and_said(run):
+    given = [*SMALL[:2], *SMALL[3:], "--operations", "project", "add:1000kl"]
+    with pytest.warns(UserWarning, match="add:1000kl is not tried at layer 2.*smaller budget"):
+        results = run("layer_sweep", *given)["layer_sweep"]
+    assert set(results.records()["operation"].drop_nulls()) == {"project"}
+
+
 def test_an_instruction_may_have_arguments(run):
     given = ["--instruction", "length_constraints:number_words?relation=less than", *SMALL[3:]]
     results = run("layer_sweep", *given)["layer_sweep"]

@@ -214,3 +214,14 @@ def test_kinds_of_length_are_those_of_the_instruction():
     assert {kind: pairs[0].kwargs[0]["relation"] for kind, pairs in sets.items()} == {
         kind: where["relation"] for kind, where in length_steering.KINDS.items()
     }
+
+
+def test_classes_of_length_are_another_source_of_the_vectors(run):
+    few = ["--n-fit", "8", "--n-select", "2", "--n-test", "2", "--max-new-tokens", "24"]
+    given = [*few, "--asked", "classes", "--layer", "3", "--weights", "1"]
+    results = run("length_steering", *given)["length_steering"]
+    records = results.records()
+    assert records.height == 2 * 2 * (1 + 2)
+    lines = records.filter(pl.col("setting") == "steered")["applied"].unique()
+    names = {line.partition("(")[2].partition("@")[0] for line in lines}
+    assert names == {"extremely concise", "extremely verbose"}

@@ -13,6 +13,7 @@ damage: how far it moves predictions on prompts that do not ask for the property
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,7 +26,7 @@ import interp_steer as ist
 from analyses.asking import Asking, asking
 from analyses.contrasts import FORMATS, contrast_sets
 from analyses.operations import Steerer
-from interp_steer.errors import RunError
+from interp_steer.errors import InterventionError, RunError
 from interp_steer.grid import breaks_instruction, with_divergence, with_fluency
 from interp_steer.selection import RULES, Choice
 
@@ -130,20 +131,26 @@ def search(
     config: Config,
     options: Mapping[str, Any],
 ) -> pl.DataFrame:
-    """Steer at every layer in turn, with and without the text instruction, on the select split."""
+    """Steer at every layer in turn, with and without the text instruction, on the select split.
+
+    Raises:
+        RunError: when no operation can be tried on an instruction.
+    """
     settled = None if config.search == "whole" else breaks_instruction
     frames = []
     for name, pairs in tqdm(sets.items(), desc="layer sweep", unit="instruction", disable=None):
         steerer = steerers[name]
         steered = [
-            {
-                "steering": steerer.steering(layer, operation),
-                "layer": layer,
-                "operation": operation,
-            }
+            cell
             for operation in config.operations
             for layer in (config.layers or steerer.layers)
+            if (cell := _cell(steerer, layer, operation, name)) is not None
         ]
+        if not steered:
+            raise RunError(
+                f"no operation of {', '.join(config.operations)} can be tried on {name} at any "
+                "layer; ask for strengths that can be reached"
+            )
         grid = [
             ist.Cell("none"),
             *(ist.Cell("steered", **cell) for cell in steered),
@@ -169,6 +176,16 @@ def search(
     if config.search == "race":
         return pl.concat(frames)
     return with_fluency(pl.concat(frames), reference, config.threshold)
+
+
+def _cell(steerer: Steerer, layer: int, operation: str, name: str) -> dict[str, Any] | None:
+    """How a cell steers; None, with a warning, where no coefficient has the strength asked for."""
+    try:
+        steering = steerer.steering(layer, operation)
+    except InterventionError as error:
+        warnings.warn(f"{name}: {operation} is not tried at layer {layer}: {error}", stacklevel=2)
+        return None
+    return {"steering": steering, "layer": layer, "operation": operation}
 
 
 def always(model: ist.HookedLM, pairs: ist.ContrastSet, options: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -26,10 +26,13 @@ import interp_steer as ist
 from analyses.asking import Asking, asking
 from analyses.differences import map_differences
 from figures.shares import share_of
+from interp_steer import ifeval_rows
 from interp_steer.burattino.instructions import WORDS
+from interp_steer.burattino.queries import queries
 from interp_steer.grid import follows_instruction, with_divergence, with_fluency
 from interp_steer.scoring.sentences import count_sentences
 from interp_steer.statistics import bootstrap_mean
+from interp_steer.word_and_length_sets import CONCISENESS, VERBOSITY, length_sets
 
 KINDS = {"conciseness": {"relation": "less than"}, "verbosity": {"relation": "at least"}}
 """The vectors of length, and the arguments of the instruction that each is fitted on."""
@@ -47,6 +50,12 @@ class Config(Asking):
 
     model: str = "burattino-instruct"
     """A bundled model, a Hugging Face name, or a folder."""
+    asked: Literal["limits", "classes"] = "limits"
+    """How the prompts that vectors are fitted on ask for a length: by a number of words, or by the
+    first and last of five classes, extremely concise to extremely verbose, as in the paper."""
+    data: str | None = None
+    """IFEval's requests for the classes; see layer_sweep. Those of the bundled world when not
+    given."""
     weights: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
     """Weights of the vectors, in units of their own norm at the layer."""
     layer: int | None = None
@@ -64,7 +73,11 @@ class Config(Asking):
 def main(config: Config, run: ist.Run) -> None:
     """Fit, choose a layer, vary the weight; map what the vectors are the means of."""
     model, reference = ist.load(config.model), ist.load(config.reference)
-    sets = sets_of_length(run.seed, fit=config.n_fit, select=config.n_select, test=config.n_test)
+    sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
+    if config.asked == "classes":
+        sets = sets_of_classes(run.seed, data=config.data, **sizes)
+    else:
+        sets = sets_of_length(run.seed, **sizes)
     run.used(model, *sets.values())
     vectors = {kind: ist.fit(model, pairs, checkpoints=run.partial) for kind, pairs in sets.items()}
     with asking(config, model, run) as options:
@@ -100,6 +113,18 @@ def sets_of_length(seed: int, *, fit: int, select: int, test: int) -> dict[str, 
     return {
         kind: ist.contrast.instruction(WORDS, where=where, **sizes) for kind, where in KINDS.items()
     }
+
+
+def sets_of_classes(
+    seed: int, *, data: str | None, fit: int, select: int, test: int
+) -> dict[str, ist.ContrastSet]:
+    """The sets of the most concise and of the most verbose class."""
+    if data is None:
+        asked = [query.text for query in queries("held")]
+    else:
+        asked = [row.query for row in ifeval_rows.read(data) if row.query]
+    classes = length_sets(asked, seed=seed, fit=fit, select=select, test=test)
+    return {"conciseness": classes[CONCISENESS], "verbosity": classes[VERBOSITY]}
 
 
 def measured(pair: ist.contrast.Pair, completion: ist.Completion) -> dict[str, Any]:

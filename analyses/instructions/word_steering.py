@@ -25,9 +25,11 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.asking import Asking, asking
+from analyses.instructions.layer_sweep import choose
 from analyses.judging import judge_all, judge_of
+from analyses.operations import Steerer
 from figures.shares import share_of
-from interp_steer.burattino.instructions import EXISTENCE, FORBIDDEN, LOWERCASE
+from interp_steer.burattino.instructions import CAPITAL, EXISTENCE, FORBIDDEN
 from interp_steer.contrast import Pair
 from interp_steer.grid import answered, with_fluency
 from interp_steer.scoring import ifeval
@@ -56,8 +58,10 @@ class Config(Asking):
     """Prompts, each with a word, that settings are chosen on."""
     n_test: int = 48
     """Prompts that are reported."""
-    casing: str = LOWERCASE
+    casing: str = CAPITAL
     """IFEval id of the instruction that is followed while a word is kept out."""
+    operations: tuple[str, ...] = ("project", "generated/add:3")
+    """Ways to steer towards the casing; see layer_sweep."""
     judge: str = "world"
     """Who judges the quality of answers; see response_quality."""
     judge_key: str = "OPENAI_API_KEY"
@@ -265,19 +269,26 @@ def beside_casing(
 ) -> pl.DataFrame:
     """Keep a word out and a casing at once, each by its vector at its own layer.
 
-    The casing is projected on, at the layer that the select split chooses for it. ``strict`` says
-    whether an answer has the property that ``instruction`` names: each answer is there twice.
+    The casing's vector acts at the layer, and under the operation, that the select split chooses
+    for it. ``strict`` says whether an answer has the property that ``instruction`` names: each
+    answer is there twice.
     """
     casing = ist.contrast.instruction(config.casing, seed=run.seed, select=config.n_select, test=1)
-    vector = ist.fit(model, casing.fit, checkpoints=run.partial)
     run.used(casing)
-    grid = [ist.Cell("none")]
-    grid += [ist.Cell("steered", vector.at(layer).project(), layer) for layer in vector.layers]
+    steerer = Steerer.fit(model, casing, config.operations, checkpoints=run.partial)
+    grid = [
+        ist.Cell("none"),
+        *(
+            ist.Cell("steered", steerer.steering(layer, how), layer, operation=how)
+            for how in config.operations
+            for layer in steerer.layers
+        ),
+    ]
     searched = with_fluency(ist.sweep(model, grid, casing.select, **options), reference)
-    layer = ist.select_layer(searched, "interval").layer
-    run.leave(vector, name="casing")
-    run.leave(summary={"layer.casing": -1 if layer is None else layer})
-    cased = ist.unsteered if layer is None else vector.at(layer).project()
+    picked = choose(searched)[config.casing, False, "interval"]
+    cased = ist.unsteered if picked.layer is None else steerer.steering(*picked.cell)
+    steerer.leave(run, "casing")
+    run.leave(summary={"layer.casing": -1 if picked.layer is None else picked.layer})
     asked = [
         replace(
             pair,
