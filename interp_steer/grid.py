@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -205,11 +205,18 @@ def _is_settled(
 
 
 def with_fluency(
-    records: pl.DataFrame, reference: HookedLM, threshold: float | None = None
+    records: pl.DataFrame,
+    reference: HookedLM,
+    threshold: float | None = None,
+    most: Mapping[str, float] | None = None,
 ) -> pl.DataFrame:
-    """Add ``perplexity``, ``repetition`` and ``degenerate`` to the records of a sweep.
+    """Add ``perplexity``, ``repetition``, ``degenerate`` and ``garbled`` to the records of a sweep.
 
-    They are not known (null) of answers that were cut by an early verdict.
+    A degenerate answer is too easy to predict, or repeats itself, as in the paper. A garbled one is
+    harder to predict than every answer that the model gives unsteered for the same instruction,
+    with its text or without: steering too hard ends in loops, or in no language at all. They are
+    not known (null) of answers that were cut by an early verdict, nor is ``garbled`` of an
+    instruction that was never asked for in words.
 
     Args:
         records: of :func:`sweep`.
@@ -217,6 +224,8 @@ def with_fluency(
         threshold: perplexity below which an answer counts as degenerate, 2.5 under GPT-2 in the
             paper. When not given it is read from the records: the least perplexity of the answers
             that were neither steered nor instructed, so that none of them lies below it.
+        most: by instruction, the perplexity above which an answer counts as garbled; read from the
+            records by :func:`greatest_perplexity` when not given.
 
     Raises:
         ScoringError: when the threshold must be read from the records and none of them is plain.
@@ -242,7 +251,33 @@ def with_fluency(
             dtype=pl.Boolean,
         ),
     )
-    return rows.join(judged, on="row", how="left", maintain_order="left").drop("row")
+    found = rows.join(judged, on="row", how="left", maintain_order="left").drop("row")
+    limits = greatest_perplexity(found) if most is None else most
+    limit = pl.col("instruction").replace_strict(
+        dict(limits), default=None, return_dtype=pl.Float64
+    )
+    return found.with_columns((pl.col("perplexity") > limit).alias("garbled"))
+
+
+def greatest_perplexity(measured: pl.DataFrame) -> dict[str, float]:
+    """The greatest perplexity of the unsteered answers of each instruction, asked for or not.
+
+    Args:
+        measured: records with their ``perplexity``.
+
+    Returns:
+        By instruction, of those that were asked for in words: what follows an instruction may be
+        harder to predict than plain prose, and nothing else says by how much.
+    """
+    plain = measured.filter(pl.col("applied") == "unsteered")
+    told = plain.filter("instructed")["instruction"].unique().to_list()
+    most = (
+        plain.filter(pl.col("instruction").is_in(told))
+        .group_by("instruction")
+        .agg(pl.col("perplexity").max())
+        .drop_nulls()
+    )
+    return dict(most.iter_rows())
 
 
 def with_divergence(

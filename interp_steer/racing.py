@@ -19,7 +19,13 @@ import polars as pl
 from jaxtyping import Bool
 
 from interp_steer.errors import ScoringError
-from interp_steer.grid import Cell, answered, fluency_threshold, with_fluency
+from interp_steer.grid import (
+    Cell,
+    answered,
+    fluency_threshold,
+    greatest_perplexity,
+    with_fluency,
+)
 from interp_steer.hooked import HookedLM
 from interp_steer.pairs import ContrastSet, Pair
 from interp_steer.statistics import sign_evidence
@@ -66,8 +72,8 @@ def race(
     the one before it, since a few rows take as many steps as many do.
 
     Cells with a layer race, those that are instructed among themselves and the others too; an
-    answer wins that is ``strict`` and not degenerate, as under the ``"interval"`` rule of
-    :func:`interp_steer.selection.select_layer`. Cells without a layer are asked everything.
+    answer wins that is ``strict`` and neither degenerate nor garbled, as under the ``"interval"``
+    rule of :func:`interp_steer.selection.select_layer`. Cells without a layer are asked everything.
 
     Args:
         model: the model that answers.
@@ -99,6 +105,7 @@ def race(
     fixed, racing = [place for place in range(len(grid)) if place not in raced], list(raced)
 
     won: dict[int, list[bool]] = {cell: [] for cell in racing}
+    most: dict[str, float] | None = None
     rows = [(cell, pair) for cell in fixed for pair in drawn]
     frames: list[pl.DataFrame] = []
     look = min((decisive(len(lane) - 1, error) for lane in lanes), default=len(drawn))
@@ -112,13 +119,15 @@ def race(
             settled=settled,
             **options,
         ).with_columns(cell=pl.Series([cell for cell, _ in rows], dtype=pl.Int64))
-        frames.append(with_fluency(records, reference, threshold))
+        frames.append(with_fluency(records, reference, threshold, most))
         if threshold is None:
             threshold = fluency_threshold(frames[0])
+        if most is None:  # the unsteered answers are all among the first
+            most = greatest_perplexity(frames[0])
         for (cell,), mine in frames[-1].group_by("cell", maintain_order=True):
             if cell in won:
-                sound = mine["strict"] & ~mine["degenerate"].fill_null(False)
-                won[cell] += sound.to_list()
+                broken = mine["degenerate"].fill_null(False) | mine["garbled"].fill_null(False)
+                won[cell] += (mine["strict"] & ~broken).to_list()
         for lane in lanes:
             running = [cell for cell in lane if cell in racing]
             lost = beaten(np.array([won[cell] for cell in running]), len(lane) - 1, error)

@@ -25,7 +25,8 @@ class Candidate:
     degenerate: float
     """Share of degenerate answers."""
     sound: tuple[bool, ...]
-    """Whether each answer succeeds and is not degenerate, in the order of the prompts' keys."""
+    """Whether each answer succeeds and is neither degenerate nor garbled, in the order of the
+    prompts' keys."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate
 
     Args:
         records: rows with ``layer`` (null where unsteered), ``key``, ``degenerate`` and
-            ``column``, all of one instruction and one way of asking.
+            ``column``, and ``garbled`` where it is known, all of one instruction and one way of
+            asking.
         column: what counts as success.
 
     Raises:
@@ -57,12 +59,15 @@ def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate
     found = []
     for layer, rows in groups.items():
         degenerate = rows["degenerate"].fill_null(False)
+        broken = degenerate
+        if "garbled" in rows.columns:
+            broken = degenerate | rows["garbled"].fill_null(False)
         found.append(
             Candidate(
                 layer=layer,
                 accuracy=wilson(int(rows[column].sum()), rows.height),
                 degenerate=float(degenerate.sum()) / rows.height,
-                sound=tuple((rows[column] & ~degenerate).to_list()),
+                sound=tuple((rows[column] & ~broken).to_list()),
             )
         )
     return tuple(found)
@@ -103,11 +108,11 @@ def select_layer(
     whose share of degenerate answers exceeds ``tolerated`` counts as zero; the first maximum wins,
     the unsteered model standing before the shallowest layer.
 
-    ``"interval"``: a degenerate answer counts as a failure, so that a layer pays for as many as it
-    has and not for one as for all. The plateau are the layers that an exact McNemar test at 5 %
-    cannot tell from the best one; the middle of the plateau's longest run of neighbouring layers is
-    chosen, the shallower of two middles. When the best layer itself cannot be told from the
-    unsteered model, None is chosen.
+    ``"interval"``: a degenerate answer counts as a failure, and so does a garbled one, so that a
+    layer pays for as many as it has and not for one as for all. The plateau are the layers that an
+    exact McNemar test at 5 % cannot tell from the best one; the middle of the plateau's longest run
+    of neighbouring layers is chosen, the shallower of two middles. When the best layer itself
+    cannot be told from the unsteered model, None is chosen.
 
     Args:
         records: of one instruction and one way of asking; see :func:`candidates`.

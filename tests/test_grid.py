@@ -7,7 +7,7 @@ import pytest
 
 import interp_steer as ist
 from interp_steer.errors import GenerationError, ScoringError
-from interp_steer.grid import RECORD, with_divergence, with_fluency
+from interp_steer.grid import RECORD, greatest_perplexity, with_divergence, with_fluency
 
 LOWERCASE = "change_case:english_lowercase"
 
@@ -78,6 +78,28 @@ def test_what_cannot_be_swept_or_measured_is_refused(tiny, pairs, vector):
                         max_new_tokens=2)  # fmt: skip
     with pytest.raises(ScoringError, match=r"add Cell\('none'\)"):
         with_fluency(steered, model)
+
+
+def test_an_answer_harder_to_predict_than_all_unsteered_ones_is_garbled(tiny, pairs, vector):
+    model = tiny("llama3")
+    grid = [
+        ist.Cell("none"),
+        ist.Cell("steered", vector.at(1).add(80.0), 1),
+        ist.Cell("instruction", instructed=True),
+    ]
+    found = with_fluency(ist.sweep(model, grid, pairs, max_new_tokens=8), model)
+    plain = found.filter(pl.col("setting") != "steered")
+    assert not plain["garbled"].any()
+    most = greatest_perplexity(found)
+    assert most == {LOWERCASE: plain["perplexity"].max()}
+    steered = found.filter(pl.col("setting") == "steered")
+    beyond = (steered["perplexity"] > most[LOWERCASE]).to_list()
+    assert steered["garbled"].to_list() == beyond
+    # Of later answers of the same instruction it is told by the limit that was read.
+    again = with_fluency(steered, model, threshold=1.0, most=most)
+    assert again["garbled"].to_list() == beyond
+    unasked = with_fluency(found.filter(~pl.col("instructed")), model)
+    assert unasked["garbled"].is_null().all()
 
 
 def test_divergence_is_of_the_answers_that_the_plain_model_gave(tiny, pairs, vector):

@@ -64,6 +64,15 @@ def test_interval_takes_the_middle_of_the_longest_run():
     assert choice.layer == 3
 
 
+def test_interval_counts_a_garbled_answer_as_a_failure_and_paper_does_not_know_it():
+    swept = records({None: "0" * 12, 0: "1" * 12, 1: "1" * 11 + "0"})
+    garbled = pl.col("layer").fill_null(-1) == 0
+    marked = swept.with_columns(garbled=pl.when(garbled).then(True).otherwise(None))
+    assert select_layer(marked, "interval").layer == 1
+    assert select_layer(marked, "paper").layer == 0
+    assert select_layer(swept, "interval").plateau == (0, 1)
+
+
 def test_interval_chooses_none_without_a_significant_gain():
     swept = records({None: "0" * 12, 0: "1" * 3 + "0" * 9, 1: "0" * 12})
     assert select_layer(swept, "interval").layer is None

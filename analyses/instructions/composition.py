@@ -133,7 +133,8 @@ def common_layer(
         )
         for name in names
     )
-    sound = (pl.col("strict") & ~pl.col("degenerate").fill_null(False)).sum().alias("sound")
+    broken = pl.any_horizontal(pl.col("degenerate", "garbled").fill_null(False))
+    sound = (pl.col("strict") & ~broken).sum().alias("sound")
     by_layer = rows.group_by("layer").agg(sound).sort("layer")
     return by_layer.sort("sound", descending=True, maintain_order=True)["layer"][0]
 

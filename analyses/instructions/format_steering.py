@@ -204,7 +204,7 @@ def accuracies(records: pl.DataFrame) -> dict[str, object]:
 
 
 def damages(records: pl.DataFrame) -> dict[str, object]:
-    """What each setting breaks: degenerate and truncated answers, and predictions that move.
+    """What each setting breaks: degenerate, garbled and truncated answers; predictions that move.
 
     ``kl`` is in nats a token along the answers that the unsteered model gives to the same prompts,
     ``perplexity_ratio`` how many times less it expects these (a geometric mean).
@@ -212,7 +212,9 @@ def damages(records: pl.DataFrame) -> dict[str, object]:
     numbers: dict[str, object] = {}
     for setting in of(records):
         frame = records.filter(pl.col("setting") == setting)
-        numbers[f"degenerate.{setting}"] = share_of(frame, "degenerate")
+        for broken in ("degenerate", "garbled"):
+            if frame[broken].is_not_null().any():
+                numbers[f"{broken}.{setting}"] = share_of(frame, broken)
         truncated = frame["finish_reason"].to_list().count("length")
         numbers[f"truncated.{setting}"] = truncated / len(frame)
         known = frame.filter(pl.col("kl").is_not_null())

@@ -88,7 +88,7 @@ class Picked:
 
     @property
     def steered(self) -> int:
-        """How many answers succeed and are not degenerate."""
+        """How many answers succeed and are neither degenerate nor garbled."""
         return next(sum(c.sound) for c in self.choice.candidates if c.layer == self.layer)
 
 
