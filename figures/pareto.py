@@ -40,11 +40,8 @@ def pareto(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
     operations = list(dict.fromkeys(operation for operation, _, _ in found))
     for at, operation in enumerate(operations):
         points = {key: point for key, point in found.items() if key[0] == operation}
-        look = {
-            "color": theme.QUALITATIVE[at % 8],
-            "symbol": theme.SYMBOLS[at % len(theme.SYMBOLS)],
-        }
-        figure.add_trace(_points(points, operation, **look))
+        colour, symbol = theme.QUALITATIVE[at % 8], theme.SYMBOLS[at % len(theme.SYMBOLS)]
+        figure.add_trace(_points(points, operation, colour, symbol))
     front = _front(found)
     figure.add_trace(
         go.Scatter(
