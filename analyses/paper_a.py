@@ -80,7 +80,7 @@ def main(config: Config, run: ist.Run) -> None:
         format_steering: {},
         length_steering: {"max_new_tokens": 224},
         sentence_steering: {"max_new_tokens": 224},
-        word_steering: {"n_fit": 20},
+        word_steering: {"n_fit": 20, "n_select": 16, "n_test": 48},
         composition: {"instruction": composition.Config.instruction},
         cross_model: {
             "model": config.base,
