@@ -44,7 +44,7 @@ HEADLINES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Config(Asking):
-    """The size of the experiments; with the defaults they take about 20 minutes on two cores."""
+    """The size of the experiments; with the defaults they take 17 minutes on two cores."""
 
     model: str = "burattino-instruct"
     """A bundled model, a Hugging Face name, or a folder."""
