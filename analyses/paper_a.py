@@ -29,6 +29,7 @@ from analyses.instructions import (
 )
 from analyses.parts import configured, opened
 from figures.report import write_report
+from interp_steer.errors import RunError
 
 HEADLINES: dict[str, tuple[str, ...]] = {
     "format_steering": ("accuracy.", "kl.", "gain.", "mcnemar_p."),
@@ -91,18 +92,23 @@ def main(config: Config, run: ist.Run) -> None:
         vocabulary: {},
         instruction_table: {},
     }
-    finished = []
+    finished, notes = [], []
     for analysis, given in own.items():
-        start = time.monotonic()
+        start, name = time.monotonic(), analysis.__name__.rsplit(".", 1)[-1]
         made = configured(analysis, config, **given)
-        with opened(run, analysis, made) as part:
-            analysis.main(made, part)
-            finished.append(part.finish())
-        name = finished[-1].analysis
+        try:
+            with opened(run, analysis, made) as part:
+                analysis.main(made, part)
+                finished.append(part.finish())
+        except RunError as error:  # what cannot be asked of this model is a finding of its own
+            notes.append(f"{name} was left out: {error}")
+            print(notes[-1])
+            continue
         run.leave(summary={f"{name}.seconds": time.monotonic() - start})
         for key, value in finished[-1].summary.items():
             if key.startswith(HEADLINES.get(name, ())):
                 run.leave(summary={f"{name}.{key}": value})
     report = run.root / "paper_a" / "report.html"
-    write_report(finished, report, title=f"Instruction steering of {config.model}")
+    title = f"Instruction steering of {config.model}"
+    write_report(finished, report, title=title, notes=notes)
     print(f"report: {report}")

@@ -244,3 +244,17 @@ def test_demo_gathers_the_three(run, tmp_path):
     assert summary["instructions"] == 2 and summary["wall_seconds"] > 0
     page = (tmp_path / "demo" / "report.html").read_text()
     assert "toy model" in page and "format_steering" in page
+
+
+@pytest.mark.slow
+def test_paper_a_gathers_every_experiment_and_says_which_cannot_be_asked(run, tmp_path):
+    sizes = ["--n-fit", "8", "--n-select", "2", "--n-test", "2", "--max-new-tokens", "24"]
+    given = [*SMALL[:3], *sizes, "--operations", "add:0.01", "--models", "burattino-instruct"]
+    found = run("paper_a", *given)
+    parts = set(found) - {"paper_a"}
+    assert {"format_steering", "word_steering", "cross_model", "response_quality"} <= parts
+    page = (tmp_path / "paper_a" / "report.html").read_text()
+    # A weight that moves nothing brings no two properties that could be combined.
+    assert "composition" not in parts and "composition was left out" in page
+    seconds = {key for key in found["paper_a"].summary if key.endswith(".seconds")}
+    assert seconds == {f"{part}.seconds" for part in parts}
