@@ -48,6 +48,20 @@ def share_of(records: pl.DataFrame, outcome: str) -> Interval:
     return bootstrap_mean([float(value) for value in values], clusters=queries)
 
 
+def mean_of(records: pl.DataFrame, column: str) -> Interval | None:
+    """Mean of a column of numbers, and its 95 % bootstrap interval, queries resampled whole.
+
+    Args:
+        records: the records of one cell.
+        column: nulls are left out.
+
+    Returns:
+        None when no record has a value.
+    """
+    known = records.filter(pl.col(column).is_not_null())
+    return bootstrap_mean(known[column], known["query"]) if len(known) else None
+
+
 def shares(
     records: pl.DataFrame, by: Sequence[str], outcome: str
 ) -> dict[tuple[Any, ...], Interval]:

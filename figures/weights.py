@@ -7,8 +7,8 @@ import polars as pl
 from figures import theme
 from figures.drawing import Drawing, need, percent
 from figures.panels import Grid, curve
-from figures.shares import share_of
-from interp_steer.statistics import Interval, bootstrap_mean
+from figures.shares import mean_of, share_of
+from interp_steer.statistics import Interval
 
 LOOKS = {False: ("without the text", "solid", "circle"), True: ("with the text", "dash", "diamond")}
 
@@ -74,9 +74,8 @@ def _by_weight(
     for (weight,), each in rows.sort("strength").group_by("strength", maintain_order=True):
         at = float(weight)  # type: ignore[arg-type]
         accuracy[at] = share_of(each, outcome)
-        judged = each.filter(pl.col("quality").is_not_null())
-        if len(judged):
-            quality[at] = bootstrap_mean(judged["quality"], judged["query"])
+        if judged := mean_of(each, "quality"):
+            quality[at] = judged
     return accuracy, quality
 
 

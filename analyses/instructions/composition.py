@@ -28,14 +28,14 @@ from analyses.asking import asking
 from analyses.contrasts import FORMATS, contrast_sets, instruction_id
 from analyses.instructions import layer_sweep
 from analyses.operations import Steerer
-from figures.shares import share_of
+from figures.shares import mean_of, share_of
 from interp_steer.burattino.chats import HELD_PAIRS
 from interp_steer.burattino.instructions import WORDS, compatible
 from interp_steer.contrast import Pair
 from interp_steer.errors import RunError
 from interp_steer.grid import with_divergence, with_fluency
 from interp_steer.scoring import ifeval
-from interp_steer.statistics import bootstrap_mean, share
+from interp_steer.statistics import share
 from interp_steer.vectors import orthogonalised
 
 NONE = "none"
@@ -303,9 +303,9 @@ def shares(records: pl.DataFrame) -> dict[str, object]:
     for size, rows in by_size(records).items():
         for (setting,), each in rows.group_by("setting", maintain_order=True):
             found[f"all_of_{size}.{setting}"] = share_of(each, "strict")
-            known = each.filter(pl.col("kl").is_not_null())
-            if setting in WAYS and len(known):
-                found[f"kl_of_{size}.{setting}"] = bootstrap_mean(known["kl"], known["query"])
+            moved = mean_of(each, "kl")
+            if moved and setting in WAYS:
+                found[f"kl_of_{size}.{setting}"] = moved
         for setting in ("instruction", "both"):
             for unseen, kind in ((True, "unseen_pair"), (False, "seen_pairs")):
                 names = [name for name in rows["instruction"].unique() if is_unseen(name) == unseen]

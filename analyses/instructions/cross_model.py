@@ -24,9 +24,9 @@ from analyses.instructions import layer_sweep
 from analyses.instructions.format_steering import chosen_cell
 from analyses.instructions.layer_sweep import Chosen
 from analyses.operations import Steerer
-from figures.shares import share_of
+from figures.shares import mean_of, share_of
 from interp_steer.grid import with_divergence, with_fluency
-from interp_steer.statistics import Interval, bootstrap, bootstrap_mean, mcnemar
+from interp_steer.statistics import Interval, bootstrap, mcnemar
 
 SOURCES = ("own", "sibling")
 """Whose vectors steer the base model."""
@@ -149,9 +149,9 @@ def accuracies(records: pl.DataFrame) -> dict[str, object]:
     for setting, rows in of.items():
         numbers[f"accuracy.{setting}"] = share_of(rows, "strict")
         numbers[f"degenerate.{setting}"] = share_of(rows, "degenerate")
-        known = rows.filter(pl.col("kl").is_not_null())
-        if len(known) and setting != "none":
-            numbers[f"kl.{setting}"] = bootstrap_mean(known["kl"], known["query"])
+        moved = mean_of(rows, "kl")
+        if moved and setting != "none":
+            numbers[f"kl.{setting}"] = moved
     for source in SOURCES:
         for one, other in (
             (f"{source} vector", "none"),

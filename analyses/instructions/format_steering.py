@@ -33,10 +33,10 @@ from analyses.instructions.layer_sweep import Chosen, Picked
 from analyses.operations import Control, Steerer, read_at
 from figures.published import reported
 from figures.shares import compare as compare_settings
-from figures.shares import share_of
+from figures.shares import mean_of, share_of
 from interp_steer.errors import RunError
 from interp_steer.grid import with_divergence, with_fluency
-from interp_steer.statistics import bootstrap_mean, mcnemar
+from interp_steer.statistics import mcnemar
 
 CONTROLS = ("random", "shuffled", "others")
 """What acts in place of the vector."""
@@ -166,16 +166,23 @@ def leave(
 ) -> None:
     """Records, vectors, numbers and figures; a layer of -1 says that no layer was chosen."""
     run.write_records(records)
-    for name, steerer in steerers.items():
-        steerer.leave(run, name)
-        for instructed, text in ((False, "without_text"), (True, "with_text")):
-            layer = choices[name, instructed, rule].layer
-            run.leave(summary={f"layer.{name}.{text}": -1 if layer is None else layer})
+    leave_choices(run, steerers, choices, rule)
     run.leave(summary=accuracies(records) | damages(records) | {"instructions": len(steerers)})
     run.draw("accuracy_by_setting", figures.settings_bars(records))
     run.draw("accuracy_by_instruction", figures.instruction_bars(records))
     if len(steerers) > 2:
         run.draw("radar", figures.settings_radar(records))
+
+
+def leave_choices(
+    run: ist.Run, steerers: Mapping[str, Steerer], choices: Chosen, rule: str
+) -> None:
+    """Vectors, and the layer that was chosen for each; -1 where none was."""
+    for name, steerer in steerers.items():
+        steerer.leave(run, name)
+        for instructed, text in ((False, "without_text"), (True, "with_text")):
+            layer = choices[name, instructed, rule].layer
+            run.leave(summary={f"layer.{name}.{text}": -1 if layer is None else layer})
 
 
 def accuracies(records: pl.DataFrame) -> dict[str, object]:
@@ -217,10 +224,10 @@ def damages(records: pl.DataFrame) -> dict[str, object]:
                 numbers[f"{broken}.{setting}"] = share_of(frame, broken)
         truncated = frame["finish_reason"].to_list().count("length")
         numbers[f"truncated.{setting}"] = truncated / len(frame)
-        known = frame.filter(pl.col("kl").is_not_null())
-        if len(known) and setting != "none":
-            numbers[f"kl.{setting}"] = bootstrap_mean(known["kl"], known["query"])
-            ratio = known["perplexity_ratio"].log().mean()
+        moved = mean_of(frame, "kl")
+        if moved and setting != "none":
+            numbers[f"kl.{setting}"] = moved
+            ratio = frame["perplexity_ratio"].log().mean()
             numbers[f"perplexity_ratio.{setting}"] = exp(float(ratio))  # type: ignore[arg-type]
     return numbers
 

@@ -25,7 +25,7 @@ import figures
 import interp_steer as ist
 from analyses.asking import Asking, asking
 from analyses.differences import map_differences
-from figures.shares import share_of
+from figures.shares import mean_of, share_of
 from interp_steer import ifeval_rows
 from interp_steer.burattino.instructions import WORDS
 from interp_steer.burattino.queries import queries
@@ -222,9 +222,9 @@ def lengths(records: pl.DataFrame) -> dict[str, object]:
         queries = rows["query"].to_list()
         numbers[f"words.{name}"] = bootstrap_mean(rows["words"].to_list(), queries)
         numbers[f"degenerate.{name}"] = share_of(rows, "degenerate")
-        known = rows.filter(pl.col("kl").is_not_null())
-        if len(known) and setting != "none":
-            numbers[f"kl.{name}"] = bootstrap_mean(known["kl"], known["query"])
+        moved = mean_of(rows, "kl")
+        if moved and setting != "none":
+            numbers[f"kl.{name}"] = moved
     for kind in KINDS:
         dose = (
             records.filter((pl.col("instruction") == kind) & (pl.col("setting") != "random"))

@@ -26,10 +26,9 @@ from analyses.judging import judge_all, judge_of
 from analyses.operations import Steerer
 from figures.published import reported
 from figures.quality import quality_change
-from figures.shares import share_of
+from figures.shares import mean_of, share_of
 from interp_steer.errors import ScoringError
 from interp_steer.scoring.judge import Judge, questions_of
-from interp_steer.statistics import bootstrap_mean
 
 COMPARISONS = (("none", "steered"), ("random", "steered"), ("instruction", "both"))
 """What steered answers are compared with, baseline first."""
@@ -100,11 +99,7 @@ def leave(
     """Records, verdicts, vectors, numbers and figures; a layer of -1 says that none was chosen."""
     run.write_records(records)
     run.write_records(verdicts, "verdicts")
-    for name, steerer in steerers.items():
-        steerer.leave(run, name)
-        for instructed, text in ((False, "without_text"), (True, "with_text")):
-            layer = choices[name, instructed, config.rule].layer
-            run.leave(summary={f"layer.{name}.{text}": -1 if layer is None else layer})
+    format_steering.leave_choices(run, steerers, choices, config.rule)
     run.leave(summary=qualities(records) | changes(records) | validity(records, verdicts))
     published = reported(config.model, "response quality", "quality")
     marks = {setting: value for (setting, _), value in published.items()}
@@ -117,9 +112,8 @@ def qualities(records: pl.DataFrame) -> dict[str, object]:
     numbers: dict[str, object] = {}
     for setting in format_steering.of(records):
         rows = records.filter(pl.col("setting") == setting)
-        known = rows.filter(pl.col("quality").is_not_null())
-        if len(known):
-            numbers[f"quality.{setting}"] = bootstrap_mean(known["quality"], known["query"])
+        if quality := mean_of(rows, "quality"):
+            numbers[f"quality.{setting}"] = quality
         numbers[f"accuracy.{setting}"] = share_of(rows, "strict")
     return numbers
 

@@ -36,7 +36,7 @@ from analyses.instructions.length_steering import (
 from analyses.operations import Operation
 from analyses.parts import configured
 from figures.published import reported_sentences
-from figures.shares import share_of
+from figures.shares import mean_of, share_of
 from interp_steer.burattino.queries import queries
 from interp_steer.grid import with_divergence, with_fluency
 from interp_steer.pairs import plain_text
@@ -232,7 +232,7 @@ def damages(records: pl.DataFrame) -> dict[str, object]:
     for (relation, setting), rows in records.group_by("relation", "setting", maintain_order=True):
         name = f"{str(relation).replace(' ', '_')}.{setting}"
         numbers[f"degenerate.{name}"] = share_of(rows, "degenerate")
-        known = rows.filter(pl.col("kl").is_not_null())
-        if len(known) and setting not in ("none", "instruction"):
-            numbers[f"kl.{name}"] = bootstrap_mean(known["kl"], known["query"])
+        moved = mean_of(rows, "kl")
+        if moved and setting not in ("none", "instruction"):
+            numbers[f"kl.{name}"] = moved
     return numbers
