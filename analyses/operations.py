@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -25,8 +26,8 @@ READS = ("last", "all", "generated")
 class Operation:
     """Where a vector is read, what is done along it, how strongly, and at which positions.
 
-    Written ``[READ/]HOW[:STRENGTH][@POSITIONS]``, such as ``project``, ``add:2@generated`` or
-    ``generated/add:0.3kl``.
+    Written ``[READ/]HOW[:STRENGTH][@POSITIONS]``, such as ``project``, ``add:2@generated``,
+    ``generated/add:0.3kl`` or ``add:1.5ppl``.
     """
 
     how: How
@@ -57,8 +58,8 @@ class Operation:
             or not reads_somewhere
         ):
             raise RunError(
-                f"{text!r} is no operation; write project, add:2, add:0.3kl@generated, or "
-                "generated/add:2 for a vector that is read where answers are generated (else: "
+                f"{text!r} is no operation; write project, add:2, add:0.3kl@generated, add:1.5ppl, "
+                "or generated/add:2 for a vector that is read where answers are generated (else: "
                 f"{', '.join(READS)}, or an index)"
             )
         try:
@@ -67,6 +68,62 @@ class Operation:
         except InterventionError as error:
             raise RunError(f"operation {text!r}: {error}") from error
         return cls(how, amount, positions or "all", read or "last")  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """An operation at layers: where along the model its vector is read, and where it acts.
+
+    Written ``VECTOR=OPERATION@LAYER``, or ``VECTOR=OPERATION@LAYER->LAYER`` where the layer that it
+    is read at is not the one that it acts at: ``change_case:english_lowercase=project@3->5``.
+    """
+
+    vector: str
+    """An IFEval id, with ``?ARGUMENT=VALUE`` behind it where it is to have it; or the path of a
+    vector that was saved, which ends in .safetensors."""
+    operation: str
+    """See :class:`Operation`."""
+    read_layer: int
+    """Where the vector was read."""
+    apply_layer: int
+    """Where it acts."""
+
+    @classmethod
+    def parse(cls, text: str) -> Placement:
+        """Read a placement from the command line.
+
+        Raises:
+            RunError: for a text that is none, or a saved vector that is to be read somewhere.
+        """
+        what, _, layers = text.rpartition("@")
+        vector, _, operation = what.rpartition("=")
+        at = re.fullmatch(r"(\d+)(?:->(\d+))?", layers)
+        if at is None or not vector:
+            raise RunError(
+                f"{text!r} is no intervention; write VECTOR=OPERATION@LAYER, such as "
+                "'change_case:english_lowercase=project@5', and LAYER->LAYER for a vector that is "
+                "read at one layer and acts at another, such as "
+                "'length_constraints:number_words?relation=less than=add:2@generated@3->5'"
+            )
+        placed = cls(vector, operation, int(at[1]), int(at[2] or at[1]))
+        if placed.saved and "/" in operation:
+            raise RunError(
+                f"{text!r}: where a saved vector was read is settled; leave out "
+                f"{operation.partition('/')[0] + '/'!r}"
+            )
+        Operation.parse(operation)
+        return placed
+
+    @property
+    def saved(self) -> bool:
+        """Whether the vector is that of a file."""
+        return self.vector.endswith(".safetensors")
+
+    @property
+    def layers(self) -> str:
+        """As it was written: one layer, or that it is read at and that it acts at."""
+        moved = self.read_layer != self.apply_layer
+        return f"{self.read_layer}->{self.apply_layer}" if moved else str(self.read_layer)
 
 
 class Steerer:
@@ -120,20 +177,33 @@ class Steerer:
         return self.gauges[Operation.parse(operation).read].vector
 
     def steering(
-        self, layer: int, operation: str, control: Control | None = None
+        self,
+        layer: int,
+        operation: str,
+        control: Control | None = None,
+        *,
+        apply_layer: int | None = None,
     ) -> ist.Intervention:
         """What an operation does at a layer.
 
         Args:
-            layer: where it acts.
+            layer: where the vector was read.
             operation: see :class:`Operation`.
             control: makes the vector that acts in place of the one that was fitted, with the
                 coefficient that this one has.
+            apply_layer: where it acts; where it was read when not given.
         """
         chosen = Operation.parse(operation)
         gauge = self.gauges[chosen.read]
         along = None if control is None else control(gauge.vector)
-        return gauge.steering(layer, chosen.how, chosen.strength, chosen.positions, along=along)
+        return gauge.steering(
+            layer,
+            chosen.how,
+            chosen.strength,
+            chosen.positions,
+            apply_layer=apply_layer,
+            along=along,
+        )
 
     def leave(self, run: ist.Run, name: str) -> None:
         """Write the vectors into a results folder, under the name of the property."""

@@ -1,20 +1,29 @@
 """Records to figures: each function takes frames and returns a `Drawing` with its caption."""
 
 from figures.bars import instruction_bars, settings_bars
+from figures.benchmarks import benchmark_table
 from figures.completions import completions_table
+from figures.cosines import language_cosines
 from figures.counts import sentence_curves
 from figures.curves import layer_curve
 from figures.damage import damage_scatter
 from figures.doses import dose_boxes, dose_curve, dose_density
 from figures.drawing import Drawing, FigureError
 from figures.embedding import embedding_map
+from figures.examples import examples_curve
+from figures.heads import head_map
 from figures.interference import interference_map
 from figures.pareto import pareto
 from figures.quality import quality_deltas, quality_histogram
 from figures.radar import settings_radar
 from figures.report import write_report
+from figures.retention import retention_bars
+from figures.schedules import schedule_curves
 from figures.selection import selection_map
 from figures.similarity import similarity_by_layer, similarity_map
+from figures.steps import step_curves
+from figures.strength_text import strength_text
+from figures.switching import switch_curves
 from figures.table import accuracy_table
 from figures.tokens import token_table
 from figures.weights import weight_curves
@@ -23,24 +32,33 @@ __all__ = [
     "Drawing",
     "FigureError",
     "accuracy_table",
+    "benchmark_table",
     "completions_table",
     "damage_scatter",
     "dose_boxes",
     "dose_curve",
     "dose_density",
     "embedding_map",
+    "examples_curve",
+    "head_map",
     "instruction_bars",
     "interference_map",
+    "language_cosines",
     "layer_curve",
     "pareto",
     "quality_deltas",
     "quality_histogram",
+    "retention_bars",
+    "schedule_curves",
     "selection_map",
     "sentence_curves",
     "settings_bars",
     "settings_radar",
     "similarity_by_layer",
     "similarity_map",
+    "step_curves",
+    "strength_text",
+    "switch_curves",
     "token_table",
     "weight_curves",
     "write_report",

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from figures.completions import completions_table
-from figures.drawing import FigureError
+from figures.drawing import FigureError, listed
 from interp_steer.burattino import NAMES as BUNDLED
 from interp_steer.errors import InterpSteerError, RunError
 from interp_steer.files import write_atomically
@@ -69,7 +69,7 @@ def write_report(
     if not runs:
         raise FigureError("there is no finished run to report; run an analysis first.")
     figures = _figures(runs)
-    names = sorted({run.model for run in runs if _bundled(run.model)})
+    names = _toys(runs)
     page = (
         _environment()
         .get_template("report.html.j2")
@@ -103,13 +103,22 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _bundled(model: str) -> bool:
-    return Path(model).name in BUNDLED
+def _toys(runs: Sequence[Results]) -> list[str]:
+    """The bundled models that the runs are about, in the order in which they are listed."""
+    about = {Path(name).name for run in runs for name in (run.model, *_models(run.config))}
+    return [name for name in BUNDLED if name in about]
+
+
+def _models(config: Mapping[str, Any]) -> list[str]:
+    """Every text in a config but the reference, which measures answers and gives none."""
+    values = [value for key, value in config.items() if key != "reference"]
+    each = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    return [one for one in each if isinstance(one, str)]
 
 
 def _toy_note(names: Sequence[str]) -> str:
     return TOY.format(
-        models=" and ".join(names),
+        models=listed(names),
         is_are="is a bundled toy model" if len(names) == 1 else "are bundled toy models",
     ).replace("toy models that proves", "toy models that prove")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import plotly.graph_objects as go
 import polars as pl
 
@@ -63,4 +65,5 @@ def token_table(records: pl.DataFrame) -> Drawing:
 
 def _shown(token: str) -> str:
     """A token as it can be read: spaces and line breaks made visible."""
-    return token.replace(" ", "\u2423").replace("\n", "\u21b5") or "(none)"
+    shown = html.escape(token, quote=False)
+    return shown.replace(" ", "\u2423").replace("\n", "\u21b5") or "(none)"

@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from interp_steer import capture as capture
     from interp_steer import contrast as contrast
+    from interp_steer import language_sets as language_sets
+    from interp_steer import parallel as parallel
+    from interp_steer import schedules as schedules
     from interp_steer import scoring as scoring
     from interp_steer import statistics as statistics
     from interp_steer.answer_scores import divergence as divergence
@@ -46,14 +49,26 @@ if TYPE_CHECKING:
     from interp_steer.selection import select_layer as select_layer
     from interp_steer.sites import Site as Site
     from interp_steer.steering_vector import SteeringVector as SteeringVector
+    from interp_steer.stepped_vector import SteppedVector as SteppedVector
     from interp_steer.strength import Gauge as Gauge
     from interp_steer.strength import Strength as Strength
+    from interp_steer.tracing import Trace as Trace
+    from interp_steer.tracing import trace as trace
     from interp_steer.vectors import fit as fit
+    from interp_steer.vectors import fit_steps as fit_steps
 
 __version__ = "0.1.0"
 
 # PyTorch and TransformerLens take seconds to import, so a name is imported when it is first used.
-_MODULES = ("capture", "contrast", "scoring", "statistics")
+_MODULES = (
+    "capture",
+    "contrast",
+    "language_sets",
+    "parallel",
+    "schedules",
+    "scoring",
+    "statistics",
+)
 _HOMES = {
     "Cluster": "cluster",
     "ContrastSet": "pairs",
@@ -81,9 +96,13 @@ _HOMES = {
     "Cell": "grid",
     "sweep": "grid",
     "SteeringVector": "steering_vector",
+    "SteppedVector": "stepped_vector",
     "Gauge": "strength",
     "Strength": "strength",
+    "Trace": "tracing",
+    "trace": "tracing",
     "fit": "vectors",
+    "fit_steps": "vectors",
 }
 __all__ = ["__version__", *_MODULES, *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -10,13 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.decoding import Settled, StopRule, decode, greedy
+from interp_steer.decoding import Batches, Settled, StopRule, decode, greedy, rows_under
+from interp_steer.dynamic import probed_rows
 from interp_steer.hooked import HookedLM
-from interp_steer.in_flight import Answer
+from interp_steer.in_flight import Answer, Cached, Uncached
 from interp_steer.interventions import Intervention, row_hooks
 from interp_steer.ledger import Kept
 from interp_steer.passes import Through
 from interp_steer.sampling import Sampler, Sampling
+from interp_steer.slots import slots_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +63,6 @@ def answer_rows(
         settled: an early verdict, of a row's number and what it has said so far.
         on_finished: is told every answer.
     """
-    steering = [request.steering for request in requests]
-    if len(set(map(id, steering))) == 1:
-        steering = steering[:1]  # one for all rows: nothing is gathered
     choose = greedy
     drawn = [request.uniform for request in requests if request.uniform is not None]
     if how.sampling is not None:
@@ -72,15 +71,28 @@ def answer_rows(
     def finished(row: int, answer: Answer) -> None:
         on_finished(row, Kept(answer.text, tuple(answer.tokens), answer.finish_reason))
 
+    prompts = [request.tokens for request in requests]
     decode(
         model,
-        [request.tokens for request in requests],
+        prompts,
         StopRule(model, how.max_new_tokens, settled),
+        batches=_batches(model, prompts, [request.steering for request in requests], how),
         choose=choose,
-        hooks=partial(row_hooks, steering),
         batch_size=how.batch_size,
-        use_cache=how.use_cache,
-        through=how.through,
-        compiled=how.compiled,
         on_finished=finished,
     )
+
+
+def _batches(
+    model: HookedLM, prompts: list[list[int]], steering: list[Intervention], how: Decoding
+) -> Batches:
+    """How rows are run: by a compiled pass, with weights that are found, or plainly."""
+    kind = Cached if how.use_cache else Uncached
+    if any(one.dynamic for one in steering):
+        return probed_rows(model, prompts, steering, how.through, kind, how.max_new_tokens)
+    if len(set(map(id, steering))) == 1:
+        steering = steering[:1]  # one for all rows: nothing is gathered
+    hooks = partial(row_hooks, steering)
+    if how.compiled:
+        return slots_of(model, prompts, hooks, how.max_new_tokens)
+    return rows_under(model, prompts, hooks, how.through, kind)

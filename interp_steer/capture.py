@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp_steer.batches import batches_by_length
-from interp_steer.decoding import StopRule, decode
+from interp_steer.decoding import StopRule, decode, rows_under
 from interp_steer.errors import CaptureError
 from interp_steer.memory import in_parts
 from interp_steer.model import HookedLM
@@ -332,6 +332,7 @@ def _greedy(
             model,
             prompts,
             StopRule(model, most),
+            batches=rows_under(model, prompts, lambda _: []),
             batch_size=batch_size,
             on_finished=lambda *_: bar.update(),
         )

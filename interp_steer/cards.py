@@ -32,7 +32,7 @@ class Card:
     component: str
     """One of :data:`interp_steer.sites.COMPONENTS`."""
     position: str
-    """``"last"``, an index, or ``"all"``: where in the prompt it was read."""
+    """``"last"``, an index, ``"all"`` or ``"generated"``: where it was read."""
     estimator: str
     """How it was computed, such as ``"difference_in_means"``."""
     n: int

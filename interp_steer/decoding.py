@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -19,11 +19,10 @@ from torch import Tensor
 
 from interp_steer.batches import longest_first
 from interp_steer.hooked import HookedLM, Hooks
-from interp_steer.in_flight import Answer, Cached, Uncached
+from interp_steer.in_flight import Answer, Batch, Cached, Uncached
 from interp_steer.memory import fewer, is_out_of_memory
 from interp_steer.passes import Through, forward_under
 from interp_steer.positions import Clock
-from interp_steer.slots import slots_of
 
 REFILL_AT = 0.75
 """Waiting rows are admitted when no more than this share of the batch is still decoding: each
@@ -37,6 +36,9 @@ Chooser: TypeAlias = Callable[
 
 HooksFor: TypeAlias = Callable[[Clock], Hooks]
 """Makes the hooks under which rows are decoded, given the clock that they are to read."""
+
+Batches: TypeAlias = AbstractContextManager[Callable[[int], Batch]]
+"""Says how rows are run: while it is entered, it makes an empty batch, of whatever size."""
 
 Settled: TypeAlias = Callable[[int, str], bool]
 """Of a row's number and what it has said so far: whether the rest can be done without."""
@@ -111,22 +113,14 @@ def greedy(
     return logits.argmax(-1)
 
 
-def no_hooks(clock: Clock) -> Hooks:
-    """Nothing acts on the model."""
-    return []
-
-
 def decode(
     model: HookedLM,
     prompts: list[list[int]],
     stop: StopRule,
     *,
+    batches: Batches,
     choose: Chooser = greedy,
-    hooks: HooksFor = no_hooks,
     batch_size: int,
-    use_cache: bool = True,
-    through: Through | None = None,
-    compiled: bool = False,
     on_finished: Callable[[int, Answer], object],
 ) -> list[Answer]:
     """Decode every row to its end.
@@ -135,12 +129,9 @@ def decode(
         model: the model.
         prompts: the token ids of each row.
         stop: ends answers.
+        batches: how rows are run, such as :func:`rows_under`.
         choose: chooses tokens.
-        hooks: what acts on the model meanwhile.
         batch_size: how many rows are decoded at once, fewer once they do not fit in memory.
-        use_cache: False runs whole rows again at every step.
-        through: what runs the passes; see :func:`interp_steer.passes.forward_under`.
-        compiled: decode in fixed slots, by a compiled pass; see :mod:`interp_steer.slots`.
         on_finished: called for each row as it ends, with its number and its answer.
 
     Returns:
@@ -151,10 +142,6 @@ def decode(
     """
     answers = [Answer() for _ in prompts]
     waiting = deque(longest_first([len(prompt) for prompt in prompts]))
-    if compiled:
-        batches = slots_of(model, prompts, hooks, stop.max_new_tokens)
-    else:
-        batches = _batches_of(model, prompts, hooks, through, Cached if use_cache else Uncached)
     with torch.inference_mode(), batches as empty:
         batch = empty(batch_size)
         while waiting or batch.rows:
@@ -184,21 +171,29 @@ def decode(
 
 
 @contextmanager
-def _batches_of(
+def rows_under(
     model: HookedLM,
     prompts: list[list[int]],
     hooks: HooksFor,
-    through: Through | None,
-    kind: type[Uncached],
+    through: Through | None = None,
+    kind: type[Uncached] = Cached,
 ) -> Iterator[Callable[[int], Uncached]]:
-    """What makes an empty batch, of whatever size."""
+    """Rows run by a model under hooks.
+
+    Args:
+        model: the model.
+        prompts: the token ids of all rows that are to be decoded.
+        hooks: makes the hooks, given the clock to read.
+        through: what runs the passes; see :func:`interp_steer.passes.forward_under`.
+        kind: with a cache, or whole at every step.
+    """
     clock = Clock()
     with forward_under(model, hooks(clock), through) as forward:
         yield lambda size: kind(model, prompts, forward, clock)
 
 
 def _in_memory(
-    batch: Uncached, admitted: list[int], answers: list[Answer]
+    batch: Batch, admitted: list[int], answers: list[Answer]
 ) -> Float[Tensor, "row vocabulary"] | None:
     """The logits of the rows that are admitted, or of a step where none are; None without room."""
     try:

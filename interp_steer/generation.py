@@ -117,6 +117,11 @@ def generate(
             "twin is compiled, with a cache; leave the other two as they are by default"
         )
     rows = prepare(model, prompts, steering, batch_size)
+    if compiled and any(one.dynamic for one in rows.steering):
+        raise GenerationError(
+            "compiled=True with a dynamic schedule, whose weights are found between passes; leave "
+            "compiled as it is by default"
+        )
     lengths = [len(prompt) for prompt in rows.tokens]
     for number, length in enumerate(lengths):
         check_room(model, number, length, max_new_tokens, "new tokens; lower max_new_tokens")

@@ -357,7 +357,7 @@ def fluency_threshold(measured: pl.DataFrame) -> float:
     Raises:
         ScoringError: when none of them is plain.
     """
-    plain = measured.filter(pl.col("layer").is_null() & ~pl.col("instructed"))
+    plain = measured.filter((pl.col("applied") == "unsteered") & ~pl.col("instructed"))
     known = plain["perplexity"].drop_nulls().to_list()
     if not known:
         raise ScoringError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -22,6 +23,20 @@ class Answer:
     tokens: list[int] = field(default_factory=list)
     text: str = ""
     finish_reason: str = "length"
+
+
+@runtime_checkable
+class Batch(Protocol):
+    """Rows that are being decoded: they are taken in, stepped, and let go."""
+
+    @property
+    def rows(self) -> list[int]: ...
+
+    def admit(self, rows: list[int], answers: list[Answer]) -> Float[Tensor, "row vocabulary"]: ...
+
+    def step(self, answers: list[Answer]) -> Float[Tensor, "row vocabulary"]: ...
+
+    def release(self, ended: Iterable[int]) -> None: ...
 
 
 class Uncached:

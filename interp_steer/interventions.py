@@ -1,12 +1,14 @@
-"""Edits of activations along a direction: add, project, ablate; composed, masked, one per row.
+"""Edits of activations along a direction: add, shift, project, ablate; scheduled, masked, composed.
 
-Every operation is the same affine edit along a unit direction ``u``, at the positions of its mask::
+Every operation is the same affine edit along a unit direction ``u``, at the positions of its mask,
+with the weight ``a_i`` that its schedule has at step ``i``::
 
-    x  <-  x + (push + pull * (target - <x, u>)) * u
+    x  <-  x + a_i (push + pull (target - <x, u>)) u
 
-``add(c)`` is push = c; ``project(z)`` is pull = 1 and target = z; ``ablate()`` is pull = 1 and
-target = 0. That they share one form is what lets a batch carry another intervention in each row
-and still be edited by one tensor operation per site.
+``add(c)`` is push = c; ``shift(c)`` is push = c |v|; ``project(z)`` is pull = 1 and target = z;
+``ablate()`` is pull = 1 and target = 0. That they share one form is what lets a batch carry another
+intervention in each row and still be edited by one tensor operation per site. A direction may be
+another one at each step.
 
 At ``z`` the direction lives in all heads together: ``<x, u>`` runs over heads and head dimensions,
 as the output projection reads them. To edit heads one by one, compose one direction per head, zero
@@ -22,12 +24,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.errors import InterventionError, SiteError
+from interp_steer import canonical
+from interp_steer.errors import InterventionError
 from interp_steer.positions import Clock, span
-from interp_steer.row_edits import Affine, SiteHook
+from interp_steer.row_edits import Affine, Dials, SiteHook
+from interp_steer.schedules import AnySchedule, Dynamic, fixed
+from interp_steer.schedules import parse as parse_schedule
 from interp_steer.sites import Site
 
 FwdHooks = list[tuple[str, Callable[..., Any]]]
@@ -39,7 +45,8 @@ class Direction:
     """One direction, read at a site and applied at a site.
 
     Args:
-        vector: the raw direction, float32, of the shape of an activation at ``site``.
+        vector: the raw direction, float32, of the shape of an activation at ``site``; or one for
+            each generated step, along a first axis, of which the last holds from then on.
         target: mean projection, on the unit direction, of prompts that have the property (``z`` of
             paper A); None when it was not measured.
         name: what the canonical line calls it.
@@ -56,7 +63,7 @@ class Direction:
         SiteError: when a site is beyond the model's layers.
     """
 
-    vector: Float[Tensor, "*shape"]
+    vector: Float[Tensor, "*step_and_shape"]
     target: float | None
     name: str
     source: Site
@@ -74,12 +81,14 @@ class Direction:
         self.source.check(self.n_layers)
         self.site.check(self.n_layers)
         shape = tuple(self.vector.shape)
-        fits = len(shape) == 2 if self.site.component == "z" else shape == (self.d_model,)
-        if not fits:
-            expected = "(n_heads, d_head)" if self.site.component == "z" else f"({self.d_model},)"
+        at_z = self.site.component == "z"
+        fits = len(shape) in (2, 3) if at_z else shape[-1:] == (self.d_model,) and len(shape) < 3
+        if not fits or 0 in shape:
+            expected = "(n_heads, d_head)" if at_z else f"({self.d_model},)"
             raise InterventionError(
                 f"direction {self.name} has shape {shape} but an activation at {self.site} of "
-                f"{self.model} has shape {expected}; take the vector of the site it is applied at"
+                f"{self.model} has shape {expected}, before which only an axis of steps may stand; "
+                "take the vector of the site it is applied at"
             )
         norm = float(self.vector.detach().double().norm())
         if not math.isfinite(norm) or norm == 0.0:
@@ -92,25 +101,76 @@ class Direction:
                 f"direction {self.name} has target {self.target}; give a finite number, or None"
             )
 
-    @cached_property
-    def unit(self) -> Float[Tensor, "*shape"]:
-        """The direction scaled to length 1 (over all heads together at ``z``), float32."""
-        exact = self.vector.detach().double()
-        return (exact / exact.norm()).float()
+    @property
+    def stepped(self) -> bool:
+        """Whether there is a direction of its own for each step."""
+        return self.vector.ndim > len(self.shape)
 
-    def add(self, coefficient: SupportsFloat, positions: str = "all") -> Intervention:
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an activation, without an axis of steps."""
+        return tuple(self.vector.shape[-2:] if self.site.component == "z" else [self.d_model])
+
+    @cached_property
+    def unit(self) -> Float[Tensor, "*step_and_shape"]:
+        """The direction scaled to length 1 (over all heads together at ``z``), float32.
+
+        With a direction for each step, each of them; zero where there is none.
+        """
+        return self.by_step[0].reshape(self.vector.shape)
+
+    @cached_property
+    def by_step(self) -> tuple[Float[Tensor, "step *shape"], tuple[float, ...]]:
+        """Unit directions and lengths, for each step; one of each where they do not differ."""
+        exact = self.vector.detach().double().reshape(-1, *self.shape)
+        norms = exact.flatten(1).norm(dim=1)
+        scale = torch.where(norms == 0, 1.0, norms).reshape(-1, *[1] * len(self.shape))
+        return (exact / scale).float(), tuple(norms.tolist())
+
+    def add(
+        self,
+        coefficient: SupportsFloat,
+        positions: str = "all",
+        schedule: AnySchedule = fixed,
+    ) -> Intervention:
         """``x <- x + coefficient * u``, the fixed-weight steering of paper A, section 2.
 
         Args:
             coefficient: in units of the activation's norm, since ``u`` has length 1.
             positions: see :func:`interp_steer.positions.span`.
+            schedule: by what it is multiplied at each step.
 
         Raises:
             InterventionError: when the coefficient is not a finite number or positions are unknown.
         """
-        return Intervention((Edit(self, "add", _number("coefficient", coefficient), positions),))
+        return self._edit("add", _number("coefficient", coefficient), positions, schedule)
 
-    def project(self, target: SupportsFloat | None = None, positions: str = "all") -> Intervention:
+    def shift(
+        self,
+        coefficient: SupportsFloat,
+        positions: str = "all",
+        schedule: AnySchedule = fixed,
+    ) -> Intervention:
+        """``x <- x + coefficient * v`` with the raw direction ``v`` (paper B, section 2).
+
+        Of a difference in means, 1 moves the mean without the property onto the mean with it.
+
+        Args:
+            coefficient: how many times the direction is added.
+            positions: see :func:`interp_steer.positions.span`.
+            schedule: by what it is multiplied at each step.
+
+        Raises:
+            InterventionError: when the coefficient is not a finite number or positions are unknown.
+        """
+        return self._edit("shift", _number("coefficient", coefficient), positions, schedule)
+
+    def project(
+        self,
+        target: SupportsFloat | None = None,
+        positions: str = "all",
+        schedule: AnySchedule = fixed,
+    ) -> Intervention:
         """``x <- x + (target - <x, u>) u``, the projection steering of paper A, section 2.
 
         Two-sided: an activation that projects beyond the target is pulled back to it.
@@ -118,6 +178,7 @@ class Direction:
         Args:
             target: the projection to clamp to; by default the direction's own.
             positions: see :func:`interp_steer.positions.span`.
+            schedule: what share of the way it goes at each step.
 
         Raises:
             InterventionError: when there is no target, it is not finite, or positions are unknown.
@@ -127,18 +188,24 @@ class Direction:
             raise InterventionError(
                 f"direction {self.name} carries no target; give one, such as project(target=2.0)"
             )
-        return Intervention((Edit(self, "project", _number("target", chosen), positions),))
+        return self._edit("project", _number("target", chosen), positions, schedule)
 
-    def ablate(self, positions: str = "all") -> Intervention:
+    def ablate(self, positions: str = "all", schedule: AnySchedule = fixed) -> Intervention:
         """``x <- x - <x, u> u``: the activation without its component along the direction.
 
         Args:
             positions: see :func:`interp_steer.positions.span`.
+            schedule: what share of the component goes at each step.
 
         Raises:
             InterventionError: when positions are unknown.
         """
-        return Intervention((Edit(self, "ablate", 0.0, positions),))
+        return self._edit("ablate", 0.0, positions, schedule)
+
+    def _edit(
+        self, operation: str, value: float, positions: str, schedule: AnySchedule
+    ) -> Intervention:
+        return Intervention((Edit(self, operation, value, positions, schedule),))
 
     def __str__(self) -> str:
         read = "" if self.source == self.site else f"[{self.source}]"
@@ -151,48 +218,76 @@ class Edit:
 
     Args:
         direction: along what, and where.
-        operation: ``"add"``, ``"project"`` or ``"ablate"``.
-        value: the coefficient of ``add``, the target of ``project``, 0 for ``ablate``.
+        operation: ``"add"``, ``"shift"``, ``"project"`` or ``"ablate"``.
+        value: the coefficient of ``add`` and ``shift``, the target of ``project``, 0 for
+            ``ablate``.
         positions: see :func:`interp_steer.positions.span`.
+        schedule: the weight of the operation at each step.
 
     Raises:
-        InterventionError: for an unknown operation or positions, or a value that is not finite.
+        InterventionError: for an unknown operation or positions, a value that is not finite, or a
+            dynamic schedule over positions that no token is generated at.
     """
 
     direction: Direction
     operation: str
     value: float
     positions: str = "all"
+    schedule: AnySchedule = fixed
 
     def __post_init__(self) -> None:
-        if self.operation not in ("add", "project", "ablate"):
+        if self.operation not in canonical.NUMBERS:
             raise InterventionError(
-                f"unknown operation {self.operation!r}; use add, project or ablate"
+                f"unknown operation {self.operation!r}; use one of {', '.join(canonical.NUMBERS)}"
             )
         object.__setattr__(self, "value", _number("value", self.value))
-        span(self.positions)
+        if span(self.positions).first_step < 0 and isinstance(self.schedule, Dynamic):
+            raise InterventionError(
+                f"{self} would act on the prompt, where nothing is predicted that its schedule "
+                "could follow; give it positions='generated' or 'first(n)'"
+            )
 
     @property
-    def affine(self) -> Affine:
-        """The edit as numbers, for the hook that applies it."""
-        adds = self.operation == "add"
+    def varies(self) -> bool:
+        """Whether it depends on the step."""
+        return self.direction.stepped or self.schedule != fixed
+
+    def affine(self, dial: int | None = None) -> Affine:
+        """The edit as numbers, for the hook that applies it.
+
+        Args:
+            dial: the number of the dial that its dynamic schedule is told by.
+        """
+        units, norms = self.direction.by_step
+        pushes = {"add": (self.value,), "shift": tuple(self.value * norm for norm in norms)}
         return Affine(
-            unit=self.direction.unit,
-            push=self.value if adds else 0.0,
-            pull=0.0 if adds else 1.0,
-            target=0.0 if adds else self.value,
+            unit=units,
+            push=pushes.get(self.operation, (0.0,)),
+            pull=0.0 if self.operation in pushes else 1.0,
+            target=self.value if self.operation == "project" else 0.0,
+            weights=(1.0,) if isinstance(self.schedule, Dynamic) else self.schedule.weights,
             span=span(self.positions),
+            dial=dial,
+        )
+
+    @property
+    def written(self) -> canonical.Written:
+        """The edit as its canonical line has it, without what goes without saying."""
+        takes = canonical.NUMBERS[self.operation]
+        own = self.operation == "project" and self.value == self.direction.target
+        return canonical.Written(
+            operation=self.operation,
+            name=self.direction.name,
+            source=self.direction.source,
+            site=self.direction.site,
+            coefficient=repr(self.value) if "coefficient" in takes else None,
+            target=repr(self.value) if "target" in takes and not own else None,
+            schedule=None if self.schedule == fixed else str(self.schedule),
+            positions=None if self.positions == "all" else self.positions,
         )
 
     def __str__(self) -> str:
-        parts = [str(self.direction)]
-        if self.operation == "add":
-            parts.append(f"coefficient={self.value!r}")
-        if self.operation == "project" and self.value != self.direction.target:
-            parts.append(f"target={self.value!r}")
-        if self.positions != "all":
-            parts.append(f"positions={self.positions}")
-        return f"{self.operation}({', '.join(parts)})"
+        return canonical.line([self.written])
 
 
 @runtime_checkable
@@ -232,7 +327,14 @@ class Intervention:
         return Intervention(self.edits + other.edits)
 
     def __str__(self) -> str:
-        return " + ".join(map(str, self.edits)) or "unsteered"
+        return canonical.line([edit.written for edit in self.edits])
+
+    @property
+    def dynamic(self) -> tuple[tuple[str, Dynamic], ...]:
+        """The properties whose weight is found while the model runs: the names of their directions,
+        with their schedules, each once."""
+        found = dict.fromkeys(map(_property, self.edits))
+        return tuple(each for each in found if each is not None)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -267,20 +369,7 @@ class Intervention:
             InterventionError: when the line is not canonical, a name is unknown, or what the names
                 stand for would write another line.
         """
-        if line == "unsteered":
-            return unsteered
-        edits: list[Edit] = []
-        place = 0
-        while place < len(line) or not edits:
-            match = _EDIT.match(line, place)
-            if match is None:
-                raise InterventionError(
-                    f"cannot parse {line!r} from {line[place:]!r} on; a canonical line looks like "
-                    "'add(name@resid_post.3, coefficient=2.0, positions=generated)', and edits are "
-                    "joined by ' + '"
-                )
-            edits.extend(_parse_edit(line, match, directions).edits)
-            place = match.end()
+        edits = [_edit_of(written, line, directions) for written in canonical.read(line)]
         parsed = cls(tuple(edits))
         if str(parsed) != line:
             raise InterventionError(
@@ -299,7 +388,9 @@ def compose(interventions: Iterable[Intervention]) -> Intervention:
     return Intervention(tuple(edit for one in interventions for edit in one.edits))
 
 
-def row_hooks(interventions: Sequence[Intervention], clock: Clock | None) -> FwdHooks:
+def row_hooks(
+    interventions: Sequence[Intervention], clock: Clock | None, dials: Dials | None = None
+) -> FwdHooks:
     """Hooks under which each row of a batch has its own intervention.
 
     There is one hook per site that some row writes, and none elsewhere. It applies the first edit
@@ -309,56 +400,57 @@ def row_hooks(interventions: Sequence[Intervention], clock: Clock | None) -> Fwd
         interventions: one per row of the batch that the clock begins; a single one is for any
             number of rows.
         clock: says which positions a pass holds and which rows are left.
+        dials: say the weights of dynamic schedules, a dial for each of ``intervention.dynamic``.
 
     Returns:
         pairs of hook name and function, in the order of the layers.
 
     Raises:
-        InterventionError: when an edit has positions other than ``"all"`` and there is no clock, or
-            when directions at one site have different widths.
+        InterventionError: when an edit depends on the position or the step and there is no clock,
+            when one has a dynamic schedule and there are no dials, or when directions at one site
+            have different widths.
     """
-    if clock is None:
-        for edit in (edit for one in interventions for edit in one.edits):
-            if edit.positions != "all":
-                raise InterventionError(
-                    f"{edit} needs to know which positions a pass holds; generate with "
-                    "ist.generate, or drive a Clock and pass it: fwd_hooks(clock)"
-                )
+    for edit in (edit for one in interventions for edit in one.edits):
+        if clock is None and (edit.positions != "all" or edit.varies):
+            raise InterventionError(
+                f"{edit} needs to know which positions a pass holds; generate with "
+                "ist.generate, or drive a Clock and pass it: fwd_hooks(clock)"
+            )
+        if dials is None and isinstance(edit.schedule, Dynamic):
+            raise InterventionError(
+                f"{edit} finds its weight while the model generates; use ist.generate, "
+                "ist.logprobs or ist.trace"
+            )
     hooks: FwdHooks = []
+    numbers = {id(one): {key: n for n, key in enumerate(one.dynamic)} for one in interventions}
     for site in compose(interventions).sites:
-        rows = [[e.affine for e in one.edits if e.direction.site == site] for one in interventions]
-        widths = sorted({edit.unit.numel() for row in rows for edit in row})
+        rows = [
+            [
+                edit.affine(numbers[id(one)].get(_property(edit)))  # type: ignore[arg-type]
+                for edit in one.edits
+                if edit.direction.site == site
+            ]
+            for one in interventions
+        ]
+        widths = sorted({edit.unit[0].numel() for row in rows for edit in row})
         if len(widths) > 1:
             raise InterventionError(
                 f"directions at {site} have {' and '.join(map(str, widths))} components; "
                 "compose directions of one model"
             )
-        hooks.append((site.hook_name, SiteHook(str(site), rows, clock)))
+        hooks.append((site.hook_name, SiteHook(str(site), rows, clock, dials)))
     return hooks
 
 
-_EDIT = re.compile(
-    r"(?:^| \+ )(?P<operation>add|project|ablate)"
-    r"\((?P<name>[^@\[\]\n\r]+)(?:\[(?P<source>[a-z_]+\.\d+)\])?@(?P<site>[a-z_]+\.\d+)"
-    r"(?:, coefficient=(?P<coefficient>[^,()]+))?(?:, target=(?P<target>[^,()]+))?"
-    r"(?:, positions=(?P<positions>[a-z_]+(?:\(\d+\))?))?\)"
-)
+def _property(edit: Edit) -> tuple[str, Dynamic] | None:
+    """What an edit's dynamic schedule follows; edits of one name are one property."""
+    if isinstance(edit.schedule, Dynamic):
+        return edit.direction.name, edit.schedule
+    return None
 
 
-def _parse_edit(line: str, match: re.Match[str], directions: Directions) -> Intervention:
-    name, operation = match["name"], match["operation"]
-    given = {key: match[key] for key in ("coefficient", "target") if match[key] is not None}
-    allowed = {"add": {"coefficient"}, "project": {"target"}, "ablate": set()}[operation]
-    if not given.keys() <= allowed or (operation == "add" and not given):
-        raise InterventionError(
-            f"{match[0]!r} in {line!r}: add takes coefficient, project may take target, and ablate "
-            "takes neither"
-        )
-    try:
-        site = Site.parse(match["site"])
-        source = site if match["source"] is None else Site.parse(match["source"])
-    except SiteError as error:
-        raise InterventionError(f"cannot parse {line!r}: {error}") from error
+def _edit_of(written: canonical.Written, line: str, directions: Directions) -> Edit:
+    name = written.name
     try:
         vector = directions[name] if isinstance(directions, Mapping) else directions(name)
     except KeyError as error:
@@ -366,14 +458,18 @@ def _parse_edit(line: str, match: re.Match[str], directions: Directions) -> Inte
         raise InterventionError(
             f"{line!r} names {name!r}, which is not among the directions given{known}"
         ) from error
-    direction = vector.direction(source, site)
-    positions = match["positions"] or "all"
-    if operation == "add":
-        return direction.add(_number("coefficient", given["coefficient"]), positions)
-    if operation == "project":
-        target = given.get("target")
-        return direction.project(None if target is None else _number("target", target), positions)
-    return direction.ablate(positions)
+    direction = vector.direction(written.source, written.site)
+    schedule = fixed if written.schedule is None else parse_schedule(written.schedule)
+    value = written.coefficient or written.target
+    if value is None and written.operation == "project":
+        value = direction.project().edits[0].value  # its own target, where it has one
+    return Edit(
+        direction,
+        written.operation,
+        0.0 if value is None else _number("value", value),
+        written.positions or "all",
+        schedule,
+    )
 
 
 def _number(what: str, value: SupportsFloat | str) -> float:

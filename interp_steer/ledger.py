@@ -158,7 +158,8 @@ def keys(
 def _steering(intervention: Intervention) -> list[str]:
     said = [str(intervention)]
     for edit in intervention.edits:
-        said.append(hashlib.sha256(edit.direction.unit.cpu().numpy().tobytes()).hexdigest())
+        raw = edit.direction.vector.detach().float().cpu().contiguous()
+        said.append(hashlib.sha256(raw.numpy().tobytes()).hexdigest())
         said.append(repr(edit.value))
     return said
 

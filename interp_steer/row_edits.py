@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -16,28 +17,72 @@ from interp_steer.positions import Clock, SlotClock, Span
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """``x <- x + (push + pull * (target - <x, unit>)) * unit`` at the positions of a span."""
+    """``x <- x + w_i (push_i + pull (target - <x, u_i>)) u_i`` at step ``i``, within a span.
 
-    unit: Float[Tensor, "*shape"]
-    push: float
+    What is told by step has an entry for step 0, 1 and so on; the last one holds from then on, and
+    tokens of the prompt before step 0 have the first. Where there is a dial, ``w_i`` is multiplied
+    by what the dial says of the row and the step.
+    """
+
+    unit: Float[Tensor, "step *shape"]
+    push: tuple[float, ...]
     pull: float
     target: float
+    weights: tuple[float, ...]
     span: Span
+    dial: int | None = None
+
+
+class Dials:
+    """Weights that are found while the model runs, of each row at each step.
+
+    Args:
+        rows: how many rows the hooks were made for.
+        dials: how many dials a row has at most.
+        steps: how many steps there are at most.
+        device: where the model runs.
+    """
+
+    def __init__(self, rows: int, dials: int, steps: int, device: torch.device) -> None:
+        with torch.inference_mode(False):
+            self._table = torch.zeros(rows, dials, steps, device=device)
+
+    def turn(
+        self,
+        row: Int[Tensor, " each"],
+        dial: Int[Tensor, " each"],
+        step: Int[Tensor, " each"],
+        weight: Float[Tensor, " each"],
+    ) -> None:
+        """Say what dials say of rows at steps."""
+        self._table[row, dial, step] = weight
+
+    def read(
+        self,
+        rows: Int[Tensor, " batch"],
+        dial: Int[Tensor, "row 1"],
+        step: Int[Tensor, "batch pos"],
+    ) -> Float[Tensor, "batch pos"]:
+        """The weight at each position; 1 in rows whose dial is negative, for none."""
+        last = self._table.shape[-1] - 1
+        said = self._table[rows[:, None], dial.clamp(min=0), step.clamp(0, last)]
+        return torch.where(dial < 0, 1.0, said)
 
 
 @dataclass(frozen=True, eq=False)
 class _Stage:
     """One edit per row, as tensors; a row without one has push and pull 0, which changes nothing.
 
-    Shapes are ``row 1`` so that they broadcast over positions. ``units`` holds each direction once,
-    ``which`` says which of them is a row's.
+    ``units`` holds each direction once, ``which`` says which of them is a row's. What is told by
+    step is as long as the longest among the rows.
     """
 
-    units: Float[Tensor, "direction width"]
+    units: Float[Tensor, "direction unit_step width"]
     which: Int[Tensor, " row"]
-    push: Float[Tensor, "row 1"]
-    pull: Float[Tensor, "row 1"]
+    push: Float[Tensor, "row step"]
+    pull: Float[Tensor, "row pull_step"]
     target: Float[Tensor, "row 1"]
+    dial: Int[Tensor, "row 1"]
     first_index: Int[Tensor, "row 1"]
     first_step: Int[Tensor, "row 1"]
     end_step: Int[Tensor, "row 1"]
@@ -45,24 +90,22 @@ class _Stage:
     @classmethod
     def stack(cls, edits: Sequence[Affine | None]) -> _Stage:
         some = next(edit for edit in edits if edit is not None)
-        idle = replace(some, push=0.0, pull=0.0, target=0.0, span=Span())
+        idle = replace(some, push=(0.0,), pull=0.0, weights=(1.0,), span=Span(), dial=None)
         each = [idle if edit is None else edit for edit in edits]
-        units: dict[int, int] = {}
-        which = [units.setdefault(id(edit.unit), len(units)) for edit in each]
         by_id = {id(edit.unit): edit.unit for edit in each}
-
-        def reals(values: Sequence[float]) -> Float[Tensor, "row 1"]:
-            return torch.tensor(values, dtype=torch.float32)[:, None]
+        place = {key: number for number, key in enumerate(by_id)}
+        longest = max(len(unit) for unit in by_id.values())
 
         def counts(values: Sequence[int]) -> Int[Tensor, "row 1"]:
             return torch.tensor(values, dtype=torch.int64)[:, None]
 
         return cls(
-            units=torch.stack([by_id[key].flatten() for key in units]).cpu(),
-            which=torch.tensor(which),
-            push=reals([edit.push for edit in each]),
-            pull=reals([edit.pull for edit in each]),
-            target=reals([edit.target for edit in each]),
+            units=torch.stack([_held(unit, longest).flatten(1) for unit in by_id.values()]).cpu(),
+            which=torch.tensor([place[id(edit.unit)] for edit in each]),
+            push=_by_step([(edit.push, edit.weights) for edit in each]),
+            pull=_by_step([((edit.pull,), edit.weights) for edit in each]),
+            target=torch.tensor([edit.target for edit in each], dtype=torch.float32)[:, None],
+            dial=counts([-1 if edit.dial is None else edit.dial for edit in each]),
             first_index=counts([edit.span.first_index for edit in each]),
             first_step=counts([edit.span.first_step for edit in each]),
             end_step=counts([edit.span.end_step for edit in each]),
@@ -86,18 +129,15 @@ class _Stage:
             or (self.first_step != everywhere.first_step).any()
             or (self.end_step != everywhere.end_step).any()
         )
-        bounds = (self.first_index, self.first_step, self.end_step)
-        first_index, first_step, end_step = (bound.to(device) for bound in bounds)
+        gathered = {field.name: getattr(self, field.name).to(device) for field in fields(self)[2:]}
+        one = self.units.shape[1] == 1
         return _Ready(
-            unit=self.units[self.which].to(device),
-            push=self.push.to(device),
-            pull=self.pull.to(device),
-            target=self.target.to(device),
-            first_index=first_index,
-            first_step=first_step,
-            end_step=end_step,
+            units=(self.units[self.which] if one else self.units).to(device),
+            which=None if one else self.which.to(device),
             pulls=pulls,
             masked=masked,
+            dialled=bool((self.dial >= 0).any()),
+            **gathered,
         )
 
 
@@ -105,18 +145,22 @@ class _Stage:
 class _Ready:
     """A stage as a pass needs it, gathered once per change of rows and not once per pass."""
 
-    unit: Float[Tensor, "row width"]
-    push: Float[Tensor, "row 1"]
-    pull: Float[Tensor, "row 1"]
+    units: Float[Tensor, "_ unit_step width"]
+    """One for each row; where they differ by step, one for each direction, and ``which`` tells."""
+    which: Int[Tensor, " row"] | None
+    push: Float[Tensor, "row step"]
+    pull: Float[Tensor, "row pull_step"]
     target: Float[Tensor, "row 1"]
+    dial: Int[Tensor, "row 1"]
     first_index: Int[Tensor, "row 1"]
     first_step: Int[Tensor, "row 1"]
     end_step: Int[Tensor, "row 1"]
     pulls: bool
     masked: bool
+    dialled: bool
 
     def mask(self, clock: Clock) -> Bool[Tensor, "row pos"] | None:
-        device = self.unit.device
+        device = self.push.device
         if not self.masked:
             return (clock.index >= 0).to(device) if clock.padded else None
         step = clock.step.to(device)
@@ -126,20 +170,67 @@ class _Ready:
         return inside
 
     def apply(
-        self, activation: Float[Tensor, "batch pos *shape"], clock: Clock | None
+        self,
+        activation: Float[Tensor, "batch pos *shape"],
+        clock: Clock | None,
+        dials: Dials | None,
     ) -> Float[Tensor, "batch pos *shape"]:
-        weight = self.push
+        step = None if clock is None else clock.step.to(self.push.device)
+        unit, weight = self._unit(step), _at(self.push, step)
         if self.pulls:
             flat = activation.flatten(2).float()
-            along = torch.matmul(flat, self.unit[:, :, None])[:, :, 0]
-            weight = weight + self.pull * (self.target - along)
+            along = (
+                torch.matmul(flat, unit[:, 0, :, None])[:, :, 0]
+                if unit.shape[1] == 1
+                else einsum(flat, unit, "row pos width, row pos width -> row pos")
+            )
+            weight = weight + _at(self.pull, step) * (self.target - along)
+        if self.dialled:
+            assert clock is not None and dials is not None and step is not None
+            weight = weight * dials.read(clock.rows.to(step.device), self.dial, step)
         mask = None if clock is None else self.mask(clock)
         if mask is not None:
             weight = weight * mask
-        delta = weight[:, :, None] * self.unit[:, None, :]
+        delta = weight[:, :, None] * unit
         # Computed in float32 whatever the model's dtype, and rounded once, as it is added.
         delta = delta.reshape(*delta.shape[:2], *activation.shape[2:])
         return activation + delta.to(activation.dtype)
+
+    def _unit(self, step: Int[Tensor, "batch pos"] | None) -> Float[Tensor, "_ _ width"]:
+        if self.which is None:
+            return self.units
+        assert step is not None  # what differs by step is refused where there is no clock
+        return self.units[self.which[:, None], step.clamp(0, self.units.shape[1] - 1)]
+
+
+def _at(
+    table: Float[Tensor, "row step"], step: Int[Tensor, "batch pos"] | None
+) -> Float[Tensor, "_ _"]:
+    """The entries of a table at the steps of a pass; one for all positions where it has but one."""
+    if table.shape[1] == 1:
+        return table
+    assert step is not None
+    return table.expand(len(step), -1).gather(1, step.clamp(0, table.shape[1] - 1))
+
+
+def _held(by_step: Float[Tensor, "step *shape"], steps: int) -> Float[Tensor, "held *shape"]:
+    """The same with its last entry repeated up to a number of steps."""
+    more = steps - len(by_step)
+    return torch.cat([by_step, by_step[-1:].expand(more, *by_step.shape[1:])]) if more else by_step
+
+
+def _by_step(
+    factors: Sequence[tuple[tuple[float, ...], tuple[float, ...]]],
+) -> Float[Tensor, "row step"]:
+    """The product of two sequences by step for each row, as long as the longest of all."""
+    longest = max(max(len(one), len(other)) for one, other in factors)
+    sides = [
+        torch.stack(
+            [_held(torch.tensor(row[side], dtype=torch.float64), longest) for row in factors]
+        )
+        for side in (0, 1)
+    ]
+    return (sides[0] * sides[1]).float()
 
 
 class SiteHook:
@@ -149,13 +240,21 @@ class SiteHook:
         site: the site, for error messages.
         rows: the edits of each row at this site; a single row stands for any number of them.
         clock: says which positions a pass holds and which rows are left.
+        dials: say the weights that are found while the model runs.
     """
 
-    def __init__(self, site: str, rows: Sequence[Sequence[Affine]], clock: Clock | None) -> None:
+    def __init__(
+        self,
+        site: str,
+        rows: Sequence[Sequence[Affine]],
+        clock: Clock | None,
+        dials: Dials | None = None,
+    ) -> None:
         self._site = site
         self._clock = clock
+        self._dials = dials
         self._n_rows = len(rows)
-        self._width = next(edit.unit.numel() for row in rows for edit in row)
+        self._width = next(edit.unit[0].numel() for row in rows for edit in row)
         depth = max(map(len, rows))
         # Outside inference mode, so that the same hooks can serve a pass that takes gradients.
         with torch.inference_mode(False):
@@ -179,7 +278,7 @@ class SiteHook:
             self.prepare(activation.device)
             self._check(activation)
         for stage in self._ready:
-            activation = stage.apply(activation, self._clock)
+            activation = stage.apply(activation, self._clock, self._dials)
         return activation
 
     def prepare(self, device: torch.device) -> None:

@@ -79,7 +79,7 @@ def _check_fit(model: HookedLM, intervention: Intervention) -> None:
     for direction in {edit.direction for edit in intervention.edits}:
         shape = direction.site.shape(model.n_heads, model.d_head, model.d_model)
         same_model = (direction.n_layers, direction.d_model) == (model.n_layers, model.d_model)
-        if not same_model or tuple(direction.vector.shape) != shape:
+        if not same_model or direction.shape != shape:
             raise InterventionError(
                 f"{direction} of shape {tuple(direction.vector.shape)}, for {direction.model} "
                 f"({direction.n_layers} layers, d_model {direction.d_model}), cannot steer "

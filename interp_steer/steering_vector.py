@@ -15,8 +15,9 @@ from torch import Tensor
 
 from interp_steer.cards import Card
 from interp_steer.errors import VectorError
-from interp_steer.interventions import Direction
+from interp_steer.interventions import Direction, Intervention, compose
 from interp_steer.model import HookedLM
+from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sites import Site
 from interp_steer.tensorfiles import read_tensors, write_tensors
 
@@ -137,6 +138,27 @@ class SteeringVector:
         source = Site(component, layer)
         return self.direction(
             source, source if apply_layer is None else Site(component, apply_layer)
+        )
+
+    def shift(
+        self,
+        coefficient: float = 1.0,
+        schedule: AnySchedule = fixed,
+        positions: str = "generated",
+    ) -> Intervention:
+        """Add ``coefficient * a_i * v_l`` at every layer at once (paper B, with one shared step).
+
+        Args:
+            coefficient: how many times the raw directions are added.
+            schedule: the weights ``a_i``.
+            positions: see :func:`interp_steer.positions.span`.
+
+        Raises:
+            InterventionError: for a coefficient that is not finite, or unknown positions.
+            VectorError: when the vector is zero at a layer.
+        """
+        return compose(
+            self.at(layer).shift(coefficient, positions, schedule) for layer in self.layers
         )
 
     def direction(self, source: Site, site: Site) -> Direction:

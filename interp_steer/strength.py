@@ -9,11 +9,14 @@ and differs between models. An amount of 1 stands for
 ``residual``  the root mean square length of the activations there
 ``sd``        the standard deviation of the activations' projection on the direction
 ``kl``        the coefficient that moves the model's predictions by 1 nat a token
+``ppl``       the largest coefficient under which answers keep the perplexity that they have
+              unsteered; 1.5 lets it grow to 1.5 times as much
 ``raw``       a length of 1
 ========== =========================================================================================
 
-With ``kl`` layers, vectors and operations are compared at equal disturbance: the coefficient is
-searched for on answers that the model gives unsteered, to prompts that do not ask for the property.
+With ``kl`` and ``ppl`` layers, vectors and operations are compared at equal damage: the coefficient
+is searched for on answers that the model gives unsteered, to prompts that do not ask for the
+property.
 """
 
 from __future__ import annotations
@@ -26,18 +29,21 @@ from functools import cached_property
 from typing import Literal, TypeAlias, get_args
 
 from einops import einsum, reduce
+from jaxtyping import Float
+from torch import Tensor
 
 from interp_steer.answer_scores import Divergence, divergence
 from interp_steer.capture import capture
 from interp_steer.errors import InterventionError
 from interp_steer.generation import generate
-from interp_steer.interventions import Intervention
+from interp_steer.interventions import Direction, Intervention
 from interp_steer.model import HookedLM
 from interp_steer.moments import Rows
 from interp_steer.pairs import Prompt
+from interp_steer.sites import Site
 from interp_steer.steering_vector import SteeringVector
 
-Unit: TypeAlias = Literal["norm", "residual", "sd", "kl", "raw"]
+Unit: TypeAlias = Literal["norm", "residual", "sd", "kl", "ppl", "raw"]
 How: TypeAlias = Literal["add", "project"]
 
 
@@ -65,7 +71,7 @@ class Strength:
         if match is None or (match[2] or "norm") not in get_args(Unit):
             raise InterventionError(
                 f"strength {text!r} is none; write a number and one of the units "
-                f"{', '.join(get_args(Unit))}, such as 2, 0.1residual or 0.3kl"
+                f"{', '.join(get_args(Unit))}, such as 2, 0.1residual, 0.3kl or 1.5ppl"
             )
         return cls(float(match[1]), match[2] or "norm")  # type: ignore[arg-type]
 
@@ -77,7 +83,7 @@ class Gauge:
     """What the strengths of one vector are measured by: prompts that do not ask for its property.
 
     Nothing is run before it is needed: the activations of the prompts for ``residual`` and ``sd``,
-    their unsteered answers for ``kl``.
+    their unsteered answers for ``kl`` and ``ppl``.
 
     Args:
         model: that the vector steers.
@@ -105,7 +111,7 @@ class Gauge:
         self.prompts = list(prompts)
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
-        self._found: dict[tuple[int, Strength, How, str], float] = {}
+        self._found: dict[tuple[Site, Site, Strength, How, str], float] = {}
 
     def steering(
         self,
@@ -114,19 +120,21 @@ class Gauge:
         strength: Strength | None = None,
         positions: str = "all",
         *,
+        apply_layer: int | None = None,
         along: SteeringVector | None = None,
     ) -> Intervention:
         """Steer at a layer with a strength.
 
         A projection of coefficient ``c`` sets the component along the direction to ``<b, u> + c``,
-        with ``b`` the mean activation without the property; an amount of 1 ``norm`` is therefore
-        the target of paper A.
+        with ``b`` the mean activation without the property where it acts; an amount of 1 ``norm``
+        is therefore the target of paper A.
 
         Args:
-            layer: where the vector was read, and acts.
+            layer: where the vector was read.
             how: ``"add"`` or ``"project"``.
             strength: 1 ``norm`` when not given.
             positions: see :func:`interp_steer.positions.span`.
+            apply_layer: where it acts; where it was read when not given.
             along: another vector, such as a control, to act along with the coefficient that this
                 one has.
 
@@ -135,32 +143,43 @@ class Gauge:
             VectorError: when the vector has no such layer.
         """
         vector = self.vector if along is None else along
-        direction = vector.at(layer)
+        direction = vector.at(layer, apply_layer)
         if how == "project" and strength is None:
             return direction.project(positions=positions)
-        coefficient = self.coefficient(layer, strength or Strength(1.0), how, positions)
-        return _act(vector, layer, how, coefficient, positions)
+        coefficient = self.coefficient(
+            layer, strength or Strength(1.0), how, positions, apply_layer=apply_layer
+        )
+        return _act(vector, direction, how, coefficient, positions)
 
     def coefficient(
-        self, layer: int, strength: Strength, how: How = "add", positions: str = "all"
+        self,
+        layer: int,
+        strength: Strength,
+        how: How = "add",
+        positions: str = "all",
+        *,
+        apply_layer: int | None = None,
     ) -> float:
         """What a strength is at a layer, in units of an activation's length.
+
+        The vector's own length is that where it was read; activations, predictions and answers are
+        those where it acts.
 
         Raises:
             InterventionError: for an unknown ``how``, or a strength that cannot be reached.
             VectorError: when the vector has no such layer.
         """
-        index = self.vector.layers.index(self.vector.at(layer).source.layer)
-        if strength.unit == "kl":
-            asked = (layer, strength, how, positions)
+        direction = self.vector.at(layer, apply_layer)
+        if strength.unit in _BUDGETS:
+            asked = (direction.source, direction.site, strength, how, positions)
             if asked not in self._found:
-                self._found[asked] = self._of_kl(layer, strength.amount, how, positions)
+                self._found[asked] = self._within(direction, strength, how, positions)
             return self._found[asked]
         unit = {
             "raw": lambda: 1.0,
-            "norm": lambda: float(self.vector.norms[index]),
-            "residual": lambda: self._lengths[layer],
-            "sd": lambda: self._spreads[layer],
+            "norm": lambda: self._norm(layer),
+            "residual": lambda: _length(self._rows(direction)),
+            "sd": lambda: _spread(self._rows(direction), direction),
         }[strength.unit]()
         return strength.amount * unit
 
@@ -174,17 +193,28 @@ class Gauge:
             plain_perplexity=_geometric_mean([one.plain_perplexity for one in each]),
         )
 
-    def _of_kl(self, layer: int, nats: float, how: How, positions: str) -> float:
-        def kl(coefficient: float) -> float:
-            signed = math.copysign(coefficient, nats)
-            return self.damage(_act(self.vector, layer, how, signed, positions)).kl
+    def _within(self, direction: Direction, budget: Strength, how: How, positions: str) -> float:
+        """The largest coefficient that stays within a budget, with the budget's sign."""
+        spent = _BUDGETS[budget.unit]
 
-        start = float(self.vector.norms[self.vector.layers.index(layer)])
+        def damage(coefficient: float) -> float:
+            signed = math.copysign(coefficient, budget.amount)
+            return spent(self.damage(_act(self.vector, direction, how, signed, positions)))
+
+        start = self._norm(direction.source.layer)
         try:
-            found = largest_within(abs(nats), kl, start=start)
+            if budget.unit == "ppl" and abs(budget.amount) <= 1:
+                raise InterventionError(
+                    f"a perplexity within {abs(budget.amount):g} times the unsteered one leaves no "
+                    "room to steer; give a larger budget, such as 1.5ppl"
+                )
+            found = largest_within(abs(budget.amount), damage, start=start)
         except InterventionError as error:
-            raise InterventionError(f"{how} at {self.vector.at(layer)}: {error}") from error
-        return math.copysign(found, nats)
+            raise InterventionError(f"{how} at {direction}: {error}") from error
+        return math.copysign(found, budget.amount)
+
+    def _norm(self, layer: int) -> float:
+        return float(self.vector.norms[self.vector.layers.index(layer)])
 
     @cached_property
     def _plain(self) -> tuple[list[Prompt], list[Sequence[int]]]:
@@ -197,9 +227,23 @@ class Gauge:
         )
         return self.prompts, [completion.tokens for completion in said]
 
+    def _rows(self, direction: Direction) -> Float[Tensor, "row d"]:
+        """The activations of the prompts where a direction acts, in float64.
+
+        Raises:
+            InterventionError: where the vector was not read.
+        """
+        if direction.site not in self.vector.sites:
+            raise InterventionError(
+                f"{direction} acts where its vector was not read, so that activations are not "
+                "known there; fit it there too, with ist.fit(model, pairs, layers=...), or give "
+                "the strength in norm, kl, ppl or raw"
+            )
+        return self._activations.values[direction.site].double().flatten(1)
+
     @cached_property
-    def _rows(self) -> Rows:
-        """The activations of the prompts, where the vector was read."""
+    def _activations(self) -> Rows:
+        """The activations of the prompts, wherever the vector was read."""
         position = self.vector.card.position
         index = position if position in ("last", "all", "generated") else int(position)
         found = capture(
@@ -213,27 +257,22 @@ class Gauge:
         assert found.rows is not None
         return found.rows
 
-    @cached_property
-    def _lengths(self) -> dict[int, float]:
-        """The root mean square length of activations at each layer."""
-        values = {site.layer: rows.double() for site, rows in self._rows.values.items()}
-        return {
-            layer: float(reduce(rows**2, "row ... -> row", "sum").mean().sqrt())
-            for layer, rows in values.items()
-        }
 
-    @cached_property
-    def _spreads(self) -> dict[int, float]:
-        """The standard deviation of the projection on the unit direction at each layer."""
-        units = dict(zip(self.vector.layers, self.vector.unit.double(), strict=True))
-        return {
-            site.layer: float(
-                einsum(
-                    rows.double().flatten(1), units[site.layer].flatten(), "row d, d -> row"
-                ).std()
-            )
-            for site, rows in self._rows.values.items()
-        }
+def _length(rows: Float[Tensor, "row d"]) -> float:
+    """The root mean square length of activations."""
+    return float(reduce(rows**2, "row d -> row", "sum").mean().sqrt())
+
+
+def _spread(rows: Float[Tensor, "row d"], direction: Direction) -> float:
+    """The standard deviation of the projections of activations on a unit direction."""
+    return float(einsum(rows, direction.unit.double().flatten(), "row d, d -> row").std())
+
+
+_BUDGETS: dict[str, Callable[[Divergence], float]] = {
+    "kl": lambda found: found.kl,
+    "ppl": lambda found: found.perplexity / found.plain_perplexity,
+}
+"""The units of which an amount is a budget, and what of it is spent."""
 
 
 def largest_within(
@@ -251,7 +290,7 @@ def largest_within(
     end of a stretch from below that stays within the budget at every coefficient that was tried.
 
     Args:
-        budget: such as nats a token, or a perplexity.
+        budget: such as nats a token, or a ratio of perplexities.
         damage: of a positive coefficient.
         start: the first coefficient that is tried.
         tolerance: how near, as a share of it, the result is to the first coefficient beyond.
@@ -288,9 +327,8 @@ def largest_within(
 
 
 def _act(
-    vector: SteeringVector, layer: int, how: How, coefficient: float, positions: str
+    vector: SteeringVector, direction: Direction, how: How, coefficient: float, positions: str
 ) -> Intervention:
-    direction = vector.at(layer)
     if how == "add":
         return direction.add(coefficient, positions)
     if how != "project":
@@ -300,7 +338,13 @@ def _act(
             f"{vector} has no baseline to measure a projection from; fit it with ist.fit, or use "
             "its own target: project without a strength"
         )
-    baseline = vector.baseline[vector.layers.index(layer)].double().flatten()
+    if direction.site not in vector.sites:
+        raise InterventionError(
+            f"{direction} acts where its vector was not read, so that there is no baseline to "
+            "measure a projection from; fit it there too, with ist.fit(model, pairs, layers=...), "
+            "or use its own target: project without a strength"
+        )
+    baseline = vector.baseline[vector.sites.index(direction.site)].double().flatten()
     start = float(baseline @ direction.unit.double().flatten().to(baseline.device))
     return direction.project(start + coefficient, positions)
 

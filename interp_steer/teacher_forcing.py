@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TypeVar
@@ -13,13 +13,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp_steer.batches import batches_by_length
+from interp_steer.dynamic import Found, Streams
 from interp_steer.errors import GenerationError
+from interp_steer.hooked import Hooks
 from interp_steer.interventions import Intervention, row_hooks
 from interp_steer.memory import in_parts
 from interp_steer.model import HookedLM
 from interp_steer.passes import Through, forward_under
 from interp_steer.positions import Clock
 from interp_steer.prompts import Query
+from interp_steer.row_edits import Dials
 from interp_steer.rows import check_room, prepare
 
 Score = TypeVar("Score")
@@ -111,27 +114,74 @@ def scored(
 
 
 def predictions(
-    model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None = None
+    model: HookedLM,
+    rows: Sequence[GivenAnswer],
+    through: Through | None = None,
+    *,
+    reading: Hooks | None = None,
 ) -> Predictions:
     """Run rows once and leave what is predicted at each token of their answers.
 
     Positions mean what they mean in :func:`interp_steer.generation.generate`: the last prompt token
     is the first of ``"generated"``, and ``"prompt"`` ends with it.
+
+    Args:
+        model: the model.
+        rows: the answers.
+        through: see :func:`interp_steer.passes.forward_under`.
+        reading: hooks that see what the interventions left.
     """
+    steering = [row.steering for row in rows]
+    dials = _dials(model, rows, through) if any(one.dynamic for one in steering) else None
     clock = Clock()
-    padded = model.pad([row.prompt + row.answer for row in rows])
-    lengths = torch.tensor([len(row.answer) for row in rows])
-    longest = int(lengths.max())
-    hooks = row_hooks([row.steering for row in rows], clock)
-    with torch.inference_mode(), forward_under(model, hooks, through) as forward:
+    # The last token of an answer is only predicted: it is not run, and needs no position.
+    padded = model.pad([[*row.prompt, *row.answer[:-1]] for row in rows])
+    answers = model.pad([row.answer for row in rows])
+    longest = answers.tokens.shape[1]
+    hooks = row_hooks(steering, clock, dials)
+    with (
+        torch.inference_mode(),
+        forward_under(model, [*hooks, *(reading or [])], through) as forward,
+    ):
         clock.begin(padded.mask, torch.tensor([len(row.prompt) for row in rows]))
-        # Rows end together, so all answers lie in the last columns; the output before each of
-        # their tokens is what predicts it.
-        logits = forward(padded, None, longest + 1)
+        # Rows end together, so that the answers are predicted in the last columns.
+        logits = forward(padded, None, longest)
         assert logits is not None
-        logprobs = torch.log_softmax(logits[:, :-1].float(), dim=-1)
-    begun = torch.arange(longest) >= longest - lengths[:, None]
-    return Predictions(logprobs, padded.tokens[:, -longest:], begun.to(logprobs.device))
+        logprobs = torch.log_softmax(logits.float(), dim=-1)
+    return Predictions(logprobs, answers.tokens, answers.mask)
+
+
+def found_weights(
+    model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None = None
+) -> Iterator[tuple[Found, Predictions]]:
+    """The weights of dynamic schedules at each token of some answers.
+
+    As the tokens are given, what the streams of a row predict does not depend on the weights: one
+    pass finds all of them.
+
+    Yields:
+        Weights whose steps are the columns of the predictions that stand beside them.
+    """
+    streams = Streams([row.steering for row in rows])
+    beside = [
+        rows[owner].under(steering)
+        for owner, steering in zip(streams.owner, streams.steering, strict=True)
+    ]
+    predicted = predictions(model, beside, through)
+    for found in streams.found(range(len(beside)), predicted.logprobs):
+        yield found, predicted
+
+
+def _dials(model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None) -> Dials:
+    longest = max(len(row.answer) for row in rows)
+    dials = Streams([row.steering for row in rows]).dials(longest, model.device)
+    for found, predicted in found_weights(model, rows, through):
+        width = predicted.mask.shape[1]
+        for row, dial, weights in zip(found.row, found.dial, found.weight, strict=True):
+            said = len(rows[int(row)].answer)
+            steps = torch.arange(said, device=weights.device)
+            dials.turn(row.expand(said), dial.expand(said), steps, weights[width - said :])
+    return dials
 
 
 def _answer_tokens(model: HookedLM, answer: str | Sequence[int]) -> list[int]:

@@ -20,8 +20,17 @@ from interp_steer.moments import Moments
 from interp_steer.pairs import ContrastSet
 from interp_steer.sites import Site
 from interp_steer.steering_vector import SteeringVector, inner_product, unit_directions
+from interp_steer.stepped_vector import SteppedVector
 
-__all__ = ["Card", "SteeringVector", "difference_in_means", "fit", "orthogonalised"]
+__all__ = [
+    "Card",
+    "SteeringVector",
+    "SteppedVector",
+    "difference_in_means",
+    "fit",
+    "fit_steps",
+    "orthogonalised",
+]
 
 
 def fit(
@@ -88,6 +97,80 @@ def fit(
         for side, checkpoint in kept.items()
     )
     return difference_in_means(present, absent, name=pairs.name, data_hash=pairs.hash, model=model)
+
+
+def fit_steps(
+    model: HookedLM,
+    pairs: ContrastSet,
+    *,
+    component: str = "z",
+    layers: Sequence[int] | None = None,
+    n_steps: int = 30,
+    answers: tuple[Sequence[str], Sequence[str]] | None = None,
+    batch_size: int = 32,
+) -> SteppedVector:
+    """Fit a direction for each generated step, at every layer in one pass (paper B, section 2).
+
+    Args:
+        model: whose activations are read.
+        pairs: of a whole set only the ``fit`` split is used; of a set with one split, all of it.
+        component: one of :data:`interp_steer.sites.COMPONENTS`.
+        layers: which layers; all when not given.
+        n_steps: the most steps, ``M`` of the paper.
+        answers: to the prompts with the property and to those without; the model's own greedy ones
+            when not given.
+        batch_size: the most prompts in a batch.
+
+    Returns:
+        The vector, on the CPU in float32, as long as answers of both sides were running.
+
+    Raises:
+        CaptureError: for answers that do not go with the pairs, or no steps.
+        ContrastError: when a whole set has no ``fit`` pairs.
+        SiteError: for a component or a layer that the model does not have.
+
+    Example:
+        >>> vector = ist.fit_steps(model, pairs)                              # doctest: +SKIP
+        >>> ist.generate(model, prompts, vector.shift(1.5, diminishing(30)))  # doctest: +SKIP
+    """
+    if pairs.split == "all":
+        pairs = pairs.fit
+    chosen = range(model.n_layers) if layers is None else layers
+    sites = [Site(component, layer) for layer in chosen]
+    present, absent = (
+        capture(
+            model,
+            getattr(pairs, side),
+            sites,
+            "generated",
+            answers=None if answers is None else answers[number],
+            max_new_tokens=n_steps,
+            batch_size=batch_size,
+        )
+        for number, side in enumerate(("present", "absent"))
+    )
+    steps = min(len(present.count), len(absent.count))
+    directions = torch.stack(
+        [present.mean[site][:steps] - absent.mean[site][:steps] for site in present.sites], dim=1
+    )
+    return SteppedVector(
+        directions=directions.float(),
+        counts=torch.stack([present.count[:steps], absent.count[:steps]]),
+        layers=tuple(site.layer for site in present.sites),
+        card=Card(
+            name=pairs.name,
+            model=model.name,
+            fingerprint=model.fingerprint,
+            n_layers=model.n_layers,
+            d_model=model.d_model,
+            component=component,
+            position="generated",
+            estimator="difference_in_means",
+            n=present.prompts,
+            data_hash=pairs.hash,
+            revision=model.revision,
+        ),
+    )
 
 
 def difference_in_means(

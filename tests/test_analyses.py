@@ -7,7 +7,7 @@ import pytest
 
 import interp_steer as ist
 from analyses.harness import command_line
-from analyses.instructions import composition
+from analyses.instructions import composition, word_steering
 from analyses.instructions.layer_sweep import Picked, choose, of_operation
 
 SMALL = [
@@ -193,6 +193,33 @@ def test_word_steering(run):
     drawn = {"accuracy_by_task", "accuracy_against_damage", "weight_and_quality"}
     assert drawn | {"casing_and_exclusion"} == set(results.captions)
     assert "layer.casing" in results.summary
+
+
+def test_a_garbled_answer_is_no_success_where_a_weight_is_chosen():
+    settings = [word_steering.Setting("inclusion", 4, weight) for weight in (1.0, 2.0, 3.0)]
+    outcomes = {  # answers that succeed, are garbled, are degenerate
+        1.0: (2, 0, 0),
+        2.0: (4, 3, 0),
+        3.0: (4, 0, 1),
+    }
+    rows = [
+        {
+            "setting": "steered",
+            "operation": settings[0].operation,
+            "layer": 4,
+            "strength": weight,
+            "strict": n < hits,
+            "garbled": n < garbled,
+            "degenerate": n < degenerate,
+        }
+        for weight, (hits, garbled, degenerate) in outcomes.items()
+        for n in range(4)
+    ]
+    plain = {"setting": "none", "strict": False, "garbled": None, "degenerate": False}
+    found = pl.DataFrame([*rows, plain])
+    assert word_steering.best(found, settings, "inclusion").weight == 1.0
+    sound = found.with_columns(pl.lit(None, dtype=pl.Boolean).alias("garbled"))
+    assert word_steering.best(sound, settings, "inclusion").weight == 2.0
 
 
 def test_format_steering_has_its_controls(run):

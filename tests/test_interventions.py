@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interp_steer import schedules
 from interp_steer.errors import InterventionError, SiteError
 from interp_steer.interventions import (
     Direction,
@@ -19,6 +20,7 @@ from interp_steer.interventions import (
     unsteered,
 )
 from interp_steer.positions import Clock, span
+from interp_steer.schedules import diminishing, exponential, fixed, start
 from interp_steer.sites import Site
 
 # Checking types at run time draws from `random`, which Hypothesis warns of.
@@ -34,9 +36,10 @@ def make(
     site: str | None = None,
     target: float | None = 1.5,
     seed: int = 0,
+    steps: int | None = None,
 ) -> Direction:
     read, applied = Site.parse(source), Site.parse(site or source)
-    shape = applied.shape(*HEADS, D_MODEL)
+    shape = (*([] if steps is None else [steps]), *applied.shape(*HEADS, D_MODEL))
     vector = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     return Direction(vector, target, name, read, applied, "tiny", N_LAYERS, D_MODEL)
 
@@ -52,6 +55,9 @@ class Named:
 
 
 finite = st.floats(-50, 50, width=32)
+weights_by_step = st.sampled_from(
+    [fixed, fixed, start, diminishing(2), exponential(0.5), schedules.of(lambda i: i - 1.0, 4)]
+)
 names = st.from_regex(r"[a-z(+,=][a-z (+),=:_-]{0,12}[a-z(+,=]", fullmatch=True)
 sites = st.builds(
     Site, st.sampled_from(["resid_pre", "resid_post", "attn_out", "z"]), st.integers(0, 3)
@@ -62,10 +68,15 @@ sites = st.builds(
 def edits(draw, site: st.SearchStrategy[Site] = sites) -> Edit:
     where = draw(site)
     source = draw(st.sampled_from([where, Site(where.component, 0)]))
-    direction = make(draw(names), str(source), str(where), seed=draw(st.integers(0, 5)))
-    operation = draw(st.sampled_from(["add", "project", "ablate"]))
+    steps = draw(st.sampled_from([None, None, 1, 3]))
+    direction = make(
+        draw(names), str(source), str(where), seed=draw(st.integers(0, 5)), steps=steps
+    )
+    operation = draw(st.sampled_from(["add", "shift", "project", "ablate"]))
     value = 0.0 if operation == "ablate" else draw(finite)
-    return Edit(direction, operation, value, draw(st.sampled_from(POSITIONS)))
+    return Edit(
+        direction, operation, value, draw(st.sampled_from(POSITIONS)), draw(weights_by_step)
+    )
 
 
 interventions = st.lists(edits(), max_size=4).map(lambda found: Intervention(tuple(found)))
@@ -94,19 +105,23 @@ def by_hand(activation, interventions, clock):
     edited = activation.double().clone()
     for row, intervention in enumerate(interventions):
         for edit in intervention.edits:
-            u = edit.direction.vector.double()
-            u = u / u.norm()
             for pos in range(activation.shape[1]):
                 if not reached(
                     edit.positions, int(clock.index[row, pos]), int(clock.step[row, pos])
                 ):
                     continue
-                x = edited[row, pos]
+                x, step = edited[row, pos], max(int(clock.step[row, pos]), 0)
+                v = edit.direction.vector.double()
+                if edit.direction.stepped:
+                    v = v[min(step, len(v) - 1)]
+                u = v / v.norm()
+                a = edit.schedule.weights[min(step, len(edit.schedule.weights) - 1)]
                 along = (x * u).sum()
                 edited[row, pos] = {
-                    "add": x + edit.value * u,
-                    "project": x + (edit.value - along) * u,
-                    "ablate": x - along * u,
+                    "add": x + a * edit.value * u,
+                    "shift": x + a * edit.value * v,
+                    "project": x + a * (edit.value - along) * u,
+                    "ablate": x - a * along * u,
                 }[edit.operation]
     return edited
 
@@ -272,15 +287,22 @@ def test_canonical_lines_as_documented():
     "line, mend",
     [
         ("", "looks like"),
-        ("shift(x@resid_post.1)", "looks like"),
+        ("turn(x@resid_post.1)", "looks like"),
+        ("shift(x@resid_post.1)", "add and shift take coefficient"),
+        ("shift(x@resid_post.2-1, coefficient=1.0)", "a range of layers rises"),
+        ("shift(x@resid_post.0-99999999, coefficient=1.0)", "ends below"),
+        ("ablate(x[resid_post.0]@resid_post.1-2)", "read where it acts"),
+        ("ablate(x@resid_post.1) + ablate(x@resid_post.2)", "not canonical"),
+        ("add(x@resid_post.1, coefficient=1.0, schedule=often)", "schedule 'often' is unknown"),
+        ("add(x@resid_post.1, coefficient=1.0, schedule=fixed)", "not canonical"),
         ("project(x@resid_post.1) ", "looks like"),
         (" + project(x@resid_post.1)", "not canonical"),
         ("project(x@resid_post.1)project(x@resid_post.1)", "looks like"),
         ("project(x@resid_post.1, target=1.50)", "not canonical"),
         ("project(x@resid_post.1, target=1.5)", "not canonical"),
         ("project(x[resid_post.1]@resid_post.1)", "not canonical"),
-        ("project(x@resid_post.1, coefficient=2.0)", "add takes coefficient"),
-        ("add(x@resid_post.1)", "add takes coefficient"),
+        ("project(x@resid_post.1, coefficient=2.0)", "add and shift take coefficient"),
+        ("add(x@resid_post.1)", "add and shift take coefficient"),
         ("ablate(x@resid_post.1, target=2.0)", "ablate takes neither"),
         ("add(x@resid_post.1, coefficient=nan)", "finite"),
         ("add(x@resid_post.1, coefficient=two)", "not a number"),

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 import pytest
 
 from analyses.instructions.instruction_table import SCHEMA, frame, lines_of, numbers
-from figures import FigureError, accuracy_table
+from figures import FigureError, accuracy_table, write_report
 from figures.drawing import interval_text
 from figures.published import OVERRIDDEN, OVERRIDE, as_plotted, reported
 from figures.shares import share_of
@@ -110,3 +112,7 @@ def test_instruction_table(run):
         name = f"accuracy.{comparison.model}.{setting}"
         assert results.summary[name] == comparison.summary[f"accuracy.{setting}"]
     assert set(results.captions) == {"accuracy_of_models"}
+    # The page says of every model in the table, and not of the reference, that it is a toy.
+    page = write_report(results, results.path.parent / "report.html", "A table").read_text("utf-8")
+    assert "burattino-base and burattino-instruct are bundled toy models that prove" in page
+    assert "burattino-gemma" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)

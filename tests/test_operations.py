@@ -49,6 +49,12 @@ def test_what_is_no_operation_is_refused(wrong):
         Operation.parse(wrong)
 
 
+def test_a_budget_of_perplexity_is_a_strength():
+    assert Operation.parse("add:1.5ppl@generated").strength == ist.Strength(1.5, "ppl")
+    with pytest.raises(InterpSteerError, match=r"add:1.5ppl"):
+        Operation.parse("add:1.5perplexity/")
+
+
 def test_an_index_is_a_place_to_read():
     assert Operation.parse("-2/add:0.3kl@generated") == Operation(
         "add", ist.Strength(0.3, "kl"), "generated", "-2"

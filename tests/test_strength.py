@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import interp_steer as ist
 from interp_steer.errors import InterventionError
 from interp_steer.sites import Site
-from interp_steer.strength import Gauge, Strength, largest_within
+from interp_steer.strength import Gauge, Strength, Unit, largest_within
 
 QUERIES = [f"Tell me about the {thing}." for thing in ("sea", "castle", "puppet", "fox")]
 
@@ -26,7 +26,7 @@ def gauge(tiny):
     return Gauge(model, ist.fit(model, pairs), QUERIES[:3], max_new_tokens=6)
 
 
-@given(st.floats(-1e6, 1e6), st.sampled_from(["norm", "residual", "sd", "kl", "raw"]))
+@given(st.floats(-1e6, 1e6), st.sampled_from(["norm", "residual", "sd", "kl", "ppl", "raw"]))
 def test_a_strength_is_read_as_it_is_written(amount, unit):
     strength = Strength(float(f"{amount:g}"), unit)
     assert Strength.parse(str(strength)) == strength
@@ -66,6 +66,71 @@ def test_the_kl_that_was_asked_for_is_reached_and_not_passed(gauge, nats, positi
     kl = gauge.damage(direction.add(found, positions)).kl
     beyond = gauge.damage(direction.add(found * 1.021, positions)).kl
     assert kl <= abs(nats) < beyond
+
+
+@pytest.mark.parametrize("times", [1.2, 4.0, -1.5])
+@pytest.mark.parametrize("how", ["add", "project"])
+def test_the_perplexity_stays_within_its_budget_and_a_little_more_does_not(gauge, times, how):
+    found = gauge.coefficient(2, Strength(times, "ppl"), how)
+    assert math.copysign(1, found) == math.copysign(1, times)
+
+    def ratio(coefficient: float) -> float:
+        raw = Strength(coefficient, "raw")
+        damage = gauge.damage(gauge.steering(2, how, raw))
+        return damage.perplexity / damage.plain_perplexity
+
+    assert ratio(found) <= abs(times) < ratio(found * 1.021)
+
+
+def test_a_larger_budget_of_perplexity_lets_steer_harder(gauge):
+    budgets = (1.1, 1.5, 3.0, 10.0)
+    found = [gauge.coefficient(2, Strength(times, "ppl")) for times in budgets]
+    assert found == sorted(set(found)) and found[0] > 0
+
+
+@pytest.mark.parametrize("times", [1.0, 0.5, -1.0])
+def test_a_budget_that_leaves_no_perplexity_is_refused(gauge, times):
+    with pytest.raises(InterventionError, match=r"add at small@.*leaves no room.*such as 1.5ppl"):
+        gauge.steering(2, "add", Strength(times, "ppl"))
+
+
+def test_a_strength_is_measured_where_the_vector_acts(gauge):
+    read, acts = 1, 3
+    unit = gauge.vector.at(read).unit.double()
+    captured = ist.capture.capture(gauge.model, QUERIES[:3], keep_rows=True).rows
+    assert captured is not None
+    rows = captured.values[Site("resid_post", acts)].double()
+    expected: dict[Unit, float] = {
+        "norm": float(gauge.vector.norms[read]),
+        "residual": float(rows.square().sum(1).mean().sqrt()),
+        "sd": float((rows @ unit).std()),
+    }
+    for name, value in expected.items():
+        found = gauge.coefficient(read, Strength(1.0, name), apply_layer=acts)
+        assert found == pytest.approx(value)
+    projected = gauge.steering(read, "project", Strength(2.0, "raw"), apply_layer=acts).edits[0]
+    assert projected.value == pytest.approx(float(gauge.vector.baseline[acts].double() @ unit) + 2)
+    there, here = (
+        gauge.coefficient(read, Strength(0.1, "kl"), apply_layer=k) for k in (acts, read)
+    )
+    assert there != here
+    moved = gauge.damage(gauge.steering(read, "add", Strength(0.1, "kl"), apply_layer=acts)).kl
+    assert 0.09 < moved <= 0.1
+
+
+def test_what_is_not_known_where_a_vector_acts_is_refused(gauge):
+    narrow = ist.fit(
+        gauge.model,
+        ist.contrast.build("narrow", QUERIES, ["No capitals."], fit=4, select=0, test=0),
+        layers=[1],
+    )
+    only = Gauge(gauge.model, narrow, QUERIES[:2])
+    for strength in ("1sd", "1residual"):
+        with pytest.raises(InterventionError, match=r"was not read.*or give the strength in norm"):
+            only.coefficient(1, Strength.parse(strength), apply_layer=2)
+    with pytest.raises(InterventionError, match="no baseline to measure a projection from"):
+        only.steering(1, "project", Strength(1.0), apply_layer=2)
+    assert str(only.steering(1, "project", apply_layer=2)).count("[resid_post.1]@resid_post.2") == 1
 
 
 def test_a_control_acts_with_the_coefficient_of_the_vector(gauge):

@@ -2,10 +2,10 @@
 
 Each word has a vector of its own: the difference in means between requests that ask for the word
 and the same requests without. To include the word the vector is added; to exclude it, subtracted.
-The layer and the weight are chosen on the select split for all words together: the most accurate of
-the settings that leave no more degenerate answers than the plain model gives. The test split has
-other requests and other words. Subtracting the inclusion vector is also compared with adding a
-vector that was fitted on requests that forbid the word.
+The layer and the weight are chosen on the select split for all words together: of the settings that
+leave no more degenerate answers than the plain model gives, the one with most answers that succeed
+and are not garbled. The test split has other requests and other words. Subtracting the inclusion
+vector is also compared with adding a vector that was fitted on requests that forbid the word.
 
 At the chosen layer the weight is then varied, without and with the text instruction: what it buys
 in accuracy, and what it costs in the quality of answers. Last, a word is kept out and a casing is
@@ -235,19 +235,27 @@ def answers(
 
 
 def best(found: pl.DataFrame, settings: Sequence[Setting], task: str) -> Setting:
-    """The most accurate setting of those that leave no more degenerate answers than none does."""
+    """The setting with most answers that succeed and are neither degenerate nor garbled.
+
+    Of those that leave no more degenerate answers than the plain model, as in the paper.
+    """
     plain = found.filter(pl.col("setting") == "none")["degenerate"].sum()
+    broken = pl.any_horizontal(pl.col("degenerate", "garbled").fill_null(False))
     scores = (
         found.filter(pl.col("setting") == "steered")
         .group_by("operation", "layer", "strength")
-        .agg(pl.col("strict", "degenerate").sum())
+        .agg(
+            (pl.col("strict") & ~broken).sum(),
+            pl.col("degenerate").sum(),
+            broken.sum().alias("broken"),
+        )
     )
     by_setting = {row[:3]: row[3:] for row in scores.iter_rows()}
 
     def score(setting: Setting) -> tuple[bool, int, int]:
-        strict, broken = by_setting[setting.operation, setting.layer, setting.weight]
-        fluent = broken <= plain
-        return fluent, strict if fluent else 0, -broken
+        sound, degenerate, unfit = by_setting[setting.operation, setting.layer, setting.weight]
+        fluent = degenerate <= plain
+        return fluent, sound if fluent else 0, -unfit
 
     return max(settings, key=score)
 
@@ -341,7 +349,8 @@ def accuracies(records: pl.DataFrame) -> dict[str, object]:
         }
         for setting, frame in of.items():
             numbers[f"accuracy.{task}.{setting}"] = share_of(frame, "strict")
-            numbers[f"degenerate.{task}.{setting}"] = share_of(frame, "degenerate")
+            for broken in ("degenerate", "garbled"):
+                numbers[f"{broken}.{task}.{setting}"] = share_of(frame, broken)
         for one, other in (("steered", "none"), ("steered", "random"), ("both", "instruction")):
             test = mcnemar(of[one]["strict"].to_list(), of[other]["strict"].to_list())
             numbers[f"mcnemar_p.{task}.{one}_over_{other}"] = test.p_value

@@ -1,4 +1,4 @@
-"""Scores of an answer: instruction verifiers (`ifeval`, `early`) and fluency (`fluency`).
+"""Scores of an answer: instruction verifiers (`ifeval`, `early`), fluency, language.
 
 Example:
     >>> import interp_steer as ist
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from interp_steer.scoring import early as early
     from interp_steer.scoring import fluency as fluency
     from interp_steer.scoring import ifeval as ifeval
+    from interp_steer.scoring import language as language
 
-__all__ = ["early", "fluency", "ifeval"]
+__all__ = ["early", "fluency", "ifeval", "language"]
 
 
 def __getattr__(name: str) -> Any:

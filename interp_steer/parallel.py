@@ -1,0 +1,386 @@
+"""Questions and answers that are known in several languages (paper B).
+
+They come from files (the published ones, or your own), from a dataset, or from the world of the
+bundled models. :mod:`interp_steer.language_sets` makes contrast sets of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+from interp_steer.burattino import grammar, obeying
+from interp_steer.burattino.queries import queries, questionable_facts
+from interp_steer.burattino.world import LANGUAGES
+from interp_steer.errors import ContrastError
+from interp_steer.pairs import plain_text
+
+CODES: Mapping[str, str] = {
+    "ENG": "en", "ITA": "it", "FRA": "fr", "SPA": "es", "ZHO": "zh", "DEU": "de", "POR": "pt",
+    "NLD": "nl", "RON": "ro", "CAT": "ca", "POL": "pl", "RUS": "ru", "JPN": "ja", "KOR": "ko",
+}  # fmt: skip
+"""ISO 639-1 codes by the ISO 639-3 codes that published files are named by."""
+
+Kind = Literal["requests", "facts"]
+"""What is asked about the bundled world: for a text about an entity, or for one fact."""
+
+
+@dataclass(frozen=True)
+class ParallelItem:
+    """One question with its answer, in every language that they are known in.
+
+    Raises:
+        ContrastError: for an item without a key, a question or an answer, for an empty text, or for
+            a language that is not named by its ISO 639-1 code.
+
+    Example:
+        >>> item = ParallelItem("sea", {"en": "What is it?"}, {"en": "The sea.", "it": "Il mare."})
+        >>> item.question("en"), item.answer("it")
+        ('What is it?', 'Il mare.')
+    """
+
+    key: str
+    """A name that no other item of the collection has."""
+    questions: Mapping[str, str]
+    """The question by ISO 639-1 code."""
+    answers: Mapping[str, str]
+    """The answer by ISO 639-1 code."""
+    subject: str | None = None
+    """The entity of the bundled world that it is about."""
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            raise ContrastError(f"an item has no key ({dict(self.questions)}); name it")
+        for what in ("questions", "answers"):
+            texts = getattr(self, what)
+            if not texts:
+                raise ContrastError(f"item {self.key!r} has no {what}; give one in some language")
+            for language, text in texts.items():
+                if not re.fullmatch("[a-z]{2}", language):
+                    raise ContrastError(
+                        f"item {self.key!r} has {what} in {language!r}; name languages by ISO "
+                        "639-1 codes, such as 'it'"
+                    )
+                if not isinstance(text, str) or not text.strip():
+                    raise ContrastError(
+                        f"item {self.key!r} has {text!r} among its {what} in {language!r}; "
+                        "give a text, or leave the language out"
+                    )
+
+    def question(self, language: str) -> str:
+        """The question in a language.
+
+        Raises:
+            ContrastError: when it is not known in that language.
+        """
+        return self._said("question", self.questions, language)
+
+    def answer(self, language: str) -> str:
+        """The answer in a language.
+
+        Raises:
+            ContrastError: when it is not known in that language.
+        """
+        return self._said("answer", self.answers, language)
+
+    def _said(self, what: str, texts: Mapping[str, str], language: str) -> str:
+        if language not in texts:
+            raise ContrastError(
+                f"item {self.key!r} has no {what} in {language!r}, only in {', '.join(texts)}; "
+                f"choose one of these, or give items that have it"
+            )
+        return texts[language]
+
+
+def from_files(folder: str | Path) -> tuple[ParallelItem, ...]:
+    """Read parallel questions and answers from a folder, a file for each language.
+
+    Two layouts are known. The published one (Dynamic Activation Composition) has
+    ``{ENG,ITA,...}_train.json``, also in folders of their own: lists of ``{"input", "output"}``
+    with the same English questions in the same order and the answers in the file's language. In
+    the other one, ``{en,it,...}.jsonl`` has on each line ``{"question", "answer"}`` in the file's
+    language, and may have ``key`` and ``subject``; line n of each file says the same.
+
+    Args:
+        folder: holds files of one layout.
+
+    Returns:
+        The items in the order of the rows. Their keys are the rows' numbers from 0, in four
+        digits, where the files give none.
+
+    Raises:
+        ContrastError: for a folder with no such files or with both layouts, a file that is no list
+            of such rows, files of different lengths, or, naming the row, files that ask different
+            things there.
+
+    Example:
+        >>> items = from_files("data/dynamic-activation-composition")  # doctest: +SKIP
+        >>> len(items), sorted(items[0].answers)  # doctest: +SKIP
+        (499, ['en', 'es', 'fr', 'it'])
+    """
+    folder = Path(folder)
+    published = sorted(folder.rglob("[A-Z][A-Z][A-Z]_train.json"))
+    lines = sorted(folder.glob("*.jsonl"))
+    if bool(published) == bool(lines):
+        found = f"both {published[0].name} and {lines[0].name}" if lines else "neither"
+        raise ContrastError(
+            f"{folder} has {found}; give a folder with {{ENG,ITA,...}}_train.json or one with "
+            "{en,it,...}.jsonl"
+        )
+    return _from_published(published) if published else _from_lines(lines)
+
+
+def from_dataset(
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    questions: Mapping[str, str],
+    answers: Mapping[str, str],
+    key: str | None = None,
+    subject: str | None = None,
+) -> tuple[ParallelItem, ...]:
+    """Take items from a Hugging Face dataset, a list of dicts, or any iterable of mappings.
+
+    Args:
+        rows: the rows.
+        questions: for each language (ISO 639-1) the column of the question.
+        answers: for each language the column of the answer.
+        key: the column of the key; rows are numbered from 0, in four digits, when not given.
+        subject: the column of the subject, if there is one.
+
+    Returns:
+        An item for each row; a language whose column is ``None`` there is left out.
+
+    Raises:
+        ContrastError: naming the row that lacks a column or is no item, or a key that comes twice.
+
+    Example:
+        >>> rows = [{"q": "How old is it?", "a": "Ten years.", "a_it": "Dieci anni."}]
+        >>> from_dataset(rows, questions={"en": "q"}, answers={"en": "a", "it": "a_it"})[0].key
+        '0000'
+    """
+
+    def made() -> Iterator[ParallelItem]:
+        for number, row in enumerate(rows):
+            wanted = {*questions.values(), *answers.values(), *filter(None, (key, subject))}
+            missing = sorted(wanted - row.keys())
+            if missing:
+                raise ContrastError(
+                    f"row {number} has no {' and no '.join(missing)} (it has "
+                    f"{', '.join(map(str, row))}); name its columns"
+                )
+            yield _item(
+                f"row {number}",
+                str(row[key]) if key else f"{number:04d}",
+                {code: row[name] for code, name in questions.items() if row[name] is not None},
+                {code: row[name] for code, name in answers.items() if row[name] is not None},
+                row[subject] if subject else None,
+            )
+
+    return _distinct(made())
+
+
+def world(
+    n: int = 200,
+    *,
+    seed: int = 0,
+    split: Literal["held", "train"] = "held",
+    kind: Kind = "requests",
+) -> tuple[ParallelItem, ...]:
+    """Questions about the world of the bundled models, and answers, in its five languages.
+
+    Requests for a text about an entity are answered in three or four sentences; of the split
+    ``"held"`` no bundled model was trained on one, in any language. Questions of fact are answered
+    in one sentence; all facts were trained on, so that the splits of these share no fact, and none
+    of them is new to a model.
+
+    Args:
+        n: how many.
+        seed: of the draw, the wording of questions of fact, and the answers.
+        split: ``"held"`` or ``"train"``.
+        kind: ``"requests"`` or ``"facts"``.
+
+    Returns:
+        `n` items, each about its own request or fact, in a random order.
+
+    Raises:
+        ContrastError: for another split or kind, or more items than there are.
+
+    Example:
+        >>> item = world(1)[0]
+        >>> tuple(item.questions) == tuple(item.answers) == ("en", "it", "fr", "es", "de")
+        True
+    """
+    asked: dict[str, Callable[[], list[ParallelItem]]] = {
+        "requests": lambda: _requests(n, seed, split),
+        "facts": lambda: _facts(n, seed, split),
+    }
+    if kind not in asked or split not in ("held", "train"):
+        raise ContrastError(
+            f"there are no items of kind {kind!r} in split {split!r}; kinds are "
+            f"{' and '.join(asked)}, splits 'held' and 'train'"
+        )
+    return tuple(asked[kind]())
+
+
+def _requests(n: int, seed: int, split: str) -> list[ParallelItem]:
+    by_language = zip(*(queries(split, language) for language in LANGUAGES), strict=True)
+    items = []
+    for said in _drawn(list(by_language), n, seed, "requests"):
+        cell = f"{said[0].subject}/{said[0].style}"
+        answers = {
+            one.language: obeying.answer(
+                one.subject, one.style, one.language, Random(f"{seed}/{one.key}")
+            )
+            for one in said
+        }
+        questions = {one.language: one.text for one in said}
+        items.append(ParallelItem(cell, questions, answers, said[0].subject))
+    return items
+
+
+def _facts(n: int, seed: int, split: str) -> list[ParallelItem]:
+    items = []
+    for fact in _drawn(questionable_facts(split), n, seed, "facts"):
+        cell = f"{fact.subject}/{fact.relation}"
+        rngs = {language: Random(f"{seed}/{language}/{cell}") for language in LANGUAGES}
+        questions = {code: grammar.fact_question(fact, code, rng) for code, rng in rngs.items()}
+        answers = {code: grammar.sentence(fact, code, rng) for code, rng in rngs.items()}
+        items.append(ParallelItem(f"fact/{cell}", questions, answers, fact.subject))
+    return items
+
+
+def _drawn(all_of_them: Sequence[Any], n: int, seed: int, what: str) -> list[Any]:
+    if not 0 < n <= len(all_of_them):
+        raise ContrastError(
+            f"{n} {what} cannot be drawn from the {len(all_of_them)} of this split; ask for 1 to "
+            f"{len(all_of_them)}"
+        )
+    return Random(f"{seed}/{what}").sample(all_of_them, n)
+
+
+def _from_published(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
+    files: dict[str, list[Mapping[str, Any]]] = {}
+    named: dict[str, Path] = {}
+    for path in paths:
+        code = CODES.get(path.name[:3])
+        if code is None or code in files:
+            raise ContrastError(
+                f"{path} is of a language unknown here"
+                if code is None
+                else f"{path} and {named[code]} are of one language; keep one of them"
+            )
+        try:
+            rows = json.loads(_read(path))
+        except json.JSONDecodeError as error:
+            raise ContrastError(f"{path} is not JSON ({error}); write a list of rows") from error
+        files[code] = _checked(rows, path, ("input", "output"))
+        named[code] = path
+    _same_length(files, named)
+    first, *others = files
+    items = []
+    for number, row in enumerate(files[first]):
+        for other in others:
+            theirs = files[other][number]["input"]
+            if plain_text(theirs) != plain_text(row["input"]):
+                raise _different(number, named[first], row["input"], named[other], theirs)
+        answers = {code: rows[number]["output"] for code, rows in files.items()}
+        items.append(_item(f"row {number}", f"{number:04d}", {"en": row["input"]}, answers))
+    return tuple(items)
+
+
+def _from_lines(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
+    files: dict[str, list[Mapping[str, Any]]] = {}
+    named: dict[str, Path] = {}
+    for path in paths:
+        rows = []
+        for number, line in enumerate(filter(str.strip, _read(path).splitlines())):
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ContrastError(
+                    f"{path}, row {number}, is not JSON ({error}); write one object a line"
+                ) from error
+        files[path.stem] = _checked(rows, path, ("question", "answer"))
+        named[path.stem] = path
+    _same_length(files, named)
+
+    def made() -> Iterator[ParallelItem]:
+        first, *others = files
+        for number, row in enumerate(files[first]):
+            for other in others:
+                theirs = files[other][number]
+                for what in ("key", "subject"):
+                    if theirs.get(what) != row.get(what):
+                        raise _different(
+                            number, named[first], row.get(what), named[other], theirs.get(what)
+                        )
+            yield _item(
+                f"row {number}",
+                str(row.get("key") or f"{number:04d}"),
+                {code: rows[number]["question"] for code, rows in files.items()},
+                {code: rows[number]["answer"] for code, rows in files.items()},
+                row.get("subject"),
+            )
+
+    return _distinct(made())
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ContrastError(f"{path} cannot be read: {error}; give a UTF-8 file") from error
+
+
+def _checked(rows: Any, path: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
+    if not isinstance(rows, list) or not rows:
+        raise ContrastError(f"{path} holds no rows; write a list of {set(columns)}")
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict) or not all(isinstance(row.get(c), str) for c in columns):
+            raise ContrastError(
+                f"{path}, row {number}, is {row!r:.80}; it must have the texts "
+                f"{' and '.join(columns)}"
+            )
+    return rows
+
+
+def _same_length(files: Mapping[str, Sequence[Any]], named: Mapping[str, Path]) -> None:
+    if len({len(rows) for rows in files.values()}) > 1:
+        counted = ", ".join(f"{named[code].name} {len(rows)}" for code, rows in files.items())
+        raise ContrastError(f"files of different numbers of rows: {counted}; give parallel files")
+
+
+def _different(number: int, one: Path, said: Any, other: Path, theirs: Any) -> ContrastError:
+    return ContrastError(
+        f"row {number}: {one.name} has {said!r} and {other.name} has {theirs!r}; parallel files "
+        "ask the same in the same order"
+    )
+
+
+def _item(
+    where: str,
+    key: str,
+    questions: Mapping[str, str],
+    answers: Mapping[str, str],
+    subject: str | None = None,
+) -> ParallelItem:
+    try:
+        return ParallelItem(key, questions, answers, subject)
+    except ContrastError as error:
+        raise ContrastError(f"{where}: {error}") from error
+
+
+def _distinct(items: Iterable[ParallelItem]) -> tuple[ParallelItem, ...]:
+    by_key: dict[str, ParallelItem] = {}
+    for item in items:
+        if item.key in by_key:
+            raise ContrastError(f"two rows have the key {item.key!r}; give each its own")
+        by_key[item.key] = item
+    if not by_key:
+        raise ContrastError("there are no rows; give at least one")
+    return tuple(by_key.values())

@@ -1,0 +1,241 @@
+"""How strongly an intervention acts at each generated step.
+
+A :class:`Schedule` is known beforehand: a weight ``a_i`` for each step ``i``, step 0 being the last
+token of the prompt. A :class:`Dynamic` one is found while the model generates, from how far a probe
+moves what is predicted. Sources: Scalena, Sarti and Nissim (2024), section 3; Scalena, Fersini and
+Nissim (2024), section 2.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interp_steer.errors import InterventionError
+
+LONGEST = 4096
+"""The most steps that a schedule tells apart."""
+
+Reduction: TypeAlias = Literal["sum", "mean"]
+"""Of a divergence over tokens: their sum, or their mean, as the published code has it."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A weight for each step.
+
+    Args:
+        name: how it is written; :func:`parse` reads it back.
+        weights: at step 0, 1, 2 and so on; the last one holds from then on. Tokens of the prompt
+            before step 0 have the first.
+
+    Raises:
+        InterventionError: for no weights, too many, or one that is not finite.
+
+    Example:
+        >>> diminishing(4).weights
+        (1.0, 0.75, 0.5, 0.25, 0.0)
+    """
+
+    name: str
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.weights) <= LONGEST or not all(map(math.isfinite, self.weights)):
+            raise InterventionError(
+                f"schedule {self.name} has {len(self.weights)} weights, of which "
+                f"{sum(not math.isfinite(weight) for weight in self.weights)} are not finite; give "
+                f"from 1 to {LONGEST} finite ones"
+            )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """A weight that follows how far the property still is from what the model would say anyway.
+
+    At each step, with ``p`` the prediction without the property, ``q`` the one of a probe that is
+    steered with weight ``probe`` at every step so far, and ``S`` the tokens of the smallest set of
+    either that reaches ``top_p``, both made to sum to 1 over ``S``::
+
+        a_i = clip(sum_S p log(p / q), 0, most)
+
+    Where the two agree the property is there already, and nothing is added.
+
+    Args:
+        top_p: what the sets reach; the token that crosses it is kept.
+        probe: the weight of the probe.
+        most: the largest weight.
+        reduction: ``"mean"`` divides the divergence by the size of ``S``, as the published code
+            does.
+
+    Raises:
+        InterventionError: for numbers out of range, or another reduction.
+    """
+
+    top_p: float = 0.5
+    probe: float = 2.0
+    most: float = 2.0
+    reduction: Reduction = "sum"
+
+    def __post_init__(self) -> None:
+        numbers = (self.top_p, self.probe, self.most)
+        if not (0 < self.top_p <= 1 and self.most > 0 and all(map(math.isfinite, numbers))):
+            raise InterventionError(
+                f"a dynamic schedule with top_p {self.top_p}, probe {self.probe} and most "
+                f"{self.most}: top_p must be above 0 and at most 1, most above 0, all finite"
+            )
+        if self.reduction not in get_args(Reduction):
+            raise InterventionError(f"reduction is {self.reduction!r}; give 'sum' or 'mean'")
+
+    @property
+    def probing(self) -> Schedule:
+        """The schedule of the probe."""
+        return of(lambda _: self.probe, 1)
+
+    def divergence(
+        self, plain: Float[Tensor, "*row vocabulary"], probe: Float[Tensor, "*row vocabulary"]
+    ) -> Float[Tensor, " *row"]:
+        """``KL(p || q)`` over ``S``, in nats, from logits without the property and of the probe."""
+        p, q = (side.float().log_softmax(-1) for side in (plain, probe))
+        among = _nucleus(p, self.top_p) | _nucleus(q, self.top_p)
+        p, q = (side.masked_fill(~among, -torch.inf).log_softmax(-1) for side in (p, q))
+        apart = torch.where(p.exp() > 0, p.exp() * (p - q), 0.0).sum(-1).clamp(min=0.0)
+        return apart / among.sum(-1) if self.reduction == "mean" else apart
+
+    def weights(self, divergence: Float[Tensor, " *row"]) -> Float[Tensor, " *row"]:
+        """The weights that divergences stand for."""
+        return divergence.clamp(0.0, self.most)
+
+    def __str__(self) -> str:
+        usual = Dynamic()
+        said = [_shortest(self.top_p)]
+        said += [
+            f"{name}={_shortest(getattr(self, name))}"
+            for name in ("probe", "most")
+            if getattr(self, name) != getattr(usual, name)
+        ]
+        said += [self.reduction] * (self.reduction != usual.reduction)
+        return f"dynamic({'; '.join(said)})"
+
+
+AnySchedule: TypeAlias = Schedule | Dynamic
+
+fixed = Schedule("fixed", (1.0,))
+"""The same weight at every step."""
+
+start = Schedule("start", (1.0, 0.0))
+"""Full weight where the first token is generated, none later."""
+
+
+def diminishing(steps: int) -> Schedule:
+    """``a_i = 1 - i / steps``, and 0 from step ``steps`` on (paper B, section 2).
+
+    Raises:
+        InterventionError: for fewer than one step, or more than a schedule tells apart.
+    """
+    _check_steps("diminishing", steps)
+    return Schedule(f"diminishing({steps})", tuple(1 - i / steps for i in range(steps + 1)))
+
+
+def exponential(rate: float) -> Schedule:
+    """``a_i = rate ** i``, and 0 once it is less than a millionth.
+
+    Raises:
+        InterventionError: for a rate that is not between 0 and 1, or so near 1 that it never ends.
+    """
+    if not 0 < rate < 1:
+        raise InterventionError(f"exponential({rate}): the rate must be between 0 and 1")
+    steps = math.ceil(math.log(1e-6) / math.log(rate))
+    _check_steps(f"exponential({rate:g})", steps)
+    return Schedule(f"exponential({rate!r})", (*(rate**i for i in range(steps)), 0.0))
+
+
+def of(weight: Callable[[int], float], steps: int) -> Schedule:
+    """Any function of the step.
+
+    Args:
+        weight: of a step.
+        steps: how many steps are told apart; the weight of the last one holds from then on.
+
+    Raises:
+        InterventionError: for fewer than one step, or weights that are not finite.
+
+    Example:
+        >>> str(of(lambda i: (-1) ** i, 3))
+        'steps(1.0;-1.0;1.0)'
+    """
+    _check_steps("a schedule", steps)
+    weights = tuple(float(weight(step)) for step in range(steps))
+    return Schedule(f"steps({';'.join(map(repr, weights))})", weights)
+
+
+def parse(text: str) -> AnySchedule:
+    """Read a schedule, as ``str(schedule)`` writes it.
+
+    Args:
+        text: ``fixed``, ``start``, ``diminishing(30)``, ``exponential(0.9)``, ``steps(1;0.5;0)``,
+            or ``dynamic(0.5)``, which may say more: ``dynamic(0.5; probe=1.5; most=3; mean)``.
+
+    Raises:
+        InterventionError: for a text that is none of these.
+    """
+    match = re.fullmatch(r"([a-z]+)(?:\(([^()]+)\))?", text)
+    name, inside = (match[1], match[2]) if match else ("", None)
+    try:
+        if inside is None:
+            return {"fixed": fixed, "start": start}[name]
+        if name == "diminishing":
+            return diminishing(int(inside))
+        if name == "exponential":
+            return exponential(float(inside))
+        parts = [part.strip() for part in inside.split(";")]
+        if name == "steps":
+            return of(lambda step: float(parts[step]), len(parts))
+        if name == "dynamic":
+            return _dynamic(parts)
+    except (KeyError, ValueError, TypeError) as error:
+        if isinstance(error, InterventionError):
+            raise
+    raise InterventionError(
+        f"schedule {text!r} is unknown; use one of fixed, start, diminishing(30), "
+        "exponential(0.9), steps(1;0.5;0), dynamic(0.5)"
+    )
+
+
+def _dynamic(parts: list[str]) -> Dynamic:
+    said: dict[str, float] = {}
+    reductions = [part for part in parts[1:] if part in get_args(Reduction)]
+    for part in parts[1:]:
+        if part not in reductions:
+            name, _, value = part.partition("=")
+            said[name.strip()] = float(value)
+    return Dynamic(float(parts[0]), **said, reduction=reductions[-1] if reductions else "sum")  # type: ignore[arg-type]
+
+
+def _shortest(number: float) -> str:
+    """The number so that it reads back the same: ``2`` rather than ``2.0``."""
+    return f"{number:g}" if float(f"{number:g}") == number else repr(number)
+
+
+def _check_steps(what: str, steps: int) -> None:
+    if not 1 <= steps < LONGEST:
+        raise InterventionError(f"{what} of {steps} steps: give from 1 to {LONGEST - 1}")
+
+
+def _nucleus(
+    logprobs: Float[Tensor, "*row vocabulary"], top_p: float
+) -> Bool[Tensor, "*row vocabulary"]:
+    """The smallest set of tokens that reaches ``top_p``, the crossing token kept."""
+    falling, order = logprobs.exp().sort(-1, descending=True)
+    before = falling.cumsum(-1) - falling
+    return torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before < top_p)
