@@ -4,7 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo paper-a test test-all check format models bench bench-peers clean help
+.PHONY: demo paper-a paper-b test test-all check format models bench bench-peers clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "interp_steer needs Python >= 3.10; run: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[adapt,dev,export]'
 	@touch $@
 
 demo: $(STAMP)   ## the main job on the bundled model, with a report
@@ -21,6 +21,9 @@ demo: $(STAMP)   ## the main job on the bundled model, with a report
 
 paper-a: $(STAMP) ## every experiment of the instruction-steering paper, with a report
 	$(PY) -m analyses paper_a --overwrite
+
+paper-b: $(STAMP) ## every experiment of the language-steering paper, with a report
+	$(PY) -m analyses paper_b --overwrite
 
 test: $(STAMP)   ## the tests that a change must pass
 	$(PY) -m pytest -m 'not slow' -n 2 --dist loadfile

@@ -7,7 +7,6 @@ them need are made once. The report, one page that opens with no network, is
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,9 +26,7 @@ from analyses.instructions import (
     vocabulary,
     word_steering,
 )
-from analyses.parts import configured, opened
-from figures.report import write_report
-from interp_steer.errors import RunError
+from analyses.parts import perform
 
 HEADLINES: dict[str, tuple[str, ...]] = {
     "format_steering": ("accuracy.", "kl.", "gain.", "mcnemar_p."),
@@ -92,23 +89,4 @@ def main(config: Config, run: ist.Run) -> None:
         vocabulary: {},
         instruction_table: {},
     }
-    finished, notes = [], []
-    for analysis, given in own.items():
-        start, name = time.monotonic(), analysis.__name__.rsplit(".", 1)[-1]
-        made = configured(analysis, config, **given)
-        try:
-            with opened(run, analysis, made) as part:
-                analysis.main(made, part)
-                finished.append(part.finish())
-        except RunError as error:  # what cannot be asked of this model is a finding of its own
-            notes.append(f"{name} was left out: {error}")
-            print(notes[-1])
-            continue
-        run.leave(summary={f"{name}.seconds": time.monotonic() - start})
-        for key, value in finished[-1].summary.items():
-            if key.startswith(HEADLINES.get(name, ())):
-                run.leave(summary={f"{name}.{key}": value})
-    report = run.root / "paper_a" / "report.html"
-    title = f"Instruction steering of {config.model}"
-    write_report(finished, report, title=title, notes=notes)
-    print(f"report: {report}")
+    perform(run, config, own, HEADLINES, f"Instruction steering of {config.model}")

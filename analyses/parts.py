@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 import interp_steer as ist
 from figures.export import print_figures
+from figures.report import write_report
+from interp_steer.errors import RunError
 
 
 def configured(analysis: Any, config: Any, **own: Any) -> Any:
@@ -32,3 +36,44 @@ def opened(run: ist.Run, analysis: Any, config: Any) -> ist.Run:
         about=analysis.__doc__ or "",
         export=print_figures,
     )
+
+
+def perform(
+    run: ist.Run,
+    config: Any,
+    experiments: Mapping[Any, Mapping[str, Any]],
+    headlines: Mapping[str, tuple[str, ...]],
+    title: str,
+) -> None:
+    """Run the experiments of a paper one after the other, and gather them into one page.
+
+    What cannot be asked of a model is a finding of its own: the experiment is left out, and the
+    page says why.
+
+    Args:
+        run: of the whole; the page is ``report.html`` in the folder of its analysis.
+        config: of the whole; see :func:`configured`.
+        experiments: the analyses, each with the fields that are said for it alone.
+        headlines: what of each experiment's summary stands in the summary of the whole, by the
+            beginnings of its names.
+        title: of the page.
+    """
+    finished, notes = [], []
+    for analysis, own in experiments.items():
+        start, name = time.monotonic(), analysis.__name__.rsplit(".", 1)[-1]
+        made = configured(analysis, config, **own)
+        try:
+            with opened(run, analysis, made) as part:
+                analysis.main(made, part)
+                finished.append(part.finish())
+        except RunError as error:
+            notes.append(f"{name} was left out: {error}")
+            print(notes[-1])
+            continue
+        run.leave(summary={f"{name}.seconds": time.monotonic() - start})
+        for key, value in finished[-1].summary.items():
+            if key.startswith(headlines.get(name, ())):
+                run.leave(summary={f"{name}.{key}": value})
+    report = run.root / run.analysis / "report.html"
+    write_report(finished, report, title=title, notes=notes)
+    print(f"report: {report}")

@@ -123,7 +123,7 @@ def adaptation_shares(frame: pl.DataFrame) -> Drawing:
     for column, name in enumerate(names, start=1):
         for n in numbers:
             rows = frame.filter((pl.col("measure") == name) & (pl.col("n") == n)).rows(named=True)
-            figure.add_trace(_dots(rows, n, numbers, looks, legend=column == 1), 1, column)
+            figure.add_trace(_dots(rows, n, numbers, looks), 1, column)
         figure.update_xaxes(
             range=[-0.1, 1.1],
             tickvals=[0, 0.5, 1],
@@ -131,6 +131,8 @@ def adaptation_shares(frame: pl.DataFrame) -> Drawing:
             showgrid=True,
             col=column,
         )
+    for n in numbers:
+        figure.add_trace(_key(n, numbers), 1, 1)
     places = list(range(len(looks)))
     figure.update_yaxes(
         range=[len(looks) - 0.5, -0.5],
@@ -167,7 +169,7 @@ def _points(
             "line": {"width": 1.2, "color": style.colour},
         },
         text=[str(row["n"] or "") for row in rows],
-        textposition="middle right",
+        textposition=["middle right" if row is rows[-1] else "middle left" for row in rows],
         textfont={"size": 9, "color": theme.MUTED},
         name=style.label,
         showlegend=first,
@@ -180,8 +182,6 @@ def _dots(
     n: int,
     numbers: Sequence[int],
     looks: Mapping[str, theme.Style],
-    *,
-    legend: bool,
 ) -> go.Scatter:
     places = list(looks)
     used = [one for one in numbers if one]
@@ -199,8 +199,7 @@ def _dots(
             "symbol": _mark(n, numbers),
             "line": {"width": 1.2, "color": colours},
         },
-        name=f"{n} examples" if n else "no examples",
-        showlegend=legend,
+        showlegend=False,
         hovertemplate=f"%{{x:.2f}}<extra>{n} examples</extra>",
     )
 
@@ -211,6 +210,17 @@ def _ticks(values: Sequence[float], steps: Sequence[int]) -> tuple[list[float], 
     marks = [(step, power) for power in powers for step in steps]
     texts = [f"{'' if step == 1 else f'{step}·'}10<sup>{power}</sup>" for step, power in marks]
     return [step * 10.0**power for step, power in marks], texts
+
+
+def _key(n: int, numbers: Sequence[int]) -> go.Scatter:
+    """The legend's entry for a number of examples, which every method has the mark of."""
+    return go.Scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        marker={"size": 7, "color": theme.GREY, "symbol": _mark(n, numbers)},
+        name=f"{n} examples" if n else "no examples",
+    )
 
 
 def _mark(n: int, numbers: Sequence[int]) -> str:

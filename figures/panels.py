@@ -30,7 +30,7 @@ def curve(
     """A curve over its interval, drawn as a band of the same colour.
 
     Args:
-        points: an interval per layer, in the order of the layers.
+        points: an interval per place on the axis, in their order.
         name: in the legend.
         colour: as ``#rrggbb``.
         band: opacity of the band.
@@ -59,7 +59,7 @@ def curve(
         mode=mode,
         line={"color": colour, "width": 1.2 if small else 1.8, "dash": dash},
         marker={"symbol": symbol, "size": 3 if small else 5, "color": colour},
-        hovertemplate="layer %{x}: %{y:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}]",
+        hovertemplate="at %{x}: %{y:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}]",
     )
     return [shade, line]
 

@@ -356,7 +356,8 @@ def open_run(
         ...     run.leave(summary={"accuracy": wilson(18, 24)})
     """
     if model is None:
-        model = _plain(config).get("model") or ""
+        named = _plain(config)
+        model = named.get("model") or "+".join(map(folder_name, named.get("models") or ()))
     name = model if isinstance(model, str) else getattr(model, "name", str(model))
     run = Run(analysis, config, root=Path(root), model=name, seed=seed, about=about, export=export)
     run._open(overwrite)

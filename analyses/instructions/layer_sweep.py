@@ -48,8 +48,9 @@ class Config(Asking):
     operations: tuple[str, ...] = ("project",)
     """Ways to steer, of which the best is chosen: [READ/]HOW[:STRENGTH][@POSITIONS]. HOW is project
     or add; STRENGTH a number with its unit: norm (the vector's own, also where none is written),
-    residual, sd, kl (nats a token) or raw; READ where the vector is read: last, all or generated.
-    Such as project, add:2, add:0.3kl@generated, generated/add:2."""
+    residual, sd, kl (nats a token), ppl (times the unsteered perplexity) or raw; READ where the
+    vector is read: last, all or generated. Such as project, add:2, add:0.3kl@generated,
+    add:1.5ppl, generated/add:2."""
     n_fit: int = 64
     """Pairs of prompts that each vector is fitted on."""
     n_select: int = 16

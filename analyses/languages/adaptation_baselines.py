@@ -2,9 +2,10 @@
 
 All of them are to make a model answer in another language than it is asked in, and learn it from
 the same examples: a question, its answer in the target language and (for steering alone) its answer
-in the language of the question. What each leaves open (schedule and strength, learning rate
-and epochs, the number of worked examples, the wording) is chosen on the same select examples. Beside
-the share of answers in the target language stand how many are fluent and how many keep their
+in the language of the question. What each leaves open (schedule and strength, learning rate and
+epochs, the number of worked examples, the wording) is chosen on the same select examples.
+
+Beside the share of answers in the target language stand how many are fluent and how many keep their
 content; what is left of an ability that nothing was to change, to know facts in the language of the
 question, by the likeliest of four sentences; the perplexity of answers in that language, which a
 model that is to speak another one rightly finds less likely; and the costs of learning and of

@@ -9,7 +9,8 @@ the language stand beside no steering, both asked for in words, and random direc
 norms. A sound answer has all properties asked for and is neither degenerate nor garbled.
 
 IFEval's casing instructions want an English answer. Here an answer has the case where all its
-letters do, in any language; asked for in words they still contradict the language.
+letters do, in any language; asked for in words they still contradict the language. To IFEval any
+JSON value is JSON, so that an answer in quotation marks may be that too.
 """
 
 from __future__ import annotations
@@ -26,27 +27,15 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.asking import asking
-from analyses.contrasts import arguments, instruction_id
 from analyses.languages import speaking
+from analyses.languages.properties import Combination, Setup, answered, apart, in_words
 from analyses.languages.speaking import Speaking, target_of
 from figures.drawing import interval_text, p_text, short_names
 from figures.looks import kind_of, language_name
 from figures.shares import mean_of, share_of
-from interp_steer.burattino.instructions import LANGUAGE
-from interp_steer.errors import RunError
-from interp_steer.grid import Cell, with_divergence, with_fluency
-from interp_steer.pairs import Pair
+from interp_steer.grid import Cell
 from interp_steer.schedules import AnySchedule, Dynamic
-from interp_steer.scoring import ifeval
 from interp_steer.statistics import mcnemar, paired_difference
-
-CASES: Mapping[str, Callable[[str], bool]] = {
-    "change_case:english_lowercase": str.islower,
-    "change_case:english_capital": str.isupper,
-}
-"""What IFEval's checkers ask of the letters, without what they ask of the language."""
-
-Combination = tuple[str, ...]
 
 Strengths = Mapping[tuple[str, str], float]
 """By property and schedule."""
@@ -79,39 +68,14 @@ class Config(Speaking):
     """Where an answer is cut."""
 
 
-@dataclass(frozen=True, eq=False)
-class Setup:
-    """What answers are given to, and scored by."""
-
-    model: ist.HookedLM
-    reference: ist.HookedLM
-    code: str
-    """The language that is steered to."""
-    questions: ist.ContrastSet
-    """Of the select and the test split."""
-    said: Mapping[str, ist.ContrastSet]
-    """Each property asked for in words, the language first."""
-    options: Mapping[str, Any]
-
-    @property
-    def language(self) -> str:
-        """What the first property is called."""
-        return next(iter(self.said))
-
-    @property
-    def names(self) -> list[str]:
-        """All properties."""
-        return list(self.said)
-
-
 def main(config: Config, run: ist.Run) -> None:
     """Fit, choose each strength alone, then report each alone and with the language."""
     model, reference = speaking.load(config), ist.load(config.reference)
     pairs = speaking.language_set(config, speaking.read_items(config, run.seed), run.seed)
     code = target_of(config.positive)
-    said = in_words(config, code, run.seed)
+    said = in_words(called(config), code, run.seed, select=config.n_select, test=config.n_test)
     contrasts = {language_name(code): pairs.fit} | {
-        short: apart(config, name, pairs, run.seed) for short, name in called(config).items()
+        short: apart(name, pairs, config.n_fit, run.seed) for short, name in called(config).items()
     }
     run.used(model, pairs, *contrasts.values())
     vectors = {}
@@ -152,6 +116,7 @@ def main(config: Config, run: ist.Run) -> None:
             for label, one, other, p_value in tests.select(
                 "properties", "cell", "against", "p_value"
             ).iter_rows()
+            if other in config.schedules
         }
     )
     draw(run, tried, records, shares, steps, moves, setup.names)
@@ -160,42 +125,6 @@ def main(config: Config, run: ist.Run) -> None:
 def called(config: Config) -> dict[str, str]:
     """The properties of a config by the short names that figures and numbers have."""
     return {short: name for name, short in short_names(config.properties).items()}
-
-
-def in_words(config: Config, code: str, seed: int) -> dict[str, ist.ContrastSet]:
-    """Each property asked for in words, to ask the same of the questions of this analysis."""
-    asked = {language_name(code): (LANGUAGE, {"language": code})} | {
-        short: (instruction_id(name), arguments(name)) for short, name in called(config).items()
-    }
-    sizes = {"fit": 0, "select": config.n_select, "test": config.n_test}
-    return {
-        name: ist.contrast.instruction(known, where=where, seed=seed, **sizes)
-        for name, (known, where) in asked.items()
-    }
-
-
-def apart(config: Config, name: str, pairs: ist.ContrastSet, seed: int) -> ist.ContrastSet:
-    """The pairs that a property is fitted on, which ask nothing that the steered model is asked.
-
-    Raises:
-        RunError: where too few are left.
-    """
-    asked = {pair.query for pair in pairs if pair.split != "fit"}
-    drawn = ist.contrast.instruction(
-        instruction_id(name),
-        where=arguments(name),
-        seed=seed,
-        fit=config.n_fit + len(asked),
-        select=0,
-        test=0,
-    )
-    left = tuple(pair for pair in drawn if pair.query not in asked)[: config.n_fit]
-    if len(left) < config.n_fit:
-        raise RunError(
-            f"{name} has {len(left)} pairs that ask nothing of the select and the test split, and "
-            f"{config.n_fit} are asked for; give a smaller --n-fit, --n-select or --n-test"
-        )
-    return ist.ContrastSet(drawn.name, left)
 
 
 def alone(
@@ -246,82 +175,6 @@ def together(
                 )
             )
     return cells
-
-
-def answered(
-    setup: Setup, names: Combination, split: str, cells: Sequence[Cell], damage: bool = False
-) -> pl.DataFrame:
-    """Answers under some cells, beside none and what words do; see ``all`` and ``sound``.
-
-    Args:
-        setup: what is asked.
-        names: the properties that are steered towards.
-        split: of the questions.
-        cells: that steer.
-        damage: whether ``kl`` is measured.
-
-    Returns:
-        Records with a column for each property, ``all`` (those named), ``sound``, ``properties``
-        (their names, joined by " + ") and ``schedule``.
-    """
-    grid = [Cell("none"), Cell("instruction", instructed=True), *cells]
-    pairs = requests(setup, names, split)
-    records = ist.sweep(setup.model, grid, pairs, score=checked, **setup.options)
-    if damage:
-        records = with_divergence(records, setup.model, grid, pairs)
-    found = with_fluency(speaking.with_language(records, setup.code), setup.reference)
-    columns = dict(zip(ids_of(setup), setup.names, strict=True))
-    broken = pl.col("degenerate") | pl.col("garbled").fill_null(False)
-    return (
-        found.rename({known: name for known, name in columns.items() if known != LANGUAGE})
-        .rename({"operation": "schedule", "in_language": setup.language})
-        .with_columns(
-            pl.lit(" + ".join(names)).alias("properties"),
-            pl.all_horizontal(*names).alias("all"),
-            (pl.all_horizontal(*names) & ~broken).alias("sound"),
-        )
-    )
-
-
-def ids_of(setup: Setup) -> list[str]:
-    """The id of each property."""
-    return [pairs[0].instruction_ids[0] for pairs in setup.said.values()]
-
-
-def requests(setup: Setup, names: Combination, split: str) -> ist.ContrastSet:
-    """The questions of a split, asking in words for the properties named.
-
-    An answer can be verified against every property, whichever are asked for.
-    """
-    said = {name: getattr(pairs, split) for name, pairs in setup.said.items()}
-    made = []
-    for number, pair in enumerate(getattr(setup.questions, split)):
-        each = {name: pairs[number % len(pairs)] for name, pairs in said.items()}
-        words = " ".join(each[name].said for name in names)
-        made.append(
-            Pair(
-                query=pair.query,
-                present=f"{pair.query} {words}",
-                absent=pair.absent,
-                split=split,
-                phrasing=f"{' '.join(each[name].phrasing for name in names)} ({split})",
-                instruction_ids=tuple(ids_of(setup)),
-                kwargs=tuple(pair.kwargs[0] for pair in each.values()),
-                key=pair.key,
-            )
-        )
-    return ist.ContrastSet(" + ".join(names), tuple(made))
-
-
-def checked(pair: Pair, completion: ist.Completion) -> dict[str, Any]:
-    """Whether an answer has each property but the language, by its id."""
-    return {
-        known: CASES[known](completion.text)
-        if known in CASES
-        else ifeval.verify(completion.text, (known,), (given,)).strict
-        for known, given in zip(pair.instruction_ids, pair.kwargs, strict=True)
-        if known != LANGUAGE
-    }
 
 
 def choose(tried: pl.DataFrame) -> dict[tuple[str, str], float]:
@@ -417,7 +270,9 @@ def numbers(records: pl.DataFrame, names: Sequence[str]) -> dict[str, object]:
     found: dict[str, object] = {}
     for (label, cell), frame in cells_of(records).items():
         each = [name for name in names if name in label.split(" + ")] if " + " in label else []
-        for measure in (*each, "all", "sound", "degenerate", "garbled"):
+        control = frame["setting"][0] == "random"
+        measures = () if control else (*each, "sound", "degenerate", "garbled")
+        for measure in ("all", *measures):
             if frame[measure].is_not_null().any():
                 found[f"{measure}.{label}.{cell}"] = share_of(frame, measure)
         logs = frame.with_columns(pl.col("perplexity").log())
@@ -502,4 +357,7 @@ def draw(
     for frame, quantities in ((moves, ("strength", "projection")), (steps, ("kl", "surprise"))):
         for (label,), rows in frame.group_by("properties", maintain_order=True):
             for quantity in quantities:
-                run.draw(f"{quantity}_by_step.{label}", figures.step_curves(rows, quantity))
+                run.draw(
+                    f"{quantity}_by_step.{str(label).split(' + ')[-1]}",
+                    figures.step_curves(rows, quantity),
+                )

@@ -49,8 +49,10 @@ class Config(Speaking):
     )
     """Schedules of the strength; see interp_steer.schedules.parse."""
     strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
-    """How many times the vector is added, alpha of the paper; a dynamic schedule finds its own, and
-    is tried at 1 alone."""
+    """How many times the vector is added, alpha of the paper."""
+    dynamic_strengths: tuple[float, ...] = (0.5, 1.0)
+    """What the weights that a dynamic schedule finds, 2 at most, are multiplied by; 1 in the
+    paper."""
     n_examples: tuple[int, ...] = (5, 10, 20, 30, 50, 100)
     """How many examples vectors are fitted on, to see how many are needed; none to leave it out."""
     draws: int = 2
@@ -134,10 +136,12 @@ def grid(config: Config, vector: ist.SteppedVector) -> list[Cell]:
     cells = [Cell("none"), Cell("instruction", instructed=True)]
     for said in config.schedules:
         schedule = ist.schedules.parse(said)
-        found_by_itself = isinstance(schedule, Dynamic)
-        if config.style == "published" and found_by_itself:
-            schedule = replace(schedule, reduction="mean")
-        for strength in (1.0,) if found_by_itself else config.strengths:
+        strengths = config.strengths
+        if isinstance(schedule, Dynamic):
+            strengths = config.dynamic_strengths
+            if config.style == "published":
+                schedule = replace(schedule, reduction="mean")
+        for strength in strengths:
             cells.append(scheduled("steered", vector, strength, schedule))
     return cells
 
@@ -307,7 +311,7 @@ def traced(
     prompts = [pair.absent for pair in pairs.test][:n]
     for said in tqdm(config.schedules, desc="traces", unit="schedule", disable=None):
         schedule = ist.schedules.parse(said)
-        strength = 1.0 if isinstance(schedule, Dynamic) else chosen[1]
+        strength = config.dynamic_strengths[-1] if isinstance(schedule, Dynamic) else chosen[1]
         steer = vector.shift(strength, schedule)
         answers = ist.generate(model, prompts, steer, **options)
         traces = ist.trace(model, prompts, [answer.tokens for answer in answers], steer)
@@ -315,7 +319,7 @@ def traced(
             for step, token in enumerate(one.tokens):
                 rows.append(
                     {
-                        "answer_id": f"{pairs.test[number].key} ({said})",
+                        "answer_id": f"{said}: {pairs.test[number].key}",
                         "query": pairs.test[number].query,
                         "setting": "steered",
                         "schedule": said,
@@ -352,9 +356,7 @@ def examples(
     asked = {pair.key for pair in (*pairs.select, *pairs.test)}
     left = [item for item in items if item.key not in asked]
     many = replace(config, n_fit=max(config.n_examples), n_select=0, n_test=0)
-    more = speaking.language_set(
-        many, left, seed, next(p for p in config.positive if p.endswith(code))
-    )
+    more = speaking.language_set(many, left, seed, positive)
     ist.language_sets.check_apart(more, [pair.query for pair in pairs.test])
     kept = Examples.read(model, more, STEPS)
     rows = []

@@ -15,7 +15,7 @@ that of the words around it, which smears a switch over a few words.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -32,6 +32,7 @@ from analyses.asking import asking
 from analyses.languages import speaking
 from analyses.languages.examples import Examples
 from analyses.languages.speaking import Speaking, mean_vector, scheduled, target_of
+from analyses.languages.switches import Steerer, languages_by_step, word_shares
 from figures.looks import language_name
 from figures.shares import share_of
 from interp_steer.errors import RunError
@@ -40,10 +41,7 @@ from interp_steer.pairs import Pair
 from interp_steer.parallel import ParallelItem
 from interp_steer.schedules import Schedule
 from interp_steer.scoring.language import detect
-from interp_steer.statistics import Interval, bootstrap_mean, mcnemar, paired_difference, share
-
-FEWEST = 3
-"""Answers that a step needs, to have a share."""
+from interp_steer.statistics import Interval, bootstrap_mean, mcnemar, share
 
 MIXTURES = (0.25, 0.5, 0.75)
 """How much of the first of two languages is in a mixture with the second."""
@@ -75,84 +73,15 @@ class Config(Speaking):
     """Questions that are reported."""
 
 
-@dataclass(frozen=True, eq=False)
-class Steerer:
-    """The vectors of all languages, each with its strength.
-
-    Args:
-        vectors: by the code of the language.
-        strengths: of each.
-        schedule: of all of them.
-    """
-
-    vectors: Mapping[str, ist.SteppedVector]
-    strengths: Mapping[str, float]
-    schedule: Schedule
-
-    @property
-    def mean_strength(self) -> float:
-        """The mean of the strengths."""
-        return sum(self.strengths.values()) / len(self.strengths)
-
-    def to(self, code: str, share: float = 1.0, seed: int | None = None) -> ist.Intervention:
-        """Steer to a language, or not at all to one without a vector.
-
-        Args:
-            code: of the language.
-            share: of its strength.
-            seed: of a random direction in place of its vector.
-        """
-        if code not in self.vectors:
-            return ist.unsteered
-        vector = self.vectors[code]
-        vector = vector if seed is None else vector.like_random(seed)
-        return vector.shift(share * self.strengths[code], self.schedule)
-
-    def along(self, vector: ist.SteppedVector, code: str | None = None) -> ist.Intervention:
-        """Steer along a sum of vectors, with the strength of a language or the mean of all."""
-        strength = self.mean_strength if code is None else self.strengths[code]
-        return vector.shift(strength, self.schedule)
-
-    def switched(self, source: str, target: str, at: int) -> ist.Intervention:
-        """Steer to one language before a step, and to another from it on.
-
-        Args:
-            source: code of the first language; nothing steers to one without a vector.
-            target: code of the second.
-            at: the step, where the schedule begins anew.
-        """
-        weights = self.schedule.weights
-
-        def weight(step: int) -> float:
-            return weights[min(step, len(weights) - 1)]
-
-        before = ist.schedules.of(lambda i: weight(i) if i < at else 0.0, at + 1)
-        after = ist.schedules.of(lambda i: weight(i - at) if i >= at else 0.0, at + len(weights))
-        parts = ((source, before), (target, after))
-        return ist.compose(replace(self, schedule=schedule).to(code) for code, schedule in parts)
-
-
 def main(config: Config, run: ist.Run) -> None:
     """Fit all languages, compare and choose; then steer to each, to sums of them, and switch."""
-    schedule = ist.schedules.parse(config.schedule)
-    if not isinstance(schedule, Schedule):
-        raise RunError(
-            f"schedule {config.schedule} is found while the model generates, and a switch must be "
-            "known beforehand; give start, fixed, diminishing(n) or exponential(r)"
-        )
+    schedule = checked(config)
     model, reference = speaking.load(config), ist.load(config.reference)
     items = speaking.read_items(config, run.seed)
     sets = {
         target_of(one): speaking.language_set(config, items, run.seed, one)
         for one in config.positive
     }
-    unknown = {code for one in config.switches for code in one.split("-")[1:]} - set(sets)
-    if unknown or len(sets) < 2:
-        raise RunError(
-            f"languages {', '.join(sets)} have vectors, and switches lead to "
-            f"{', '.join(unknown) or 'these'}; give two --positive or more, and all that "
-            "--switches lead to"
-        )
     run.used(model, *sets.values())
     vectors, examples = {}, {}
     for code, pairs in tqdm(sets.items(), desc="vectors", unit="language", disable=None):
@@ -195,6 +124,32 @@ def main(config: Config, run: ist.Run) -> None:
     run.draw("strength_text", figures.strength_text(read_aloud(steps)))
 
 
+def checked(config: Config) -> Schedule:
+    """The schedule of a config that makes sense.
+
+    Raises:
+        RunError: for a dynamic schedule, fewer than two languages, or a switch that is none.
+    """
+    schedule = ist.schedules.parse(config.schedule)
+    if not isinstance(schedule, Schedule):
+        raise RunError(
+            f"schedule {config.schedule} is found while the model generates, and a switch must be "
+            "known beforehand; give start, fixed, diminishing(n) or exponential(r)"
+        )
+    known = [target_of(one) for one in config.positive]
+    sources = [target_of(config.negative), *known]
+    for switch in config.switches:
+        source, _, target = switch.partition("-")
+        if source not in sources or target not in known or source == target:
+            raise RunError(
+                f"switch {switch!r} leads from none of {', '.join(sources)} to another of "
+                f"{', '.join(known)}; write two of these codes, such as {sources[0]}-{known[0]}"
+            )
+    if len(set(known)) < 2 or len(set(known)) < len(known):
+        raise RunError(f"languages {', '.join(known)}: give two or more, each once, as --positive")
+    return schedule
+
+
 def alike(
     examples: Mapping[str, Examples], resamples: int, seed: int
 ) -> tuple[pl.DataFrame, dict[str, object]]:
@@ -230,8 +185,8 @@ def alike(
     rows = [(*pair, *ends(values)) for pair, values in cosines.items()]
     frame = pl.DataFrame(rows, ["language_a", "language_b", "cosine", "low", "high"], orient="row")
     numbers: dict[str, object] = {"shared": Interval(*ends(shared), many, "bootstrap 95%")}
-    for one, other, *three in rows:
-        numbers[f"cosine.{one}.{other}"] = Interval(*three, many, "bootstrap 95%")
+    for one, other, value, low, high in rows:
+        numbers[f"cosine.{one}.{other}"] = Interval(value, low, high, many, "bootstrap 95%")
     for code, one in examples.items():
         numbers[f"stability.{code}"] = one.stability(many, resamples, seed)
     return frame, numbers
@@ -279,7 +234,7 @@ def asked(
         mixed = steerer.to(first, part) + steerer.to(second, 1 - part)
         said = f"{part:.0%} {names[first]}, {1 - part:.0%} {names[second]}"
         cells.append(Cell("algebra", mixed, operation=said))
-    for source, target in map(lambda one: one.split("-"), config.switches):
+    for source, target in (one.split("-") for one in config.switches):
         for at in config.switch_at:
             switched = steerer.switched(source, target, at)
             said = f"{language_name(source)} to {names[target]} at {at}"
@@ -363,47 +318,8 @@ def followed(
                         }
                     )
     texts = ("language", "before", "after", "steered_to")
-    types = {name: pl.String for name in texts} | {"switched_at": pl.Int64, "strength": pl.Float64}
+    types = dict.fromkeys(texts, pl.String) | {"switched_at": pl.Int64, "strength": pl.Float64}
     return pl.DataFrame(rows, schema_overrides=types)
-
-
-def languages_by_step(
-    model: ist.HookedLM, tokens: Sequence[int], window: int, known: Sequence[str]
-) -> list[str | None]:
-    """The language of the word that each token belongs to, by the words around it.
-
-    Args:
-        model: whose tokens they are.
-        tokens: of an answer.
-        window: how many words are looked at together.
-        known: codes of the languages that they may be in.
-
-    Returns:
-        A code for each token; none where it is not decided.
-    """
-    words = model.decode(list(tokens)).split()
-    reach = window // 2
-    of_word = [
-        detect(" ".join(words[max(0, at - reach) : at + reach + 1]), known)
-        for at in range(len(words))
-    ]
-    places = [len(model.decode(list(tokens[: at + 1])).split()) - 1 for at in range(len(tokens))]
-    return [of_word[min(max(at, 0), len(words) - 1)] if words else None for at in places]
-
-
-def word_shares(steps: pl.DataFrame) -> pl.DataFrame:
-    """Share of answers whose word at a step is in each language of a switch, as answers run."""
-    codes = steps["switch"][0].split("-")
-    rows = []
-    for (at, step), each in steps.sort("switched_at", "step").group_by(
-        "switched_at", "step", maintain_order=True
-    ):
-        for code in codes if len(each) >= FEWEST else ():
-            found = share([said == code for said in each["language"]])
-            rows.append((step, code, found.value, found.low, found.high, at))
-    types = {"step": pl.Int64, "language": pl.String}
-    types |= dict.fromkeys(("share", "low", "high"), pl.Float64) | {"switched_at": pl.Int64}
-    return pl.DataFrame(rows, types, orient="row")
 
 
 def read_aloud(steps: pl.DataFrame) -> pl.DataFrame:
@@ -434,10 +350,11 @@ def numbers(records: pl.DataFrame, codes: Sequence[str]) -> dict[str, object]:
     """Shares of answers in the languages that vectors lead to; and each over a random direction."""
     found: dict[str, object] = {}
     table = shares_of(records, codes)
-    for setting, vectors, measure, *three, n in table.iter_rows():
-        if measure in vectors or setting.startswith("asked") or vectors in ("none", "mean"):
+    for setting, vectors, measure, value, low, high, n in table.iter_rows():
+        plain = setting.startswith("asked") or vectors in ("none", "mean")
+        if plain or measure in vectors or measure in ("degenerate", "garbled"):
             where = f"{setting}.{vectors}" if vectors != "none" else setting
-            found[f"{measure}.{where}"] = Interval(*three, n, "wilson 95%")
+            found[f"{measure}.{where}"] = Interval(value, low, high, n, "95%")
     for code in codes[1:]:
         rows = records.filter(pl.col("vectors") == language_name(code))
         said = {

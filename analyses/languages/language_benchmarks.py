@@ -1,0 +1,462 @@
+"""Italian benchmarks: the original model, steered, and fine-tuned (paper B, table of results).
+
+Vectors towards Italian, from English questions answered in Italian (EN-IT) and from Italian ones
+(IT-IT), act on every generated token while lm-evaluation-harness asks MMLU, HellaSwag and ARC. Each
+is asked in two ways: by the log-likelihoods of the options, and by an answer in words, of which is
+recorded whether it is in Italian and chooses an option at all. Beside the steered settings stand
+the original model, random directions of the same norms, and a model fine-tuned on Italian where one
+is named (there is none of the bundled ones). The bundled models are asked about their own world,
+and once in English as well: whether they answer in Italian then is what steering is for.
+
+The share in Italian is that of answers of five words or more; a letter is in no language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+
+import figures
+import interp_steer as ist
+from analyses.asking import asking
+from analyses.languages import speaking
+from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
+from figures.published import reported
+from figures.shares import compare, share_of
+from interp_steer import burattino
+from interp_steer.errors import RunError
+from interp_steer.grid import Cell
+from interp_steer.interventions import Intervention
+from interp_steer.statistics import mcnemar
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
+
+LIKELIHOOD, GENERATED = "log-likelihood", "generation"
+"""How a benchmark is asked."""
+
+MEASURES = {"accuracy": "correct", "in_language": "in_language", "parses": "parses"}
+"""What is reported, and the column of the records that it is the share of."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A task of lm-eval, and how it is asked."""
+
+    name: str
+    """What figures call it; the same however it is asked."""
+    task: str
+    """A task or a group of tasks."""
+    fewshot: int = 0
+    """Worked examples before each question, as the open Italian leaderboard has them."""
+    continued: bool = False
+    """Whether it is a text to be continued, which is never put into a chat template."""
+
+
+BUNDLED = (
+    Benchmark("MMLU", "burattino_mmlu_it"),
+    Benchmark("HellaSwag", "burattino_hellaswag_it", continued=True),
+    Benchmark("ARC", "burattino_arc_it"),
+    Benchmark("MMLU", "burattino_mmlu_it_gen"),
+    Benchmark("HellaSwag", "burattino_hellaswag_it_gen", continued=True),
+    Benchmark("ARC", "burattino_arc_it_gen"),
+    Benchmark("ARC asked in English", "burattino_arc_en_it_gen"),
+)
+"""About the world of the bundled models."""
+
+HUB = (
+    Benchmark("MMLU", "m_mmlu_it", fewshot=5),
+    Benchmark("HellaSwag", "hellaswag_it"),
+    Benchmark("ARC", "arc_it"),
+    Benchmark("MMLU", "m_mmlu_it_gen"),
+    Benchmark("HellaSwag", "hellaswag_it_gen"),
+    Benchmark("ARC", "arc_it_gen"),
+)
+"""For any other model."""
+
+
+@dataclass(frozen=True)
+class Benchmarked(Speaking):
+    """How a model is steered, and how much it is asked of benchmarks."""
+
+    others: tuple[str, ...] = ("en-it",)
+    """More contrasts, each with a vector of its own."""
+    schedule: str = "diminishing(30)"
+    """Schedule of the strength; see interp_steer.schedules.parse."""
+    strengths: tuple[float, ...] = (1.5,)
+    """How many times a vector is added; of several, the best on the select split."""
+    rule: str = "sound"
+    """What a strength is chosen by; see language_steering."""
+    draws: int = 1
+    """Random directions that each vector is compared with."""
+    tasks: tuple[str, ...] | None = None
+    """Tasks or groups of lm-eval; when not given, those about the bundled world for a bundled
+    model, and those of the hub for any other."""
+    limit: int | None = 50
+    """Questions of each task; all when None."""
+    template: Literal["generated", "all", "none"] = "generated"
+    """Which questions are put by the chat template of a model that has one. Leaderboards do not use
+    it with log-likelihoods."""
+
+
+@dataclass(frozen=True)
+class Config(Benchmarked):
+    """Which models are asked, and how."""
+
+    models: tuple[str, ...] | None = None
+    """Models, one after the other; that of --model alone when not given."""
+    rivals: tuple[str, ...] = ()
+    """Models that were fine-tuned on Italian, as MODEL=RIVAL."""
+    n_test: int = 0
+    """Questions beside the benchmarks' own; none are asked."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Something that is asked."""
+
+    name: str
+    """Such as original or steered IT-IT."""
+    steering: Intervention = ist.unsteered
+    """What acts on the model."""
+    positive: str | None = None
+    """The contrast of the vector, or of the one that a random direction is as long as."""
+    strength: float | None = None
+    """How many times it is added."""
+    draw: int | None = None
+    """Which random direction it is."""
+
+
+def main(config: Config, run: ist.Run) -> None:
+    """Ask every model in every setting."""
+    rivals = rivals_of(config)
+    asked = []
+    for name in config.models or (config.model,):
+        own = replace(config, model=name)
+        benchmarks = chosen_benchmarks(own, BUNDLED, HUB)
+        model = speaking.load(own)
+        found = [ask(model, settings(own, model, run), benchmarks, own, run.seed)]
+        if (rival := rivals.get(name)) is not None:
+            tuned = speaking.load(replace(config, model=rival))
+            found.append(ask(tuned, [Setting("fine-tuned")], benchmarks, own, run.seed))
+        elif not rivals:
+            print(f"no rival of {name} is named, and none is asked; name one by --rivals")
+        asked.append(pl.concat(found).with_columns(pl.lit(name).alias("model")))
+        run.leave(summary=numbers(asked[-1]))
+    records = pl.concat(asked)
+    run.write_records(records)
+    for how, rows in records.group_by("how", maintain_order=True):
+        run.draw(f"benchmarks_by_{how[0]}", figures.benchmark_table(table(rows)))
+
+
+def rivals_of(config: Config) -> dict[str, str]:
+    """The fine-tuned rival of each model that has one.
+
+    Raises:
+        RunError: for one that is not MODEL=RIVAL, or is of a model that is not asked.
+    """
+    found = {}
+    for said in config.rivals:
+        model, _, rival = said.partition("=")
+        if not rival or model not in (config.models or (config.model,)):
+            raise RunError(
+                f"rival {said!r}: write MODEL=RIVAL, where MODEL is one of "
+                f"{', '.join(config.models or (config.model,))}"
+            )
+        found[model] = rival
+    return found
+
+
+def chosen_benchmarks(
+    config: Benchmarked, bundled: Sequence[Benchmark], hub: Sequence[Benchmark]
+) -> list[Benchmark]:
+    """The benchmarks of a config, those that are known asked as they are known to be."""
+    if config.tasks is None:
+        return list(bundled if config.model in burattino.NAMES else hub)
+    known = {one.task: one for one in (*bundled, *hub)}
+    return [known.get(task, Benchmark(task, task)) for task in config.tasks]
+
+
+def settings(config: Benchmarked, model: ist.HookedLM, run: ist.Run) -> list[Setting]:
+    """The original model, and each vector beside random directions of its norms."""
+    items = speaking.read_items(config, run.seed)
+    found = [Setting("original")]
+    for positive in (*config.others, config.positive):
+        pairs = speaking.language_set(config, items, run.seed, positive)
+        run.used(model, pairs)
+        vector = ist.fit_steps(model, pairs, n_steps=STEPS)
+        run.leave(vector, f"{model.name}.{positive}")
+        strength = chosen_strength(config, model, vector, pairs, positive, run)
+        schedule = ist.schedules.parse(config.schedule)
+        for draw in range(config.draws):
+            control = vector.like_random(run.seed + draw).shift(strength, schedule)
+            found.append(Setting("random", control, positive, strength, draw))
+        name = f"steered {positive.upper()}"
+        found.append(Setting(name, vector.shift(strength, schedule), positive, strength))
+    return found
+
+
+def chosen_strength(
+    config: Benchmarked,
+    model: ist.HookedLM,
+    vector: ist.SteppedVector,
+    pairs: ist.ContrastSet,
+    positive: str,
+    run: ist.Run,
+) -> float:
+    """The only strength of a config, or the best on the select split."""
+    if len(config.strengths) == 1:
+        return config.strengths[0]
+    schedule = ist.schedules.parse(config.schedule)
+    grid = [scheduled("steered", vector, strength, schedule) for strength in config.strengths]
+    with asking(config, model, run) as options:
+        tried = speaking.recorded(
+            model,
+            [Cell("none"), *grid],
+            pairs.select,
+            target_of(positive),
+            speaking.read_items(config, run.seed),
+            ist.load(config.reference),
+            **options,
+        )
+    return speaking.best_cell(tried, config.rule)[1]
+
+
+def ask(
+    model: ist.HookedLM,
+    wanted: Sequence[Setting],
+    benchmarks: Sequence[Benchmark],
+    config: Benchmarked,
+    seed: int,
+) -> pl.DataFrame:
+    """Ask benchmarks of a model in several settings.
+
+    Args:
+        model: the model.
+        wanted: the settings.
+        benchmarks: what is asked.
+        config: how many questions, by which template.
+        seed: of lm-eval's draws.
+
+    Returns:
+        A row for each question and setting: the ``task`` and its ``benchmark``, ``how`` it was
+        asked, the ``prompt``, the ``answer`` (of log-likelihoods the likeliest option), whether it
+        is ``correct`` (by ``acc_norm`` where a task has it, else ``acc``), ``in_language`` and
+        ``parses`` (null where they cannot be told), and what steered it.
+
+    Raises:
+        RunError: for tasks that lm-eval does not know, whose data is not at hand, or that have no
+            accuracy.
+    """
+    from interp_steer.harness import SteeredLM
+
+    tasks = task_manager(benchmarks)
+    rows: list[dict[str, Any]] = []
+    for setting in wanted:
+        lm = SteeredLM(model, setting.steering, batch_size=config.batch_size)
+        for benchmark in benchmarks:
+            told = {
+                "weights": model.name,
+                "setting": setting.name,
+                "positive": setting.positive,
+                "strength": setting.strength,
+                "draw": setting.draw,
+                "applied": lm.applied,
+                "benchmark": benchmark.name,
+                "asked_for": benchmark.task,
+            }
+            samples = _evaluated(lm, benchmark, config, seed, tasks)
+            rows += [told | row for row in _rows(samples)]
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+SCHEMA = {
+    "weights": pl.String,
+    "setting": pl.String,
+    "positive": pl.String,
+    "strength": pl.Float64,
+    "draw": pl.Int64,
+    "benchmark": pl.String,
+    "asked_for": pl.String,
+    "task": pl.String,
+    "how": pl.String,
+    "key": pl.String,
+    "query": pl.String,
+    "prompt": pl.String,
+    "answer": pl.String,
+    "correct": pl.Boolean,
+    "in_language": pl.Boolean,
+    "parses": pl.Boolean,
+    "applied": pl.String,
+}
+"""The columns of the records of :func:`ask`."""
+
+
+def task_manager(benchmarks: Sequence[Benchmark]) -> TaskManager:
+    """Our tasks, with lm-eval's own where these are asked: to read them all takes seconds.
+
+    Raises:
+        RunError: for a task that neither knows.
+    """
+    from lm_eval.tasks import TaskManager
+
+    from interp_steer.harness import TASKS
+
+    wanted = {one.task for one in benchmarks}
+    ours = TaskManager(include_path=str(TASKS), include_defaults=False)
+    if wanted <= set(ours.all_tasks):
+        return ours
+    whole = TaskManager(include_path=str(TASKS))
+    if unknown := sorted(wanted - set(whole.all_tasks)):
+        raise RunError(
+            f"lm-eval has no task {', '.join(unknown)}; `python -m interp_steer.harness ls tasks` "
+            "lists them all"
+        )
+    return whole
+
+
+def _evaluated(
+    lm: Any, benchmark: Benchmark, config: Benchmarked, seed: int, tasks: TaskManager
+) -> Mapping[str, list[dict[str, Any]]]:
+    """What lm-eval keeps of every question, by task."""
+    import lm_eval
+
+    generated = benchmark.task.endswith("_gen")
+    templated = config.template == "all" or (config.template == "generated" and generated)
+    has_template = getattr(lm.tokenizer, "chat_template", None) is not None
+    try:
+        found = lm_eval.simple_evaluate(
+            model=lm,
+            tasks=[benchmark.task],
+            task_manager=tasks,
+            num_fewshot=benchmark.fewshot,
+            apply_chat_template=templated and has_template and not benchmark.continued,
+            limit=config.limit,
+            bootstrap_iters=0,
+            log_samples=True,
+            random_seed=seed,
+            numpy_random_seed=seed,
+            torch_random_seed=seed,
+            fewshot_random_seed=seed,
+        )
+    except ConnectionError as error:
+        raise RunError(
+            f"the data of {benchmark.task} is not on this machine ({error}); connect it to the "
+            "hub, or give --tasks whose data it has, such as burattino_arc_it"
+        ) from error
+    assert found is not None
+    return found["samples"]
+
+
+def _rows(samples: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    for task, each in samples.items():
+        first = each[0]["filter"]  # of several ways to read an answer
+        for sample in each:
+            if sample["filter"] != first:
+                continue
+            accuracy = next((name for name in ("acc_norm", "acc") if name in sample), None)
+            if accuracy is None:
+                raise RunError(
+                    f"task {task} has {', '.join(sample['metrics'])} and no accuracy; give tasks "
+                    "with acc or acc_norm"
+                )
+            said = [one[0] for one in sample["resps"]]
+            generated = isinstance(said[0], str)
+            likeliest = 0 if generated else max(range(len(said)), key=lambda n: said[n][0])
+            key = f"{task}/{sample['doc_id']}"
+            yield {
+                "task": task,
+                "how": GENERATED if generated else LIKELIHOOD,
+                "key": key,
+                "query": key,
+                "prompt": sample["arguments"][0][0],
+                "answer": said[0] if generated else sample["arguments"][likeliest][1],
+                "correct": bool(sample[accuracy]),
+                "in_language": _boolean(sample.get("in_language")),
+                "parses": _boolean(sample.get("parses")),
+            }
+
+
+def _boolean(value: float | None) -> bool | None:
+    return None if value is None else bool(value)
+
+
+def table(records: pl.DataFrame) -> pl.DataFrame:
+    """The numbers of every model, setting, benchmark and measure, beside what is published."""
+    rows = []
+    by = ["model", "setting", "weights", "benchmark", "asked_for"]
+    for cell, found in records.group_by(by, maintain_order=True):
+        model, setting, weights, benchmark, task = map(str, cell)
+        known = reported(weights, "Italian benchmarks", "accuracy")
+        for measure, column in MEASURES.items():
+            if found[column].is_null().all():
+                continue
+            value = share_of(found, column)
+            unsteered = measure == "accuracy" and setting in ("original", "fine-tuned")
+            rows.append(
+                {
+                    "model": model,
+                    "setting": setting,
+                    "benchmark": benchmark,
+                    "measure": measure,
+                    "value": value.value,
+                    "low": value.low,
+                    "high": value.high,
+                    "published": known.get(("original", task)) if unsteered else None,
+                }
+            )
+    return pl.DataFrame(rows, schema_overrides={"published": pl.Float64})
+
+
+def numbers(records: pl.DataFrame) -> dict[str, object]:
+    """Of one model: shares of each setting, and paired comparisons of those that are steered."""
+    found: dict[str, object] = {}
+    (model,) = records["model"].unique()
+    for (task,), rows in records.group_by("asked_for", maintain_order=True):
+        for measure, column in MEASURES.items():
+            known = rows.filter(pl.col(column).is_not_null())
+            for (setting,), each in known.group_by("setting", maintain_order=True):
+                found[f"{measure}.{model}.{task}.{setting}"] = share_of(each, column)
+            if measure != "parses":
+                found |= comparisons(known, column, f"{measure}.{model}.{task}")
+    return found
+
+
+def comparisons(rows: pl.DataFrame, column: str, name: str) -> dict[str, object]:
+    """What each setting changes on the same questions, against the original and the random.
+
+    Args:
+        rows: of one benchmark.
+        column: a boolean that all rows have.
+        name: of the outcome, in the summary.
+
+    Returns:
+        Differences of shares, and the p-values of McNemar's test; one random direction is tested,
+        the first, and has the norms of the vector that it is compared with.
+    """
+    found: dict[str, object] = {}
+    paired = rows.with_columns(pl.col("asked_for").alias("instruction"))
+    for setting in rows["setting"].unique(maintain_order=True):
+        if setting == "original":
+            continue
+        over = compare(paired, "original", setting, column)
+        if over is not None:
+            found[f"gain.{name}.{setting}"] = over.difference
+            if over.test is not None:
+                found[f"mcnemar_p.{name}.{setting}"] = over.test.p_value
+        if not setting.startswith("steered"):
+            continue
+        steered = rows.filter(pl.col("setting") == setting)
+        control = rows.filter(
+            (pl.col("setting") == "random")
+            & (pl.col("positive") == steered["positive"][0])
+            & (pl.col("draw") == 0)
+        )
+        both = control.join(steered, on="key", suffix="_steered")
+        if len(both):
+            test = mcnemar(both[column].to_list(), both[f"{column}_steered"].to_list())
+            found[f"mcnemar_p_over_random.{name}.{setting}"] = test.p_value
+    return found
