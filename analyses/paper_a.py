@@ -54,7 +54,12 @@ class Config(Asking):
     """IFEval ids of the format instructions."""
     data: str | None = None
     """IFEval's prompts to report on; see layer_sweep."""
-    operations: tuple[str, ...] = ("project", "add:2", "add:4", "generated/add:3")
+    operations: tuple[str, ...] = (
+        "project",
+        "project@generated",
+        "generated/add:3",
+        "generated/add:2@generated",
+    )
     """Ways to steer, of which the best is chosen; see layer_sweep."""
     search: Literal["whole", "early", "race"] = "early"
     """Which answers are asked for where layers are chosen; see layer_sweep."""
@@ -62,7 +67,7 @@ class Config(Asking):
     """Who judges the quality of answers; see response_quality."""
     n_fit: int = 64
     """Pairs of prompts that each vector is fitted on."""
-    n_select: int = 10
+    n_select: int = 24
     """Prompts that each layer is tried on."""
     n_test: int = 24
     """Prompts that are reported."""
@@ -84,6 +89,7 @@ def main(config: Config, run: ist.Run) -> None:
             "model": config.base,
             "sibling": config.model,
             "operations": cross_model.Config.operations,
+            "n_select": 10,
         },
         response_quality: {},
         vocabulary: {},

@@ -4,6 +4,7 @@ from figures.bars import instruction_bars, settings_bars
 from figures.benchmarks import benchmark_table
 from figures.completions import completions_table
 from figures.cosines import language_cosines
+from figures.costs import adaptation_shares, benefit_against_cost
 from figures.counts import sentence_curves
 from figures.curves import layer_curve
 from figures.damage import damage_scatter
@@ -32,7 +33,9 @@ __all__ = [
     "Drawing",
     "FigureError",
     "accuracy_table",
+    "adaptation_shares",
     "benchmark_table",
+    "benefit_against_cost",
     "completions_table",
     "damage_scatter",
     "dose_boxes",

@@ -100,6 +100,7 @@ def test_instruction_table(run):
     asked = ["--instruction", "change_case:english_lowercase", "detectable_format:title"]
     found = run("instruction_table", *given, *small, *asked)
     results = found["instruction_table"]
+    assert results.path.parent.name == "burattino-instruct+burattino-base"
     table = results.records()
     assert table is not None
     # Two models; five settings, two of them counted in two ways.

@@ -28,6 +28,7 @@ from typing import Literal
 import polars as pl
 from tqdm import tqdm
 
+import figures
 import interp_steer as ist
 from analyses.languages.adapting import Prompted
 from analyses.languages.costs import Count, timed
@@ -40,7 +41,6 @@ from analyses.languages.learning import (
     flops_of,
     scores,
 )
-from figures.costs import adaptation_shares, benefit_against_cost
 from interp_steer.burattino import grammar
 from interp_steer.burattino.choices import LETTERS, MultipleChoice, multiple_choice
 from interp_steer.errors import RunError
@@ -104,8 +104,11 @@ def main(config: Config, run: ist.Run) -> None:
     )
     reached = frame.filter((pl.col("measure") == OUTCOME) & (pl.col("method") != "random"))
     reached = reached.join(spent, on=["method", "n"])
-    run.draw("benefit_against_cost", benefit_against_cost(reached))
-    run.draw("shares_by_method", adaptation_shares(frame.filter(pl.col("measure") != "perplexity")))
+    run.draw("benefit_against_cost", figures.benefit_against_cost(reached))
+    run.draw(
+        "shares_by_method",
+        figures.adaptation_shares(frame.filter(pl.col("measure") != "perplexity")),
+    )
 
 
 def drawn(config: Config, seed: int) -> tuple[Task, Sequence[ParallelItem]]:

@@ -108,6 +108,7 @@ class Config(Speaking):
 
 def main(config: Config, run: ist.Run) -> None:
     """Fit and choose on requests, then try every task in every setting."""
+    names = names_of(config)
     model, reference = speaking.load(config), ist.load(config.reference)
     code = target_of(config.positive)
     items = speaking.read_items(config, run.seed)
@@ -126,7 +127,7 @@ def main(config: Config, run: ist.Run) -> None:
         schedule, strength = speaking.best_cell(select, config.rule)
         run.leave(summary={"strength": strength})
         grid = settings(config, vector, schedule, strength, run.seed)
-        for name in tqdm(names_of(config), desc="tasks", unit="task", disable=None):
+        for name in tqdm(names, desc="tasks", unit="task", disable=None):
             asked = task_items(name, config, left, run.seed)
             prompts = prompts_of(asked, config, run.seed)
             run.used(prompts)

@@ -25,12 +25,13 @@ from analyses.asking import asking
 from analyses.languages import speaking
 from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
 from figures.published import reported
-from figures.shares import compare, share_of
+from figures.shares import share_of
 from interp_steer import burattino
 from interp_steer.errors import RunError
 from interp_steer.grid import Cell
 from interp_steer.interventions import Intervention
-from interp_steer.statistics import mcnemar
+from interp_steer.parallel import ParallelItem
+from interp_steer.statistics import mcnemar, paired_difference
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -128,6 +129,8 @@ class Setting:
     """How many times it is added."""
     draw: int | None = None
     """Which random direction it is."""
+    pairs: ist.ContrastSet | None = None
+    """What the vector was fitted on; no benchmark may ask it."""
 
 
 def main(config: Config, run: ist.Run) -> None:
@@ -189,13 +192,13 @@ def settings(config: Benchmarked, model: ist.HookedLM, run: ist.Run) -> list[Set
         run.used(model, pairs)
         vector = ist.fit_steps(model, pairs, n_steps=STEPS)
         run.leave(vector, f"{model.name}.{positive}")
-        strength = chosen_strength(config, model, vector, pairs, positive, run)
+        strength = chosen_strength(config, model, vector, pairs, items, run)
         schedule = ist.schedules.parse(config.schedule)
         for draw in range(config.draws):
             control = vector.like_random(run.seed + draw).shift(strength, schedule)
             found.append(Setting("random", control, positive, strength, draw))
-        name = f"steered {positive.upper()}"
-        found.append(Setting(name, vector.shift(strength, schedule), positive, strength))
+        steer = vector.shift(strength, schedule)
+        found.append(Setting(f"steered {positive.upper()}", steer, positive, strength, None, pairs))
     return found
 
 
@@ -204,7 +207,7 @@ def chosen_strength(
     model: ist.HookedLM,
     vector: ist.SteppedVector,
     pairs: ist.ContrastSet,
-    positive: str,
+    items: Sequence[ParallelItem],
     run: ist.Run,
 ) -> float:
     """The only strength of a config, or the best on the select split."""
@@ -217,8 +220,8 @@ def chosen_strength(
             model,
             [Cell("none"), *grid],
             pairs.select,
-            target_of(positive),
-            speaking.read_items(config, run.seed),
+            target_of(config.positive),
+            items,
             ist.load(config.reference),
             **options,
         )
@@ -250,13 +253,15 @@ def ask(
     Raises:
         RunError: for tasks that lm-eval does not know, whose data is not at hand, or that have no
             accuracy.
+        ContrastError: when a vector was fitted on what a benchmark asks.
     """
-    from interp_steer.harness import SteeredLM
+    from interp_steer import harness
 
+    steered: Any = harness.SteeredLM  # lm-eval's decorator hides what it takes
     tasks = task_manager(benchmarks)
     rows: list[dict[str, Any]] = []
     for setting in wanted:
-        lm = SteeredLM(model, setting.steering, batch_size=config.batch_size)
+        lm = steered(model, setting.steering, batch_size=config.batch_size)
         for benchmark in benchmarks:
             told = {
                 "weights": model.name,
@@ -269,6 +274,8 @@ def ask(
                 "asked_for": benchmark.task,
             }
             samples = _evaluated(lm, benchmark, config, seed, tasks)
+            if setting.pairs is not None:
+                ist.language_sets.check_apart(setting.pairs, _texts(samples))
             rows += [told | row for row in _rows(samples)]
     return pl.DataFrame(rows, schema=SCHEMA)
 
@@ -324,11 +331,12 @@ def _evaluated(
     """What lm-eval keeps of every question, by task."""
     import lm_eval
 
+    evaluate: Any = lm_eval.simple_evaluate  # imported when it is called, which hides what it takes
     generated = benchmark.task.endswith("_gen")
     templated = config.template == "all" or (config.template == "generated" and generated)
     has_template = getattr(lm.tokenizer, "chat_template", None) is not None
     try:
-        found = lm_eval.simple_evaluate(
+        found = evaluate(
             model=lm,
             tasks=[benchmark.task],
             task_manager=tasks,
@@ -347,8 +355,13 @@ def _evaluated(
             f"the data of {benchmark.task} is not on this machine ({error}); connect it to the "
             "hub, or give --tasks whose data it has, such as burattino_arc_it"
         ) from error
-    assert found is not None
     return found["samples"]
+
+
+def _texts(samples: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+    """Whatever documents say in words, the question among it."""
+    docs = [sample["doc"] for each in samples.values() for sample in each]
+    return [text for doc in docs for text in doc.values() if isinstance(text, str)]
 
 
 def _rows(samples: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
@@ -365,7 +378,7 @@ def _rows(samples: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any
                 )
             said = [one[0] for one in sample["resps"]]
             generated = isinstance(said[0], str)
-            likeliest = 0 if generated else max(range(len(said)), key=lambda n: said[n][0])
+            likeliest = 0 if generated else said.index(max(said))
             key = f"{task}/{sample['doc_id']}"
             yield {
                 "task": task,
@@ -375,13 +388,11 @@ def _rows(samples: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any
                 "prompt": sample["arguments"][0][0],
                 "answer": said[0] if generated else sample["arguments"][likeliest][1],
                 "correct": bool(sample[accuracy]),
-                "in_language": _boolean(sample.get("in_language")),
-                "parses": _boolean(sample.get("parses")),
+                **{
+                    name: None if name not in sample else bool(sample[name])
+                    for name in ("in_language", "parses")
+                },
             }
-
-
-def _boolean(value: float | None) -> bool | None:
-    return None if value is None else bool(value)
 
 
 def table(records: pl.DataFrame) -> pl.DataFrame:
@@ -426,7 +437,7 @@ def numbers(records: pl.DataFrame) -> dict[str, object]:
 
 
 def comparisons(rows: pl.DataFrame, column: str, name: str) -> dict[str, object]:
-    """What each setting changes on the same questions, against the original and the random.
+    """What steering and fine-tuning change on the same questions.
 
     Args:
         rows: of one benchmark.
@@ -434,29 +445,19 @@ def comparisons(rows: pl.DataFrame, column: str, name: str) -> dict[str, object]
         name: of the outcome, in the summary.
 
     Returns:
-        Differences of shares, and the p-values of McNemar's test; one random direction is tested,
-        the first, and has the norms of the vector that it is compared with.
+        Differences of shares to the original, and to the first random direction of the vector's
+        norms, with the p-values of McNemar's test.
     """
     found: dict[str, object] = {}
-    paired = rows.with_columns(pl.col("asked_for").alias("instruction"))
-    for setting in rows["setting"].unique(maintain_order=True):
-        if setting == "original":
-            continue
-        over = compare(paired, "original", setting, column)
-        if over is not None:
-            found[f"gain.{name}.{setting}"] = over.difference
-            if over.test is not None:
-                found[f"mcnemar_p.{name}.{setting}"] = over.test.p_value
-        if not setting.startswith("steered"):
-            continue
-        steered = rows.filter(pl.col("setting") == setting)
-        control = rows.filter(
-            (pl.col("setting") == "random")
-            & (pl.col("positive") == steered["positive"][0])
-            & (pl.col("draw") == 0)
-        )
-        both = control.join(steered, on="key", suffix="_steered")
-        if len(both):
-            test = mcnemar(both[column].to_list(), both[f"{column}_steered"].to_list())
-            found[f"mcnemar_p_over_random.{name}.{setting}"] = test.p_value
+    original = rows.filter(pl.col("setting") == "original")
+    random = rows.filter((pl.col("setting") == "random") & (pl.col("draw") == 0))
+    changed = rows.filter(~pl.col("setting").is_in(["original", "random"]))
+    for (setting, positive), each in changed.group_by("setting", "positive", maintain_order=True):
+        control = random.filter(pl.col("positive") == positive)
+        for over, others in (("", original), ("_over_random", control)):
+            paired = others.join(each, on="key", suffix="_changed")
+            if len(paired):
+                a, b = paired[column].to_list(), paired[f"{column}_changed"].to_list()
+                found[f"gain{over}.{name}.{setting}"] = paired_difference(a, b)
+                found[f"mcnemar_p{over}.{name}.{setting}"] = mcnemar(a, b).p_value
     return found

@@ -30,7 +30,6 @@ from analyses.languages.language_benchmarks import (
 )
 from analyses.languages.speaking import target_of
 from figures.shares import share_of
-from interp_steer.errors import RunError
 from interp_steer.statistics import Interval, bootstrap_mean
 
 BUNDLED = (
@@ -103,3 +102,56 @@ def likelihoods(
         ],
         schema_overrides={"positive": pl.String, "draw": pl.Int64},
     )
+
+
+def table(records: pl.DataFrame) -> pl.DataFrame:
+    """Accuracy of every setting on every benchmark."""
+    rows = []
+    for (setting, benchmark), found in records.group_by(
+        "setting", "benchmark", maintain_order=True
+    ):
+        value = share_of(found, "correct")
+        rows.append(
+            {
+                "setting": setting,
+                "benchmark": benchmark,
+                "value": value.value,
+                "low": value.low,
+                "high": value.high,
+            }
+        )
+    return pl.DataFrame(rows)
+
+
+def numbers(records: pl.DataFrame) -> dict[str, object]:
+    """Accuracies, and paired comparisons with the original and the random directions."""
+    found: dict[str, object] = {}
+    for (task,), rows in records.group_by("asked_for", maintain_order=True):
+        for (setting,), each in rows.group_by("setting", maintain_order=True):
+            found[f"accuracy.{task}.{setting}"] = share_of(each, "correct")
+        found |= comparisons(rows, "correct", f"accuracy.{task}")
+    return found
+
+
+def perplexities(likely: pl.DataFrame) -> dict[str, object]:
+    """Perplexity of the given answers in each setting, and how many times the original's it is.
+
+    Answers weigh alike: it is the exponential of their mean loss a token, whose interval comes
+    from resampling answers.
+    """
+    original = likely.filter(pl.col("setting") == "original").select("key", plain="logprob")
+    found: dict[str, object] = {}
+    for (setting,), rows in likely.join(original, on="key").group_by(
+        "setting", maintain_order=True
+    ):
+        keys = rows["key"]
+        found[f"perplexity.{setting}"] = _exponential(bootstrap_mean(-rows["logprob"], keys))
+        if setting != "original":
+            change = rows["plain"] - rows["logprob"]
+            found[f"perplexity_ratio.{setting}"] = _exponential(bootstrap_mean(change, keys))
+    return found
+
+
+def _exponential(of: Interval) -> Interval:
+    """The interval of the exponential of an estimate."""
+    return Interval(math.exp(of.value), math.exp(of.low), math.exp(of.high), of.n, of.method)
