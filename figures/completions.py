@@ -52,14 +52,14 @@ def completions_table(
     """Sample answers side by side, as HTML in which all text of the model is escaped.
 
     The prompts are the first of each instruction in the order of the records, whatever came out.
-    Of a setting that was run at several layers the layer with most successes is shown (the first
-    of equals), and its line says which.
+    Of a setting that was run at several layers, or by several schedules and strengths, the one with
+    most successes is shown (the first of equals), and its line says which.
 
     Args:
         records: columns ``instruction``, ``setting``, ``layer``, ``key``, ``query``, ``applied``,
             ``answer``, ``finish_reason``, ``degenerate`` and ``outcome``.
         per_instruction: prompts per instruction.
-        outcome: what counts as success, ``strict`` or ``loose``.
+        outcome: what counts as success, such as ``strict`` or ``in_language``.
 
     Returns:
         A fragment: an ``article`` per prompt.
@@ -71,7 +71,7 @@ def completions_table(
     need(records, (*columns, "finish_reason", "degenerate", outcome), "completions_table")
     cards = []
     for name in records["instruction"].unique(maintain_order=True):
-        rows = _best_layers(records.filter(pl.col("instruction") == name), outcome)
+        rows = _best(records.filter(pl.col("instruction") == name), outcome)
         for key in rows["key"].unique(maintain_order=True)[:per_instruction]:
             answers = rows.filter(pl.col("key") == key).unique("setting", maintain_order=True)
             by_setting = {row["setting"]: row for row in answers.iter_rows(named=True)}
@@ -87,17 +87,18 @@ def completions_table(
     return _TABLE.render(cards=cards, open=OPEN)
 
 
-def _best_layers(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:
-    """The rows of each setting at its best layer; a setting without layers keeps its rows."""
+def _best(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:
+    """The rows of each setting where it does best; one that nothing varies in keeps its rows."""
+    varied = [name for name in ("layer", "schedule", "strength") if name in rows.columns]
     scored = (
-        rows.group_by("setting", "layer")
+        rows.group_by("setting", *varied, maintain_order=True)
         .agg(pl.col(outcome).cast(pl.Float64).mean().alias("share"))
-        .sort("share", "layer", descending=[True, False], nulls_last=True)
+        .sort(["share", "layer"], descending=[True, False], nulls_last=True, maintain_order=True)
         .unique("setting", keep="first", maintain_order=True)
-        .select("setting", "layer")
+        .select("setting", *varied)
     )
     return rows.join(
-        scored, on=["setting", "layer"], how="semi", nulls_equal=True, maintain_order="left"
+        scored, on=["setting", *varied], how="semi", nulls_equal=True, maintain_order="left"
     )
 
 

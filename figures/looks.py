@@ -21,6 +21,7 @@ SETTINGS = {
     "original": "original",
     "random": "random direction",
     "instruction": "in-context",
+    "asked": "asked in the language",
 }
 """Labels where paper B's words are other than paper A's."""
 

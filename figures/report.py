@@ -212,8 +212,11 @@ def _completions(run: Results, samples: int) -> Markup | None:
     records = run.records()
     if samples < 1 or records is None or not {"answer", "setting"} <= set(records.columns):
         return None
+    outcome = next((one for one in ("strict", "in_language") if one in records.columns), None)
+    if outcome is None:
+        return None
     # The template of the table escapes every text in it.
-    return Markup(completions_table(records, per_instruction=samples))
+    return Markup(completions_table(records, per_instruction=samples, outcome=outcome))
 
 
 def _facts(run: Results) -> str:

@@ -131,9 +131,7 @@ def main(config: Config, run: ist.Run) -> None:
             asked = task_items(name, config, left, run.seed)
             prompts = prompts_of(asked, config, run.seed)
             run.used(prompts)
-            answers = speaking.recorded(
-                model, grid, prompts, code, asked, reference, ceiling=True, **options
-            )
+            answers = speaking.recorded(model, grid, prompts, code, asked, reference, **options)
             frame, said = judged(described(answers, name, asked), name, judge)
             frames.append(frame)
             verdicts.append(said)
@@ -275,8 +273,6 @@ def settings(
 def described(records: pl.DataFrame, name: str, items: Sequence[ParallelItem]) -> pl.DataFrame:
     """Add ``task``, ``right``, ``sound``, ``words`` and ``repeats_others``.
 
-    Garbled is here what is harder to predict than every unsteered answer without worked examples,
-    to the question in either language: behind examples a small model may itself be garbled.
     ``repeats_others`` is the share of the answer's runs of :data:`ALIKE` words that another answer
     of the same setting has too; null for a shorter answer.
     """
@@ -286,9 +282,6 @@ def described(records: pl.DataFrame, name: str, items: Sequence[ParallelItem]) -
     if name in QUESTIONS:
         asked = zip(records["key"], texts, strict=True)
         right = [is_right(name, by_key[key], text) for key, text in asked]
-    own = records.filter(pl.col("setting").is_in(("none", "asked")))
-    if "asked" in own["setting"]:
-        records = records.with_columns(garbled=pl.col("perplexity") > own["perplexity"].max())
     broken = pl.col("degenerate") | pl.col("garbled").fill_null(False)
     worded = pl.Series([bool(re.search(r"[^\W\d_]{2}", text)) for text in texts])
     added = records.with_columns(

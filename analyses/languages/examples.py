@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -78,6 +78,23 @@ class Examples:
             (times[:, None] * runs).any(dim=0) for runs in (self.present_runs, self.absent_runs)
         ]
         return (sides[0] - sides[1]) * (reached[0] & reached[1])[:, None]
+
+    def first(self, n: int, like: ist.SteppedVector) -> ist.SteppedVector:
+        """The vector of the first ``n`` examples.
+
+        Args:
+            n: how many.
+            like: a vector of the same model and component, whose shape and card it takes.
+        """
+        times = (torch.arange(len(self)) < n).float()
+        steps = self.vector(times)[: like.n_steps]
+        runs = torch.stack([side[:n].sum(dim=0) for side in (self.present_runs, self.absent_runs)])
+        return replace(
+            like,
+            directions=steps.reshape(len(steps), *like.directions.shape[1:]),
+            counts=runs[:, : len(steps)].long(),
+            card=replace(like.card, n=n, name=f"{like.name}, {n} examples"),
+        )
 
     def stability(self, n: int, draws: int, seed: int) -> Interval:
         """How alike the vector of ``n`` examples is to the vector of all: a bootstrap interval.

@@ -36,7 +36,7 @@ from interp_steer.statistics import mcnemar, paired_difference
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
-LIKELIHOOD, GENERATED = "log-likelihood", "generation"
+LIKELIHOOD, GENERATED = "log_likelihood", "generation"
 """How a benchmark is asked."""
 
 MEASURES = {"accuracy": "correct", "in_language": "in_language", "parses": "parses"}
@@ -151,8 +151,8 @@ def main(config: Config, run: ist.Run) -> None:
         run.leave(summary=numbers(asked[-1]))
     records = pl.concat(asked)
     run.write_records(records)
-    for how, rows in records.group_by("how", maintain_order=True):
-        run.draw(f"benchmarks_by_{how[0]}", figures.benchmark_table(table(rows)))
+    for (how,), rows in records.group_by("how", maintain_order=True):
+        run.draw(f"benchmarks_by_{how}", figures.benchmark_table(table(rows)))
 
 
 def rivals_of(config: Config) -> dict[str, str]:

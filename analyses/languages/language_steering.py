@@ -48,7 +48,7 @@ class Config(Speaking):
         "dynamic(0.5)",
     )
     """Schedules of the strength; see interp_steer.schedules.parse."""
-    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
+    strengths: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
     """How many times the vector is added, alpha of the paper."""
     dynamic_strengths: tuple[float, ...] = (0.5, 1.0)
     """What the weights that a dynamic schedule finds, 2 at most, are multiplied by; 1 in the
@@ -104,6 +104,7 @@ def main(config: Config, run: ist.Run) -> None:
                     examples(
                         model,
                         config,
+                        vector,
                         pairs,
                         items,
                         positive,
@@ -172,9 +173,7 @@ def report(
     for setting, heads in (("half", holding), ("other heads", others)):
         if heads:
             cells.append(scheduled(setting, vector.only(heads=heads), strength, schedule))
-    records = speaking.recorded(
-        model, cells, pairs.test, code, items, reference, ceiling=True, **options
-    )
+    records = speaking.recorded(model, cells, pairs.test, code, items, reference, **options)
     asked = records.filter(pl.col("setting") == "asked")
     measured = with_divergence(
         records.filter(pl.col("setting") != "asked"), model, cells, pairs.test
@@ -344,6 +343,7 @@ def read_aloud(steps: pl.DataFrame) -> pl.DataFrame:
 def examples(
     model: ist.HookedLM,
     config: Config,
+    vector: ist.SteppedVector,
     pairs: ist.ContrastSet,
     items: Sequence[ParallelItem],
     positive: str,
@@ -361,8 +361,7 @@ def examples(
     kept = Examples.read(model, more, STEPS)
     rows = []
     for n in tqdm(config.n_examples, desc="examples", unit="size", disable=None):
-        vector = ist.fit_steps(model, more.fit[:n], n_steps=STEPS)
-        steer = vector.shift(chosen[1], ist.schedules.parse(chosen[0]))
+        steer = kept.first(n, vector).shift(chosen[1], ist.schedules.parse(chosen[0]))
         answers = ist.generate(model, pairs.test.absent, steer, **options)
         frame = pl.DataFrame({"answer": [answer.text for answer in answers]})
         success = share(speaking.with_language(frame, code)["in_language"].to_list())

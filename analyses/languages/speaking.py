@@ -110,17 +110,14 @@ def target_of(positive: str) -> str:
     return ist.language_sets.Side.of(positive).answer
 
 
-def asked_in(pairs: ist.ContrastSet, items: Iterable[ParallelItem], code: str) -> ist.ContrastSet:
-    """The pairs with their bare questions in another language: what the model can say in it."""
+def asked_in(pairs: ist.ContrastSet, items: Iterable[ParallelItem], code: str) -> list[Pair]:
+    """The pairs with their bare questions in another language; those that are known in it."""
     by_key = {item.key: item for item in items}
-    return ist.ContrastSet(
-        pairs.name,
-        tuple(
-            replace(pair, absent=by_key[pair.key].question(code))
-            for pair in pairs
-            if code in by_key[pair.key].questions
-        ),
-    )
+    return [
+        replace(pair, absent=by_key[pair.key].question(code))
+        for pair in pairs
+        if code in by_key[pair.key].questions
+    ]
 
 
 def with_language(records: pl.DataFrame, code: str, column: str = "answer") -> pl.DataFrame:
@@ -189,10 +186,16 @@ def recorded(
     code: str,
     items: Sequence[ParallelItem],
     reference: ist.HookedLM,
-    ceiling: bool = False,
     **options: object,
 ) -> pl.DataFrame:
     """Answer every pair in every cell, and record language, content and fluency of the answers.
+
+    Beside the cells the questions are asked, unsteered, in the language itself (setting ``asked``),
+    where they are known in it: that is the most that the model can do.
+
+    An answer is garbled when it is harder to predict than all that the model says unsteered, when
+    it is asked in the one language and in the other; where nothing is asked in the other, answers
+    after worked examples count too.
 
     Args:
         model: the model that answers.
@@ -201,17 +204,20 @@ def recorded(
         code: the language that is steered to.
         items: where the pairs come from.
         reference: the model whose perplexity tells degenerate and garbled answers.
-        ceiling: whether the questions are put in that language too, unsteered (setting ``asked``).
         options: for :func:`interp_steer.generate`.
 
     Returns:
         Records with a column ``schedule``, one row per cell and pair.
     """
+    asked = asked_in(pairs, items, code)
     rows: list[tuple[Cell, Pair]] = [(cell, pair) for cell in grid for pair in pairs]
-    if ceiling:
-        rows += [(Cell("asked"), pair) for pair in asked_in(pairs, items, code)]
+    rows += [(Cell("asked"), pair) for pair in asked]
     records = answered(model, rows, pairs.name, score=lambda *_: {}, **options)  # type: ignore[arg-type]
     records = with_fluency(with_content(with_language(records, code), items), reference)
+    if asked:
+        plain = records.filter(pl.col("setting").is_in(["none", "asked"]))
+        worst = plain.select(pl.col("perplexity").max()).item()
+        records = records.with_columns((pl.col("perplexity") > worst).alias("garbled"))
     return records.rename({"operation": "schedule"})
 
 
