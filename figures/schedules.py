@@ -21,6 +21,7 @@ OUTCOMES = {
     "in_language": "answers in the language",
     "in_language_langdetect": "answers in the language (langdetect)",
     "kept": "answers that keep the content",
+    "names": "answers that name the subject",
     "garbled": "garbled answers",
     "degenerate": "degenerate answers",
     "perplexity": "perplexity (geometric mean)",

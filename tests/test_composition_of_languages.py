@@ -20,8 +20,8 @@ from interp_steer.errors import RunError
 from interp_steer.pairs import Pair
 from interp_steer.schedules import diminishing, exponential, fixed, start
 
-SIZES = ["--n-fit", "6", "--n-select", "2", "--n-test", "3", "--shots", "0"]
-SIZES += ["--max-new-tokens", "20", "--n-steps", "20"]
+SIZES = ["--n-fit", "4", "--n-select", "2", "--n-test", "3", "--shots", "0"]
+SIZES += ["--max-new-tokens", "12", "--n-steps", "12"]
 
 
 def test_a_language_and_a_format_are_put_together(run):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -176,11 +177,17 @@ def rivals_of(config: Config) -> dict[str, str]:
 def chosen_benchmarks(
     config: Benchmarked, bundled: Sequence[Benchmark], hub: Sequence[Benchmark]
 ) -> list[Benchmark]:
-    """The benchmarks of a config, those that are known asked as they are known to be."""
+    """The benchmarks of a config, those that are known asked as they are known to be.
+
+    Raises:
+        RunError: for a task that lm-eval does not know.
+    """
     if config.tasks is None:
         return list(bundled if config.model in burattino.NAMES else hub)
     known = {one.task: one for one in (*bundled, *hub)}
-    return [known.get(task, Benchmark(task, task)) for task in config.tasks]
+    found = [known.get(task, Benchmark(task, task)) for task in config.tasks]
+    task_manager(found)
+    return found
 
 
 def settings(config: Benchmarked, model: ist.HookedLM, run: ist.Run) -> list[Setting]:
@@ -308,21 +315,26 @@ def task_manager(benchmarks: Sequence[Benchmark]) -> TaskManager:
     Raises:
         RunError: for a task that neither knows.
     """
-    from lm_eval.tasks import TaskManager
-
-    from interp_steer.harness import TASKS
-
     wanted = {one.task for one in benchmarks}
-    ours = TaskManager(include_path=str(TASKS), include_defaults=False)
+    ours = _tasks(with_defaults=False)
     if wanted <= set(ours.all_tasks):
         return ours
-    whole = TaskManager(include_path=str(TASKS))
+    whole = _tasks(with_defaults=True)
     if unknown := sorted(wanted - set(whole.all_tasks)):
         raise RunError(
             f"lm-eval has no task {', '.join(unknown)}; `python -m interp_steer.harness ls tasks` "
             "lists them all"
         )
     return whole
+
+
+@cache
+def _tasks(*, with_defaults: bool) -> TaskManager:
+    from lm_eval.tasks import TaskManager
+
+    from interp_steer.harness import TASKS
+
+    return TaskManager(include_path=str(TASKS), include_defaults=with_defaults)
 
 
 def _evaluated(
@@ -450,10 +462,10 @@ def comparisons(rows: pl.DataFrame, column: str, name: str) -> dict[str, object]
     """
     found: dict[str, object] = {}
     original = rows.filter(pl.col("setting") == "original")
-    random = rows.filter((pl.col("setting") == "random") & (pl.col("draw") == 0))
+    first = rows.filter((pl.col("setting") == "random") & (pl.col("draw") == 0))
     changed = rows.filter(~pl.col("setting").is_in(["original", "random"]))
     for (setting, positive), each in changed.group_by("setting", "positive", maintain_order=True):
-        control = random.filter(pl.col("positive") == positive)
+        control = first.filter(pl.col("positive").eq_missing(pl.lit(positive)))
         for over, others in (("", original), ("_over_random", control)):
             paired = others.join(each, on="key", suffix="_changed")
             if len(paired):

@@ -125,7 +125,7 @@ def main(config: Config, run: ist.Run) -> None:
     taken = pl.concat(steps)
     for quantity in ("strength", "kl", "projection"):
         run.draw(f"{quantity}_by_step", figures.step_curves(taken, quantity))
-    run.draw("strength_text", figures.strength_text(read_aloud(taken)))
+    run.draw("strength_text", figures.strength_text(read_aloud(taken), len(config.schedules)))
     if needed:
         run.write_records(pl.concat(needed), "examples")
         run.draw("examples", figures.examples_curve(pl.concat(needed)))
@@ -335,9 +335,10 @@ def traced(
 
 
 def read_aloud(steps: pl.DataFrame) -> pl.DataFrame:
-    """One answer under each of four schedules, token by token."""
+    """One answer under each schedule, token by token."""
     first = steps.group_by("schedule", maintain_order=True).agg(pl.col("answer_id").first())
-    return steps.filter(pl.col("answer_id").is_in(first["answer_id"].to_list()))
+    told = steps.filter(pl.col("answer_id").is_in(first["answer_id"].to_list()))
+    return told.with_columns(pl.col("schedule").alias("answer_id"))
 
 
 def examples(

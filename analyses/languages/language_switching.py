@@ -32,7 +32,7 @@ from analyses.asking import asking
 from analyses.languages import speaking
 from analyses.languages.examples import Examples
 from analyses.languages.speaking import Speaking, mean_vector, scheduled, target_of
-from analyses.languages.switches import Steerer, languages_by_step, word_shares
+from analyses.languages.switches import Steerer, languages_by_step, switch_numbers, word_shares
 from figures.looks import language_name
 from figures.shares import share_of
 from interp_steer.errors import RunError
@@ -41,7 +41,7 @@ from interp_steer.pairs import Pair
 from interp_steer.parallel import ParallelItem
 from interp_steer.schedules import Schedule
 from interp_steer.scoring.language import detect
-from interp_steer.statistics import Interval, bootstrap_mean, mcnemar, share
+from interp_steer.statistics import Interval, mcnemar
 
 MIXTURES = (0.25, 0.5, 0.75)
 """How much of the first of two languages is in a mixture with the second."""
@@ -67,6 +67,10 @@ class Config(Speaking):
     """Words that say which language the middle one is in."""
     resamples: int = 200
     """Bootstrap vectors behind the intervals of cosines."""
+    shots: int = 2
+    """Worked examples before each question that vectors are fitted on."""
+    n_fit: int = 32
+    """Questions that vectors are fitted on."""
     n_select: int = 12
     """Questions that strengths are chosen on."""
     n_test: int = 24
@@ -325,7 +329,7 @@ def followed(
 def read_aloud(steps: pl.DataFrame) -> pl.DataFrame:
     """The first answer of each switch at each step, token by token."""
     first = steps.filter(pl.col("switched_at").is_not_null())
-    named = pl.format("{} at {}", "switch", "switched_at")
+    named = pl.format("{} @{}", "switch", "switched_at")
     one = first.filter(pl.col("key") == first["key"][0]).with_columns(named.alias("answer_id"))
     return one.select("answer_id", "step", "token", "strength", language="steered_to")
 
@@ -365,39 +369,4 @@ def numbers(records: pl.DataFrame, codes: Sequence[str]) -> dict[str, object]:
         }
         test = mcnemar(said["random"].to_list(), said["steered"].to_list())
         found[f"mcnemar_p.steered over random.{code}"] = test.p_value
-    return found
-
-
-def switch_numbers(steps: pl.DataFrame) -> dict[str, object]:
-    """How many answers go over to the other language, and after how many steps.
-
-    ``after`` counts answers that are in the new language from the switch on, against the same part
-    of the answers that were not switched; ``lag`` is in steps, of answers that go over.
-    """
-    found: dict[str, object] = {}
-    for (switch, at), each in steps.filter(pl.col("switched_at").is_not_null()).group_by(
-        "switch", "switched_at", maintain_order=True
-    ):
-        source, target = str(switch).split("-")
-        answers = (
-            each.group_by("key", maintain_order=True)
-            .agg(
-                pl.col("before").first(),
-                pl.col("after").first(),
-                pl.col("step")
-                .filter((pl.col("step") >= at) & (pl.col("language") == target))
-                .min()
-                .alias("first"),
-                pl.col("step").max().alias("last"),
-            )
-            .filter(pl.col("last") >= at)
-        )
-        if answers.is_empty():
-            continue
-        where = f"{switch}.{at}"
-        for part, code in (("before", source), ("after", target), ("after", source)):
-            found[f"{part}_in_{code}.{where}"] = share([said == code for said in answers[part]])
-        late = (answers["first"].drop_nulls() - int(at)).to_list()  # type: ignore[arg-type]
-        if late:
-            found[f"lag.{where}"] = bootstrap_mean(late)
     return found

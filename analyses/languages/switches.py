@@ -10,7 +10,7 @@ import polars as pl
 import interp_steer as ist
 from interp_steer.schedules import Schedule
 from interp_steer.scoring.language import detect
-from interp_steer.statistics import share
+from interp_steer.statistics import bootstrap_mean, share
 
 FEWEST = 3
 """Answers that a step needs, to have a share."""
@@ -110,3 +110,38 @@ def word_shares(steps: pl.DataFrame) -> pl.DataFrame:
     types = {"step": pl.Int64, "language": pl.String}
     types |= dict.fromkeys(("share", "low", "high"), pl.Float64) | {"switched_at": pl.Int64}
     return pl.DataFrame(rows, types, orient="row")
+
+
+def switch_numbers(steps: pl.DataFrame) -> dict[str, object]:
+    """How many answers go over to the other language, and after how many steps.
+
+    ``before`` and ``after`` count answers by the language that they are in up to the switch and
+    from it on, of those that reach it; ``lag`` is in steps, of answers that go over.
+    """
+    found: dict[str, object] = {}
+    for (switch, at), each in steps.filter(pl.col("switched_at").is_not_null()).group_by(
+        "switch", "switched_at", maintain_order=True
+    ):
+        source, target = str(switch).split("-")
+        answers = (
+            each.group_by("key", maintain_order=True)
+            .agg(
+                pl.col("before").first(),
+                pl.col("after").first(),
+                pl.col("step")
+                .filter((pl.col("step") >= at) & (pl.col("language") == target))
+                .min()
+                .alias("first"),
+                pl.col("step").max().alias("last"),
+            )
+            .filter(pl.col("last") >= at)
+        )
+        if answers.is_empty():
+            continue
+        where = f"{switch}.{at}"
+        for part, code in (("before", source), ("after", target), ("after", source)):
+            found[f"{part}_in_{code}.{where}"] = share([said == code for said in answers[part]])
+        late = (answers["first"].drop_nulls() - int(at)).to_list()  # type: ignore[arg-type]
+        if late:
+            found[f"lag.{where}"] = bootstrap_mean(late)
+    return found
