@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -92,10 +93,10 @@ def test_the_interval_of_a_rank_covers_what_other_samples_have():
         scale = torch.tensor([3.0, 2.0] + [0.5] * 14)
         return absent + 1.5 + scale * torch.randn(48, 16), absent
 
-    found = [spread(*sample()) for _ in range(30)]
-    mean = sum(one.effective_rank.value for one in found) / 30
+    found = [spread(*sample()) for _ in range(20)]
+    mean = sum(one.effective_rank.value for one in found) / 20
     covered = sum(one.effective_rank.low <= mean <= one.effective_rank.high for one in found)
-    assert covered >= 25
+    assert covered >= 16
 
 
 def test_identical_sides_overlap_wholly_and_far_ones_not_at_all():
@@ -153,8 +154,6 @@ def test_cosines_between_layers_are_those_of_the_unit_directions(tiny):
 
 
 def test_the_unembedding_is_met_where_a_vector_is_one_of_its_rows(tiny):
-    from dataclasses import replace
-
     model = tiny("llama3")
     head = model.plain.get_output_embeddings().weight.detach()
     fitted = ist.fit(model, pairs())

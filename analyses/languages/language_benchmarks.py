@@ -146,7 +146,7 @@ def main(config: Config, run: ist.Run) -> None:
         if (rival := rivals.get(name)) is not None:
             tuned = speaking.load(replace(config, model=rival))
             found.append(ask(tuned, [Setting("fine-tuned")], benchmarks, own, run.seed))
-        elif not rivals:
+        else:
             print(f"no rival of {name} is named, and none is asked; name one by --rivals")
         asked.append(pl.concat(found).with_columns(pl.lit(name).alias("model")))
         run.leave(summary=numbers(asked[-1]))
