@@ -15,6 +15,8 @@ from figures.examples import examples_curve
 from figures.heads import head_map
 from figures.interference import interference_map
 from figures.pareto import pareto
+from figures.projections import layer_cosines, projection_violins
+from figures.propagation import layer_quantity, lens_tokens
 from figures.quality import quality_deltas, quality_histogram
 from figures.radar import settings_radar
 from figures.report import write_report
@@ -47,8 +49,12 @@ __all__ = [
     "instruction_bars",
     "interference_map",
     "language_cosines",
+    "layer_cosines",
     "layer_curve",
+    "layer_quantity",
+    "lens_tokens",
     "pareto",
+    "projection_violins",
     "quality_deltas",
     "quality_histogram",
     "retention_bars",

@@ -19,7 +19,7 @@ SCHEMA = {
     "n": pl.Int64,
     "source": pl.String,
 }
-"""``at`` is what an experiment varies: a weight, a number of sentences, an instruction, a variant or
+"""``at`` is what an experiment varies: a weight, a number of sentences, an instruction, a variant,
 a task; empty where it varies nothing. ``outcome`` is what ``value`` is: a share under the strict or
 loose check, mean words, judged quality, the accuracy of a benchmark, or the layer or weight that
 was chosen, null where the paper chose not to steer. ``n`` is the number of prompts, null where it
