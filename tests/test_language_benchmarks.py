@@ -9,17 +9,15 @@ import polars as pl
 import pytest
 
 import interp_steer as ist
-from analyses.languages import language_benchmarks, retention
-from analyses.languages.language_benchmarks import (
+from analyses.languages import benchmarking, language_benchmarks, retention
+from analyses.languages.benchmarking import (
     Benchmark,
-    Config,
     Setting,
     ask,
     chosen_benchmarks,
     comparisons,
-    rivals_of,
-    table,
 )
+from analyses.languages.language_benchmarks import Config, rivals_of, table
 from interp_steer.errors import ContrastError, RunError
 from interp_steer.harness.world_tasks import questions
 
@@ -176,7 +174,7 @@ def test_which_tasks_are_asked_and_how():
 def test_lm_eval_knows_every_task_and_no_other():
     bundled, hub = language_benchmarks.BUNDLED, language_benchmarks.HUB
     every = {one.task for one in (*bundled, *hub, *retention.BUNDLED, *retention.HUB)}
-    manager = language_benchmarks.task_manager([Benchmark(task, task) for task in every])
+    manager = benchmarking.task_manager([Benchmark(task, task) for task in every])
     assert every <= set(manager.all_tasks)
     with pytest.raises(RunError, match="no task nonsense"):
         chosen_benchmarks(Config(tasks=("nonsense", "arc_it")), bundled, hub)

@@ -19,7 +19,7 @@ import polars as pl
 import figures
 import interp_steer as ist
 from analyses.languages import speaking
-from analyses.languages.language_benchmarks import (
+from analyses.languages.benchmarking import (
     Benchmark,
     Benchmarked,
     Setting,
