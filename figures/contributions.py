@@ -75,7 +75,7 @@ def head_values(
     known = {"low", "high"} <= set(frame.columns)
     for at, panel in enumerate(panels):
         here = frame.filter(pl.col("panel") == panel)
-        place = {"row": at // columns + 1, "col": at % columns + 1}
+        row, column_at = at // columns + 1, at % columns + 1
         figure.add_trace(
             go.Heatmap(
                 x=here["head"].to_list(),
@@ -86,11 +86,12 @@ def head_values(
                 ygap=1,
                 hovertemplate="layer %{y}, head %{x}: %{z:.3f}<extra></extra>",
             ),
-            **place,
+            row,
+            column_at,
         )
         if known:
             apart = here.filter((pl.col("low") > middle) | (pl.col("high") < middle))
-            figure.add_trace(_rings(apart, shown=at == 0), **place)
+            figure.add_trace(_rings(apart, shown=at == 0), row, column_at)
     heads, layers = frame["head"].n_unique(), frame["layer"].n_unique()
     height = min(240, max(110, 15 * layers))
     width = theme.TWO_COLUMNS if columns > 1 else theme.ONE_COLUMN

@@ -22,6 +22,7 @@ OUTCOMES = {
     "in_language_langdetect": "answers in the language (langdetect)",
     "kept": "answers that keep the content",
     "names": "answers that name the subject",
+    "sound": "sound answers",
     "garbled": "garbled answers",
     "degenerate": "degenerate answers",
     "perplexity": "perplexity (geometric mean)",

@@ -22,6 +22,7 @@ TOLD = 4
 """Most curves of which the caption gives the ends."""
 
 QUANTITIES = {
+    "surprise": "surprise (nats a token)",
     "strength": "strength",
     "kl": "divergence (nats a token)",
     "projection": "projection",
