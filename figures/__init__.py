@@ -3,6 +3,7 @@
 from figures.bars import instruction_bars, settings_bars
 from figures.benchmarks import benchmark_table
 from figures.completions import completions_table
+from figures.contributions import head_values, interval_curves, share_bars
 from figures.cosines import language_cosines
 from figures.costs import adaptation_shares, benefit_against_cost
 from figures.counts import sentence_curves
@@ -46,8 +47,10 @@ __all__ = [
     "embedding_map",
     "examples_curve",
     "head_map",
+    "head_values",
     "instruction_bars",
     "interference_map",
+    "interval_curves",
     "language_cosines",
     "layer_cosines",
     "layer_curve",
@@ -63,6 +66,7 @@ __all__ = [
     "sentence_curves",
     "settings_bars",
     "settings_radar",
+    "share_bars",
     "similarity_by_layer",
     "similarity_map",
     "step_curves",

@@ -1,0 +1,178 @@
+"""Several vectors together: angles between the subspaces they span, what they share, their rank.
+
+All of it is of directions alone. Where several vectors are compared, scale them to length 1 first
+(``torch.nn.functional.normalize``), unless a longer one is to count for more.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Float, Float64
+from scipy.linalg import subspace_angles
+from scipy.stats import norm
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from interp_steer.errors import VectorError
+from interp_steer.statistics import Interval
+
+
+def principal_angles(
+    one: Float[Tensor, "a d"], other: Float[Tensor, "b d"]
+) -> Float64[Tensor, " angle"]:
+    """Principal angles between the subspaces that two sets of vectors span, as scipy finds them.
+
+    The first is the least angle that a direction of one subspace makes with a direction of the
+    other; each of the next is the least one orthogonal to those before (Bjorck and Golub 1973).
+
+    Args:
+        one: vectors that span the one subspace, a row each; they need not be orthogonal.
+        other: vectors that span the other.
+
+    Returns:
+        ``min(a, b)`` angles in radians, the smallest first, each in [0, pi/2].
+
+    Raises:
+        VectorError: for vectors of different widths, that are not finite, or that depend on one
+            another and so span less than there are of them.
+
+    Example:
+        >>> axes = torch.eye(3)
+        >>> principal_angles(axes[:2], axes[1:])
+        tensor([0.0000, 1.5708], dtype=torch.float64)
+    """
+    if one.shape[1] != other.shape[1]:
+        raise VectorError(
+            f"vectors of widths {one.shape[1]} and {other.shape[1]} have no angles; give vectors "
+            "of one model and component"
+        )
+    sides = [_independent(side).T.numpy() for side in (one, other)]
+    return torch.from_numpy(np.sort(subspace_angles(*sides)))
+
+
+def shared_part(vectors: Float[Tensor, "*draw vector d"]) -> Float64[Tensor, "*draw vector"]:
+    """Cosine of each vector with the mean direction of all the others (leave-one-out).
+
+    Its square is the share of a vector's squared norm that lies along what the others have in
+    common. The others are scaled to length 1 before their mean is taken, so that no long one leads.
+
+    Args:
+        vectors: two or more, a row each.
+
+    Returns:
+        A number in [-1, 1] for each vector; 0 in the mean for directions that are independent.
+
+    Raises:
+        VectorError: for fewer than two vectors.
+
+    Example:
+        >>> shared_part(torch.eye(2))
+        tensor([0., 0.], dtype=torch.float64)
+    """
+    if vectors.shape[-2] < 2:
+        raise VectorError(
+            f"{vectors.shape[-2]} vector has no others to share with; give two or more"
+        )
+    unit = normalize(vectors.double(), dim=-1)
+    others = unit.sum(dim=-2, keepdim=True) - unit
+    return torch.cosine_similarity(unit, others, dim=-1)
+
+
+def effective_rank(vectors: Float[Tensor, "*draw vector d"]) -> Float64[Tensor, "*draw"]:
+    """How many dimensions a set of vectors really takes: the exponential of an entropy.
+
+    With ``p_i = s_i / sum s`` the singular values of the matrix of vectors, scaled to a sum of 1,
+    it is ``exp(-sum p_i log p_i)`` (Roy and Vetterli 2007): 1 for vectors along one line, ``n`` for
+    ``n`` orthogonal ones of one length.
+
+    Args:
+        vectors: a row each; longer ones count for more.
+
+    Raises:
+        VectorError: when all of them are zero, or one is not finite.
+
+    Example:
+        >>> effective_rank(torch.eye(5))
+        tensor(5.0000, dtype=torch.float64)
+    """
+    if not vectors.isfinite().all() or not rearrange(vectors, "... v d -> ... (v d)").any(-1).all():
+        raise VectorError(
+            f"vectors of shape {tuple(vectors.shape)} are all zero or not finite and have no rank; "
+            "leave those out"
+        )
+    values = torch.linalg.svdvals(vectors.double())
+    weights = values / values.sum(dim=-1, keepdim=True)
+    return torch.special.entr(weights).sum(dim=-1).exp()
+
+
+def resampled_means(
+    rows: Float[Tensor, "row *shape"], draws: int, seed: int
+) -> Float64[Tensor, "draw *shape"]:
+    """Means of rows drawn with replacement: what other samples of prompts would have given.
+
+    Args:
+        rows: one for each pair of prompts.
+        draws: how many means.
+        seed: of the draws. The same seed draws the same rows of any set of as many, so that sets of
+            the same questions are resampled together.
+
+    Raises:
+        VectorError: for no rows.
+    """
+    if not len(rows):
+        raise VectorError("there are no rows to draw from; capture some prompts")
+    weights = draw_weights(len(rows), draws, seed)
+    return einsum(weights, rows.double(), "draw row, row ... -> draw ...")
+
+
+def draw_weights(n: int, draws: int, seed: int) -> Float64[Tensor, "draw row"]:
+    """How much each of ``n`` rows weighs in the mean of each bootstrap draw; weights sum to 1."""
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+    return torch.from_numpy(times / n)
+
+
+def normal_interval(
+    value: float,
+    draws: Float[Tensor, " draw"],
+    n: int,
+    within: tuple[float, float] = (-np.inf, np.inf),
+    level: float = 0.95,
+) -> Interval:
+    """An estimate with the interval that the spread of its bootstrap draws gives.
+
+    A resampled mean is noisier than the mean, so that cosines of resampled means lie nearer to zero
+    than their cosine, and effective ranks higher; percentiles of the draws could then leave the
+    estimate out. Their standard deviation has no such shift. What noise has already taken from the
+    estimate itself, which is little where many prompts are read, it does not give back.
+
+    Args:
+        value: the estimate.
+        draws: the same of each bootstrap draw.
+        n: how many prompts, or pairs of them, were drawn from.
+        within: the values that the estimate can take; the interval does not leave them.
+        level: confidence level, in (0, 1).
+
+    Example:
+        >>> str(normal_interval(0.5, torch.tensor([0.4, 0.6]), 10))
+        '0.500 [0.223, 0.777]'
+    """
+    reach = float(norm.ppf((1 + level) / 2) * draws.double().std())
+    low, high = max(value - reach, within[0]), min(value + reach, within[1])
+    # Rounding may put an estimate a hair beyond what it can be.
+    return Interval(
+        value, min(low, value), max(high, value), n, f"bootstrap normal {100 * level:g}%"
+    )
+
+
+def _independent(vectors: Float[Tensor, "a d"]) -> Float64[Tensor, "a d"]:
+    """The vectors at length 1, none of which is a sum of others."""
+    unit = normalize(vectors.detach().double().cpu(), dim=-1)
+    # What float32 cannot tell from a sum of the others is one, whatever the dtype it comes in.
+    if not unit.isfinite().all() or int(torch.linalg.matrix_rank(unit, rtol=1e-6)) < len(unit):
+        raise VectorError(
+            f"{len(unit)} vectors of width {unit.shape[1]} are not finite or depend on one "
+            "another, and span no subspace of as many dimensions; leave some out"
+        )
+    return unit
