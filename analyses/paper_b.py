@@ -24,6 +24,17 @@ from analyses.languages import (
 )
 from analyses.parts import perform
 
+EXPERIMENTS = (
+    language_steering,
+    language_benchmarks,
+    retention,
+    dynamic_composition,
+    language_switching,
+    adaptation_baselines,
+    creative_tasks,
+)
+"""In the order of the report."""
+
 HEADLINES: dict[str, tuple[str, ...]] = {
     "language_steering": (
         "in_language.",
@@ -58,16 +69,5 @@ class Config:
 
 def main(config: Config, run: ist.Run) -> None:
     """Run the experiments one after the other, and gather them into one page."""
-    experiments: dict[Any, dict[str, Any]] = {
-        analysis: {}
-        for analysis in (
-            language_steering,
-            language_benchmarks,
-            retention,
-            dynamic_composition,
-            language_switching,
-            adaptation_baselines,
-            creative_tasks,
-        )
-    }
-    perform(run, config, experiments, HEADLINES, f"Language steering of {config.model}")
+    own: dict[Any, dict[str, Any]] = {analysis: {} for analysis in EXPERIMENTS}
+    perform(run, config, own, HEADLINES, f"Language steering of {config.model}")

@@ -123,7 +123,7 @@ def test_the_strength_with_most_sound_answers_is_chosen_and_of_several_the_least
 
 
 def test_languages_are_compared_summed_and_switched(run):
-    given = ["--positive", "it-it", "fr-fr", "--strengths", "1.5", "--switches", "it-fr", "en-it"]
+    given = ["--others", "fr-fr", "--strengths", "1.5", "--switches", "it-fr", "en-it"]
     results = run("language_switching", *given, "--switch-at", "6", "--resamples", "20", *SIZES)[
         "language_switching"
     ]
@@ -160,7 +160,7 @@ def test_languages_are_compared_summed_and_switched(run):
         (["--schedule", "dynamic(0.5)"], "must be known beforehand"),
         (["--switches", "it-pt"], "'it-pt' leads from none of"),
         (["--switches", "it-it"], "'it-it' leads from none of"),
-        (["--positive", "it-it", "--switches", "en-it"], "two or more"),
+        (["--others", "--switches", "en-it"], "two or more"),
     ],
 )
 def test_switches_that_make_no_sense_are_refused(wrong, said, capsys, tmp_path):

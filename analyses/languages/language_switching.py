@@ -51,8 +51,8 @@ MIXTURES = (0.25, 0.5, 0.75)
 class Config(Speaking):
     """Which languages, and where they are switched."""
 
-    positive: tuple[str, ...] = ("it-it", "fr-fr", "es-es", "de-de")  # type: ignore[assignment]
-    """Languages of the questions and answers that are steered to, each with a vector of its own."""
+    others: tuple[str, ...] = ("fr-fr", "es-es", "de-de")
+    """More languages that are steered to, each with a vector of its own."""
     switches: tuple[str, ...] = ("en-it", "it-fr")
     """From which language to which, two codes each; from that of the questions nothing steers."""
     switch_at: tuple[int, ...] = (12, 24)
@@ -84,7 +84,7 @@ def main(config: Config, run: ist.Run) -> None:
     items = speaking.read_items(config, run.seed)
     sets = {
         target_of(one): speaking.language_set(config, items, run.seed, one)
-        for one in config.positive
+        for one in (config.positive, *config.others)
     }
     run.used(model, *sets.values())
     vectors, examples = {}, {}
@@ -140,7 +140,7 @@ def checked(config: Config) -> Schedule:
             f"schedule {config.schedule} is found while the model generates, and a switch must be "
             "known beforehand; give start, fixed, diminishing(n) or exponential(r)"
         )
-    known = [target_of(one) for one in config.positive]
+    known = [target_of(one) for one in (config.positive, *config.others)]
     sources = [target_of(config.negative), *known]
     for switch in config.switches:
         source, _, target = switch.partition("-")
@@ -150,7 +150,9 @@ def checked(config: Config) -> Schedule:
                 f"{', '.join(known)}; write two of these codes, such as {sources[0]}-{known[0]}"
             )
     if len(set(known)) < 2 or len(set(known)) < len(known):
-        raise RunError(f"languages {', '.join(known)}: give two or more, each once, as --positive")
+        raise RunError(
+            f"languages {', '.join(known)}: give two or more, each once, as --positive and --others"
+        )
     return schedule
 
 
