@@ -46,6 +46,20 @@ _TABLE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=Tru
 )
 
 
+COLUMNS = (
+    "instruction",
+    "setting",
+    "layer",
+    "key",
+    "query",
+    "applied",
+    "answer",
+    "finish_reason",
+    "degenerate",
+)
+"""What records must say for their answers to be shown, besides the outcome."""
+
+
 def completions_table(
     records: pl.DataFrame, *, per_instruction: int = 1, outcome: str = "strict"
 ) -> str:
@@ -67,8 +81,7 @@ def completions_table(
     Raises:
         FigureError: for records without these columns.
     """
-    columns = ("instruction", "setting", "layer", "key", "query", "applied", "answer")
-    need(records, (*columns, "finish_reason", "degenerate", outcome), "completions_table")
+    need(records, (*COLUMNS, outcome), "completions_table")
     cards = []
     for name in records["instruction"].unique(maintain_order=True):
         rows = _best(records.filter(pl.col("instruction") == name), outcome)

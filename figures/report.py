@@ -18,7 +18,7 @@ import tyro
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from figures.completions import completions_table
+from figures.completions import COLUMNS, completions_table
 from figures.drawing import FigureError, listed
 from interp_steer.burattino import NAMES as BUNDLED
 from interp_steer.errors import InterpSteerError, RunError
@@ -210,7 +210,7 @@ def _paragraphs(text: str) -> str:
 
 def _completions(run: Results, samples: int) -> Markup | None:
     records = run.records()
-    if samples < 1 or records is None or not {"answer", "setting"} <= set(records.columns):
+    if samples < 1 or records is None or not {*COLUMNS} <= set(records.columns):
         return None
     outcome = next((one for one in ("strict", "in_language") if one in records.columns), None)
     if outcome is None:
