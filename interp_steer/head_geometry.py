@@ -80,7 +80,7 @@ class Separation:
 
 
 def separation(
-    present: Float[Tensor, "with *unit"], absent: Float[Tensor, "without *unit"]
+    present: Float[Tensor, "with *unit"], absent: Float[Tensor, "without ..."]
 ) -> Separation:
     """AUROC of each head, from the ranks of its numbers, with its interval.
 

@@ -20,7 +20,7 @@ from interp_steer.statistics import Interval
 
 
 def principal_angles(
-    one: Float[Tensor, "a d"], other: Float[Tensor, "b d"]
+    one: Float[Tensor, "a d"], other: Float[Tensor, "b _"]
 ) -> Float64[Tensor, " angle"]:
     """Principal angles between the subspaces that two sets of vectors span, as scipy finds them.
 

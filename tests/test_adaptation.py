@@ -23,7 +23,6 @@ from interp_steer.stepped_vector import SteppedVector
 pytest.importorskip("peft")
 
 QUICK = Training(rate=3e-3, epochs=3, patience=3, batch_size=4)
-MODELS = ("burattino-instruct", "burattino-gemma")
 
 
 def examples(n: int) -> list[tuple[str, str]]:
@@ -94,7 +93,9 @@ def test_one_seed_trains_one_adapter(train):
     assert scores(short) != scores(replace(short, seed=1))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", ["burattino-instruct", pytest.param("burattino-gemma", marks=pytest.mark.slow)]
+)
 def test_batched_equals_single_for_every_kind_of_adaptation(name):
     model = copied(name)
     few = worked(examples(1))

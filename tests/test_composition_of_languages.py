@@ -24,6 +24,7 @@ SIZES = ["--n-fit", "4", "--n-select", "2", "--n-test", "3", "--shots", "0"]
 SIZES += ["--max-new-tokens", "12", "--n-steps", "12"]
 
 
+@pytest.mark.slow
 def test_a_language_and_a_format_are_put_together(run):
     given = ["--properties", "startend:quotation", "--schedules", "start", "dynamic(0.5)"]
     given += ["--strengths", "1.0", "2.0", "--dynamic-strengths", "0.5", *SIZES]

@@ -26,6 +26,7 @@ LIKELIHOOD = Benchmark("ARC", "burattino_arc_it")
 GENERATED = Benchmark("ARC asked in English", "burattino_arc_en_it_gen")
 
 
+@pytest.mark.slow
 def test_at_no_strength_the_steered_settings_are_the_original(run):
     given = ["--tasks", LIKELIHOOD.task, GENERATED.task, "--strengths", "0"]
     rival = ["--rivals", "burattino-instruct=burattino-base"]
