@@ -70,7 +70,7 @@ def settings_bars(
         for i, setting in enumerate(settings):
             if setting in values:
                 style = theme.setting_style(setting, i)
-                figure.add_trace(_bar({style.label: values[setting]}, style), 1, column)
+                figure.add_trace(bar({style.label: values[setting]}, style), 1, column)
                 figure.add_trace(_value(style.label, values[setting]), 1, column)
     marked = {s: value for s, value in (reported or {}).items() if s in settings}
     if marked:
@@ -116,7 +116,7 @@ def instruction_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawi
     for i, setting in enumerate(settings):
         style = theme.setting_style(setting, i)
         values = {names[n]: found[n, setting] for n in by_gain if (n, setting) in found}
-        figure.add_trace(_bar(values, style))
+        figure.add_trace(bar(values, style))
     figure.update_layout(
         barmode="group", bargap=0.22, bargroupgap=0.1, margin={"t": 34}, legend_traceorder="normal"
     )
@@ -132,7 +132,8 @@ def instruction_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawi
     return Drawing(figure, _instruction_caption(records, found, names, outcome))
 
 
-def _bar(values: Mapping[str, Interval], style: theme.Style) -> go.Bar:
+def bar(values: Mapping[str, Interval], style: theme.Style) -> go.Bar:
+    """Bars of a setting with their intervals, lying."""
     intervals = list(values.values())
     return go.Bar(
         y=list(values),

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures import theme
+from figures.bars import bar
 from figures.drawing import Drawing, FigureError, interval_text, listed, need, percent
 from figures.looks import ORIGINAL, setting_looks
 from interp_steer.statistics import Interval
@@ -85,35 +86,10 @@ def _bars(
     found: Mapping[tuple[str, str], Interval],
 ) -> go.Bar:
     known = {b: found[setting, b] for b in benchmarks if (setting, b) in found}
-    return go.Bar(
-        y=list(known),
-        x=[i.value for i in known.values()],
-        orientation="h",
-        name=style.label,
-        marker={
-            "color": style.colour,
-            "line": {"width": 0},
-            "pattern": {
-                "shape": style.pattern,
-                "fillmode": "overlay",
-                "fgcolor": "white",
-                "size": 5,
-                "solidity": 0.3,
-            },
-        },
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [i.high - i.value for i in known.values()],
-            "arrayminus": [i.value - i.low for i in known.values()],
-            "color": theme.INK,
-            "thickness": 1,
-            "width": 2,
-        },
-        customdata=[[i.low, i.high] for i in known.values()],
+    return bar(known, style).update(
         hovertemplate="%{y}: %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]<extra>"
         + style.label
-        + "</extra>",
+        + "</extra>"
     )
 
 

@@ -243,7 +243,7 @@ class SteeringVector:
         scaled = replace(
             self,
             directions=self.directions * factor,
-            card=replace(self.card, name=f"{factor:g}*{_closed(self.name)}"),
+            card=replace(self.card, name=f"{factor:g}*{closed(self.name)}"),
         )
         return scaled if factor else replace(scaled, targets=None)
 
@@ -267,7 +267,7 @@ class SteeringVector:
             absent = inner_product(self.baseline, unit)
             moved = _along(self.targets.double() - absent, unit) * unit
             targets, baseline = -absent.float(), (self.baseline.double() + moved).float()
-        card = replace(self.card, name=f"-{_closed(self.name)}")
+        card = replace(self.card, name=f"-{closed(self.name)}")
         return replace(
             self, directions=-self.directions, targets=targets, baseline=baseline, card=card
         )
@@ -358,7 +358,7 @@ class SteeringVector:
         mine, theirs = self.card, other.card
         card = replace(
             mine,
-            name=f"{self.name} {sign} {_closed(other.name)}",
+            name=f"{self.name} {sign} {closed(other.name)}",
             estimator=mine.estimator
             if mine.estimator == theirs.estimator
             else f"{mine.estimator} {sign} {theirs.estimator}",
@@ -410,7 +410,7 @@ def _gaussian(key: str, shape: Sequence[int]) -> Float[Tensor, "*shape"]:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def _closed(name: str) -> str:
+def closed(name: str) -> str:
     """The name, in parentheses where it is a sum."""
     return f"({name})" if " " in name else name
 

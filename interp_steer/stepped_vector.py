@@ -19,6 +19,7 @@ from interp_steer.interventions import Direction, Intervention, compose
 from interp_steer.model import HookedLM
 from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sites import Site
+from interp_steer.steering_vector import closed
 from interp_steer.tensorfiles import read_tensors, write_tensors
 
 
@@ -297,13 +298,13 @@ class SteppedVector:
             return NotImplemented
         if not math.isfinite(factor):
             raise VectorError(f"{self}, {self.name!r}, cannot be scaled by {factor}; use a number")
-        return self._like(self.directions * factor, f"{factor:g}*{_closed(self.name)}")
+        return self._like(self.directions * factor, f"{factor:g}*{closed(self.name)}")
 
     __rmul__ = __mul__
 
     def __neg__(self) -> SteppedVector:
         """The vector from present to absent."""
-        return self._like(-self.directions, f"-{_closed(self.name)}")
+        return self._like(-self.directions, f"-{closed(self.name)}")
 
     def save(self, path: str | Path) -> None:
         """Write the vector as safetensors, its card in the header, whole or not at all.
@@ -373,7 +374,7 @@ class SteppedVector:
         counts = [_lengthened(v.counts.T, longest).T for v in (self, other)]
         card = replace(
             self.card,
-            name=f"{self.name} {'+' if sign > 0 else '-'} {_closed(other.name)}",
+            name=f"{self.name} {'+' if sign > 0 else '-'} {closed(other.name)}",
             n=self.card.n + other.card.n,
             data_hash=hashlib.sha256(
                 f"{self.card.data_hash}{other.card.data_hash}".encode()
@@ -391,11 +392,6 @@ def _lengthened(by_step: Tensor, steps: int) -> Tensor:
     """The same with zeros up to a number of steps."""
     more = by_step.new_zeros(steps - len(by_step), *by_step.shape[1:])
     return torch.cat([by_step, more])
-
-
-def _closed(name: str) -> str:
-    """The name, in parentheses where it is a sum."""
-    return f"({name})" if " " in name else name
 
 
 def _output_weights(model: HookedLM, layer: int) -> Float[Tensor, "head d_head d_model"]:

@@ -153,14 +153,14 @@ def predictions(
 
 def found_weights(
     model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None = None
-) -> Iterator[tuple[Found, Predictions]]:
+) -> Iterator[Found]:
     """The weights of dynamic schedules at each token of some answers.
 
     As the tokens are given, what the streams of a row predict does not depend on the weights: one
     pass finds all of them.
 
     Yields:
-        Weights whose steps are the columns of the predictions that stand beside them.
+        Weights whose steps end together: those of an answer are the last, as many as it has tokens.
     """
     streams = Streams([row.steering for row in rows])
     beside = [
@@ -168,19 +168,17 @@ def found_weights(
         for owner, steering in zip(streams.owner, streams.steering, strict=True)
     ]
     predicted = predictions(model, beside, through)
-    for found in streams.found(range(len(beside)), predicted.logprobs):
-        yield found, predicted
+    yield from streams.found(range(len(beside)), predicted.logprobs)
 
 
 def _dials(model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None) -> Dials:
     longest = max(len(row.answer) for row in rows)
     dials = Streams([row.steering for row in rows]).dials(longest, model.device)
-    for found, predicted in found_weights(model, rows, through):
-        width = predicted.mask.shape[1]
+    for found in found_weights(model, rows, through):
         for row, dial, weights in zip(found.row, found.dial, found.weight, strict=True):
             said = len(rows[int(row)].answer)
             steps = torch.arange(said, device=weights.device)
-            dials.turn(row.expand(said), dial.expand(said), steps, weights[width - said :])
+            dials.turn(row.expand(said), dial.expand(said), steps, weights[-said:])
     return dials
 
 

@@ -158,7 +158,7 @@ def _weights(
     if not any(one.dynamic for one in steering):
         return {}
     found: dict[tuple[int, str, AnySchedule], tuple[Tensor, Tensor]] = {}
-    for weights, _ in found_weights(model, rows, through):
+    for weights in found_weights(model, rows, through):
         for each, (row, dial) in enumerate(
             zip(weights.row.tolist(), weights.dial.tolist(), strict=True)
         ):
