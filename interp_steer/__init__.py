@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from interp_steer import capture as capture
     from interp_steer import contrast as contrast
+    from interp_steer import interchange as interchange
     from interp_steer import language_sets as language_sets
     from interp_steer import parallel as parallel
     from interp_steer import schedules as schedules
     from interp_steer import scoring as scoring
     from interp_steer import statistics as statistics
+    from interp_steer import transfer as transfer
     from interp_steer.answer_scores import divergence as divergence
     from interp_steer.cluster import Cluster as Cluster
     from interp_steer.errors import InterpSteerError as InterpSteerError
@@ -63,11 +65,13 @@ __version__ = "0.1.0"
 _MODULES = (
     "capture",
     "contrast",
+    "interchange",
     "language_sets",
     "parallel",
     "schedules",
     "scoring",
     "statistics",
+    "transfer",
 )
 _HOMES = {
     "Cluster": "cluster",

@@ -25,6 +25,10 @@ class VectorError(InterpSteerError):
     """A steering vector for another model, of another shape, or not finite."""
 
 
+class TransferError(InterpSteerError):
+    """A map between two models that cannot be fitted, joined or used as asked."""
+
+
 class InterventionError(InterpSteerError):
     """An intervention that cannot be applied or a canonical line that does not parse."""
 
@@ -39,3 +43,11 @@ class ScoringError(InterpSteerError):
 
 class RunError(InterpSteerError):
     """A results folder that is unwritable, half-written, or was made by something else."""
+
+
+class InterchangeError(InterpSteerError):
+    """A file of another tool that cannot be read, or what a format cannot hold."""
+
+
+class InterchangeWarning(UserWarning):
+    """What a format does not hold, and is therefore left out."""
