@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.decoding import Batches, Settled, StopRule, decode, greedy, rows_under
+from interp_steer.decoding import Batches, Settled, StopRule, Told, decode, greedy, rows_under
 from interp_steer.dynamic import probed_rows
 from interp_steer.hooked import HookedLM
 from interp_steer.in_flight import Answer, Cached, Uncached
@@ -53,6 +53,7 @@ def answer_rows(
     how: Decoding,
     settled: Settled | None,
     on_finished: Finished,
+    on_token: Told | None = None,
 ) -> None:
     """Answer rows, in whatever order they end.
 
@@ -62,6 +63,7 @@ def answer_rows(
         how: how they are decoded.
         settled: an early verdict, of a row's number and what it has said so far.
         on_finished: is told every answer.
+        on_token: is told every token.
     """
     choose = greedy
     drawn = [request.uniform for request in requests if request.uniform is not None]
@@ -80,6 +82,7 @@ def answer_rows(
         choose=choose,
         batch_size=how.batch_size,
         on_finished=finished,
+        on_token=on_token,
     )
 
 

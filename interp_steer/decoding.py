@@ -43,6 +43,9 @@ Batches: TypeAlias = AbstractContextManager[Callable[[int], Batch]]
 Settled: TypeAlias = Callable[[int, str], bool]
 """Of a row's number and what it has said so far: whether the rest can be done without."""
 
+Told: TypeAlias = Callable[[int, int], object]
+"""Is told the number of a row and a token of its answer, as soon as it is chosen."""
+
 SETTLED_EVERY = 4
 """Every so many tokens an answer is asked whether it is settled: its text has to be decoded."""
 
@@ -122,6 +125,7 @@ def decode(
     choose: Chooser = greedy,
     batch_size: int,
     on_finished: Callable[[int, Answer], object],
+    on_token: Told | None = None,
 ) -> list[Answer]:
     """Decode every row to its end.
 
@@ -133,6 +137,7 @@ def decode(
         choose: chooses tokens.
         batch_size: how many rows are decoded at once, fewer once they do not fit in memory.
         on_finished: called for each row as it ends, with its number and its answer.
+        on_token: called for each token as it is chosen; what it raises ends the decoding.
 
     Returns:
         The answers in the order of the rows.
@@ -163,6 +168,8 @@ def decode(
             chosen = choose(logits, torch.tensor(fresh), steps).tolist()
             for row, token in zip(fresh, chosen, strict=True):
                 answers[row].tokens.append(token)
+                if on_token is not None:
+                    on_token(row, token)
             ended = [row for row in fresh if stop.ended(row, answers[row])]
             for row in ended:
                 on_finished(row, answers[row])

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from interp_steer.answer_scores import AnswerScore, logprobs
 from interp_steer.answering import Decoding, Request, answer_rows
 from interp_steer.cluster import Cluster
-from interp_steer.decoding import Settled, of_rows
+from interp_steer.decoding import Settled, Told, of_rows
 from interp_steer.errors import GenerationError
 from interp_steer.interventions import Intervention, unsteered
 from interp_steer.ledger import Kept, Ledger
@@ -62,6 +62,7 @@ def generate(
     settled: Settled | None = None,
     cluster: Cluster | None = None,
     on_answer: Callable[[int], str] | None = None,
+    on_token: Told | None = None,
 ) -> list[Completion]:
     """Answer prompts under interventions.
 
@@ -94,6 +95,9 @@ def generate(
         cluster: workers that answer the prompts in place of this process.
         on_answer: is told the number of each prompt once its answer is there; what it returns is
             shown beside the progress bar.
+        on_token: is told the number of a prompt and each token of its answer as it is chosen, in
+            their order; all at once where the answer is the ledger's or a worker's. What it raises
+            ends the decoding, and leaves the model as it was.
 
     Returns:
         one completion per prompt, in the order of the prompts.
@@ -151,16 +155,28 @@ def generate(
                     bar.set_postfix_str(on_answer(row), refresh=False)
                 bar.update()
 
+        def tell(rows: Iterable[int], tokens: Iterable[int]) -> None:
+            if on_token is not None:
+                for row in rows:
+                    for token in tokens:
+                        on_token(row, token)
+
         def finished(place: int, answer: Kept) -> None:
             kept.update(dict.fromkeys(groups[place], answer))
+            if cluster is not None:
+                tell(groups[place], answer.tokens)
             if ledger is not None:
                 ledger.keep(keys[new[place]], answer)
             there(groups[place])
 
+        for row, answer in kept.items():
+            tell([row], answer.tokens)
         there(kept)
 
         if new:
             run = partial(answer_rows, model) if cluster is None else cluster.answer_rows
+            if cluster is None and on_token is not None:
+                run = partial(run, on_token=lambda place, token: tell(groups[place], [token]))
             how = Decoding(max_new_tokens, sampling, batch_size, use_cache, through, compiled)
             run(requests, how, settled and partial(of_rows, settled, new), finished)
     return [
