@@ -6,10 +6,12 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the hub, and none may wait for it
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 from analyses.harness import command_line
@@ -77,17 +79,32 @@ def _bundled(name: str) -> HookedLM:
     return load(name, device="cpu")
 
 
+@contextmanager
+def shapes_unchecked() -> Iterator[None]:
+    """Whole analyses run thousands of steps through parts whose shapes their own tests check;
+    checked here too they would take twice as long."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
+
+
 @pytest.fixture
 def run(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     burattino_instruct: HookedLM,
     burattino_base: HookedLM,
 ) -> Callable[..., dict[str, Results]]:
     """Runs an analysis from the command line; gives the results that it left, by analysis."""
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))  # printing is tested elsewhere
 
     def run(*arguments: str) -> dict[str, Results]:
-        assert command_line([*arguments, "--results", str(tmp_path)]) == 0
+        with shapes_unchecked():
+            assert command_line([*arguments, "--results", str(tmp_path)]) == 0
         last = capsys.readouterr().out.strip().splitlines()[-1]
         found = {results.analysis: results for results in map(read, find(tmp_path))}
         assert last == str(found[arguments[0]].path)

@@ -22,6 +22,7 @@ from interp_steer.finished import Results, find
 from interp_steer.results import Run
 from interp_steer.statistics import bootstrap_mean
 from tests.chat_server import served
+from tests.conftest import shapes_unchecked
 from tests.synthetic import INSTRUCTIONS, settings_records
 from tests.test_figures import assert_opens_offline
 
@@ -39,7 +40,8 @@ def run(
 
     def run(*arguments: str) -> Results:
         given = ["response_quality", *arguments, "--results", str(tmp_path)]
-        assert command_line(given) == 0, capsys.readouterr().err
+        with shapes_unchecked():
+            assert command_line(given) == 0, capsys.readouterr().err
         last = capsys.readouterr().out.strip().splitlines()[-1]
         found = {str(results.path): results for results in map(Run.read, find(tmp_path))}
         return found[last]
