@@ -19,6 +19,7 @@ from figures.drawing import (
     percent,
     short_names,
 )
+from figures.looks import looks_of
 from figures.shares import Comparison, compare, corrected, shares
 from interp_steer.statistics import Interval
 
@@ -109,12 +110,11 @@ def instruction_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawi
     need(records, ("instruction", "setting", "key", "query", outcome), "instruction_bars")
     _one_layer_each(records, "instruction_bars")
     names = short_names(records["instruction"].unique(maintain_order=True).to_list())
-    settings = theme.ordered(records["setting"].unique().to_list())
+    looks = looks_of(records["setting"].unique(maintain_order=True).to_list())
     found = shares(records, ["instruction", "setting"], outcome)
     by_gain = sorted(names, key=lambda name: -_gain(found, name))
-    figure = theme.figure(theme.TWO_COLUMNS, 84 + len(names) * (11 + 9 * len(settings)))
-    for i, setting in enumerate(settings):
-        style = theme.setting_style(setting, i)
+    figure = theme.figure(theme.TWO_COLUMNS, 84 + len(names) * (11 + 9 * len(looks)))
+    for setting, style in looks.items():
         values = {names[n]: found[n, setting] for n in by_gain if (n, setting) in found}
         figure.add_trace(bar(values, style))
     figure.update_layout(

@@ -24,7 +24,7 @@ COLUMNS = (
 
 NAME, CELL, ROOM = 122, 60, 96
 """Widths in pixels: of the settings' column, of a cell, and of a cell where few leave room."""
-HEAD, MODEL, ROW = 40, 24, 32
+HEAD, MODEL, ROW = 42, 24, 34
 """Heights in pixels: of the header, of a model's name, and of a row."""
 
 Cell = tuple[str, str, str, str]
@@ -38,7 +38,6 @@ class _Text:
     x: float
     y: float
     words: str
-    size: int = 11
     colour: str = theme.INK
     left: bool = False
     """Whether they begin there; else they are centred."""
@@ -133,7 +132,7 @@ def _header(groups: Mapping[str, Sequence[str]], cell: int) -> list[_Text]:
         texts.append(_Text(at + cell * len(of) / 2, 10, html.escape(benchmark, quote=False)))
         for k, measure in enumerate(of):
             words = html.escape(MEASURES.get(measure, measure.replace("_", " ")), quote=False)
-            texts.append(_Text(at + cell * (k + 0.5), 30, words, 10, theme.MUTED))
+            texts.append(_Text(at + cell * (k + 0.5), 31, words, colour=theme.MUTED))
         at += cell * len(of)
     return texts
 
@@ -154,11 +153,11 @@ def _number(
     if row["value"] == max(rivals) and min(rivals) < row["value"]:
         number = f"<b>{number}</b>"
     ends = f"[{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
-    said = [_Text(centre, top + 10, number), _Text(centre, top + 22, ends, 9, theme.MUTED)]
+    said = [_Text(centre, top + 10, number), _Text(centre, top + 23, ends, colour=theme.MUTED)]
     if row["published"] is None:
         return said
-    beside = _Text(centre + 13, top + 10, f"{100 * row['published']:.1f}", 9, theme.BROWN)
-    return [_Text(centre - 12, top + 10, number), said[1], beside]
+    beside = _Text(centre + 15, top + 10, f"{100 * row['published']:.1f}", colour=theme.BROWN)
+    return [_Text(centre - 13, top + 10, number), said[1], beside]
 
 
 def _written(texts: Sequence[_Text], *, left: bool) -> go.Scatter:
@@ -170,7 +169,7 @@ def _written(texts: Sequence[_Text], *, left: bool) -> go.Scatter:
         mode="text",
         textposition="middle right" if left else "middle center",
         textfont={
-            "size": [text.size for text in mine],
+            "size": theme.SMALL,
             "color": [text.colour for text in mine],
         },
         cliponaxis=False,

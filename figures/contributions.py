@@ -106,7 +106,7 @@ def head_values(
             "cmax": middle + reach,
             "colorbar": {
                 "title": {"text": title, "side": "right", "font": {"size": 11}},
-                "tickfont": {"size": 10},
+                "tickfont": {"size": theme.SMALL},
                 "thickness": 10,
                 "outlinewidth": 0,
                 "nticks": 5,

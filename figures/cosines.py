@@ -9,7 +9,7 @@ from figures import theme
 from figures.drawing import Drawing, FigureError, need
 from figures.looks import language_name
 
-SIDE = 56
+SIDE = 66
 """Of a cell in pixels: a number over its interval."""
 
 
@@ -78,7 +78,7 @@ def language_cosines(frame: pl.DataFrame) -> Drawing:
             colorbar={
                 "title": {"text": "cosine", "side": "right", "font": {"size": 11}},
                 "tickvals": [-1, -0.5, 0, 0.5, 1],
-                "tickfont": {"size": 10},
+                "tickfont": {"size": theme.SMALL},
             },
             hovertemplate="%{y}, %{x}: %{z:.3f}<extra></extra>",
         )
@@ -99,7 +99,7 @@ def _text(cosines: dict, a: str, b: str) -> str:
         return ""
     row = cosines.get((a, b)) or cosines[b, a]
     return (
-        f"{row['cosine']:.2f}<br><span style='font-size:8px'>{row['low']:.2f}, "
+        f"{row['cosine']:.2f}<br><span style='font-size:{theme.SMALL}px'>{row['low']:.2f}, "
         f"{row['high']:.2f}</span>"
     )
 

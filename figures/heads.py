@@ -73,7 +73,7 @@ def head_map(norms: pl.DataFrame, steps: Sequence[int] | None = None) -> Drawing
             "cmax": float(max(values.max() for values in maps.values())),
             "colorbar": {
                 "title": {"text": "norm", "side": "right", "font": {"size": 11}},
-                "tickfont": {"size": 10},
+                "tickfont": {"size": theme.SMALL},
                 "thickness": 10,
                 "outlinewidth": 0,
                 "nticks": 5,

@@ -41,7 +41,7 @@ def interference_map(table: pl.DataFrame, names: Sequence[str]) -> Drawing:
             zmax=1,
             colorscale=theme.scale("sequential"),
             texttemplate="%{z:.0%}",
-            textfont={"size": 9},
+            textfont={"size": theme.SMALL},
             xgap=1,
             ygap=1,
             colorbar={"title": {"text": "share of answers", "side": "right"}, "tickformat": ".0%"},

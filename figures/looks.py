@@ -29,11 +29,11 @@ ORIGINAL = ("original", "none")
 """What settings are compared with: the first of these that is there."""
 
 SCHEDULES = {
-    "start": Style("start", theme.SKY, "triangle-up"),
+    "start": Style("start", theme.SKY, "triangle-up", "/"),
     "fixed": Style("fixed", theme.BLUE, "circle"),
-    "diminishing": Style("diminishing", theme.GREEN, "square"),
-    "exponential": Style("exponential", theme.WINE, "star"),
-    "dynamic": Style("dynamic", theme.VERMILLION, "diamond"),
+    "diminishing": Style("diminishing", theme.GREEN, "square", "."),
+    "exponential": Style("exponential", theme.WINE, "star", "x"),
+    "dynamic": Style("dynamic", theme.VERMILLION, "diamond", "\\"),
 }
 """Kinds of schedule, in the order in which they are drawn."""
 
@@ -88,6 +88,18 @@ def schedule_looks(schedules: Sequence[str]) -> dict[str, Style]:
         label = kind if len(alike) == 1 else f"{kind} {inside}".strip()
         looks[name] = replace(style, label=label, colour=colour)
     return looks
+
+
+def looks_of(names: Sequence[str]) -> dict[str, Style]:
+    """Styles of settings and schedules that stand in one figure, in drawing order.
+
+    A schedule looks as it does everywhere; a setting as :func:`figures.theme.setting_style` says.
+    """
+    schedules = schedule_looks([name for name in names if kind_of(name)[0] in SCHEDULES])
+    settings = theme.ordered([name for name in names if name not in schedules])
+    known = {name: theme.setting_style(name, at) for at, name in enumerate(settings)}
+    own = {name: known.pop(name) for name in settings if name not in theme.SETTINGS}
+    return {**known, **schedules, **own}
 
 
 def _place(setting: str) -> int:

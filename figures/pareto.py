@@ -114,7 +114,7 @@ def _points(points: dict[Setting, Point], name: str, colour: str, symbol: str) -
         mode="markers+text",
         text=[str(layer) for _, layer, _ in points],
         textposition="middle right",
-        textfont={"size": 9, "color": theme.MUTED},
+        textfont={"size": theme.SMALL, "color": theme.MUTED},
         marker={"size": 8, "symbol": symbol, "color": theme.translucent(colour, 0.8)},
         name=name,
         hovertemplate="layer %{text}: accuracy %{y:.2f} at %{x:.3f} nats a token",

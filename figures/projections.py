@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from figures import theme
 from figures.drawing import Drawing, FigureError, need, short_names
-from figures.similarity import similarity_map
+from figures.similarity import CELL, similarity_map
 
 MOST_LAYERS = 12
 """Most layers that a panel has room for."""
@@ -83,7 +83,7 @@ def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing
         for layer in layers:
             panels.add_annotation(
                 x=place[layer], y=high + 2.2 * margin, text=f"{of[layer]:.2f}", showarrow=False,
-                font={"size": 10, "color": theme.MUTED}, bgcolor="rgba(255,255,255,0.8)",
+                font={"size": theme.SMALL, "color": theme.MUTED}, bgcolor="rgba(255,255,255,0.8)",
                 row=row, col=1,
             )  # fmt: skip
     figure = theme.figure(theme.TWO_COLUMNS, 70 + 150 * len(names), panels)
@@ -139,7 +139,7 @@ def layer_cosines(frame: pl.DataFrame) -> Drawing:
     figure = similarity_map(matrix, [str(layer) for layer in layers]).figure
     figure.update_xaxes(title_text="layer", tickangle=0, type="category")
     figure.update_yaxes(title_text="layer", type="category")
-    side = max(30 * len(layers), 150)
+    side = max(CELL * len(layers), 150)
     theme.figure(side + 130, side + 54, figure).update_layout(margin={"t": 10, "b": 44, "l": 50})
     beside, n = float(np.diagonal(matrix, offset=1).mean()), frame["instruction"].n_unique()
     over = "of the vector" if n == 1 else f"of a vector, in the mean over {n} vectors,"

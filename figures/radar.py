@@ -81,7 +81,7 @@ def settings_radar(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing
             "range": [0, 1.04],  # room for the marks of a share of 1
             "tickvals": [0.25, 0.5, 0.75, 1],
             "tickformat": ".0%",
-            "tickfont": {"size": 9, "color": theme.MUTED},
+            "tickfont": {"size": theme.SMALL, "color": theme.MUTED},
             "angle": 90 - 180 / len(order),  # between two spokes
             "tickangle": 0,
             "gridcolor": theme.GRID,

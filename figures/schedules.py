@@ -138,7 +138,6 @@ def schedule_curves(records: pl.DataFrame, outcome: str = "in_language") -> Draw
             *(_short(name, looks[name]) for name in places),
         ],
         tickangle=-40 if any(kind_of(name)[0] != "dynamic" for name in places) else 0,
-        tickfont={"size": 10 if places else 11},
     )
     figure.update_traces(
         hovertemplate="%{x}: %{y:.3g} [%{customdata[0]:.3g}, %{customdata[1]:.3g}]",

@@ -14,6 +14,8 @@ from figures.drawing import Drawing, FigureError, need, short_names
 from figures.panels import Grid, curve
 from interp_steer.statistics import Interval
 
+CELL = 32
+"""Side of a cell of a map in pixels."""
 READABLE = 14
 """Most names for which a cell of a map has room for its number."""
 
@@ -120,7 +122,7 @@ def similarity_map(matrix: ArrayLike, names: Sequence[str], layer: int | None = 
             f"{np.nanmax(values):.3g} and {int((~np.isfinite(values)).sum())} undefined entries."
         )
     labels = list(short_names(names).values())
-    side = max(n * 30, 150)
+    side = max(n * CELL, 150)
     labelled = max(len(label) for label in labels) * 6 + 10
     figure = theme.figure(side + labelled + 80, side + labelled + 10)
     figure.add_trace(
@@ -134,11 +136,11 @@ def similarity_map(matrix: ArrayLike, names: Sequence[str], layer: int | None = 
             xgap=1,
             ygap=1,
             texttemplate="%{z:.2f}" if n <= READABLE else None,
-            textfont={"size": 9},
+            textfont={"size": theme.SMALL},
             colorbar={
                 "title": {"text": "cosine", "side": "right", "font": {"size": 11}},
                 "tickvals": [-1, -0.5, 0, 0.5, 1],
-                "tickfont": {"size": 10},
+                "tickfont": {"size": theme.SMALL},
             },
             hovertemplate="%{y}, %{x}: %{z:.3f}<extra></extra>",
         )

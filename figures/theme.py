@@ -1,8 +1,9 @@
 """One look for every figure: colours, sizes, fonts, axes.
 
 Qualitative colours are Okabe and Ito's, which stay apart under the common kinds of colour
-blindness; a setting has the same colour and mark in every figure. Sizes are those of a paper at 96
-pixels per inch, so that a figure printed at its own size has nine-point text.
+blindness: no two colours that stand together come nearer than ten by CIEDE2000, whoever looks. A
+setting has the same colour and mark in every figure. Sizes are those of a paper at 96 pixels per
+inch, so that a figure printed at its own size has text of eight and nine points.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ TWO_COLUMNS = 670
 """Width in pixels of a figure across the page: 7 inches."""
 
 FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
+SMALL, NORMAL = 11, 12
+"""Sizes of text in pixels: 8.25 points for ticks, legends and what stands in a plot, and 9."""
+
 INK = "#222222"
 MUTED = "#6b6b6b"
 GRID = "#e6e6e6"
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#8c8c8c"
-DARK, BROWN = "#5b4a72", "#9c7a3c"
-"""For controls, beside the palette: darker shades of its purple and orange."""
+PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#6e6e6e"
+DARK, BROWN = "#33235a", "#5f3413"
+"""For controls, beside the palette: dark shades of its purple and orange."""
 TEAL, WINE = "#44AA99", "#882255"
 """For settings of an analysis' own, once the palette is used up (Tol's, for the colour-blind)."""
 QUALITATIVE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, GREY, YELLOW)
@@ -104,8 +108,8 @@ def template() -> go.layout.Template:
         "ticks": "outside",
         "ticklen": 3,
         "tickcolor": INK,
-        "tickfont": {"size": 11},
-        "title": {"font": {"size": 12}, "standoff": 6},
+        "tickfont": {"size": SMALL},
+        "title": {"font": {"size": NORMAL}, "standoff": 6},
         "gridcolor": GRID,
         "gridwidth": 1,
         "zeroline": False,
@@ -113,7 +117,7 @@ def template() -> go.layout.Template:
     }
     return go.layout.Template(
         layout={
-            "font": {"family": FONT, "size": 12, "color": INK},
+            "font": {"family": FONT, "size": NORMAL, "color": INK},
             "colorway": list(QUALITATIVE),
             "colorscale": {"diverging": _scale(DIVERGING), "sequential": _scale(SEQUENTIAL)},
             "paper_bgcolor": "white",
@@ -129,15 +133,27 @@ def template() -> go.layout.Template:
                 "y": 1.0,
                 "yref": "container",
                 "yanchor": "top",
-                "font": {"size": 11},
+                "font": {"size": SMALL},
                 "bgcolor": "rgba(0,0,0,0)",
                 "itemsizing": "trace",
                 "tracegroupgap": 0,
             },
-            "hoverlabel": {"font": {"family": FONT, "size": 12}, "bgcolor": "white"},
+            "hoverlabel": {"font": {"family": FONT, "size": NORMAL}, "bgcolor": "white"},
             "bargap": 0.3,
         },
-        data={"heatmap": [{"colorbar": {"outlinewidth": 0, "thickness": 10, "ticks": "outside"}}]},
+        data={
+            "heatmap": [
+                {
+                    "colorbar": {
+                        "outlinewidth": 0,
+                        "thickness": 10,
+                        "ticks": "outside",
+                        "tickfont": {"size": SMALL},
+                        "title": {"font": {"size": SMALL}},
+                    }
+                }
+            ]
+        },
     )
 
 

@@ -38,7 +38,7 @@ def token_table(records: pl.DataFrame) -> Drawing:
             y=labels,
             text=[[_shown(token) for token in rows[name]["token"]] for name in names],
             texttemplate="%{text}",
-            textfont={"size": 10},
+            textfont={"size": theme.SMALL},
             zmin=0,
             colorscale=theme.scale("sequential")[:4],
             xgap=2,
