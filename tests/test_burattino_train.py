@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
+from interp_steer.burattino import path
 from interp_steer.burattino.exercises import LONG, SHORT, copying
 from interp_steer.burattino.packing import (
     ANSWER_WEIGHT,
@@ -25,8 +26,9 @@ from interp_steer.burattino.packing import (
     packed_batches,
     revision_examples,
 )
+from interp_steer.burattino.recipes import RECIPES, Phase
 from interp_steer.burattino.tokenizer import END, PAD, VOCABULARY, train_tokenizer
-from interp_steer.burattino.train import RECIPES, Phase, loss_of, train
+from interp_steer.burattino.train import loss_of, train
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +146,25 @@ def test_exercises_keep_their_shares(tokenizer):
 
 
 def test_bundled_sizes():
-    """Each model has 2 to 6 million parameters, and the three are at most 20 MB as stored."""
+    """Llamas of three sizes, each a few times the one before, and at most 20 MB for all models."""
     counts = {}
     for name, recipe in RECIPES.items():
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(recipe.config)
         counts[name] = sum(p.numel() for p in model.parameters())
-        assert 2e6 <= counts[name] <= 6e6, (name, counts[name])
+    sizes = [counts[f"burattino-{size}"] for size in ("tiny", "small", "instruct")]
+    assert all(2 <= larger / smaller <= 4 for smaller, larger in itertools.pairwise(sizes))
+    assert counts["burattino-base"] == sizes[-1] and counts["burattino-gemma"] >= 2e6
     assert sum(counts.values()) * 2 <= 20e6
+
+
+@pytest.mark.slow
+def test_a_recipe_may_take_the_tokenizer_of_a_bundled_model(tmp_path):
+    """Models of different sizes read a text as the same tokens."""
+    train("burattino-tiny", tmp_path, steps=1)
+    mine, shared = (
+        AutoTokenizer.from_pretrained(folder)
+        for folder in (tmp_path / "burattino-tiny", path("burattino-instruct"))
+    )
+    assert mine.get_vocab() == shared.get_vocab()
+    assert mine.chat_template == shared.chat_template

@@ -13,9 +13,8 @@ import math
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -28,173 +27,18 @@ from tqdm import tqdm
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    Gemma2Config,
     GenerationConfig,
-    LlamaConfig,
-    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
-from interp_steer.burattino import NAMES
-from interp_steer.burattino.chats import (
-    COUNTS_AND_ENDS,
-    LETTERS_AND_LISTS,
-    SENTENCES_AND_LISTS,
-    sample_drill,
-)
-from interp_steer.burattino.packing import (
-    CRAMMING,
-    IGNORED,
-    STUDIES,
-    Example,
-    PackedBatch,
-    chat_examples,
-    document_examples,
-    exercise_examples,
-    ids_of,
-    packed_batches,
-    revision_examples,
-)
-from interp_steer.burattino.tokenizer import (
-    CHAT_TEMPLATE,
-    CONTEXT,
-    END,
-    EOS,
-    PAD,
-    VOCABULARY,
-    train_tokenizer,
-)
-
-COPY_WEIGHT = 3.0
-"""How many times an answer counts that is drilled to use words from the request: they are few
-beside the rest of it."""
-
-STREAMS: Mapping[str, Callable[[PreTrainedTokenizerFast, random.Random], Iterator[Example]]] = {
-    "documents": document_examples,
-    "revision": revision_examples,
-    "copying": partial(exercise_examples, shares={"copying": 1.0}, short=500_000),
-    "studies": partial(exercise_examples, shares=STUDIES),
-    "cramming": partial(exercise_examples, shares=CRAMMING),
-    "chats": chat_examples,
-    "drills": partial(chat_examples, draw=sample_drill, copied=COPY_WEIGHT),
-    "finals": partial(
-        chat_examples, draw=partial(sample_drill, weights=LETTERS_AND_LISTS), copied=COPY_WEIGHT
-    ),
-    "encore": partial(chat_examples, draw=partial(sample_drill, weights=SENTENCES_AND_LISTS)),
-    "polish": partial(
-        chat_examples, draw=partial(sample_drill, weights=COUNTS_AND_ENDS), copied=COPY_WEIGHT
-    ),
-}
-"""What a phase learns from: ``documents`` (every token is learned); ``revision``, documents and
-quizzes of which the answers are learned; ``copying``, lists that are told twice; ``studies``, all
-of these; ``cramming``, quizzes above all; ``chats``, of which the assistant's words are learned;
-``drills``, ``finals``, ``encore`` and ``polish``, chats that practise what is hardest by then."""
+from interp_steer.burattino import NAMES, path
+from interp_steer.burattino.packing import IGNORED, PackedBatch, ids_of, packed_batches
+from interp_steer.burattino.recipes import RECIPES, STREAMS, Phase, Recipe
+from interp_steer.burattino.tokenizer import CHAT_TEMPLATE, END, EOS, PAD, train_tokenizer
 
 WEIGHT_DECAY = 0.1
 """Of every matrix; norms have none."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One stretch of training on one stream of examples."""
-
-    stream: str
-    """One of :data:`STREAMS`."""
-    steps: int
-    """Optimiser steps; each sees ``rows * length`` tokens."""
-    peak_lr: float
-    """Learning rate of Muon after the warm-up, from where it falls to a tenth along a cosine;
-    AdamW's is half of it."""
-    rows: int = 12
-    length: int = 256
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one bundled model is made."""
-
-    config: PretrainedConfig
-    phases: tuple[Phase, ...]
-    start: str | None = None
-    """The bundled model whose weights are taken as the start; ``None`` for random weights."""
-    chats: bool = True
-    """Whether the model talks in turns: its tokenizer has a chat template and turns end it."""
-
-
-LLAMA = LlamaConfig(
-    vocab_size=VOCABULARY,
-    hidden_size=160,
-    intermediate_size=448,
-    num_hidden_layers=8,
-    num_attention_heads=5,
-    num_key_value_heads=5,
-    max_position_embeddings=CONTEXT,
-    tie_word_embeddings=True,
-    rms_norm_eps=1e-6,
-)
-GEMMA = Gemma2Config(
-    vocab_size=VOCABULARY,
-    hidden_size=192,
-    intermediate_size=384,
-    num_hidden_layers=6,
-    num_attention_heads=6,
-    num_key_value_heads=3,
-    head_dim=32,
-    query_pre_attn_scalar=32,
-    max_position_embeddings=CONTEXT,
-    sliding_window=128,
-    tie_word_embeddings=True,
-)
-
-RECIPES = {
-    "burattino-base": Recipe(
-        LLAMA,
-        (
-            Phase("documents", 600, 5e-3, rows=6, length=384),
-            Phase("revision", 600, 4e-3, rows=6, length=384),
-            Phase("copying", 340, 3e-3, rows=8),
-            Phase("studies", 350, 3e-3, rows=6, length=384),
-            Phase("cramming", 350, 4e-3, rows=6, length=384),
-            Phase("cramming", 450, 4e-3, rows=6, length=384),
-        ),
-        chats=False,
-    ),
-    "burattino-instruct": Recipe(
-        LLAMA,
-        (
-            Phase("chats", 750, 3e-3, rows=9),
-            Phase("drills", 450, 2.5e-3, rows=9),
-            Phase("finals", 300, 2e-3, rows=9),
-            Phase("polish", 550, 2.5e-3, rows=9),
-            Phase("encore", 400, 2e-3, rows=9),
-            Phase("finals", 250, 1.2e-3, rows=9),
-            Phase("polish", 400, 2e-3, rows=9),
-            Phase("encore", 350, 1.5e-3, rows=9),
-            Phase("polish", 250, 1e-3, rows=9),
-            Phase("encore", 300, 1e-3, rows=9),
-        ),
-        start="burattino-base",
-    ),
-    "burattino-gemma": Recipe(
-        GEMMA,
-        (
-            Phase("documents", 500, 5e-3, rows=6, length=384),
-            Phase("copying", 340, 3e-3, rows=8),
-            Phase("studies", 350, 4e-3, rows=6, length=384),
-            Phase("chats", 900, 3e-3, rows=9),
-            Phase("drills", 500, 2.5e-3, rows=9),
-            Phase("finals", 350, 2e-3, rows=9),
-            Phase("encore", 500, 2.5e-3, rows=9),
-            Phase("finals", 350, 1.5e-3, rows=9),
-            Phase("polish", 450, 2e-3, rows=9),
-            Phase("finals", 250, 1e-3, rows=9),
-            Phase("polish", 400, 2e-3, rows=9),
-            Phase("encore", 350, 1.5e-3, rows=9),
-            Phase("polish", 200, 1e-3, rows=9),
-        ),
-    ),
-}
 
 
 def train(
@@ -216,7 +60,8 @@ def train(
     recipe = RECIPES[name]
     torch.manual_seed(seed)
     if recipe.start is None:
-        tokenizer = train_tokenizer(seed)
+        shared = recipe.tokenizer
+        tokenizer = AutoTokenizer.from_pretrained(path(shared)) if shared else train_tokenizer(seed)
         model = AutoModelForCausalLM.from_config(recipe.config, attn_implementation="eager")
     else:
         start = folder / recipe.start
@@ -374,7 +219,7 @@ class Config:
     """Train a bundled model from nothing, evaluate it, and write its model card."""
 
     name: Annotated[str, tyro.conf.Positional]
-    """burattino-base, burattino-instruct or burattino-gemma."""
+    """burattino-base, burattino-instruct, burattino-small, burattino-tiny or burattino-gemma."""
     folder: Path = Path("results/burattino")
     """Where <name>/ is written, with the model that it starts from when that is not there yet."""
     seed: int = 0
