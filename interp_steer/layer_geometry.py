@@ -11,18 +11,14 @@ import polars as pl
 import torch
 from einops import einsum, reduce
 from jaxtyping import Float, Float64, Int
-from scipy import stats
 from torch import Tensor
 from torch.nn.functional import normalize
 from transformer_lens.tools.analysis.projection_kernel import orthonormal_subspace
 
 from interp_steer.errors import VectorError
 from interp_steer.model import HookedLM
-from interp_steer.statistics import Interval
+from interp_steer.statistics import Interval, jackknife_interval, left_out
 from interp_steer.steering_vector import SteeringVector
-
-GROUPS = 32
-"""Most groups of examples that a jackknife leaves out in turn."""
 
 TOKENS_AT_ONCE = 16384
 """Rows of the unembedding that are read at a time."""
@@ -185,16 +181,9 @@ def _jackknife(
     least: float,
     most: float,
 ) -> Interval:
-    """A statistic of ``n`` examples with its delete-a-group interval, cut to where it can lie."""
-    place = torch.arange(n)
-    groups = min(n, GROUPS)
-    without = np.array([statistic(place[place % groups != group]) for group in range(groups)])
-    value = statistic(place)
-    error = float(np.sqrt((groups - 1) * without.var()))
-    half = float(stats.t.ppf((1 + level) / 2, groups - 1)) * error
-    low, high = max(least, value - half), min(most, value + half)
-    method = f"jackknife {100 * level:g}%"
-    return Interval(value, min(low, value), max(high, value), n, method)
+    """A statistic of ``n`` examples with its jackknife interval, cut to where it can lie."""
+    without = [statistic(torch.from_numpy(kept)) for kept in left_out(n)]
+    return jackknife_interval(statistic(torch.arange(n)), without, n, (least, most), level)
 
 
 # ---------------------------------------------------------------------------- two sides

@@ -198,6 +198,61 @@ def bootstrap_mean(
     return Interval(float(data.mean()), float(low), float(high), len(sizes), method)
 
 
+def left_out(n: int, groups: int = 32) -> list[np.ndarray]:
+    """Which of ``n`` examples are kept when groups of them are left out in turn, for a jackknife.
+
+    Args:
+        n: how many examples there are.
+        groups: at most so many groups, as even as they can be.
+
+    Returns:
+        The indices that are kept, rising, for each group that is not.
+
+    Raises:
+        StatisticsError: for fewer than two examples.
+    """
+    if n < 2:
+        raise StatisticsError(f"of {n} examples none can be left out; give two or more")
+    groups = min(n, groups)
+    return [np.flatnonzero(np.arange(n) % groups != group) for group in range(groups)]
+
+
+def jackknife_interval(
+    value: float,
+    without: Values,
+    n: int,
+    within: tuple[float, float] = (-math.inf, math.inf),
+    level: float = 0.95,
+) -> Interval:
+    """An estimate with its delete-a-group jackknife interval (Efron and Stein 1981).
+
+    For statistics that resampling with replacement would shift, such as ranks, lengths, and cosines
+    of halves: an example that is drawn twice is no second example.
+
+    Args:
+        value: the statistic of all examples.
+        without: the same of those that :func:`left_out` keeps, group by group.
+        n: how many examples there are.
+        within: the values that the statistic can take; the interval does not leave them.
+        level: confidence level, in (0, 1).
+
+    Returns:
+        The estimate; nan throughout where it, or one without a group, is not finite.
+
+    Raises:
+        StatisticsError: for a level outside (0, 1).
+    """
+    _check_level(level)
+    method = f"jackknife {_percent(level)}"
+    each = np.asarray(list(without), dtype=np.float64)
+    if not (math.isfinite(value) and np.isfinite(each).all()):
+        return Interval(math.nan, math.nan, math.nan, n, method)
+    error = math.sqrt((len(each) - 1) * each.var())
+    half = float(stats.t.ppf((1 + level) / 2, len(each) - 1)) * error
+    low, high = max(within[0], value - half), min(within[1], value + half)
+    return Interval(value, min(low, value), max(high, value), n, method)
+
+
 def sign_evidence(wins: Any, losses: Any) -> Any:
     """Evidence that one setting beats another, which may be looked at after every prompt.
 
