@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import plotly.graph_objects as go
 import polars as pl
 
 from figures import theme
 from figures.drawing import Drawing, FigureError, interval_text, need, percent
+from figures.lettering import width
 from interp_steer.statistics import Interval
+
+SIDE = 360
+"""Of the map in pixels."""
 
 
 def embedding_map(
@@ -35,7 +41,8 @@ def embedding_map(
             f"{lost['label'][0]!r}; leave them out."
         )
     labels = records["label"].unique(maintain_order=True).to_list()
-    figure = theme.figure(420, 400 + 18 * ((len(labels) - 1) // 3))
+    beside = 44 + max(width(str(label), theme.SMALL) for label in labels)
+    figure = theme.figure(math.ceil(SIDE + 24 + beside), max(SIDE + 24, 40 + 19 * len(labels)))
     for at, label in enumerate(labels):
         rows = records.filter(pl.col("label") == label)
         colour = theme.QUALITATIVE[at % len(theme.QUALITATIVE)]
@@ -57,7 +64,11 @@ def embedding_map(
     bare = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True}
     figure.update_xaxes(**bare)
     figure.update_yaxes(**bare)
-    figure.update_layout(margin={"l": 12, "b": 12, "t": 14 + 18 * ((len(labels) + 2) // 3)})
+    # Beside the map, since a legend of many labels above it would leave no room for the map.
+    figure.update_layout(
+        margin={"l": 12, "b": 12, "t": 12, "r": beside + 12},
+        legend={"orientation": "v", "x": 1.01, "xref": "paper", "y": 1, "yref": "paper"},
+    )
     return Drawing(figure, _caption(records, len(labels), nearest, chance))
 
 

@@ -1,21 +1,66 @@
-"""PDF, SVG and PNG of figures, through one headless browser for all of them."""
+"""PDF, SVG and PNG of figures, through one headless browser for all of them.
+
+``python -m figures.export RESULTS --format pdf svg --column single`` prints every figure of one
+results folder, or of all below a root, for one or two columns of a page: the width is the column's,
+text keeps its 8 to 9 points, fonts are embedded, maps are drawn without pixels, the page ends where
+the figure does, and each file says in its metadata where its numbers are from.
+``python -m figures.export --stamp FILE`` reads that back.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import importlib.util
+import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import tyro
+from tqdm import tqdm
+
+from figures.anatomy import Figure, read_figure
+from figures.cells import rectangles
+from figures.columns import TooNarrow, fitted
+from figures.commands import command, gathered
+from figures.drawing import FigureError
+from figures.stamps import Stamp, need_pypdf, read_stamp, stamp_of, stamped
+from interp_steer.errors import InterpSteerError, RunError
+from interp_steer.files import write_atomically
+from interp_steer.finished import Results
+from interp_steer.folders import mended
 
 FORMATS = ("pdf", "svg", "png")
 PNG_SCALE = 3
 """Pixels of a PNG per pixel of the figure: 288 per inch."""
 
+STARTING, PRINTING = 40, 60
+"""Seconds that a browser may take to start, and to print one figure."""
+
+MISSING = (
+    "PDF, SVG and PNG need kaleido and a Chrome or Chromium "
+    "(pip install 'interp_steer[export]'; then apt-get install chromium, or kaleido_get_chrome)"
+)
+
 _said: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A figure to print, and the file that it becomes."""
+
+    figure: Figure
+    path: Path
+    stamp: Stamp
+
+    @property
+    def kind(self) -> str:
+        return self.path.suffix[1:]
 
 
 def browser() -> str | None:
@@ -31,7 +76,7 @@ def browser() -> str | None:
 
 
 def print_figures(folder: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Print every figure of a folder (its plotly ``.json``) beside it.
+    """Print every figure of a folder (its plotly ``.json``) beside it, at its own size.
 
     Where there is no browser, or it fails, a line says so once and the HTML figures stand alone:
     a run is never lost for want of a PDF.
@@ -43,60 +88,179 @@ def print_figures(folder: str | Path, formats: Sequence[str] = FORMATS) -> list[
     Returns:
         The files written.
     """
-    figures = [path for path in sorted(Path(folder).glob("*.json")) if path.stem != "captions"]
-    path = browser()
-    if path is None:
-        _say(
-            "figures are HTML only: PDF, SVG and PNG need kaleido and a Chrome or Chromium "
-            "(pip install kaleido; then apt-get install chromium, or kaleido_get_chrome)"
-        )
+    files = [path for path in sorted(Path(folder).glob("*.json")) if path.stem != "captions"]
+    if not files:
         return []
-    import plotly.io
-
-    jobs: list[dict[str, Any]] = []
-    for file in figures:
-        figure = plotly.io.from_json(file.read_text("utf-8"), skip_invalid=True)
-        for kind in formats:
-            scale = PNG_SCALE if kind == "png" else 1
-            opts = {"format": kind, "scale": scale}
-            jobs.append({"fig": figure, "path": str(file.with_suffix(f".{kind}")), "opts": opts})
-    if not jobs:
+    if browser() is None:
+        _say(f"figures are HTML only: {MISSING}")
         return []
-    failure = _print(jobs, timeout=30 + 10 * len(jobs))
-    if failure:
-        _say(f"figures are HTML only: {path} could not print them ({failure})")
-    return [Path(job["path"]) for job in jobs if Path(job["path"]).is_file()]
+    sheets: list[Sheet] = []
+    for file in files:
+        try:
+            figure, stamp = rectangles(read_figure(file)), stamp_of(file)
+        except InterpSteerError as error:
+            _say(f"a figure was not printed: {error}")
+            continue
+        sheets += [Sheet(figure, file.with_suffix(f".{kind}"), stamp) for kind in formats]
+    written, failures = _print(sheets)
+    for failure in failures:
+        _say(f"figures are HTML only: {browser()} could not print them ({failure})")
+    return written
 
 
-def _print(jobs: list[dict[str, Any]], timeout: float) -> str | None:
-    """Print all jobs in one browser; returns what went wrong, if anything did.
+def export(
+    runs: Iterable[Results],
+    formats: Sequence[str] = ("pdf",),
+    columns: Sequence[str] = ("single",),
+    *,
+    match: str = "*",
+    out: Path | None = None,
+    root: Path | None = None,
+) -> list[Path]:
+    """Print the figures of results folders for columns of a page.
+
+    A figure that has no room in one column is printed across two, and a line on stderr says so.
+
+    Args:
+        runs: finished results folders.
+        formats: of ``pdf``, ``svg`` and ``png``.
+        columns: of ``single`` and ``double``.
+        match: which figures, by a pattern of their names.
+        out: where the files go, each folder's in a folder of its own; into the results folders,
+            under ``print/``, when not given.
+        root: what the folders below ``out`` are named from.
+
+    Returns:
+        The files, ``<column>/<figure>.<format>``.
+
+    Raises:
+        FigureError: when there is no browser, it fails, a figure is damaged, or none has the name.
+        RunError: when a file cannot be written.
+    """
+    if browser() is None:
+        raise FigureError(f"nothing can be printed: {MISSING}.")
+    sheets: list[Sheet] = []
+    for run in runs:
+        home = run.path / "print" if out is None else out / run.path.relative_to(root or run.path)
+        for name in fnmatch.filter(run.captions, match):
+            file = run.figure(name)
+            figure, stamp = read_figure(file), stamp_of(file)
+            for column, set_again in _set(figure, columns, file).items():
+                folder = home / column
+                with mended(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                drawn = rectangles(set_again)
+                sheets += [Sheet(drawn, folder / f"{name}.{kind}", stamp) for kind in formats]
+    if not sheets:
+        raise FigureError(f"no figure is called {match!r}; figures/captions.json names them.")
+    written, failures = _print(sheets)
+    if failures:
+        raise FigureError(f"{browser()} could not print {'; '.join(failures[:3])}.")
+    for path in written:
+        _check_fonts(path)
+    return written
+
+
+def _set(figure: Figure, columns: Sequence[str], file: Path) -> dict[str, Figure]:
+    """The figure for each column that it has room in."""
+    found: dict[str, Figure] = {}
+    for column in columns:
+        try:
+            found[column] = fitted(figure, column)
+        except TooNarrow as error:
+            wider = "double" if column == "single" else None
+            where = "across two columns" if wider else "at its own width"
+            print(f"{file}: set {where}, since {error}", file=sys.stderr)
+            found[wider or column] = fitted(figure, wider) if wider else figure
+    return found
+
+
+def fonts(path: str | Path) -> dict[str, tuple[str, bool]]:
+    """The fonts of a PDF: by name, the kind of each and whether it is embedded.
+
+    Type 3 fonts, which journals refuse, are drawings of letters in place of a font.
+
+    Raises:
+        FigureError: when pypdf is not installed.
+    """
+    found = {}
+    for page in need_pypdf().PdfReader(path).pages:
+        resources = page["/Resources"].get_object()
+        for name, reference in resources.get("/Font", {}).items():
+            font = reference.get_object()
+            inner = [one.get_object() for one in font.get("/DescendantFonts", [])] or [font]
+            files = ("/FontFile", "/FontFile2", "/FontFile3")
+            described = [one.get("/FontDescriptor", {}).get_object() for one in inner]
+            embedded = all(any(key in one for key in files) for one in described)
+            kind = str(inner[0].get("/Subtype", "")).lstrip("/")
+            found[str(font.get("/BaseFont", name)).lstrip("/")] = (kind, embedded)
+    return found
+
+
+def _check_fonts(path: Path) -> None:
+    if path.suffix != ".pdf":
+        return
+    for name, (kind, embedded) in fonts(path).items():
+        if kind == "Type3" or not embedded:
+            how = "as drawings (Type 3)" if kind == "Type3" else "by its name alone"
+            _say(
+                f"{path}: the font {name} went in {how}; install Liberation Sans or another "
+                "TrueType font (apt-get install fonts-liberation) and print again"
+            )
+
+
+def _print(sheets: Sequence[Sheet]) -> tuple[list[Path], list[str]]:
+    """Print all sheets in one browser; returns the files, and what went wrong in words.
 
     In a thread of its own, since a notebook's event loop is already running in this one, and with
     a time limit, since a browser that cannot start may never answer.
     """
-    import kaleido
-
-    outcome: list[str | None] = [f"no answer within {timeout:.0f} s"]
-
-    async def work() -> None:
-        # MathJax would be fetched from a content network; no figure here uses it.
-        options = {"mathjax": False, "n": 1}
-        task = kaleido.write_fig_from_object(jobs, kopts=options)  # type: ignore[arg-type]
-        await asyncio.wait_for(task, timeout)
+    written: list[Path] = []
+    failures: list[str] = []
+    if not sheets:
+        return written, failures
 
     def thread() -> None:
         try:
-            asyncio.run(work())
-            outcome[0] = None
+            asyncio.run(_printed(sheets, written, failures))
+        except RunError as error:
+            failures.append(str(error))
         except Exception as error:
-            outcome[0] = (
-                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            )
+            failures.append(_words(error))
 
     worker = threading.Thread(target=thread, daemon=True)
     worker.start()
-    worker.join(timeout + 5)
-    return outcome[0]
+    worker.join(STARTING + PRINTING * len(sheets) + 5)
+    if worker.is_alive():
+        failures.append("no answer")
+    return written, list(dict.fromkeys(failures))
+
+
+async def _printed(sheets: Sequence[Sheet], written: list[Path], failures: list[str]) -> None:
+    import kaleido
+
+    # MathJax would be fetched from a content network; no figure here uses it.
+    printer = kaleido.Kaleido(n=1, timeout=PRINTING, mathjax=False)
+    try:
+        await asyncio.wait_for(printer.open(), STARTING)
+        for sheet in tqdm(sheets, desc="printing", unit="file", disable=None):
+            scale = PNG_SCALE if sheet.kind == "png" else 1
+            try:
+                opts: Any = {"format": sheet.kind, "scale": scale}
+                file = await printer.calc_fig(sheet.figure, opts)
+            except Exception as error:
+                failures.append(f"{sheet.path.name}: {_words(error)}")
+                continue
+            with mended(sheet.path), write_atomically(sheet.path) as aside:
+                aside.write_bytes(stamped(file, sheet.kind, sheet.stamp, scale))
+            written.append(sheet.path)
+    finally:
+        await asyncio.wait_for(printer.close(), STARTING)
+
+
+def _words(error: Exception) -> str:
+    said = str(error).splitlines()
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
 
 
 def _say(line: str) -> None:
@@ -104,3 +268,40 @@ def _say(line: str) -> None:
     if line not in _said:
         _said.add(line)
         print(line, file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Print the figures of results folders for one or two columns of a page."""
+
+    results: tyro.conf.Positional[Path] = Path("results")
+    """A results folder, or a folder to look for results folders in."""
+    format: tuple[Literal["pdf", "svg", "png"], ...] = ("pdf",)
+    """Kinds of file."""
+    column: tuple[Literal["single", "double"], ...] = ("single",)
+    """Widths: one column of a page (3.4 inches), two (7 inches), or both."""
+    match: str = "*"
+    """Which figures, by a pattern such as accuracy_*."""
+    out: Path | None = None
+    """Where the files go; print/ in each results folder when not given."""
+    stamp: Path | None = None
+    """Print nothing, but say where the numbers of this printed figure are from."""
+
+
+def main(config: Config) -> str:
+    """Print what the config says, or read a stamp; returns what is said on stdout."""
+    if config.stamp is not None:
+        return json.dumps(asdict(read_stamp(config.stamp)), indent=2, ensure_ascii=False)
+    written = export(
+        gathered(config.results),
+        config.format,
+        config.column,
+        match=config.match,
+        out=config.out,
+        root=config.results,
+    )
+    return "\n".join(map(str, written))
+
+
+if __name__ == "__main__":
+    command(Config, main, "figures.export")

@@ -54,6 +54,9 @@ DIVERGING = (
 SEQUENTIAL = ("#f7fbff", "#d2e3f3", "#9ac8e0", "#529dcc", "#1c6bb0", "#08306b")
 """White to dark blue (Brewer), for values from nothing up."""
 
+LIGHT = SEQUENTIAL[:4]
+"""The same without its dark end, for cells in which words are read."""
+
 
 @dataclass(frozen=True)
 class Style:
@@ -168,5 +171,5 @@ def figure(width: int, height: int, figure: go.Figure | None = None) -> go.Figur
 
 
 def scale(name: str) -> list[list[float | str]]:
-    """A plotly colour scale: ``"diverging"`` or ``"sequential"``."""
-    return _scale({"diverging": DIVERGING, "sequential": SEQUENTIAL}[name])
+    """A plotly colour scale: ``"diverging"``, ``"sequential"`` or ``"light"``."""
+    return _scale({"diverging": DIVERGING, "sequential": SEQUENTIAL, "light": LIGHT}[name])

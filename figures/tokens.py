@@ -40,7 +40,7 @@ def token_table(records: pl.DataFrame) -> Drawing:
             texttemplate="%{text}",
             textfont={"size": theme.SMALL},
             zmin=0,
-            colorscale=theme.scale("sequential")[:4],
+            colorscale=theme.scale("light"),
             xgap=2,
             ygap=2,
             colorbar={"title": {"text": "standard deviations", "side": "right"}},

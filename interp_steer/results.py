@@ -261,9 +261,6 @@ class Run:
         """
         if self._results is not None:
             return self._results
-        if self._export is not None and self._captions:
-            with mended(self.path / "figures"):
-                self._export(self._aside / "figures")
         end = provenance.now()
         self._provenance |= {
             "estimates": self._summary.estimates,
@@ -279,6 +276,9 @@ class Run:
         self._write_json("figures/captions.json", self._captions)
         self._write_json("summary.json", self._summary.numbers)
         self._write_json("provenance.json", self._provenance)
+        if self._export is not None and self._captions:  # what it prints says where it is from
+            with mended(self.path / "figures"):
+                self._export(self._aside / "figures")
         with mended(self.path):
             shutil.rmtree(self.partial, ignore_errors=True)
             manifest = folders.manifest(

@@ -1,0 +1,56 @@
+"""How wide text will be before anything is drawn, so that room can be made for it."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+
+_WIDTHS = {
+    191: "'", 222: "ijl", 260: "|", 278: " !,./:;I[\\]ft", 333: "()-`r", 334: "{}", 355: '"',
+    389: "*", 469: "^", 500: "ckszJvxy", 556: "#$0123456789?L_abdeghnopqu", 584: "+<=>~",
+    611: "FTZ", 667: "&ABEKPSVXY", 722: "CDHNRUw", 778: "GOQ", 833: "Mm", 889: "%", 944: "W",
+    1015: "@",
+}  # fmt: skip
+"""Advance widths of Helvetica in thousandths of its size (Adobe's metrics; those of Arial and
+Liberation Sans are the same)."""
+
+_WIDTH = {letter: width / 1000 for width, letters in _WIDTHS.items() for letter in letters}
+
+BREAK = "<br>"
+"""A line break in the markup of plotly."""
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a text in plotly's markup, without the markup."""
+    plain = (re.sub(r"<[^>]*>", "", line) for line in re.split(r"<br\s*/?>", str(text)))
+    return [html.unescape(line) for line in plain]
+
+
+def width(text: str, size: float) -> float:
+    """The width of the longest line of a text in plotly's markup, in pixels, at a size in pixels.
+
+    Letters that Helvetica's metrics leave out count as an average one; wide ones, as Chinese and
+    Japanese have, as a whole em.
+    """
+    return size * max((sum(map(_advance, line)) for line in lines(text)), default=0.0)
+
+
+def wrapped(text: str, size: float, room: float) -> str:
+    """A text broken between words where it would be wider than its room, if it can be."""
+    done = ""
+    for word in str(text).replace(BREAK, " ").split(" "):
+        longer = f"{done} {word}" if done else word
+        too_wide = width(longer.rpartition(BREAK)[2], size) > room
+        done = f"{done}{BREAK}{word}" if done and too_wide else longer
+    return done
+
+
+def _advance(letter: str) -> float:
+    if letter in _WIDTH:
+        return _WIDTH[letter]
+    if unicodedata.combining(letter):
+        return 0.0
+    plain = unicodedata.normalize("NFD", letter)[0]
+    wide = unicodedata.east_asian_width(letter) in "WF"
+    return 1.0 if wide else _WIDTH.get(plain, 0.58)
