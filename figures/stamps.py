@@ -160,7 +160,9 @@ def need_pypdf() -> Any:
 
 def _pdf(file: bytes, stamp: Stamp, scale: int) -> bytes:
     pypdf = need_pypdf()
-    writer = pypdf.PdfWriter(clone_from=io.BytesIO(file))
+    reader = pypdf.PdfReader(io.BytesIO(file))
+    writer = pypdf.PdfWriter(clone_from=reader)
+    writer.pdf_header = reader.pdf_header
     creator = f"{KEY} {stamp.version or ''}".strip()
     writer.add_metadata(
         {

@@ -16,6 +16,9 @@ from interp_steer.statistics import Interval, PairedTest
 SHARES = ("strict", "loose", "degenerate")
 """Columns of the table that are shares, each with ``_low`` and ``_high`` beside it."""
 
+KEYS = ("model", "setting", "at", "published")
+"""What else the table needs of a row."""
+
 TESTED = ("p_value", "only_baseline", "only_setting", "n")
 """What the table holds of McNemar's test against the baseline."""
 
@@ -52,17 +55,10 @@ def accuracy_table(records: pl.DataFrame) -> Drawing:
         FigureError: for records without these columns.
     """
     shares = [f"{name}{end}" for name in (*SHARES, "gain") for end in ("", "_low", "_high")]
-    need(records, ("model", "setting", "at", "published", *shares, *TESTED), "accuracy_table")
-    rows = records.rows(named=True)
-    tests = {at: _test(row) for at, row in enumerate(rows) if row["p_value"] is not None}
-    p_values = dict(zip(tests, corrected(list(tests.values())), strict=True))
+    need(records, (*KEYS, *shares, *TESTED), "accuracy_table")
     lines: list[dict[str, str]] = []
     shades: list[str] = []
-    models = records["model"].unique(maintain_order=True).to_list()
-    for model in models:
-        own = [
-            _cells(row, p_values.get(at)) for at, row in enumerate(rows) if row["model"] == model
-        ]
+    for model, own in accuracy_lines(records).items():
         lines += [{"setting": model.rpartition("/")[2]}, *own]
         shades += [theme.GRID, *["white"] * len(own)]
     figure = theme.figure(
@@ -92,7 +88,27 @@ def accuracy_table(records: pl.DataFrame) -> Drawing:
         )
     )
     figure.update_layout(margin={"l": 2, "r": 2, "t": 2, "b": 2})
-    return Drawing(figure, _caption(records, models))
+    return Drawing(figure, accuracy_caption(records))
+
+
+def fits(records: pl.DataFrame) -> bool:
+    """Whether records are those of an accuracy table."""
+    return {*KEYS, *SHARES, *TESTED, "gain"} <= set(records.columns)
+
+
+def accuracy_lines(records: pl.DataFrame) -> dict[str, list[dict[str, str]]]:
+    """The words of an accuracy table: for each model its rows, by the columns of `COLUMNS`.
+
+    Args:
+        records: as for :func:`accuracy_table`.
+    """
+    rows = records.rows(named=True)
+    tests = {at: _test(row) for at, row in enumerate(rows) if row["p_value"] is not None}
+    p_values = dict(zip(tests, corrected(list(tests.values())), strict=True))
+    lines: dict[str, list[dict[str, str]]] = {}
+    for at, row in enumerate(rows):
+        lines.setdefault(row["model"], []).append(_cells(row, p_values.get(at)))
+    return lines
 
 
 def _cells(row: Mapping[str, Any], p_value: float | None) -> dict[str, str]:
@@ -126,9 +142,14 @@ def _test(row: Mapping[str, Any]) -> PairedTest:
     return PairedTest(row["p_value"], row["only_baseline"], row["only_setting"], row["n"])
 
 
-def _caption(records: pl.DataFrame, models: list[str]) -> str:
+def accuracy_caption(records: pl.DataFrame) -> str:
+    """What an accuracy table shows, with its numbers.
+
+    Args:
+        records: as for :func:`accuracy_table`.
+    """
     said = []
-    for model in models:
+    for model in records["model"].unique(maintain_order=True).to_list():
         rows = records.filter((pl.col("model") == model) & (pl.col("at") == ""))
         values = [
             f"{theme.setting_style(row['setting']).label} {interval_text(_interval(row, 'loose'))}"
