@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from . import folders
+from . import displays, folders
 from .errors import RunError
 from .folders import MANIFEST, document_hash
 
@@ -34,6 +34,17 @@ class Results:
         self.provenance: dict[str, Any] = documents["provenance"]
         self.summary: dict[str, int | float] = documents["summary"]
         self.captions: dict[str, str] = documents["captions"]
+
+    def _repr_html_(self) -> str:
+        source = self.provenance.get("source") or {}
+        facts = {
+            "model": self.model,
+            "seed": self.seed,
+            "took": f"{self.provenance.get('wall_seconds', 0):.0f} s",
+            "commit": (source.get("commit") or "")[:12],
+            "folder": self.path,
+        }
+        return displays.run_card(self.analysis, "finished", facts, self.summary, self.captions)
 
     @property
     def model(self) -> str:

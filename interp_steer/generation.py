@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from interp_steer import displays
 from interp_steer.answer_scores import AnswerScore, logprobs
 from interp_steer.answering import Decoding, Request, answer_rows
 from interp_steer.cluster import Cluster
@@ -45,6 +46,11 @@ class Completion:
     tokens: tuple[int, ...]
     finish_reason: str
     applied: str
+
+    def _repr_html_(self) -> str:
+        return displays.completion_card(
+            self.prompt, self.text, len(self.tokens), self.finish_reason, self.applied
+        )
 
 
 def generate(

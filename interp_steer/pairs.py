@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, overload
 
+from interp_steer import displays
 from interp_steer.errors import ContrastError
 from interp_steer.files import write_atomically
 
@@ -148,6 +149,13 @@ class ContrastSet:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def _repr_html_(self) -> str:
+        splits = {
+            name: [(p.absent, p.present, p.phrasing) for p in self.pairs if p.split == name]
+            for name in self.splits
+        }
+        return displays.pairs_card(self.name, self.hash, splits)
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.pairs)

@@ -18,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
-from . import folders, provenance
+from . import displays, folders, provenance
 from .errors import RunError
 from .files import write_atomically
 from .finished import Results, read
@@ -132,6 +132,14 @@ class Run:
                 if entry.name == "partial":
                     continue
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def _repr_html_(self) -> str:
+        if self._results is not None:
+            return self._results._repr_html_()
+        facts = {"model": self._provenance["model"]["name"], "seed": self.seed, "folder": self.path}
+        return displays.run_card(
+            self.analysis, "under way", facts, self._summary.numbers, self._captions
+        )
 
     @property
     def partial(self) -> Path:

@@ -13,6 +13,7 @@ from einops import einsum, rearrange, reduce
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from interp_steer import displays
 from interp_steer.cards import Card
 from interp_steer.errors import VectorError
 from interp_steer.interventions import Direction, Intervention, compose
@@ -77,6 +78,15 @@ class SteppedVector:
 
     def __str__(self) -> str:
         return f"SteppedVector for {self.card.whose}"
+
+    def _repr_html_(self) -> str:
+        return displays.stepped_card(
+            self.card,
+            self.layers,
+            self.norms.norm(dim=1).tolist(),
+            self.norms.norm(dim=0).tolist(),
+            self.counts.min(dim=0).values.tolist(),
+        )
 
     @property
     def name(self) -> str:
