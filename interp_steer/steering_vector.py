@@ -13,6 +13,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from interp_steer import displays
 from interp_steer.cards import Card
 from interp_steer.errors import VectorError
 from interp_steer.interventions import Direction, Intervention, compose
@@ -94,6 +95,10 @@ class SteeringVector:
 
     def __str__(self) -> str:
         return f"SteeringVector for {self.card.whose}"
+
+    def _repr_html_(self) -> str:
+        targets = None if self.targets is None else self.targets.tolist()
+        return displays.vector_card(self.card, self.layers, self.norms.tolist(), targets)
 
     @property
     def name(self) -> str:
