@@ -33,7 +33,7 @@ def gathered(root: Path) -> list[Results]:
     return runs
 
 
-def command(config: type, main: Callable[[Any], str], module: str) -> None:
+def command(config: type, main: Callable[[Any], object], module: str) -> None:
     """Run a module as a command: its config from the arguments, its answer on stdout.
 
     Args:

@@ -51,6 +51,13 @@ class Drawing:
             path.write_text(self._page(name), "utf-8")
         return [page, data]
 
+    def _ipython_display_(self) -> None:
+        """Show the figure in a notebook, by plotly's own renderer, and its caption under it."""
+        from IPython.display import HTML, display  # only a notebook calls this
+
+        self.figure._ipython_display_()
+        display(HTML(f'<p style="max-width:46em">{html.escape(self.caption)}</p>'))
+
     def _page(self, name: str) -> str:
         body = plotly.io.to_html(
             self.figure,

@@ -56,6 +56,17 @@ class Results:
         path = self.path / f"{name}.parquet"
         return pl.read_parquet(path) if path.exists() else None
 
+    @property
+    def frames(self) -> list[str]:
+        """The names that `records` takes, the main one first."""
+        names = sorted(path.stem for path in self.path.glob("*.parquet"))
+        return sorted(names, key=lambda name: name != "records")
+
+    @property
+    def vectors(self) -> list[Path]:
+        """The files of the vectors that the analysis left."""
+        return sorted(self.path.glob("vectors*.safetensors"))
+
     def figure(self, name: str) -> Path:
         """Path of the figure's plotly JSON."""
         return self.path / "figures" / f"{name}.json"

@@ -1,0 +1,90 @@
+"""What a results folder holds besides figures, for a page: vectors' cards, and records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+from markupsafe import Markup
+
+from interp_steer.finished import Results
+from interp_steer.summary import number_text
+
+FIRST = 5
+"""Rows of a frame that are shown."""
+
+LONGEST = 80
+"""Letters of a value in a row that are shown."""
+
+
+def vector_cards(run: Results) -> list[dict[str, Any]]:
+    """The vectors of a run: the name of each file, and its card as HTML.
+
+    Files of other kinds than a steering vector are named with their kind alone.
+
+    Raises:
+        VectorError: when a file is damaged.
+    """
+    if not run.vectors:
+        return []
+    from safetensors import safe_open
+
+    from interp_steer.steering_vector import SteeringVector  # which takes torch seconds to import
+    from interp_steer.stepped_vector import SteppedVector
+
+    kinds = {"SteeringVector": SteeringVector, "SteppedVector": SteppedVector}
+    cards = []
+    for path in run.vectors:
+        with safe_open(path, framework="numpy") as opened:
+            kind = (opened.metadata() or {}).get("interp_steer", "tensors")
+        card = ""
+        if kind in kinds:
+            card = Markup(kinds[kind].load(path)._repr_html_())  # which escapes all text
+        cards.append({"file": path.name, "kind": kind, "card": card})
+    return cards
+
+
+def frames_of(run: Results) -> list[dict[str, Any]]:
+    """The records of a run: of each frame its columns with what they hold, and its first rows."""
+    found = []
+    for name in run.frames:
+        frame = run.records(name)
+        if frame is None:
+            continue
+        found.append(
+            {
+                "name": name,
+                "rows": f"{frame.height:,} {'row' if frame.height == 1 else 'rows'}",
+                "columns": [_column(frame[column]) for column in frame.columns],
+                "names": frame.columns,
+                "first": [[_short(value) for value in row] for row in frame.head(FIRST).rows()],
+            }
+        )
+    return found
+
+
+def _column(values: pl.Series) -> dict[str, str]:
+    """A column's name, type and extent: the range of numbers, a few of other values."""
+    known = values.drop_nulls()
+    holds = ""
+    if len(known) and values.dtype.is_numeric():
+        low, high = known.min(), known.max()
+        holds = f"{number_text(low)} to {number_text(high)}"  # type: ignore[arg-type]
+    elif len(known) and values.dtype in (pl.String, pl.Boolean):
+        distinct = known.unique(maintain_order=True)
+        some = ", ".join(_short(value) for value in distinct[:4])
+        holds = some if len(distinct) <= 4 else f"{some} and {len(distinct) - 4:,} more"
+    return {
+        "name": values.name,
+        "kind": str(values.dtype),
+        "missing": f"{values.null_count():,}" if values.null_count() else "",
+        "holds": holds,
+    }
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return ""
+    text = number_text(value) if isinstance(value, float) else str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\u2026"
