@@ -20,6 +20,9 @@ Figure = dict[str, Any]
 KEY, ENTRY_GAP = 40, 5
 """What plotly puts before the words of a legend's entry, and between two entries, in pixels."""
 
+TITLE = 20
+"""Pixels that the title beside an axis takes."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -98,6 +101,22 @@ def labelled(figure: Figure, name: str) -> bool:
     )
 
 
+def scale_of(figure: Figure, name: str) -> Any:
+    """What two axes have alike when they show the same: their range, or the axis they follow."""
+    found = axis(figure, name)
+    while found.get("matches") and not found.get("range"):
+        name = f"{name[0]}axis{found['matches'][1:]}"
+        found = axis(figure, name)
+    return (found.get("type"), *found["range"]) if found.get("range") else name
+
+
+def mates(found: Sequence[Panel], panel: Panel, side: str) -> list[Panel]:
+    """The panels whose axis of a side may speak for a panel's: its row for y, its column for x."""
+    if side == "y":
+        return [other for other in found if abs(other.top - panel.top) < 0.01]
+    return [other for other in found if abs(other.left - panel.left) < 0.01]
+
+
 def on(figure: Figure, panel: Panel) -> Iterator[dict[str, Any]]:
     """The traces of a panel."""
     for trace in figure["data"]:
@@ -151,6 +170,27 @@ def named(figure: Figure) -> list[dict[str, Any]]:
         return []
     alone = len(shown) == 1 and layout.get("showlegend") is None
     return [] if alone and shown[0].get("showlegend") is None else shown
+
+
+def left_margin(figure: Figure) -> float:
+    """The margin in pixels that the labels of the first panels of the rows need."""
+    needed = [float((layout_of(figure).get("margin") or {}).get("l", 54))]
+    for panel in (row[0] for row in grid(panels(figure))):
+        found = axis(figure, panel.y)
+        if found.get("automargin") and labelled(figure, panel.y):
+            titled = TITLE if axis_title(figure, panel.y) else 0
+            needed.append(_labels_width(figure, panel) + 8 + titled)
+    return max(needed)
+
+
+def _labels_width(figure: Figure, panel: Panel) -> float:
+    found = axis(figure, panel.y)
+    texts = values(found.get("ticktext"))
+    if not texts:
+        drawn = [y for trace in on(figure, panel) for y in values(trace.get("y"))]
+        texts = [y for y in drawn if isinstance(y, str)] or ["100%"]
+    size = (found.get("tickfont") or {}).get("size", 12)
+    return max(width(str(text), size) for text in texts)
 
 
 def legend_rows(figure: Figure, room: float) -> int:

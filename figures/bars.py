@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 
 from figures import theme
 from figures.drawing import (
+    NO_ESTIMATE,
     Drawing,
     FigureError,
     interval_text,
@@ -20,6 +21,7 @@ from figures.drawing import (
     short_names,
 )
 from figures.looks import looks_of
+from figures.panels import legend_height
 from figures.shares import Comparison, compare, corrected, shares
 from interp_steer.statistics import Interval
 
@@ -117,9 +119,10 @@ def instruction_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawi
     for setting, style in looks.items():
         values = {names[n]: found[n, setting] for n in by_gain if (n, setting) in found}
         figure.add_trace(bar(values, style))
+    top = legend_height(figure) + 16
     figure.update_layout(
-        barmode="group", bargap=0.22, bargroupgap=0.1, margin={"t": 34}, legend_traceorder="normal"
-    )
+        barmode="group", bargap=0.22, bargroupgap=0.1, margin={"t": top}, legend_traceorder="normal"
+    ).update_layout(height=top + 50 + len(names) * (11 + 9 * len(looks)))
     figure.update_yaxes(
         autorange="reversed",
         ticks="",
@@ -179,6 +182,7 @@ def _marks(reported: Mapping[str, float]) -> go.Scatter:
             "line": {"width": 1.6},
         },
         name="published",
+        meta=NO_ESTIMATE,
         hovertemplate="published: %{x:.3f}<extra></extra>",
     )
 

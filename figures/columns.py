@@ -15,11 +15,9 @@ from figures import theme
 from figures.anatomy import (
     Figure,
     Panel,
-    axis,
-    axis_title,
     grid,
-    labelled,
     layout_of,
+    left_margin,
     legend_rows,
     on,
     panel_titles,
@@ -69,13 +67,13 @@ def fitted(figure: Figure, column: str) -> Figure:
     own, to = figure["layout"], INCHES[column] * PIXELS
     drawn, height = float(own.get("width") or 700), float(own.get("height") or 450)
     own["margin"] = {**layout_of(figure)["margin"]}
-    before = _legend_rows(figure, drawn - _left(figure) - own["margin"]["r"])
+    before = _legend_rows(figure, drawn - left_margin(figure) - own["margin"]["r"])
     own["width"] = round(to, 1)
     if to < drawn:
         if _is_set(figure):
             raise TooNarrow(f"its text is set for {drawn / PIXELS:.1f} inches")
         _legend_above(figure)
-    room = to - _left(figure) - own["margin"]["r"]
+    room = to - left_margin(figure) - own["margin"]["r"]
     if "polar" in own and room < min(LEAST_ROUND, drawn - own["margin"]["l"] - own["margin"]["r"]):
         raise TooNarrow(f"its circle would be {room / PIXELS:.1f} inches wide")
     found = panels(figure)
@@ -128,27 +126,6 @@ def _legend_rows(figure: Figure, room: float) -> int:
     """Rows of a legend that lies; one that stands beside the plot takes none."""
     beside = (layout_of(figure).get("legend") or {}).get("orientation") == "v"
     return 0 if beside else legend_rows(figure, room)
-
-
-def _left(figure: Figure) -> float:
-    """The margin that the labels of the first panels of the rows need."""
-    needed = [float((layout_of(figure).get("margin") or {}).get("l", 54))]
-    for panel in (row[0] for row in grid(panels(figure))):
-        found = axis(figure, panel.y)
-        if found.get("automargin") and labelled(figure, panel.y):
-            titled = theme.NORMAL + 8 if axis_title(figure, panel.y) else 0
-            needed.append(_labels_width(figure, panel) + 8 + titled)
-    return max(needed)
-
-
-def _labels_width(figure: Figure, panel: Panel) -> float:
-    found = axis(figure, panel.y)
-    texts = values(found.get("ticktext"))
-    if not texts:
-        drawn = [y for trace in on(figure, panel) for y in values(trace.get("y"))]
-        texts = [y for y in drawn if isinstance(y, str)] or ["100%"]
-    size = (found.get("tickfont") or {}).get("size", theme.SMALL)
-    return max(width(str(text), size) for text in texts)
 
 
 def _across(figure: Figure, found: Sequence[Panel], room: float) -> int:

@@ -10,7 +10,7 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures import theme
-from figures.drawing import Drawing, FigureError, need
+from figures.drawing import NO_ESTIMATE, Drawing, FigureError, need
 from figures.panels import LEGEND_ROW, Grid, curve
 from interp_steer.statistics import Interval
 
@@ -271,6 +271,7 @@ def _rings(heads: pl.DataFrame, *, shown: bool) -> go.Scatter:
         mode="markers",
         marker={"symbol": "circle", "size": 3, "color": theme.INK},
         name="interval apart from the middle of the scale",
+        meta=NO_ESTIMATE,
         showlegend=shown,
         hoverinfo="skip",
     )

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures import theme
-from figures.drawing import Drawing, interval_text, need
+from figures.drawing import NO_ESTIMATE, Drawing, interval_text, need
 from figures.panels import Grid, curve
 from figures.shares import compare, share_of
 from interp_steer.statistics import Interval
@@ -76,6 +76,7 @@ def _rings(marks: Mapping[int, float], colour: str) -> go.Scatter:
         mode="markers",
         marker={"symbol": "circle-open", "size": 11, "color": colour, "line": {"width": 1.4}},
         name="published",
+        meta=NO_ESTIMATE,
     )
 
 

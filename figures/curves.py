@@ -11,6 +11,7 @@ import polars as pl
 
 from figures import theme
 from figures.drawing import (
+    NO_ESTIMATE,
     Drawing,
     FigureError,
     interval_text,
@@ -162,7 +163,11 @@ def _panel_traces(panel: _Panel, small: bool) -> list[go.Scatter]:
             label, symbol, size = RULES.get(rule, (f"chosen ({rule})", "square-open", 12))
             mark = {"symbol": symbol, "size": size, "color": theme.INK, "line": {"width": 1.3}}
             y = panel.accuracy[layer].value
-            traces.append(go.Scatter(x=[layer], y=[y], mode="markers", marker=mark, name=label))
+            traces.append(
+                go.Scatter(
+                    x=[layer], y=[y], mode="markers", marker=mark, name=label, meta=NO_ESTIMATE
+                )
+            )
     return traces
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
 from figures import theme
-from figures.drawing import Drawing, need, percent
+from figures.drawing import Drawing, interval_text, need
+from figures.shares import share_of
+from interp_steer.statistics import Interval
 
 
 def damage_scatter(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
@@ -15,7 +19,7 @@ def damage_scatter(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing
 
     Args:
         records: columns ``instruction`` (a panel each), ``setting``, ``operation`` and ``layer``
-            and ``strength`` (null where unsteered), ``degenerate`` and ``outcome``.
+            and ``strength`` (null where unsteered), ``query``, ``degenerate`` and ``outcome``.
         outcome: what counts as success.
 
     Returns:
@@ -24,23 +28,27 @@ def damage_scatter(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing
     Raises:
         FigureError: for records without these columns.
     """
-    columns = ("instruction", "setting", "operation", "layer", "strength", "degenerate", outcome)
-    need(records, columns, "damage_scatter")
+    columns = ("instruction", "setting", "operation", "layer", "strength", "query", "degenerate")
+    need(records, (*columns, outcome), "damage_scatter")
     names = records["instruction"].unique(maintain_order=True).to_list()
-    figure = make_subplots(1, len(names), shared_yaxes=True, subplot_titles=names)
+    figure = make_subplots(
+        1, len(names), shared_yaxes=True, subplot_titles=names, horizontal_spacing=0.03
+    )
     operations = records["operation"].drop_nulls().unique(maintain_order=True).to_list()
     named: set[str] = set()
+    said = []
     for column, name in enumerate(names, start=1):
         rows = records.filter(pl.col("instruction") == name)
+        found = _settings(rows.filter(pl.col("operation").is_not_null()), outcome)
         for at, operation in enumerate(operations):
-            points = _points(rows.filter(pl.col("operation") == operation), outcome)
-            if len(points):
-                colour = theme.QUALITATIVE[at % len(theme.QUALITATIVE)]
-                first = operation not in named
-                figure.add_trace(_scatter(points, outcome, operation, colour, first), 1, column)
+            points = {key: both for key, both in found.items() if key[0] == operation}
+            if points:
+                figure.add_trace(_scatter(points, at, operation not in named), 1, column)
                 named.add(operation)
-        plain = rows.filter(pl.col("setting") == "none")
-        figure.add_trace(_cross(plain, outcome, column == 1), 1, column)
+        plain = _both(rows.filter(pl.col("setting") == "none"), outcome)
+        figure.add_trace(_cross(plain, column == 1), 1, column)
+        steered = rows.filter(pl.col("setting") == "steered")
+        said.append(_best(_settings(steered, outcome), plain, name))
     theme.figure(theme.TWO_COLUMNS, 300, figure)
     figure.update_layout(margin={"t": 62})
     figure.update_annotations(font_size=12)
@@ -49,49 +57,57 @@ def damage_scatter(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing
     )
     figure.update_yaxes(tickformat=".0%", range=[-0.05, 1.05])
     figure.update_yaxes(title_text="accuracy", col=1)
-    said = " ".join(
-        _best(records.filter(pl.col("instruction") == name), name, outcome) for name in names
-    )
+    sizes = records.group_by("instruction", "operation", "layer", "strength").len()["len"]
     return Drawing(
         figure,
-        f"{said} Accuracy against the share of degenerate answers, a point for every layer and "
-        "weight; larger points have larger weights, the cross is the plain model.",
+        f"{' '.join(said)} Accuracy against the share of degenerate answers, a point for every "
+        "layer and weight; larger points have larger weights, the cross is the plain model, bars "
+        f"are 95% intervals, {sizes.min()} answers at least each.",
     )
 
 
-def _points(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:
-    return (
-        rows.group_by("operation", "layer", "strength", maintain_order=True)
-        .agg(pl.col(outcome).mean(), pl.col("degenerate").mean())
-        .sort("layer", "strength")
-    )
+Setting = tuple[str, int, float]
+"""An operation, a layer and a weight."""
+
+Both = tuple[Interval, Interval]
+"""The share of degenerate answers, and accuracy."""
 
 
-def _scatter(points: pl.DataFrame, outcome: str, name: str, colour: str, first: bool) -> go.Scatter:
-    weights = points["strength"].abs()
-    largest = float(weights.max() or 1.0)  # type: ignore[arg-type]
-    return go.Scatter(
-        x=points["degenerate"].to_list(),
-        y=points[outcome].to_list(),
-        mode="markers",
+def _settings(rows: pl.DataFrame, outcome: str) -> dict[Setting, Both]:
+    """Both shares of every setting, by layer and weight."""
+    by = ["operation", "layer", "strength"]
+    return {
+        key: _both(each, outcome)  # type: ignore[misc]
+        for key, each in rows.sort("layer", "strength").group_by(by, maintain_order=True)
+    }
+
+
+def _both(rows: pl.DataFrame, outcome: str) -> Both:
+    return share_of(rows, "degenerate"), share_of(rows, outcome)
+
+
+def _scatter(points: dict[Setting, Both], at: int, first: bool) -> go.Scatter:
+    colour = theme.QUALITATIVE[at % len(theme.QUALITATIVE)]
+    name = next(iter(points))[0]
+    weights = [abs(weight) for _, _, weight in points]
+    largest = max(weights) or 1.0
+    return _marks(list(points.values()), theme.translucent(colour, 0.4)).update(
         name=name,
         legendgroup=name,
         showlegend=first,
         marker={
             "size": [5 + 7 * weight / largest for weight in weights],
+            "symbol": theme.SYMBOLS[at % len(theme.SYMBOLS)],
             "color": theme.translucent(colour, 0.7),
             "line": {"width": 1, "color": colour},
         },
-        customdata=points.select("layer", "strength").rows(),
+        customdata=[[layer, weight] for _, layer, weight in points],
         hovertemplate="layer %{customdata[0]}, weight %{customdata[1]:.1f}: %{y:.2f}",
     )
 
 
-def _cross(plain: pl.DataFrame, outcome: str, first: bool) -> go.Scatter:
-    return go.Scatter(
-        x=[plain["degenerate"].mean()],
-        y=[plain[outcome].mean()],
-        mode="markers",
+def _cross(plain: Both, first: bool) -> go.Scatter:
+    return _marks([plain], theme.INK).update(
         name="no steering",
         legendgroup="none",
         showlegend=first,
@@ -99,15 +115,38 @@ def _cross(plain: pl.DataFrame, outcome: str, first: bool) -> go.Scatter:
     )
 
 
-def _best(rows: pl.DataFrame, name: str, outcome: str) -> str:
-    plain = rows.filter(pl.col("setting") == "none")
-    points = _points(rows.filter(pl.col("setting") == "steered"), outcome)
-    sound = points.filter(pl.col("degenerate") <= plain["degenerate"].mean())
-    start = percent(float(plain[outcome].mean() or 0.0))  # type: ignore[arg-type]
-    if sound.is_empty():
+def _marks(points: list[Both], colour: str) -> go.Scatter:
+    """Points with the intervals of both shares."""
+    damage, accuracy = ([point[side] for point in points] for side in (0, 1))
+    return go.Scatter(
+        x=[share.value for share in damage],
+        y=[share.value for share in accuracy],
+        error_x=_whiskers(damage, colour),
+        error_y=_whiskers(accuracy, colour),
+        mode="markers",
+    )
+
+
+def _whiskers(shares: list[Interval], colour: str) -> dict[str, Any]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [share.high - share.value for share in shares],
+        "arrayminus": [share.value - share.low for share in shares],
+        "thickness": 0.8,
+        "width": 0,
+        "color": colour,
+    }
+
+
+def _best(points: dict[Setting, Both], plain: Both, name: str) -> str:
+    """The most accurate setting of those that leave no more degenerate answers."""
+    sound = {key: both for key, both in points.items() if both[0].value <= plain[0].value}
+    start = interval_text(plain[1])
+    if not sound:
         return f"{name.capitalize()}: every setting leaves more degenerate answers than none does."
-    top = sound.sort(outcome, descending=True).row(0, named=True)
+    operation, layer, weight = top = max(sound, key=lambda key: sound[key][1].value)
     return (
-        f"{name.capitalize()}: from {start} to {percent(top[outcome])} at layer {top['layer']}, "
-        f"weight {top['strength']:g} ({top['operation']}), with nothing more degenerate."
+        f"{name.capitalize()}: from {start} to {interval_text(sound[top][1])} at layer {layer}, "
+        f"weight {weight:g} ({operation}), with nothing more degenerate."
     )

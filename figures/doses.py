@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from scipy.stats import gaussian_kde
 
 from figures import theme
-from figures.drawing import Drawing, listed, need
+from figures.drawing import NO_ESTIMATE, Drawing, listed, need
 from figures.panels import Grid, curve
 from interp_steer.statistics import Interval, bootstrap_mean
 
@@ -244,6 +244,7 @@ def _histogram(values: np.ndarray, edges: np.ndarray, setting: str) -> list[go.B
             x=((edges[:-1] + edges[1:]) / 2).tolist(),
             y=heights.tolist(),
             width=float(edges[1] - edges[0]),
+            meta=NO_ESTIMATE,
             marker={"color": theme.translucent(colour, 0.35), "line": {"width": 0}},
             showlegend=False,
             hovertemplate="%{x:.0f}: %{y:.3f}<extra></extra>",
@@ -271,6 +272,7 @@ def _density(values: np.ndarray, edges: np.ndarray, setting: str) -> list[go.Sca
             },
             name=style.label,
             legendgroup=setting,
+            meta=NO_ESTIMATE,
             hoverinfo="skip",
         )
     ]

@@ -18,6 +18,9 @@ from interp_steer.statistics import Interval
 CONFIG = {"displayModeBar": False, "responsive": False}
 """plotly's options in a page. Its tool bar covers titles and offers to send the figure away."""
 
+NO_ESTIMATE = "no estimate"
+"""``meta`` of a trace that needs no interval: a mark, a line for reference, a distribution."""
+
 
 class FigureError(InterpSteerError):
     """Records that a figure cannot be drawn from: columns missing, or rows that do not fit."""

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures import theme
-from figures.drawing import Drawing, FigureError, interval_text, need, percent
+from figures.drawing import NO_ESTIMATE, Drawing, FigureError, interval_text, need, percent
 from figures.lettering import width
 from interp_steer.statistics import Interval
 
@@ -52,6 +52,7 @@ def embedding_map(
                 y=rows["y"].to_list(),
                 mode="markers",
                 name=str(label),
+                meta=NO_ESTIMATE,
                 marker={
                     "symbol": theme.SYMBOLS[at % len(theme.SYMBOLS)],
                     "size": 6,

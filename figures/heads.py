@@ -11,7 +11,7 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures import theme
-from figures.drawing import Drawing, FigureError, listed, need, percent
+from figures.drawing import NO_ESTIMATE, Drawing, FigureError, listed, need, percent
 
 NAMED = 6
 """Most heads that the caption names."""
@@ -82,7 +82,9 @@ def head_map(norms: pl.DataFrame, steps: Sequence[int] | None = None) -> Drawing
     )
     figure.update_annotations(font_size=12, yshift=1)
     plain = {"ticks": "", "showgrid": False, "showline": False}
-    figure.update_xaxes(**plain, title_text="head", tickvals=_ticks(heads))
+    figure.update_xaxes(
+        **plain, title_text="head", tickvals=_ticks(heads), range=[heads[0] - 0.5, heads[-1] + 0.5]
+    )
     figure.update_yaxes(**plain, tickvals=_ticks(layers), range=[layers[0] - 0.5, layers[-1] + 0.5])
     figure.update_yaxes(title_text="layer", col=1)
     return Drawing(figure, _caption(cube, layers, heads, known, holding))
@@ -136,6 +138,7 @@ def _rings(heads: Sequence[tuple[int, int]]) -> go.Scatter:
         mode="markers",
         marker={"symbol": "circle-open", "size": 5, "color": theme.ORANGE, "line": {"width": 1.2}},
         name="half of the squared norm lies here",
+        meta=NO_ESTIMATE,
         hoverinfo="skip",
     )
 

@@ -10,6 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from figures import theme
+from figures.anatomy import layout_of, left_margin
+from figures.anatomy import legend_rows as rows_of_legend
 from interp_steer.statistics import Interval
 
 LEGEND_ROW = 18
@@ -64,6 +66,14 @@ def curve(
     return [shade, line]
 
 
+def legend_height(figure: go.Figure) -> int:
+    """The height in pixels of the lying legend of a figure that has its theme and its traces."""
+    plain = figure.to_plotly_json()
+    margin = layout_of(plain)["margin"]
+    room = plain["layout"]["width"] - left_margin(plain) - margin["r"]
+    return LEGEND_ROW * rows_of_legend(plain, room)
+
+
 class Grid:
     """Panels with shared axes, filled row by row.
 
@@ -104,16 +114,18 @@ class Grid:
         """The figure, sized, with its axes named once per row and column.
 
         Args:
-            legend_rows: room for the legend, in rows.
+            legend_rows: room for the legend, in rows; more is made where it needs more.
             layers: that the x axis spans.
             x_title: under the lowest panel of each column.
             y_title: beside the first panel of each row.
             y_range: of every panel.
         """
-        top = LEGEND_ROW * legend_rows + (26 if self.n > 1 else 8)
-        height = 150 if self.rows > 1 else 200
         width = theme.TWO_COLUMNS if self.columns > 1 else 420
-        figure = theme.figure(width, top + 50 + height * self.rows, self._figure)
+        figure = theme.figure(width, 300, self._figure)
+        legend = max(LEGEND_ROW * legend_rows, legend_height(figure))
+        top = legend + (26 if self.n > 1 else 8)
+        height = 150 if self.rows > 1 else 200
+        figure.update_layout(height=top + 50 + height * self.rows)
         figure.update_layout(margin={"t": top})
         figure.update_annotations(font_size=12, yshift=1)
         first, last = min(layers), max(layers)

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures import theme
-from figures.drawing import Drawing, FigureError, interval_text, need, percent
+from figures.drawing import NO_ESTIMATE, Drawing, FigureError, interval_text, need, percent
 from figures.shares import share_of
 from interp_steer.statistics import Interval
 
@@ -50,6 +50,7 @@ def pareto(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
             mode="lines",
             line={"color": theme.INK, "width": 1, "dash": "dot", "shape": "hv"},
             name="nothing is better at less",
+            meta=NO_ESTIMATE,
             hoverinfo="skip",
         )
     )

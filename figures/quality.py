@@ -10,7 +10,7 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures import theme
-from figures.drawing import Drawing, FigureError, listed, need, short_names
+from figures.drawing import NO_ESTIMATE, Drawing, FigureError, listed, need, short_names
 from interp_steer.statistics import Interval, bootstrap_mean
 
 COMPARISONS = (("none", "steered"), ("instruction", "both"))
@@ -239,6 +239,7 @@ def _ring(x: list[float], y: list[float], showlegend: bool = False) -> go.Scatte
         y=y,
         mode="markers",
         name="published",
+        meta=NO_ESTIMATE,
         legendgroup="published",
         showlegend=showlegend,
         legendrank=2000,  # after all settings
@@ -264,6 +265,7 @@ def _bars(heights: list[float], style: theme.Style) -> go.Bar:
         y=heights,
         width=0.08,
         name=style.label,
+        meta=NO_ESTIMATE,
         marker={"color": style.colour, "line": {"width": 0}},
         hovertemplate="quality %{x:.1f}: %{y:.0%}",
     )

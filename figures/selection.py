@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 
 from figures import theme
-from figures.drawing import Drawing, FigureError, percent, short_names
+from figures.drawing import NO_ESTIMATE, Drawing, FigureError, percent, short_names
 
 
 def selection_map(
@@ -53,6 +53,7 @@ def selection_map(
             mode="markers",
             marker={"symbol": "circle-open", "size": 11, "color": theme.VERMILLION},
             showlegend=False,
+            meta=NO_ESTIMATE,
             hoverinfo="skip",
         )
     )

@@ -15,9 +15,11 @@ from figures.anatomy import (
     axis_title,
     grid,
     labelled,
+    mates,
     on,
     panel_titles,
     panels,
+    scale_of,
     values,
 )
 from figures.lettering import BREAK, width, wrapped
@@ -111,7 +113,7 @@ class _Said:
             speaker = _speaker(figure, found, panel, side)
             self.titles[panel] = axis_title(figure, speaker)
             self.ticks[panel] = axis(figure, speaker).get("ticks")
-            scales.add((_scale(figure, getattr(panel, side)), self.titles[panel]))
+            scales.add((scale_of(figure, getattr(panel, side)), self.titles[panel]))
         self.shown = any(labelled(figure, getattr(panel, side)) for panel in found)
         self.shared = len(scales) == 1
         self.titled = any(self.titles.values())
@@ -123,21 +125,9 @@ def _speaker(figure: Figure, found: Sequence[Panel], panel: Panel, side: str) ->
     own = getattr(panel, side)
     if labelled(figure, own):
         return own
-    if side == "y":
-        mates = [other for other in found if abs(other.top - panel.top) < 0.01]
-    else:
-        mates = [other for other in found if abs(other.left - panel.left) < 0.01][::-1]
-    speaking = [name for other in mates if labelled(figure, name := getattr(other, side))]
+    beside = mates(found, panel, side)[:: 1 if side == "y" else -1]
+    speaking = [name for other in beside if labelled(figure, name := getattr(other, side))]
     return speaking[0] if speaking else own
-
-
-def _scale(figure: Figure, name: str) -> Any:
-    """What two axes have alike when they show the same: their range, or the axis they follow."""
-    found = axis(figure, name)
-    while found.get("matches") and not found.get("range"):
-        name = f"{name[0]}axis{found['matches'][1:]}"
-        found = axis(figure, name)
-    return tuple(found["range"]) if found.get("range") else name
 
 
 def _place(figure: Figure, name: str, domain: tuple[float, float]) -> None:

@@ -26,7 +26,7 @@ LONGEST = 2000
 
 _BLUE = "#0072b2"
 _RULE = "1px solid rgba(128,128,128,.4)"
-_SANS = "font:13px/1.45 system-ui,'Helvetica Neue',Arial,'Liberation Sans',sans-serif"
+_SANS = "font:13px/1.45 'Helvetica Neue',Helvetica,Arial,'Liberation Sans',sans-serif"
 _MONO = "font:12px/1.45 ui-monospace,Menlo,Consolas,'Liberation Mono',monospace"
 _WRAP = "white-space:pre-wrap;overflow-wrap:anywhere"
 _MUTED = "opacity:.7"
