@@ -16,6 +16,7 @@ from figures.anatomy import (
     Figure,
     Panel,
     grid,
+    labelled,
     layout_of,
     left_margin,
     legend_rows,
