@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from interp_steer import parallel as parallel
     from interp_steer import schedules as schedules
     from interp_steer import scoring as scoring
+    from interp_steer import stability as stability
     from interp_steer import statistics as statistics
     from interp_steer import transfer as transfer
     from interp_steer.answer_scores import divergence as divergence
@@ -70,6 +71,7 @@ _MODULES = (
     "parallel",
     "schedules",
     "scoring",
+    "stability",
     "statistics",
     "transfer",
 )

@@ -338,7 +338,7 @@ class SteppedVector:
             directions=tensors["directions"],
             counts=tensors["counts"],
             layers=tuple(header["layers"]),
-            card=Card(**header["card"]),
+            card=Card.read(header["card"]),
         )
 
     def _row(self, layer: int) -> int:
