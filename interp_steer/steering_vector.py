@@ -320,7 +320,7 @@ class SteeringVector:
             unit = unit_directions(self.directions)
             moved = self.targets.double() - inner_product(self.baseline, unit)
             targets = (inner_product(self.baseline, other) + moved).float()
-        card = replace(self.card, name=name, estimator=estimator)
+        card = replace(self.card, name=name, estimator=estimator, reliability=None)
         scaled = (other * _along(_norms(self.directions), other)).float()
         return replace(self, directions=scaled, targets=targets, card=card)
 
@@ -350,7 +350,7 @@ class SteeringVector:
             directions=tensors["directions"],
             targets=tensors.get("targets"),
             layers=tuple(header["layers"]),
-            card=Card(**header["card"]),
+            card=Card.read(header["card"]),
             baseline=tensors.get("baseline"),
         )
 
@@ -369,6 +369,7 @@ class SteeringVector:
             else f"{mine.estimator} {sign} {theirs.estimator}",
             n=mine.n + theirs.n,
             data_hash=hashlib.sha256(f"{mine.data_hash}{theirs.data_hash}".encode()).hexdigest(),
+            reliability=None,
         )
         directions = torch.add(self.directions, other.directions, alpha=1 if sign == "+" else -1)
         return replace(self, directions=directions, targets=None, baseline=None, card=card)

@@ -282,5 +282,5 @@ def _turned(vector: SteeringVector, unit: Float64[Tensor, "layer d"]) -> Steerin
     if vector.baseline is not None:
         present = vector.baseline.double() + vector.directions.double()
         targets = inner_product(present, unit).float()
-    card = replace(vector.card, name=f"{vector.name} (orthogonal)")
+    card = replace(vector.card, name=f"{vector.name} (orthogonal)", reliability=None)
     return replace(vector, directions=(unit * norms).float(), targets=targets, card=card)
