@@ -20,8 +20,8 @@ Figure = dict[str, Any]
 KEY, ENTRY_GAP = 40, 5
 """What plotly puts before the words of a legend's entry, and between two entries, in pixels."""
 
-TITLE = 20
-"""Pixels that the title beside an axis takes."""
+TITLE, SCALE = 20, 74
+"""Pixels that the title beside an axis takes, and a scale of colours with its title."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,27 @@ def left_margin(figure: Figure) -> float:
             titled = TITLE if axis_title(figure, panel.y) else 0
             needed.append(_labels_width(figure, panel) + 8 + titled)
     return max(needed)
+
+
+def right_margin(figure: Figure) -> float:
+    """The margin in pixels behind the plot, a scale of colours beside it included."""
+    own = float((layout_of(figure).get("margin") or {}).get("r", 12))
+    beside = any(bar.get("x", 1.02) >= 1 for bar in scales(figure))
+    return max(own, SCALE) if beside else own
+
+
+def scales(figure: Figure) -> Iterator[Mapping[str, Any]]:
+    """The scales of colours that are drawn beside a figure, as plotly's ``colorbar``."""
+    for key, value in figure["layout"].items():
+        if key.startswith("coloraxis"):
+            yield value.get("colorbar") or {}
+    for trace in figure["data"]:
+        of_map = trace.get("type") == "heatmap" and not trace.get("coloraxis")
+        if of_map and trace.get("showscale", True):
+            yield trace.get("colorbar") or {}
+        marker = trace.get("marker") or {}
+        if isinstance(marker.get("colorbar"), Mapping):
+            yield marker["colorbar"]
 
 
 def _labels_width(figure: Figure, panel: Panel) -> float:

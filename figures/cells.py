@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from plotly.colors import sample_colorscale
+
 from figures import theme
 from figures.anatomy import Figure, axis, layout_of, merged, values
 
@@ -91,16 +93,8 @@ def colour_at(scale: Mapping[str, Any], number: float) -> str:
     """The colour of a number on a scale with ``colorscale``, ``cmin`` and ``cmax``."""
     span = scale["cmax"] - scale["cmin"]
     share = min(1.0, max(0.0, (number - scale["cmin"]) / span if span else 0.0))
-    stops = scale["colorscale"]
-    below = max((stop for stop in stops if stop[0] <= share), key=lambda stop: stop[0])
-    above = min((stop for stop in stops if stop[0] >= share), key=lambda stop: stop[0])
-    way = 0.0 if above[0] == below[0] else (share - below[0]) / (above[0] - below[0])
-    ends = zip(_rgb(below[1]), _rgb(above[1]), strict=True)
-    return "#" + "".join(f"{round(one + way * (other - one)):02x}" for one, other in ends)
-
-
-def _rgb(colour: str) -> tuple[int, ...]:
-    return tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    (parts,) = sample_colorscale(scale["colorscale"], [share], colortype="tuple")
+    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
 
 
 def _template(figure: Figure) -> Mapping[str, Any]:
@@ -113,9 +107,11 @@ def _scale(figure: Figure, trace: Mapping[str, Any]) -> dict[str, Any]:
     whole = layout_of(figure)
     shared = whole.get(trace.get("coloraxis") or "") or {}
     numbers = [z for _, _, z, _ in cells_of(trace)]
-    default = (whole.get("colorscale") or {}).get("sequential")
+    colours = shared.get("colorscale") or trace.get("colorscale")
+    whole_scale = isinstance(colours, str) or (colours and colours[-1][0] == 1)
     return {
-        "colorscale": shared.get("colorscale") or trace.get("colorscale") or default,
+        # plotly passes over a scale that does not end at 1.
+        "colorscale": colours if whole_scale else whole["colorscale"]["sequential"],
         "cmin": shared.get("cmin", trace.get("zmin", min(numbers))),
         "cmax": shared.get("cmax", trace.get("zmax", max(numbers))),
         "colorbar": shared.get("colorbar") or trace.get("colorbar") or {},
@@ -164,7 +160,8 @@ def _words(
     """What stands in the cells, dark on light colours and light on dark ones."""
 
     def ink(number: float) -> str:
-        red, green, blue = ((part / 255) ** 2.2 for part in _rgb(colour_at(scale, number)))
+        colour = colour_at(scale, number)
+        red, green, blue = ((int(colour[at : at + 2], 16) / 255) ** 2.2 for at in (1, 3, 5))
         luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
         return theme.INK if luminance > LIGHT**2.2 else "#ffffff"
 

@@ -23,13 +23,14 @@ from figures.anatomy import (
     on,
     panel_titles,
     panels,
+    right_margin,
     values,
 )
 from figures.cells import cells_of
 from figures.drawing import FigureError
 from figures.lettering import width
 from figures.panels import LEGEND_ROW
-from figures.wrapping import rearranged, thinned
+from figures.wrapping import BETWEEN, SHORTEST, rearranged, thinned, upright
 
 INCHES = {"single": 3.4, "double": 7.0}
 """Widths of the columns of a page."""
@@ -40,8 +41,11 @@ PIXELS = 96
 TALLEST = 9 * PIXELS
 """What a page has room for, in pixels."""
 
-LEAST, LEAST_WORDED, LEAST_ROUND = 88, 110, 210
+LEAST, LEAST_WORDED, LEAST_ROUND = 72, 110, 210
 """The narrowest panel in pixels: any, one with words in it, a round one."""
+
+THINNEST = 4
+"""The least height of a bar in pixels, the space between bars included."""
 
 WORDS = 8
 """More words than this in a plot without numbers under it are text to read."""
@@ -68,13 +72,13 @@ def fitted(figure: Figure, column: str) -> Figure:
     own, to = figure["layout"], INCHES[column] * PIXELS
     drawn, height = float(own.get("width") or 700), float(own.get("height") or 450)
     own["margin"] = {**layout_of(figure)["margin"]}
-    before = _legend_rows(figure, drawn - left_margin(figure) - own["margin"]["r"])
+    before = _legend_rows(figure, drawn - left_margin(figure) - right_margin(figure))
     own["width"] = round(to, 1)
     if to < drawn:
         if _is_set(figure):
             raise TooNarrow(f"its text is set for {drawn / PIXELS:.1f} inches")
         _legend_above(figure)
-    room = to - left_margin(figure) - own["margin"]["r"]
+    room = to - left_margin(figure) - right_margin(figure)
     if "polar" in own and room < min(LEAST_ROUND, drawn - own["margin"]["l"] - own["margin"]["r"]):
         raise TooNarrow(f"its circle would be {room / PIXELS:.1f} inches wide")
     found = panels(figure)
@@ -84,11 +88,27 @@ def fitted(figure: Figure, column: str) -> Figure:
         for panel in panels(figure):
             _drop_numbers(figure, panel, room)
             thinned(figure, panel, room)
+        height += max(upright(figure, panel, room) for panel in panels(figure))
     height += _legend_room(figure, room, before)
+    if height > TALLEST and _may_shrink(figure, height - TALLEST, height):
+        height = TALLEST
     own["height"] = round(height, 1)
     if height > TALLEST and to < drawn:
         raise TooNarrow(f"it would be {height / PIXELS:.1f} inches high")
     return figure
+
+
+def _may_shrink(figure: Figure, by: float, height: float) -> bool:
+    """Whether a figure may lose height: its panels stay high enough, and its bars thick enough."""
+    margin = figure["layout"]["margin"]
+    plot = height - by - margin["t"] - margin["b"]
+    for panel in panels(figure):
+        high = (panel.top - panel.bottom) * plot
+        bars = [t for t in on(figure, panel) if t.get("type") == "bar"]
+        lying = sum(len(values(t.get("y"))) for t in bars if t.get("orientation") == "h")
+        if high < max(SHORTEST, THINNEST * 1.5 * lying):
+            return False
+    return True
 
 
 def _is_set(figure: Figure) -> bool:
@@ -134,12 +154,12 @@ def _across(figure: Figure, found: Sequence[Panel], room: float) -> int:
     rows = grid(found)
     most = max(len(row) for row in rows)
     least = max(_least(figure, panel) for panel in found)
-    if min(panel.right - panel.left for panel in found) * room >= least * (0.8 if most > 1 else 1):
+    if min(panel.right - panel.left for panel in found) * room >= 0.9 * least:
         return most
     if len(rows) > 1 and len(panel_titles(figure, found)) < len(found):
         raise TooNarrow("its rows and columns of panels belong together")
     for across in range(most - 1, 0, -1):
-        if room / across - 12 * (across - 1) >= least:
+        if (room - BETWEEN * (across - 1)) / across >= least:
             return across
     margins = figure["layout"]["width"] - room
     raise TooNarrow(f"it needs {(least + margins) / PIXELS:.1f} inches at the size of its text")

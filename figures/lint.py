@@ -30,7 +30,9 @@ from figures.anatomy import (
     panel_titles,
     panels,
     read_figure,
+    right_margin,
     scale_of,
+    scales,
     values,
 )
 from figures.commands import command, gathered
@@ -111,7 +113,7 @@ def _sizes(figure: Figure) -> Iterator[tuple[str, float]]:
         for text in map(str, values(trace.get("text")) if _listed(trace.get("text")) else []):
             for inline in re.findall(r"font-size:\s*([\d.]+)px", text):
                 yield "words in a trace", float(inline)
-    for bar in _bars(figure):
+    for bar in scales(figure):
         for part in (bar, bar.get("title") or {}):
             font = part.get("tickfont") or part.get("font")
             if font:
@@ -124,17 +126,6 @@ def _size(part: Mapping[str, Any]) -> float:
 
 def _listed(value: Any) -> bool:
     return isinstance(value, (list, tuple, Mapping))
-
-
-def _bars(figure: Figure) -> Iterator[Mapping[str, Any]]:
-    """The colour scales that are drawn."""
-    for key, value in figure["layout"].items():
-        if key.startswith("coloraxis"):
-            yield value.get("colorbar") or {}
-    for trace in figure["data"]:
-        for holder in (trace, trace.get("marker") or {}):
-            if isinstance(holder.get("colorbar"), Mapping):
-                yield holder["colorbar"]
 
 
 def _about_axes(figure: Figure, found: list[Panel], panel: Panel) -> Iterator[str]:
@@ -234,7 +225,7 @@ def _about_legend(figure: Figure, found: list[Panel]) -> Iterator[str]:
     legend, margin = whole.get("legend") or {}, whole["margin"]
     if legend.get("orientation") != "h":
         return
-    rows = legend_rows(figure, whole.get("width", 700) - left_margin(figure) - margin["r"])
+    rows = legend_rows(figure, whole.get("width", 700) - left_margin(figure) - right_margin(figure))
     above = legend.get("y", 1) > 0.5
     titled = bool(panel_titles(figure, found)) and above
     needed = LEGEND_ROW * rows + (16 if titled else 0)

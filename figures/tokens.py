@@ -9,6 +9,7 @@ import polars as pl
 
 from figures import theme
 from figures.drawing import Drawing, listed, need, short_names
+from figures.lettering import width
 
 
 def token_table(records: pl.DataFrame) -> Drawing:
@@ -30,13 +31,15 @@ def token_table(records: pl.DataFrame) -> Drawing:
     rows = {name: raised.filter(pl.col("instruction") == name) for name in names}
     n = raised["rank"].n_unique()
     labels = list(names.values())
+    beside = max(width(label, theme.SMALL) for label in labels) + 90  # the names, and the scale
+    room = (theme.TWO_COLUMNS - beside) / n - 6
     figure = theme.figure(theme.TWO_COLUMNS, 80 + 24 * len(names))
     figure.add_trace(
         go.Heatmap(
             z=[rows[name]["score"].to_list() for name in names],
             x=list(range(1, n + 1)),
             y=labels,
-            text=[[_shown(token) for token in rows[name]["token"]] for name in names],
+            text=[[_cut(_shown(token), room) for token in rows[name]["token"]] for name in names],
             texttemplate="%{text}",
             textfont={"size": theme.SMALL},
             zmin=0,
@@ -67,3 +70,19 @@ def _shown(token: str) -> str:
     """A token as it can be read: spaces and line breaks made visible."""
     shown = html.escape(token, quote=False)
     return shown.replace(" ", "\u2423").replace("\n", "\u21b5") or "(none)"
+
+
+def _cut(shown: str, room: float) -> str:
+    """A token that has room in its cell, its end left out if it must be."""
+    if width(shown, theme.SMALL) <= room:
+        return shown
+    whole = html.unescape(shown)
+    kept = next(
+        (
+            at
+            for at in range(len(whole), 1, -1)
+            if width(whole[:at] + "\u2026", theme.SMALL) <= room
+        ),
+        1,
+    )
+    return html.escape(whole[:kept], quote=False) + "\u2026"

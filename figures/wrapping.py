@@ -196,6 +196,32 @@ def thinned(figure: Figure, panel: Panel, room: float) -> None:
         own["ticktext"] = [texts[k] for k in kept]
 
 
+def upright(figure: Figure, panel: Panel, room: float) -> float:
+    """Set the names under a panel upright where they would run into each other.
+
+    Args:
+        figure: changed in place.
+        panel: in its new place.
+        room: width of the plot in pixels.
+
+    Returns:
+        How much higher the figure must be, in pixels.
+    """
+    found = axis(figure, panel.x)
+    names = {x for t in on(figure, panel) for x in values(t.get("x")) if isinstance(x, str)}
+    if not names or not labelled(figure, panel.x) or abs(found.get("tickangle") or 0) == 90:
+        return 0.0
+    size = (found.get("tickfont") or {}).get("size", theme.SMALL)
+    longest = max(width(name, size) for name in names)
+    each = (panel.right - panel.left) * room / len(names)
+    if longest + 4 <= each or each >= 2 * NUMBERS:
+        return 0.0
+    own = figure["layout"].setdefault(panel.x, {})
+    own.update(tickangle=-90, tickmode="linear", dtick=1)  # every name, whatever room it has
+    leaning = max(figure["layout"]["margin"]["b"], longest / 2 + 10)
+    return max(0.0, longest + 10 - leaning)
+
+
 def _apart(ticks: Sequence[tuple[float, float]], ends: Sequence[float], wide: float) -> bool:
     """Whether the numbers of neighbouring ticks leave room between them."""
     pixel = wide / abs(ends[1] - ends[0])
