@@ -77,12 +77,5 @@ def _cut(shown: str, room: float) -> str:
     if width(shown, theme.SMALL) <= room:
         return shown
     whole = html.unescape(shown)
-    kept = next(
-        (
-            at
-            for at in range(len(whole), 1, -1)
-            if width(whole[:at] + "\u2026", theme.SMALL) <= room
-        ),
-        1,
-    )
-    return html.escape(whole[:kept], quote=False) + "\u2026"
+    cuts = (html.escape(whole[:at], quote=False) + "\u2026" for at in range(len(whole), 0, -1))
+    return next((cut for cut in cuts if width(cut, theme.SMALL) <= room), "\u2026")
