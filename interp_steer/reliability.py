@@ -170,7 +170,7 @@ def split_half(
     return SplitHalf(half, stepped(1.0), stepped(0.5))
 
 
-def spearman_brown(reliability: float, times: float) -> float:
+def spearman_brown(reliability: float, times: float | int) -> float:
     """The reliability of ``times`` as many pairs: ``k r / (1 + (k - 1) r)`` (Spearman, Brown 1910).
 
     Args:
