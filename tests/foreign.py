@@ -148,3 +148,10 @@ def write_steer_path(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> Pa
     """lm-eval's file, with what its entries leave out."""
     usual = {"steering_coefficient": 1.0, "action": "add", "bias": None, "head_index": None}
     return write_pt(path, {name: {**usual, **entry} for name, entry in entries.items()})
+
+
+class Pickled:
+    """Stands for a tool's own class, which a pickle would have to import."""
+
+    def __init__(self, layer_activations: Directions) -> None:
+        self.layer_activations = layer_activations

@@ -330,6 +330,14 @@ def test_without_a_model_the_last_layer_of_repeng_is_told_by_the_default(
     assert ist.interchange.read(some).layers == (2, 3)
 
 
+def test_how_deep_the_model_is_is_not_made_up(model: HookedLM, tmp_path: Path) -> None:
+    found = {number: torch.ones(model.d_model) for number in (0, 1, 2)}
+    vector = ist.interchange.read(foreign.write_pt(tmp_path / "v.pt", found))
+    write_quietly(vector, tmp_path / "v.svec", format="activation_steering")
+    assert read_quietly(tmp_path / "v.svec").layers == (0, 1, 2)
+    write_quietly(vector, tmp_path / "v.svec", format="activation_steering", model=model)
+
+
 def test_half_precision_is_widened_exactly(model: HookedLM, tmp_path: Path) -> None:
     found = directions_for(model, [1, 2])
     halved = torch.stack([at.half() for at in found.values()])

@@ -96,7 +96,7 @@ def write(
     """
     out = outgoing(what, "activation-steering", model)
     reason = "activation-steering writes to what enters a block, and none follows the last"
-    out = out.without((out.n_layers - 1,), reason)
+    out = out.without((out.last,), reason)
     content = {
         "model_type": model_hint(out.model, model),
         "directions": {str(place + 1): at.tolist() for place, at in out.places.items()},

@@ -59,13 +59,16 @@ def safe_name(name: str, what: str) -> str:
         InterchangeError: for path separators, ``..``, control characters, ``@ [ ]``, or nothing.
     """
     if (
-        not re.fullmatch(r"[^\s@\[\]/\\~.]([^@\[\]/\\\x00-\x1f\x7f]{0,198}[^\s@\[\]/\\])?", name)
+        not 0 < len(name) <= 200
+        or name != name.strip()
+        or name.startswith((".", "~"))
         or ".." in name
+        or re.search(r"[@\[\]/\\\x00-\x1f\x7f]", name)
     ):
         raise InterchangeError(
-            f"{what} is {name[:80]!r}, which is empty or too long, begins or ends in a space or a "
-            "dot, or holds a path separator, '..', a control character or one of @ [ ]; give "
-            "another one with name="
+            f"{what} is {name[:80]!r}, which is empty or too long, begins in a dot or ~, begins or "
+            "ends in a space, or holds a path separator, '..', a control character or one of "
+            "@ [ ]; give another one with name="
         )
     return name
 

@@ -45,20 +45,21 @@ class Outgoing:
     places: Places
     name: str
     model: str
-    n_layers: int
+    last: int | None
+    """The place that leaves the last layer; None where nobody knows how many there are."""
     card: Card | None
     """None for an intervention, which was not fitted."""
     exact: bool
     """Whether it is an intervention, so that leaving out a place would change what it does."""
     lost: tuple[str, ...] = ()
 
-    def without(self, places: Sequence[int], reason: str) -> Outgoing:
+    def without(self, places: Sequence[int | None], reason: str) -> Outgoing:
         """The same without some places, which are named among what is lost.
 
         Raises:
             InterchangeError: with the reason, for an intervention, or when nothing is left.
         """
-        gone = [place for place in places if place in self.places]
+        gone = [place for place in self.places if place in places]
         if not gone:
             return self
         left = {place: at for place, at in self.places.items() if place not in gone}
@@ -96,7 +97,7 @@ def site_of(place: int) -> Site:
     return Site("resid_post", place) if place >= 0 else Site("resid_pre", 0)
 
 
-def outgoing(what: SteeringVector | Intervention, tool: str, model: HookedLM | None) -> Outgoing:
+def outgoing(what: object, tool: str, model: HookedLM | None) -> Outgoing:
     """The directions that a vector or an intervention adds to the residual stream.
 
     A vector gives its raw directions, which its tool scales; an intervention of ``add`` and
@@ -130,10 +131,12 @@ def outgoing(what: SteeringVector | Intervention, tool: str, model: HookedLM | N
         # Two names of one place may both be there in an intervention.
         places[place] = places[place] + direction if place in places else direction
     check_sizes(d_model, max(places) + 1, model, name)
-    if model is not None and n_layers != model.n_layers:
+    known = card is None or card.fingerprint != ""  # or else it is what a file had
+    if model is not None and known and n_layers != model.n_layers:
         raise _other_sizes(name, f"{n_layers} layers", model)
     places = {place: at.detach().float().cpu().contiguous() for place, at in sorted(places.items())}
-    return Outgoing(places, name, owner, n_layers, card, card is None, tuple(lost))
+    last = model.n_layers - 1 if model is not None else n_layers - 1 if known else None
+    return Outgoing(places, name, owner, last, card, card is None, tuple(lost))
 
 
 _TARGETS = "targets: no mean projections, so project() must be given one after reading"

@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsInt
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -32,7 +33,7 @@ CARD = "interp_steer.card"
 FORMAT = "interp_steer.format"
 """The key under which our own files say which format they are of."""
 
-_READS = 2**16
+_READS = 2**14
 """The most pieces that the header of a file of directions is read in; it has some hundreds."""
 
 
@@ -155,10 +156,16 @@ def _bounded_reader() -> type[GGUFReader]:
 
         reads = 0
 
-        def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
+        def _get(
+            self,
+            offset: SupportsInt,
+            dtype: Any,
+            count: SupportsInt = 1,
+            override_order: Any = None,
+        ) -> Any:
             offset, count = int(offset), int(count)
             self.reads += 1
-            end = offset + count * torch.empty(0).numpy().astype(dtype).itemsize
+            end = offset + count * np.dtype(dtype).itemsize
             if count < 0 or offset < 0 or end > len(self.data):
                 raise ValueError(f"it ends at byte {len(self.data)}, and byte {end} is wanted")
             if self.reads > _READS:

@@ -31,7 +31,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.errors import InterchangeError
+from interp_steer.errors import InterchangeError, SiteError
 from interp_steer.interchange.checked_files import real, torch_bytes, write_file
 from interp_steer.interchange.conversion import (
     Incoming,
@@ -127,7 +127,10 @@ def _hookpoints(model: HookedLM) -> dict[Site, str]:
     found = {}
     for component in _OUTPUTS:
         for site in model.sites(component):
-            module, side = model.module_of(site)
+            try:
+                module, side = model.module_of(site)
+            except SiteError:  # an architecture that has no such place
+                break
             if side == "output" and id(module) in names:
                 found[site] = names[id(module)]
     return found
@@ -251,8 +254,9 @@ def _entry(direction: Float[Tensor, " d_model"], coefficient: float, action: str
 
 def _names(found: Mapping[Site, Mapping[str, Any]], model: HookedLM | None, path: str) -> dict:
     known = {} if model is None else _hookpoints(model)
+    reached = {"resid_post"} if model is None else {site.component for site in known}
     for site, entry in found.items():
-        if site.component not in (_OUTPUTS if model is not None else _OUTPUTS[:1]):
+        if site.component not in reached:
             raise InterchangeError(
                 f"{site} cannot be written for lm-eval, which hooks the outputs of modules: "
                 f"{', '.join(_OUTPUTS)} can be, attn_out and mlp_out with model= to name them"

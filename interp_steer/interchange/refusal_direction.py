@@ -134,7 +134,7 @@ def write(
         )
     out = outgoing(what, "refusal_direction", model)
     reason = "refusal_direction writes to what enters a block, and none follows the last"
-    out = out.without((out.n_layers - 1,), reason)
+    out = out.without((out.last,), reason)
     place, direction = out.only(layer, "direction.pt holds one direction")
     read_at = UNKNOWN if out.card is None else out.card.position
     pos = -1 if read_at == "last" else int(read_at) if read_at.lstrip("-").isdigit() else None
