@@ -28,6 +28,8 @@ from interp_steer.interchange.checked_files import LARGEST, LARGEST_TEXT, safe_n
 from tests import foreign
 from tests.foreign import write_pt, write_steer_path
 
+pytestmark = pytest.mark.filterwarnings("ignore::interp_steer.errors.InterchangeWarning")
+
 WIDTH = 6
 ONES = torch.ones(WIDTH)
 TWO = {1: ONES, 2: -ONES}

@@ -1,0 +1,1 @@
+"""What other libraries run in environments of their own, by `make test-interchange`."""
