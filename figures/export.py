@@ -239,8 +239,7 @@ def _print(sheets: Sequence[Sheet]) -> tuple[list[Path], list[str]]:
 async def _printed(sheets: Sequence[Sheet], written: list[Path], failures: list[str]) -> None:
     import kaleido
 
-    # MathJax would be fetched from a content network; no figure here uses it.
-    printer = kaleido.Kaleido(n=1, timeout=PRINTING, mathjax=False)
+    printer = kaleido.Kaleido(n=1, timeout=PRINTING, page_generator=_Page())  # type: ignore[arg-type]
     try:
         await asyncio.wait_for(printer.open(), STARTING)
         for sheet in tqdm(sheets, desc="printing", unit="file", disable=None):
@@ -256,6 +255,18 @@ async def _printed(sheets: Sequence[Sheet], written: list[Path], failures: list[
             written.append(sheet.path)
     finally:
         await asyncio.wait_for(printer.close(), STARTING)
+
+
+class _Page:
+    """Kaleido's page without margins: within them a PDF, and its text, would be shrunk to fit."""
+
+    def generate_index(self) -> str:
+        import kaleido
+
+        # MathJax would be fetched from a content network; no figure here uses it.
+        index = kaleido.PageGenerator(mathjax=False).generate_index()
+        style = "<style>@page { margin: 0; } img { display: block; }</style>"
+        return index.replace("</head>", f"{style}</head>")
 
 
 def _words(error: Exception) -> str:

@@ -33,7 +33,7 @@ def token_table(records: pl.DataFrame) -> Drawing:
     labels = list(names.values())
     beside = max(width(label, theme.SMALL) for label in labels) + 90  # the names, and the scale
     room = (theme.TWO_COLUMNS - beside) / n - 6
-    figure = theme.figure(theme.TWO_COLUMNS, 80 + 24 * len(names))
+    figure = theme.figure(theme.TWO_COLUMNS, max(80 + 24 * len(names), 170))
     figure.add_trace(
         go.Heatmap(
             z=[rows[name]["score"].to_list() for name in names],
