@@ -1,0 +1,100 @@
+"""What can be done to prompts along a direction: take it away, set it, exchange it in a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+from torch import Tensor
+
+import interp_steer as ist
+from analyses.obedience import Act
+from interp_steer.causality import Part, interchange, moved_along
+from interp_steer.pairs import ContrastSet
+
+ACTS = {
+    "zero": "set to zero",
+    "mean": "set to the mean without",
+    "one": "one layer's, set to zero",
+    "steer": "set to the mean with",
+    "whole": "whole activation exchanged",
+    "component": "component exchanged",
+    "rest": "all but the component exchanged",
+}
+"""What is done, as figures call it."""
+
+
+Rows = Mapping[ist.Site, Tensor]
+"""By site, an activation for each prompt."""
+
+
+def last_tokens(model: ist.HookedLM, pairs: ContrastSet) -> tuple[Rows, Rows]:
+    """The residual stream at the last token of the prompts with the instruction, and of those
+    without."""
+    present, absent = (
+        ist.capture.capture(model, side, keep_rows=True).rows
+        for side in (pairs.present, pairs.absent)
+    )
+    assert present is not None and absent is not None
+    return present.values, absent.values
+
+
+@dataclass(frozen=True, eq=False)
+class Editor:
+    """What can be done along a vector to the pairs of a split."""
+
+    vector: ist.SteeringVector
+    sides: tuple[Rows, Rows]
+    """See :func:`last_tokens`."""
+    positions: str
+    """Where components are taken away or set; exchanges are at the last token of the prompt."""
+
+    def at_layer(self, layer: int, draw: int | None = None) -> Iterator[Act]:
+        """All that is done at one layer, along the direction or along a random one.
+
+        Args:
+            layer: where.
+            draw: the seed of a random direction; None for the direction itself.
+        """
+        along, away = (vector.at(layer) for vector in self._vectors(draw))
+        own = self.vector.at(layer)
+        present, absent = (side[own.site] for side in self.sides)
+        for name, instructed, edit in (
+            ("zero", True, along.ablate(self.positions)),
+            ("mean", True, away.project(positions=self.positions)),
+            ("steer", False, along.project(positions=self.positions)),
+        ):
+            yield Act(name, instructed, [edit] * len(present), layer, draw)
+        for instructed, donor, receiver in ((True, absent, present), (False, present, absent)):
+            if draw is None:
+                for part in get_args(Part):
+                    yield Act(part, instructed, interchange(own, donor, receiver, part), layer)
+            else:
+                far = moved_along(own, donor, receiver).tolist()
+                edits = [along.add(amount, "last") for amount in far]
+                yield Act("component", instructed, edits, layer, draw)
+
+    def at_every_layer(self, source: int, draw: int | None = None) -> Iterator[Act]:
+        """All that is done at every layer at once.
+
+        Args:
+            source: the layer whose direction ``one`` takes from all of them.
+            draw: the seed of a random vector; None for the vector itself.
+        """
+        along, away = self._vectors(draw)
+        prompts = len(next(iter(self.sides[0].values())))
+        for name, instructed, edits in (
+            ("zero", True, [along.at(k).ablate(self.positions) for k in along.layers]),
+            ("mean", True, [away.at(k).project(positions=self.positions) for k in along.layers]),
+            ("one", True, [along.at(source, k).ablate(self.positions) for k in along.layers]),
+            ("steer", False, [along.at(k).project(positions=self.positions) for k in along.layers]),
+        ):
+            yield Act(name, instructed, [ist.compose(edits)] * prompts, draw=draw)
+
+    def _vectors(self, draw: int | None) -> tuple[ist.SteeringVector, ist.SteeringVector]:
+        """Towards the instruction and away from it, or random ones that move a prompt as far."""
+        towards, away = self.vector, -self.vector
+        if draw is None:
+            return towards, away
+        return towards.like_random(draw), away.like_random(draw)

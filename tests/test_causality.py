@@ -1,0 +1,290 @@
+"""Exchanges that are what TransformerLens patches, parts that sum to the whole, known shares."""
+
+from __future__ import annotations
+
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from transformer_lens.patching import generic_activation_patch
+
+import interp_steer as ist
+from analyses.geometry import causality
+from analyses.geometry.editing import ACTS, Editor, last_tokens
+from analyses.harness import command_line
+from analyses.obedience import Answering, Obedience
+from figures.dots import interval_dots
+from figures.drawing import FigureError
+from interp_steer.causality import interchange, moved_along
+from interp_steer.errors import InterventionError
+from interp_steer.sites import Site
+
+QUERIES = ["Name a tree.", "Tell me about the sea and the castle.", "What is a whale?"]
+ANSWERS = [[10], [11], [12]]
+LAYER = 1
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return ist.contrast.build("case", QUERIES, ["No capitals."], fit=3, select=0, test=0)
+
+
+@pytest.fixture(scope="module", params=["llama3", "gemma2", "gpt2"])
+def read(request, tiny, pairs):
+    """A model, its vector, and the last tokens of the sides with the property and without."""
+    model = tiny(request.param)
+    return model, ist.fit(model, pairs), last_tokens(model, pairs)
+
+
+@pytest.fixture(scope="module")
+def llama(tiny, pairs):
+    model = tiny("llama3")
+    return model, ist.fit(model, pairs), last_tokens(model, pairs)
+
+
+def scores(model, prompts, steering, answers=ANSWERS):
+    return torch.cat([one.logprobs for one in ist.logprobs(model, prompts, answers, steering)])
+
+
+# ------------------------------------------------------------------ exchanges
+def test_the_whole_exchanged_is_what_transformer_lens_patches(read, pairs):
+    model, vector, (present, absent) = read
+    layers = range(model.n_layers)
+    mine = torch.stack(
+        [
+            scores(
+                model,
+                pairs.absent,
+                interchange(vector.at(k), *(s[Site("resid_post", k)] for s in (present, absent))),
+            )
+            for k in layers
+        ]
+    )
+
+    def from_the_end(activation, _, clean):
+        activation[:, -1] = clean[:, -1]
+        return activation
+
+    for row, (answer, *sides) in enumerate(zip(ANSWERS, pairs.present, pairs.absent, strict=True)):
+        clean, corrupted = (torch.tensor([row]) for row in model.tokenize(sides))
+        _, cache = model.bridge.run_with_cache(clean)
+        theirs = generic_activation_patch(
+            model.bridge,
+            corrupted,
+            cache,
+            lambda logits, answer=answer: logits[0, -1].log_softmax(-1)[answer[0]],
+            from_the_end,
+            "resid_post",
+            index_df=pd.DataFrame({"layer": list(layers)}),
+        )
+        torch.testing.assert_close(mine[:, row], theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_the_parts_of_an_exchange_sum_to_the_whole(read, pairs):
+    model, vector, (present, absent) = read
+    site, direction = Site("resid_post", LAYER), vector.at(LAYER)
+    whole, component, rest = (
+        interchange(direction, present[site], absent[site], part)
+        for part in ("whole", "component", "rest")
+    )
+    both = [one + other for one, other in zip(component, rest, strict=True)]
+    longer = [[10, 11, 12], [13, 14], [15, 16, 17]]
+    together, apart = (scores(model, pairs.absent, each, longer) for each in (both, whole))
+    torch.testing.assert_close(together, apart, atol=1e-4, rtol=1e-4)
+    plain = scores(model, pairs.absent, ist.unsteered, longer)
+    assert (scores(model, pairs.absent, component, longer) - plain).abs().max() > 1e-3
+
+
+def test_after_the_last_layer_the_donor_predicts(read, pairs):
+    model, vector, (present, absent) = read
+    last = model.n_layers - 1
+    site = Site("resid_post", last)
+    patched = scores(model, pairs.absent, interchange(vector.at(last), present[site], absent[site]))
+    told = scores(model, pairs.present, ist.unsteered)
+    torch.testing.assert_close(patched, told, atol=1e-4, rtol=1e-4)
+
+
+def test_an_exchange_with_oneself_does_nothing(llama, pairs):
+    model, vector, (_, absent) = llama
+    rows = absent[Site("resid_post", LAYER)]
+    plain = scores(model, pairs.absent, ist.unsteered)
+    for part in ("whole", "component", "rest"):
+        same = scores(model, pairs.absent, interchange(vector.at(LAYER), rows, rows, part))
+        torch.testing.assert_close(same, plain, atol=1e-5, rtol=1e-5)
+
+
+def test_exchanges_of_a_batch_are_those_of_its_rows(llama, pairs):
+    model, vector, (present, absent) = llama
+    site = Site("resid_post", LAYER)
+    steering = interchange(vector.at(LAYER), present[site], absent[site])
+    together = scores(model, pairs.absent, steering)
+    alone = torch.cat(
+        [
+            scores(model, [prompt], edit, [answer])
+            for prompt, edit, answer in zip(pairs.absent, steering, ANSWERS, strict=True)
+        ]
+    )
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_a_control_moves_a_prompt_as_far(llama):
+    _, vector, (present, absent) = llama
+    site, direction = Site("resid_post", LAYER), vector.at(LAYER)
+    far = moved_along(direction, present[site], absent[site])
+    by_hand = (present[site].double() - absent[site].double()) @ direction.unit.double()
+    torch.testing.assert_close(far, by_hand)
+    # In the mean the exchange is the vector: that is what a difference in means is.
+    assert float(far.mean()) == pytest.approx(float(vector.norms[LAYER]), rel=1e-5)
+
+
+def test_what_cannot_be_exchanged_is_refused(llama):
+    _, vector, (present, absent) = llama
+    rows = present[Site("resid_post", LAYER)], absent[Site("resid_post", LAYER)]
+    with pytest.raises(InterventionError, match="whole, component, rest"):
+        interchange(vector.at(LAYER), *rows, part="half")
+    with pytest.raises(InterventionError, match="row for each prompt"):
+        interchange(vector.at(LAYER), rows[0], rows[1][:2])
+    with pytest.raises(InterventionError, match="of their shape"):
+        interchange(vector.at(LAYER), rows[0][:, :5], rows[1][:, :5])
+
+
+# ------------------------------------------------------------------ acts
+def test_what_is_taken_away_is_gone_and_what_is_set_is_there(llama, pairs):
+    """Each act leaves the projection that it says, at the layer that it says."""
+    model, vector, sides = llama
+    editor = Editor(vector, sides, "all")
+    u = vector.at(LAYER).unit.double()
+    baseline = float(vector.baseline[LAYER].double() @ u)
+    expected = {"zero": 0.0, "mean": baseline, "steer": float(vector.targets[LAYER])}
+    for act in editor.at_layer(LAYER):
+        if act.name in expected:
+            prompts = pairs.present if act.instructed else pairs.absent
+            with model.steered(act.steering[0]):
+                rows = ist.capture.capture(model, prompts, keep_rows=True).rows
+            along = rows.values[Site("resid_post", LAYER)].double() @ u
+            assert along.tolist() == pytest.approx([expected[act.name]] * 3, abs=1e-4)
+    names = {act.name for act in (*editor.at_layer(LAYER), *editor.at_every_layer(LAYER))}
+    assert names == set(ACTS)
+
+
+def test_random_acts_move_prompts_as_far_as_the_directions(llama, pairs):
+    model, vector, sides = llama
+    editor = Editor(vector, sides, "all")
+    plain = {True: sides[0], False: sides[1]}
+    site = Site("resid_post", LAYER)
+    found = {}
+    for draw in (None, 5):
+        for act in editor.at_layer(LAYER, draw):
+            if act.name in ("mean", "steer"):
+                prompts = pairs.present if act.instructed else pairs.absent
+                with model.steered(act.steering[0]):
+                    rows = ist.capture.capture(model, prompts, [site], keep_rows=True).rows
+                change = (rows.values[site] - plain[act.instructed][site]).double().mean(dim=0)
+                found[act.name, draw] = float(change.norm())
+    for name in ("mean", "steer"):
+        assert found[name, 5] == pytest.approx(found[name, None], rel=1e-3)
+
+
+def test_obedience_is_what_sweeps_and_scores_say(burattino_instruct, tmp_path):
+    pairs = ist.contrast.instruction("change_case:english_lowercase", fit=0, select=0, test=4)
+    asking = Answering(graded_tokens=8, max_new_tokens=48)
+    ledger = ist.Ledger(tmp_path / "answers.jsonl")
+    found = Obedience.of(burattino_instruct, pairs, asking, ledger)
+    ends = [found.unedited(instructed) for instructed in (True, False)]
+    assert found.obeyed(ends) == [found.strict["present"], found.strict["absent"]]
+    assert found.obedient and not any(found.strict["absent"])
+    told, plain = found.graded(ends)
+    for place, pair in enumerate(pairs):
+        if place in found.obedient:
+            answer = found.said["present"][place][:8]
+            (by_hand,) = ist.logprobs(burattino_instruct, [pair.absent], [answer])
+            assert plain[place] == pytest.approx(by_hand.total / len(answer), abs=1e-4)
+            assert told[place] > plain[place]
+        else:
+            assert told[place] is None
+    assert max(found.damage([found.unedited(False)])[0]) == pytest.approx(0, abs=1e-6)
+
+
+# ------------------------------------------------------------------ shares
+def records(edited: list[bool], scores: list[float], effect: str = "sufficiency") -> pl.DataFrame:
+    """Eight prompts that all obey the text and never else, under one act."""
+    n = len(edited)
+    columns = {
+        "instruction": ["case"] * n, "effect": [effect] * n, "act": ["steer"] * n,
+        "layer": [2] * n, "draw": [None] * n, "key": [str(k) for k in range(n)],
+        "query": [str(k) for k in range(n)], "strict": edited, "strict_told": [True] * n,
+        "strict_plain": [False] * n, "logprob": scores, "logprob_told": [-0.5] * n,
+        "logprob_plain": [-2.5] * n, "kl": [None] * n,
+    }  # fmt: skip
+    return pl.DataFrame(columns, schema_overrides=causality.SCHEMA)
+
+
+@pytest.mark.parametrize("effect", ["necessity", "sufficiency"])
+@pytest.mark.parametrize("obeying", [0, 2, 8])
+def test_shares_are_those_of_the_texts_effect(effect, obeying):
+    edited = [k < obeying for k in range(8)]
+    frame = records(edited, [-0.5 if told else -2.5 for told in edited], effect)
+    shares = causality.effects(frame, seed=0)
+    expected = obeying / 8 if effect == "sufficiency" else 1 - obeying / 8
+    assert shares["value"].to_list() == pytest.approx([expected] * 2)
+    assert (shares["low"] <= shares["value"]).all() and (shares["value"] <= shares["high"]).all()
+
+
+def test_no_share_is_made_of_an_instruction_that_does_nothing():
+    frame = records([False] * 8, [-2.5] * 8).with_columns(
+        pl.lit(False).alias("strict_told"), pl.lit(-2.5).alias("logprob_told")
+    )
+    assert causality.effects(frame, seed=0).is_empty()
+
+
+# ------------------------------------------------------------------ figures
+def test_a_dot_for_each_estimate_and_none_twice():
+    rows = [
+        (group, panel, label, setting, value, value - 0.1, value + 0.1)
+        for group, labels in (("necessity", ["zero", "mean"]), ("sufficiency", ["steer"]))
+        for panel, more in (("lowercase", 0.0), ("title", 0.2))
+        for label in labels
+        for setting, value in (("vector", 0.6 + more), ("random", 0.05))
+    ]
+    columns = ["group", "panel", "label", "setting", "value", "low", "high"]
+    frame = pl.DataFrame(rows, schema=columns, orient="row")
+    drawing = interval_dots(frame, "share", group="group")
+    assert sum(len(trace.x) for trace in drawing.figure.data) == frame.height
+    assert "0.80 [0.70, 0.90] (title)" in drawing.caption and "0.05" in drawing.caption
+    with pytest.raises(FigureError, match="there twice"):
+        interval_dots(pl.concat([frame, frame]), "share", group="group")
+    with pytest.raises(FigureError, match="undefined"):
+        interval_dots(frame.with_columns(pl.lit(float("nan")).alias("high")), "share")
+
+
+# ------------------------------------------------------------------ the analysis
+def test_the_analysis_leaves_what_it_says(run):
+    given = ["--instruction", "change_case:english_lowercase", "--n-fit", "8", "--n-test", "3"]
+    given += ["--n-select", "2", "--n-random", "1", "--layers", "2", "5", "--max-new-tokens", "40"]
+    results = run("causality", *given, "--graded-tokens", "8")["causality"]
+    found = results.records()
+    # At each layer nine acts, and five along a random direction; four at every layer at once.
+    assert found.height == 3 * (2 * (9 + 5) + 4 + 4)
+    own = found.filter(pl.col("draw").is_null())
+    assert own["strict"].is_not_null().all() and found["logprob"].is_not_null().any()
+    assert {"effects_obedience", "effects_log-probability", "sufficiency_log-probability"} <= set(
+        results.captions
+    )
+    name = "change_case:english_lowercase"
+    summary = results.summary
+    assert summary[f"necessity.layer.{name}"] in (2, 5)
+    for key in (
+        f"necessity.strict.zero.every.vector.{name}",
+        f"sufficiency.logprob.steer.layer.random.{name}",
+        f"kl.sufficiency.steer.layer.vector.{name}",
+    ):
+        assert summary[f"{key}.low"] <= summary[key] <= summary[f"{key}.high"]
+    assert 0 <= summary[f"mcnemar_p.necessity.zero.every.{name}"] <= 1
+
+
+def test_a_model_that_obeys_nothing_is_told_so(checkpoint, tmp_path, capsys):
+    given = ["--model", str(checkpoint("llama3")), "--n-fit", "4", "--n-test", "2"]
+    given += ["--instruction", "detectable_format:title", "--n-select", "2"]
+    given += ["--max-new-tokens", "8", "--results", str(tmp_path)]
+    assert command_line(["causality", *given]) == 2
+    assert "no obedience to lose" in capsys.readouterr().err
