@@ -29,7 +29,7 @@ from interp_steer.interchange.conversion import (
     incoming,
     outgoing,
 )
-from interp_steer.interchange.formats import Format
+from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.repeng import model_hint
 from interp_steer.interventions import Intervention
 from interp_steer.model import HookedLM
@@ -121,7 +121,7 @@ ACTIVATION_STEERING = Format(
     kept="directions (float32, bit for bit), the card in files that we wrote",
     lost="the last layer; targets and baseline; explained_variances; on reading, 0 unless "
     "component='resid_pre'",
-    refused="heads, attn_out, mlp_out, steps, schedules, positions, projection and ablation",
+    refused=ADDS_ONLY,
     suffixes=(".svec",),
     recognises=_recognises,
     read=read,

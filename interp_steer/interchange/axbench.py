@@ -19,7 +19,7 @@ from torch import Tensor
 from interp_steer.errors import InterchangeError
 from interp_steer.interchange.checked_files import real, torch_bytes, whole, write_file
 from interp_steer.interchange.conversion import Incoming, incoming, outgoing
-from interp_steer.interchange.formats import Format
+from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.steering_vectors import card_lost
 from interp_steer.interventions import Intervention
 from interp_steer.model import HookedLM
@@ -81,13 +81,12 @@ def write(
             f"{path} is called {path.name!r}; axbench reads a file such as DiffMean{_WEIGHT}"
         )
     out = outgoing(what, "axbench", model).without((-1,), "axbench writes to what leaves a block")
-    place, direction = out.only(layer, "the weights are of one layer")
+    place, direction, others = out.only(layer, "the weights are of one layer")
     bias = path.with_name(path.name.removesuffix(_WEIGHT) + _BIAS)
     write_file(bias, torch_bytes(torch.zeros(1)), (".pt",))
     write_file(path, torch_bytes(direction[None].clone()), (".pt",))
-    others = [str(each) for each in out.places if each != place]
-    more = [f"the layers {', '.join(others)}: the weights are of one"] if others else []
-    return (*out.lost, *card_lost(out), *more, f"layer: put {place} in the YAML of the run")
+    yaml = f"layer: put {place} in the YAML of the run"
+    return (*out.lost, *card_lost(out), *others, yaml)
 
 
 def _recognises(content: Any, path: Path) -> bool:
@@ -103,8 +102,7 @@ AXBENCH = Format(
     kept="one direction (float32, bit for bit; half precision widened)",
     lost="the layer, the card, other layers; targets and baseline; on reading, other concepts and "
     "the bias",
-    refused="heads, attn_out, mlp_out, the embedding, steps, schedules, positions, projection and "
-    "ablation",
+    refused=f"the embedding, {ADDS_ONLY}",
     suffixes=(".pt",),
     recognises=_recognises,
     read=read,

@@ -70,26 +70,32 @@ class Outgoing:
             )
         return replace(self, places=left, lost=(*self.lost, f"{sites}: {reason}"))
 
-    def only(self, layer: int | None, reason: str) -> tuple[int, Tensor]:
+    def only(
+        self, layer: int | None, reason: str
+    ) -> tuple[int, Float[Tensor, " d_model"], tuple[str, ...]]:
         """The one place that a format of one direction holds.
 
         Args:
             layer: which, by the ``resid_post`` of that layer; needed where there are several.
             reason: why there can be but one.
 
+        Returns:
+            The place, its direction, and what is lost with the others.
+
         Raises:
             InterchangeError: for several and no choice, a choice that is not there, or one of an
                 intervention's several.
         """
         if len(self.places) == 1 and layer in (None, *self.places):
-            return next(iter(self.places.items()))
+            return (*next(iter(self.places.items())), ())
         if layer is None or layer not in self.places or self.exact:
             sites = ", ".join(map(str, map(site_of, self.places)))
             raise InterchangeError(
                 f"{self.name!r} has directions at {sites}: "
                 f"{reason}; choose one with layer=, the layer whose resid_post it is"
             )
-        return layer, self.places[layer]
+        others = ", ".join(str(site_of(place)) for place in self.places if place != layer)
+        return layer, self.places[layer], (f"{others}: {reason}",)
 
 
 def site_of(place: int) -> Site:
@@ -240,14 +246,12 @@ def incoming(
         InterchangeError: for no directions, sizes that disagree, or a card that does not fit.
     """
     lost = list(lost)
-    if component is None:
-        component = "resid_post" if card is None else card.component  # type: ignore[assignment]
-    if component not in get_args(Residual):
+    called = component or ("resid_post" if card is None else card.component)
+    if called not in get_args(Residual):
         raise InterchangeError(
-            f"component {component!r} is no place in the residual stream; use resid_post or "
-            "resid_pre"
+            f"component {called!r} is no place in the residual stream; use resid_post or resid_pre"
         )
-    if component == "resid_post" and -1 in places:
+    if called == "resid_post" and -1 in places:
         lost.append(
             "layer 0 of the file acts on the embedding, which is no resid_post; read it with "
             "component='resid_pre' to have it"
@@ -260,7 +264,7 @@ def incoming(
     widths = sorted({len(direction) for direction in places.values()})
     if len(widths) > 1:
         raise InterchangeError(f"{path} has directions of {widths} numbers; they must be equal")
-    layers = [place + (component == "resid_pre") for place in sorted(places)]
+    layers = [place + (called == "resid_pre") for place in sorted(places)]
     check_sizes(widths[0], layers[-1] + 1, model, str(path))
     chosen = name if name is not None else card.name if card is not None else path.stem
     if card is None:
@@ -270,7 +274,7 @@ def incoming(
             fingerprint="" if model is None else model.fingerprint,
             n_layers=layers[-1] + 1 if model is None else model.n_layers,
             d_model=widths[0],
-            component=component,
+            component=called,
             position=position,
             estimator=tool,
             n=0,
@@ -281,7 +285,7 @@ def incoming(
         directions=torch.stack([places[place] for place in sorted(places)]),
         targets=None,
         layers=tuple(layers),
-        card=replace(card, name=safe_name(chosen, f"the name of {path}"), component=component),
+        card=replace(card, name=safe_name(chosen, f"the name of {path}"), component=called),
     )
     return vector, tuple(lost)
 

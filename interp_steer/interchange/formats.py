@@ -5,36 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
-from interp_steer.interventions import Intervention
-from interp_steer.model import HookedLM
 from interp_steer.steering_vector import SteeringVector
 
+Reader: TypeAlias = Callable[..., tuple[SteeringVector, tuple[str, ...]]]
+"""``read(content, path, *, model, name, **options)``: from what a file holds to a vector, and what
+was left out of it."""
 
-class Reader(Protocol):
-    """From what a file holds to a vector, and what was left out of it."""
+Writer: TypeAlias = Callable[..., tuple[str, ...]]
+"""``write(what, path, *, model, **options)``: from a vector or an intervention to a file; what the
+file does not hold."""
 
-    def __call__(
-        self, content: Any, path: Path, *, model: HookedLM | None, name: str | None, **options: Any
-    ) -> tuple[SteeringVector, tuple[str, ...]]:
-        """Read; options are the format's own."""
-        ...
-
-
-class Writer(Protocol):
-    """From a vector or an intervention to a file; returns what the file does not hold."""
-
-    def __call__(
-        self,
-        what: SteeringVector | Intervention,
-        path: Path,
-        *,
-        model: HookedLM | None,
-        **options: Any,
-    ) -> tuple[str, ...]:
-        """Write; options are the format's own."""
-        ...
+ADDS_ONLY = "heads, attn_out, mlp_out, steps, schedules, positions, projection and ablation"
+"""What a tool that adds to the residual stream cannot do."""
 
 
 @dataclass(frozen=True)

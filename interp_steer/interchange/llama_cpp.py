@@ -18,7 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from interp_steer.interchange.conversion import UNKNOWN, Incoming, incoming
-from interp_steer.interchange.formats import Format
+from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.gguf_files import FORMAT, Directions
 from interp_steer.interchange.repeng import write_from_1
 from interp_steer.interventions import Intervention
@@ -77,7 +77,7 @@ LLAMA_CPP = Format(
     acts="adds after block k, at every position",
     kept="directions (float32, bit for bit), the card in files that we wrote",
     lost="layer 0; targets and baseline",
-    refused="heads, attn_out, mlp_out, steps, schedules, positions, projection and ablation",
+    refused=ADDS_ONLY,
     suffixes=(".gguf",),
     recognises=_recognises,
     read=read,

@@ -36,7 +36,7 @@ from interp_steer.interchange.conversion import (
     incoming,
     outgoing,
 )
-from interp_steer.interchange.formats import Format
+from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interventions import Intervention
 from interp_steer.model import HookedLM
 from interp_steer.steering_vector import SteeringVector
@@ -135,7 +135,7 @@ def write(
     out = outgoing(what, "refusal_direction", model)
     reason = "refusal_direction writes to what enters a block, and none follows the last"
     out = out.without((out.last,), reason)
-    place, direction = out.only(layer, "direction.pt holds one direction")
+    place, direction, others = out.only(layer, "direction.pt holds one direction")
     read_at = UNKNOWN if out.card is None else out.card.position
     pos = -1 if read_at == "last" else int(read_at) if read_at.lstrip("-").isdigit() else None
     metadata: dict[str, Any] = {"pos": pos, "layer": place + 1}
@@ -143,10 +143,8 @@ def write(
         metadata[OURS] = card_text(out.card)
     write_file(path.with_name(METADATA), json.dumps(metadata, indent=4).encode(), (".json",))
     write_file(path, torch_bytes(direction.double()), (".pt",))
-    others = [str(each) for each in out.places if each != place]
-    more = [f"the layers {', '.join(others)}: a direction.pt holds one"] if others else []
-    more += [] if pos is not None else [f"pos: it was read at {read_at!r}, which is no index"]
-    return (*out.lost, *more)
+    unsaid = [] if pos is not None else [f"pos: it was read at {read_at!r}, which is no index"]
+    return (*out.lost, *others, *unsaid)
 
 
 def _recognises(content: Any, path: Path) -> bool:
@@ -165,8 +163,7 @@ REFUSAL_DIRECTION = Format(
     "files that we wrote",
     lost="other layers and, on reading, other positions; targets and baseline; 0 unless "
     "component='resid_pre'",
-    refused="the last layer; heads, attn_out, mlp_out, steps, schedules, positions, projection and "
-    "ablation",
+    refused=f"the last layer; {ADDS_ONLY}",
     suffixes=(".pt",),
     recognises=_recognises,
     read=read,

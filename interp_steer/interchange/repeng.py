@@ -18,7 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from interp_steer.interchange.conversion import UNKNOWN, Incoming, incoming, outgoing
-from interp_steer.interchange.formats import Format
+from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.gguf_files import FORMAT, Directions, write_gguf
 from interp_steer.interventions import Intervention
 from interp_steer.model import HookedLM
@@ -137,7 +137,7 @@ REPENG = Format(
     kept="directions (float32, bit for bit), the card in files that we wrote",
     lost="layer 0; targets and baseline; on reading, the last layer of its own files, which was "
     "read after the final norm",
-    refused="heads, attn_out, mlp_out, steps, schedules, positions, projection and ablation",
+    refused=ADDS_ONLY,
     suffixes=(".gguf",),
     recognises=_recognises,
     read=read,

@@ -38,7 +38,7 @@ from interp_steer.interchange.conversion import (
     incoming,
     outgoing,
 )
-from interp_steer.interchange.formats import Format
+from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.gguf_files import CARD
 from interp_steer.interventions import Intervention
 from interp_steer.model import HookedLM
@@ -179,8 +179,7 @@ STEERING_VECTORS = Format(
     kept="directions (float32, bit for bit; half precision widened), the card in .safetensors that "
     "we wrote",
     lost="targets and baseline; the card in .pt",
-    refused="pickled objects, layer types inside a block; heads, attn_out, mlp_out, the embedding, "
-    "steps, schedules, positions, projection and ablation",
+    refused=f"pickled objects, layer types inside a block; the embedding, {ADDS_ONLY}",
     suffixes=(".pt", ".pth", ".safetensors"),
     recognises=_recognises,
     read=read,
