@@ -55,10 +55,15 @@ class Drawing:
         return [page, data]
 
     def _ipython_display_(self) -> None:
-        """Show the figure in a notebook, by plotly's own renderer, and its caption under it."""
+        """Show the figure in a notebook, as plotly's renderers say, and its caption under it."""
         from IPython.display import HTML, display  # only a notebook calls this
 
-        self.figure._ipython_display_()
+        # Not the figure's own display, which wants nbformat too.
+        bundle = self.figure._repr_mimebundle_()
+        if bundle:
+            display(bundle, raw=True)
+        else:  # a terminal, whose renderer opens a browser
+            self.figure.show()
         display(HTML(f'<p style="max-width:46em">{html.escape(self.caption)}</p>'))
 
     def _page(self, name: str) -> str:

@@ -1,0 +1,62 @@
+"""Whether HTML is well formed, for tests of pages and of what notebooks show."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source",
+        "track", "wbr", "line", "rect"}  # fmt: skip
+"""Elements without an end; of SVG's those that have nothing inside here."""
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def read_html(text: str) -> _Reader:
+    """A fragment or page, its elements checked to be closed in order.
+
+    Returns:
+        What was read: ``tags``, ``attributes`` as element, name and value, and ``text``.
+    """
+    reader = _Reader()
+    reader.feed(text)
+    reader.close()
+    assert not reader.open, f"never closed: {reader.open}"
+    return reader
+
+
+def check_harmless(text: str) -> _Reader:
+    """Well formed, and with nothing in it that runs or loads."""
+    reader = read_html(text)
+    assert "script" not in reader.tags and "iframe" not in reader.tags
+    for tag, name, value in reader.attributes:
+        assert not name.startswith("on"), (tag, name)
+        assert name not in ("src", "href", "srcset", "action"), (tag, name)
+        assert "url(" not in value and "javascript:" not in value.lower()
+    return reader
