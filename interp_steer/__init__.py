@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interp_steer import capture as capture
+    from interp_steer import conditions as conditions
     from interp_steer import contrast as contrast
     from interp_steer import interchange as interchange
     from interp_steer import language_sets as language_sets
@@ -65,6 +66,7 @@ __version__ = "0.1.0"
 # PyTorch and TransformerLens take seconds to import, so a name is imported when it is first used.
 _MODULES = (
     "capture",
+    "conditions",
     "contrast",
     "interchange",
     "language_sets",

@@ -232,9 +232,14 @@ def _entries(what: Intervention) -> dict[Site, dict[str, Any]]:
         if all(edit.operation in ("add", "shift") for edit in edits):
             sums = [added(Intervention((edit,)), edit.direction.site, "lm-eval") for edit in edits]
             found[site] = _add(torch.stack(sums).double().sum(0).float())
-        elif len(edits) == 1:
+        elif len(edits) == 1 and edits[0].operation in ("project", "ablate"):
             unit = edits[0].direction.unit.detach().float().cpu()
             found[site] = _entry(unit, edits[0].value, "clamp")
+        elif len(edits) == 1:
+            raise InterchangeError(
+                f"{edits[0]} neither adds nor clamps, which is all that lm-eval does; use add, "
+                "shift, project or ablate"
+            )
         else:
             raise InterchangeError(
                 f"{what} does {len(edits)} things at {site}, and lm-eval holds one for each module "

@@ -1,0 +1,237 @@
+"""Steering only where a condition holds: prompts on which a direction fires (CAST).
+
+Lee et al. (2024), arXiv 2409.05907, section 3. With ``h`` the mean activation over the tokens of a
+prompt at one site, ``c`` the condition's direction and ``proj_c h = (c c^T / c^T c) h``, a prompt
+meets the condition when ``sim(h, proj_c h) > theta``, ``sim`` being the cosine. ``proj_c h`` lies
+along ``c``, so that is ``|cos(h, c)|``, which does not tell ``c`` from ``-c``; what is used here
+keeps the sign::
+
+    s(h) = <h, c> / (|h| |c|),    the condition is met where s(h) > theta
+
+As in the paper it is decided once, on the prompt, and holds for the whole answer; it is decided on
+the prompt as the model reads it by itself, whatever is steered. Which site is read and where the
+threshold lies is chosen on the ``select`` split, by F1 as in the paper, and reported on ``test``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from einops import einsum
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from interp_steer.capture import capture
+from interp_steer.errors import InterventionError
+from interp_steer.interventions import Direction, Intervention, unsteered
+from interp_steer.model import HookedLM
+from interp_steer.pairs import ContrastSet, Prompt
+from interp_steer.statistics import Interval, wilson
+from interp_steer.steering_vector import SteeringVector
+
+Reads: TypeAlias = Literal["all", "last"]
+"""What is read of a prompt: the mean over all of its tokens, as in the paper, or the last one."""
+
+_AT_A_TIME = 256  # prompts whose activations are held together
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A direction with the cosine above which it counts as fired.
+
+    Args:
+        direction: ``c``, and the site that is read.
+        threshold: ``theta``, a cosine.
+        reads: what is read of a prompt.
+        f1: of the choice, on the pairs that it was chosen on; None where it was not chosen.
+
+    Raises:
+        InterventionError: for a threshold that is no cosine, or a direction for each step.
+
+    Example:
+        >>> asks = ist.conditions.choose(model, vector, pairs)                   # doctest: +SKIP
+        >>> steer = vector.at(5).project()                                      # doctest: +SKIP
+        >>> ist.generate(model, prompts, asks.gate(model, prompts, steer))      # doctest: +SKIP
+    """
+
+    direction: Direction
+    threshold: float
+    reads: Reads = "all"
+    f1: float | None = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.threshold) or abs(self.threshold) > 1:
+            raise InterventionError(
+                f"the threshold of a condition is a cosine, and {self.threshold} is none; give one "
+                "from -1 to 1"
+            )
+        if self.direction.stepped:
+            raise InterventionError(
+                f"{self.direction} has a direction for each step, and a condition is decided "
+                "before any; take one step's"
+            )
+
+    def __str__(self) -> str:
+        return f"cos({self.direction}) > {self.threshold!r}"
+
+    def scores(self, model: HookedLM, prompts: Sequence[Prompt]) -> Float64[Tensor, " prompt"]:
+        """``s(h)`` of each prompt, as the model reads it.
+
+        Args:
+            model: reads the prompts.
+            prompts: texts or conversations.
+
+        Raises:
+            CaptureError: for no prompts.
+            SiteError: when the model has no such site.
+        """
+        site, width = self.direction.site, self.direction.unit.numel()
+        unit = self.direction.unit.double().flatten()
+        found = []
+        for start in range(0, len(prompts), _AT_A_TIME) or [0]:
+            part = prompts[start : start + _AT_A_TIME]
+            rows = capture(model, part, [site], self.reads, keep_rows=True).rows
+            assert rows is not None
+            values = rows.values[site].double().flatten(1)
+            # A mean has the direction of a sum, which is all that a cosine asks for.
+            sums = torch.zeros(len(part), width, dtype=torch.float64)
+            sums.index_add_(0, rows.prompt, values)
+            found.append(einsum(sums, unit, "prompt width, width -> prompt") / sums.norm(dim=-1))
+        return torch.cat(found)
+
+    def fires(self, model: HookedLM, prompts: Sequence[Prompt]) -> Bool[Tensor, " prompt"]:
+        """On which prompts the condition is met; see :meth:`scores`."""
+        return self.scores(model, prompts) > self.threshold
+
+    def gate(
+        self,
+        model: HookedLM,
+        prompts: Sequence[Prompt],
+        steering: Intervention,
+        otherwise: Intervention = unsteered,
+    ) -> list[Intervention]:
+        """The intervention of each prompt, for ``ist.generate`` and whatever takes one for each.
+
+        Args:
+            model: reads the prompts.
+            prompts: texts or conversations.
+            steering: where the condition is met.
+            otherwise: where it is not.
+
+        Returns:
+            As many as there are prompts, in their order; a completion's ``applied`` is what the
+            gate let through.
+        """
+        return [steering if met else otherwise for met in self.fires(model, prompts).tolist()]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How often a condition is met where it should be, and where it should not."""
+
+    hits: Interval
+    """The share of prompts with the property that meet it."""
+    false_alarms: Interval
+    """The share of prompts without the property that meet it."""
+    f1: float
+    """``2 hits / (2 hits + missed + false alarms)``, counted."""
+
+
+def choose(
+    model: HookedLM,
+    vector: SteeringVector,
+    pairs: ContrastSet,
+    *,
+    layers: Sequence[int] | None = None,
+    reads: Reads = "all",
+) -> Condition:
+    """Choose the layer and the threshold that tell the two sides of pairs apart best, by F1.
+
+    Args:
+        model: reads the prompts.
+        vector: fitted on other pairs; its direction at each layer is tried.
+        pairs: of a whole set only the ``select`` split is used; of a set with one split, all.
+        layers: which layers are tried; all of the vector's when not given.
+        reads: what is read of a prompt.
+
+    Returns:
+        The condition with the highest F1: of several layers the one whose threshold lies in the
+        widest gap between scores, in units of their spread.
+
+    Raises:
+        ContrastError: when a whole set has no ``select`` pairs.
+        VectorError: when the vector has not these layers, or is zero there.
+    """
+    pairs = pairs.select if pairs.split == "all" else pairs
+    tried = vector.layers if layers is None else layers
+    best: tuple[float, float] | None = None
+    chosen: Condition | None = None
+    for layer in tried:
+        reading = Condition(vector.at(layer), 0.0, reads)
+        present = reading.scores(model, pairs.present)
+        absent = reading.scores(model, pairs.absent)
+        threshold, f1, gap = best_threshold(present, absent)
+        if best is None or (f1, gap) > best:
+            best = (f1, gap)
+            chosen = Condition(vector.at(layer), threshold, reads, f1)
+    if chosen is None:
+        raise InterventionError("there are no layers to choose a condition from; give at least one")
+    return chosen
+
+
+def best_threshold(
+    present: Float64[Tensor, " prompt"], absent: Float64[Tensor, " other"]
+) -> tuple[float, float, float]:
+    """The threshold above which scores tell present from absent with the highest F1.
+
+    Every threshold that parts the scores otherwise is tried, halfway between neighbours.
+
+    Args:
+        present: scores of prompts with the property.
+        absent: scores of prompts without it.
+
+    Returns:
+        The threshold, its F1, and the width of the gap that it lies in, in standard deviations of
+        all scores; of equal F1 the one in the widest gap.
+
+    Raises:
+        InterventionError: when a side is empty.
+    """
+    if not len(present) or not len(absent):
+        raise InterventionError(
+            f"a threshold needs scores of both sides, and there are {len(present)} and "
+            f"{len(absent)}; give pairs"
+        )
+    scores = torch.cat([present, absent]).unique()
+    halfway = (scores[1:] + scores[:-1]) / 2
+    # Below all of them everything fires, which no gap speaks for.
+    candidates = torch.cat([scores[:1] - 1e-6, halfway]).clamp(-1.0, 1.0)
+    gaps = torch.cat([torch.zeros(1, dtype=scores.dtype), scores.diff()])
+    hits = (present[:, None] > candidates).sum(0).double()
+    alarms = (absent[:, None] > candidates).sum(0).double()
+    f1 = 2 * hits / (hits + alarms + len(present))
+    spread = max(float(torch.cat([present, absent]).std(correction=0)), 1e-12)
+    best = max(range(len(candidates)), key=lambda k: (float(f1[k]), float(gaps[k])))
+    return float(candidates[best]), float(f1[best]), float(gaps[best]) / spread
+
+
+def detection(condition: Condition, model: HookedLM, pairs: ContrastSet) -> Detection:
+    """How well a condition tells the sides of pairs apart that it was not chosen on.
+
+    Args:
+        condition: what is met or not.
+        model: reads the prompts.
+        pairs: of a whole set only the ``test`` split is used; of a set with one split, all.
+
+    Raises:
+        ContrastError: when a whole set has no ``test`` pairs.
+    """
+    pairs = pairs.test if pairs.split == "all" else pairs
+    n = len(pairs)
+    hits = int(condition.fires(model, pairs.present).sum())
+    alarms = int(condition.fires(model, pairs.absent).sum())
+    return Detection(wilson(hits, n), wilson(alarms, n), 2 * hits / max(hits + alarms + n, 1))
