@@ -67,7 +67,7 @@ def examples_curve(frame: pl.DataFrame) -> Drawing:
     theme.figure(theme.ONE_COLUMN, top + 48 + 140 * len(found), figure)
     figure.update_layout(margin={"t": top})
     numbers = sorted({n for points in found.values() for each in points.values() for n in each})
-    figure.update_xaxes(type="log", tickvals=_ticks(numbers), minor={"ticks": ""})
+    figure.update_xaxes(type="log", tickvals=ticks(numbers), minor={"ticks": ""})
     figure.update_xaxes(title_text="examples", row=len(found))
     for row, quantity in enumerate(found, start=1):
         figure.update_yaxes(title_text=PANELS[quantity], row=row)
@@ -84,6 +84,13 @@ def examples_curve(frame: pl.DataFrame) -> Drawing:
         selector=lambda trace: trace.customdata is not None,
     )
     return Drawing(figure, _caption(found))
+
+
+def enough(points: Mapping[int, Interval]) -> int | None:
+    """The least number from which on all cosines are surely above :data:`STABLE`; None for none."""
+    return next(
+        (n for n in points if all(i.low > STABLE for m, i in points.items() if m >= n)), None
+    )
 
 
 def _points(rows: pl.DataFrame) -> dict[str, dict[int, Interval]]:
@@ -104,7 +111,7 @@ def _points(rows: pl.DataFrame) -> dict[str, dict[int, Interval]]:
     }
 
 
-def _ticks(numbers: list[int]) -> list[int]:
+def ticks(numbers: list[int]) -> list[int]:
     """The numbers of examples, those left out that have no room on the axis."""
     shown: list[int] = []
     for n in numbers:
@@ -127,9 +134,7 @@ def _stable(curves: Mapping[str, Mapping[int, Interval]]) -> str:
     told = []
     for code, points in curves.items():
         whose = f" in {language_name(code)}" if len(curves) > 1 else ""
-        first = next(
-            (n for n in points if all(i.low > STABLE for m, i in points.items() if m >= n)), None
-        )
+        first = enough(points)
         at = points[max(points) if first is None else first]
         when = f"at no number up to {max(points)}" if first is None else f"from {first} examples on"
         told.append(f"{when}{whose} ({at.value:.2f} [{at.low:.2f}, {at.high:.2f}])")

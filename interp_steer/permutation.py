@@ -65,7 +65,8 @@ def permutation_test(
         0.001
     """
     exact, (group, n) = exact_rows(rows), grouped(len(rows), groups)
-    swapped = einsum(_signs(n, draws, seed)[:, group], exact, "draw pair, pair d -> draw d")
+    signs = _signs(n, draws, np.random.default_rng(seed))[:, group]
+    swapped = einsum(signs, exact, "draw pair, pair d -> draw d")
     return _tested(swapped.norm(dim=1) / len(exact), draws)
 
 
@@ -105,23 +106,24 @@ def separation_test(
             "the site that the pairs were read at"
         )
     (group, n), (held, n_held) = grouped(len(rows), groups), grouped(len(present), held_groups)
-    signs = _signs(n, draws, seed)[:, group]
+    rng = np.random.default_rng(seed)
+    signs, kept = _signs(n, draws, rng)[:, group], _signs(n_held, draws, rng)[:, held] > 0
     both = exact_rows(torch.cat([rows, present, absent]))
     fitted, *sides = both.split([len(rows), len(present), len(present)])
     along = []
     for side in sides:
         products = einsum(fitted, side, "pair d, held d -> pair held")
         along.append(einsum(signs, products, "draw pair, pair held -> held draw"))
-    kept = rearrange(_signs(n_held, draws, seed + 1)[:, held] > 0, "draw held -> held draw")
-    told = auroc(torch.where(kept, *along), torch.where(kept, *along[::-1]))
+    as_they_are = rearrange(kept, "draw held -> held draw")
+    told = auroc(torch.where(as_they_are, *along), torch.where(as_they_are, *along[::-1]))
     return _tested(told, draws)
 
 
-def _signs(n: int, draws: int, seed: int) -> Float64[Tensor, "draw group"]:
+def _signs(n: int, draws: int, rng: np.random.Generator) -> Float64[Tensor, "draw group"]:
     """Whether each group is swapped (-1) or not, drawn at random; nothing is in the first row."""
     if draws < 1:
         raise VectorError(f"{draws} swaps make no test; draw at least one")
-    drawn = np.random.default_rng([seed, n]).choice([-1.0, 1.0], size=(draws, n))
+    drawn = rng.choice([-1.0, 1.0], size=(draws, n))
     return torch.from_numpy(np.concatenate([np.ones((1, n)), drawn]))
 
 

@@ -47,7 +47,8 @@ class BootstrapCosine:
     """Cosine of the vectors of resampled pairs with the vector itself. It flatters: the vector
     counts as free of error, and a vector that is nothing but error still has 0.71 here."""
     population: Interval
-    """Cosine of the vector with that of infinitely many pairs."""
+    """Cosine of the vector with that of infinitely many pairs; an end at 0 says that not even its
+    sign is sure."""
 
 
 def bootstrap_cosine(
@@ -60,16 +61,18 @@ def bootstrap_cosine(
 ) -> BootstrapCosine:
     """Cosine of a vector with that of infinitely many pairs, by a bootstrap of the pairs.
 
-    The error ``e`` of the vector ``v = mu + e`` is across ``mu`` as far as ``v`` is off it::
+    The error ``e`` of the vector ``v = mu + e`` turns it as far as it lies across ``mu``::
 
         cos(v, mu)^2 = 1 - |e across mu|^2 / |v|^2
 
-    The bootstrap has vectors ``v* = v + e*``, whose errors are drawn as those of ``v`` were. The
+    The bootstrap has vectors ``v* = v + e*``, whose errors are drawn as that of ``v`` was. The
     cosine that is usually given, ``cos(v*, v)``, has ``v`` in the place of ``mu``, as if the length
     of ``v`` were all signal: with ``|v|^2 = |mu|^2 + |e|^2`` it is near ``1 / sqrt(1 + x)`` where
-    ``cos(v, mu)`` is near ``sqrt(1 - x)``, ``x`` being ``|e|^2 / |v|^2``. The population cosine
-    is taken by the formula above, with ``|e* across v|^2 n / (n - 1)`` for the length that is not
-    known; its interval holds the middle of the draws.
+    ``cos(v, mu)`` is near ``sqrt(1 - x)``, ``x`` being ``|e|^2 / |v|^2``. The population cosine is
+    taken by the formula above, with ``|e*|^2 n / (n - 1)`` for the length that is not known; its
+    interval holds the middle of the draws. Which part of the error lies across ``mu`` is not known
+    either, and all of it is counted: where pairs differ above all in how far they move along
+    ``mu``, the cosine comes out too low.
 
     Args:
         rows: the differences of single pairs, see :func:`interp_steer.stability.differences`.
@@ -97,10 +100,10 @@ def bootstrap_cosine(
             f"{len(exact)} differences have the mean zero, which has no direction; give other pairs"
         )
     moved = einsum(weights, exact, "draw pair, pair d -> draw d") - vector
+    error = einsum(moved, moved, "draw d, draw d -> draw")
     along = einsum(moved, vector, "draw d, d -> draw") / length
-    across = (einsum(moved, moved, "draw d, draw d -> draw") - along**2).clamp(min=0)
-    resampled = (length + along) / ((length + along) ** 2 + across).sqrt()
-    lost = across / length**2 * (n / (n - 1))
+    resampled = (length + along) / (length**2 + 2 * length * along + error).sqrt()
+    lost = error / length**2 * (n / (n - 1))
 
     def interval(value: Tensor, drawn: Float64[Tensor, " draw"]) -> Interval:
         low, high = np.quantile(drawn.numpy(), [(1 - level) / 2, (1 + level) / 2]).tolist()

@@ -1,0 +1,353 @@
+"""Can a vector be trusted? How sure it is, against chance, pairs, phrasings, models and time.
+
+Every query is read with every phrasing of the instruction in one pass, at the last token of the
+prompt, so that any choice of pairs has its vector without another pass (Stolfo et al. 2025 read 24
+to 100 pairs). Layer by layer:
+
+1. the cosine of a vector with the one that infinitely many such pairs would give, by a bootstrap of
+   its pairs and by split halves; what the bootstrap would say as it is usually read, and of
+   shuffled labels, stands beside;
+2. its length, and how well it tells held-out prompts apart, against pairs whose sides are swapped
+   at random; and how often that test rejects pairs whose labels really were shuffled;
+3. two extractions from disjoint pairs (what a seed changes), beside what one of them foretells;
+4. vectors of two phrasings, and of the base and the tuned model, each from other queries than the
+   other, beside the ceiling that halves of one and the same set.
+
+At one layer, against the number of pairs; against the number of distinct queries behind as many
+pairs; and against the number of requests in a prompt. Last, the projection on the direction at each
+token of long answers: unsteered, steered, steered in a random direction, and asked in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import polars as pl
+from tqdm import tqdm
+
+import figures
+import interp_steer as ist
+from analyses.geometry.drift import by_step, change
+from analyses.geometry.extractions import Extractions, base_queries, crossed
+from analyses.geometry.sureness import (
+    ALL_PAIRS,
+    COLUMNS,
+    Sizes,
+    at_layer,
+    by_layer,
+    fitted,
+    from_base,
+)
+from figures.drawing import interval_text, listed, short_names
+from figures.examples import enough
+from figures.stability import cosines_by_number
+from interp_steer.errors import RunError
+from interp_steer.statistics import Interval, bootstrap_mean, holm, wilson
+
+DRIFT = {
+    "none": "unsteered",
+    "random": "under a random direction",
+    "steered": "under the vector",
+    "instruction": "asked in words",
+}
+"""The settings in which long answers are followed."""
+
+
+@dataclass(frozen=True)
+class Config(Sizes):
+    """What is extracted, and how it is tried."""
+
+    model: str = "burattino-instruct"
+    """A bundled model, a Hugging Face name, or a folder."""
+    base: str | None = "burattino-base"
+    """The model that it was tuned from, of the same shape; none leaves the comparison out."""
+    instruction: tuple[str, ...] = (
+        "change_case:english_lowercase",
+        "detectable_format:title",
+        "punctuation:no_comma",
+    )
+    """IFEval ids of the instructions whose vectors are looked at."""
+    data: str | None = None
+    """IFEval's requests; see layer_sweep. Those of the bundled world when not given."""
+    layer: int | None = None
+    """Layer of what is not drawn by layer, and where steering acts; the middle when not given."""
+    read_layer: int | None = None
+    """Layer at which steered answers are read; three quarters up when not given."""
+    operation: str = "project"
+    """How answers are steered; see layer_sweep."""
+    at_length: str = "Write at least 80 words."
+    """What requests for long answers say besides."""
+    n_drift: int = 16
+    """Long answers in each setting; 0 for none."""
+    max_new_tokens: int = 128
+    """Where they are cut."""
+
+
+def main(config: Config, run: ist.Run) -> None:
+    """Read every instruction once, then ask of the rows; then answer at length."""
+    check(config)
+    model = ist.load(config.model)
+    layer = model.n_layers // 2 if config.layer is None else config.layer
+    read_layer = 3 * model.n_layers // 4 if config.read_layer is None else config.read_layer
+    for one in (layer, read_layer):
+        ist.Site("resid_post", one).check(model.n_layers)
+    base = None if config.base is None else ist.load(config.base)
+    if base is not None and (base.n_layers, base.d_model) != (model.n_layers, model.d_model):
+        raise RunError(
+            f"--base {base.describe()} has not the shape of {model.describe()}; name its own"
+        )
+    run.used(model)
+    frames, steps = [], []
+    for name in tqdm(config.instruction, desc="stability", unit="instruction", disable=None):
+        asked = base_queries(name, config.n_queries + config.n_drift, run.seed, config.data)
+        queries, others = asked[: config.n_queries], asked[config.n_queries :]
+        grid = crossed(name, queries, config.n_phrasings, run.seed)
+        run.used(grid)
+        found = Extractions.read(model, grid, config.n_fit)
+        vector = fitted(model, found, config, run.seed)
+        run.leave(vector, name=name)
+        rows = [
+            *by_layer(model, found, config, run.seed),
+            *at_layer(model, found, queries, layer, config, run.seed),
+        ]
+        if base is not None:
+            rows += from_base(base, found, grid, vector, run.seed)
+        instruction = pl.lit(name).alias("instruction")
+        frames.append(pl.DataFrame(rows, orient="row", schema=COLUMNS).with_columns(instruction))
+        if config.n_drift:
+            said = [found.pairs[number % len(found.pairs)].said for number in range(len(others))]
+            at_length = [f"{query} {config.at_length}" for query in others]
+            answers = by_step(
+                model,
+                vector,
+                at_length,
+                [f"{text} {words}" for text, words in zip(at_length, said, strict=True)],
+                operation=config.operation,
+                layer=layer,
+                read_layer=read_layer,
+                max_new_tokens=config.max_new_tokens,
+                seed=run.seed,
+            )
+            steps.append(answers.with_columns(instruction))
+    records = pl.concat(frames)
+    run.write_records(records)
+    leave(run, records, layer, config)
+    draw(run, records, layer, config)
+    if steps:
+        followed = pl.concat(steps)
+        run.write_records(followed, "steps")
+        leave_drift(run, followed, read_layer)
+
+
+def check(config: Config) -> None:
+    """Refuse sizes that no two disjoint extractions can be drawn from."""
+    if max(config.n_fit, *config.n_pairs) * 2 > config.n_queries or min(config.n_pairs) < 1:
+        raise RunError(
+            f"--n-queries {config.n_queries} cannot give two disjoint extractions of --n-fit "
+            f"{config.n_fit} or --n-pairs {config.n_pairs}; read twice as many queries or more"
+        )
+    if config.n_fit < 4 or min(config.requests) < 1:
+        raise RunError(
+            f"--n-fit {config.n_fit}, --requests {config.requests}: fit 4 pairs or more, and join "
+            "1 request or more"
+        )
+
+
+# ------------------------------------------------------------------------------ what is left
+def leave(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> None:
+    """The numbers of one layer, instruction by instruction, and of the tests."""
+    run.leave(summary={"layer": layer, "instructions": len(config.instruction)})
+    for name, series in (
+        ("cosine", "bootstrap"),
+        ("seed", "two extractions"),
+        ("phrasing", "two phrasings, of all queries"),
+        ("base", "base with tuned, of all queries"),
+    ):
+        here = at(records, name, series, layer)
+        run.leave(summary={f"{name}.{instruction}": value for instruction, value in here.items()})
+    for (instruction,), rows in records.group_by("instruction", maintain_order=True):
+        pairs = numbered(rows, "pairs", ALL_PAIRS)
+        run.leave(summary={f"pairs_enough.{instruction}": enough(pairs) or float("nan")})
+        for part, series in (
+            ("queries", f"{config.n_fit} pairs"),
+            ("requests", ALL_PAIRS),
+        ):
+            for number, value in numbered(rows, part, series).items():
+                run.leave(summary={f"{part}.{number}.{instruction}": value})
+        for test in ("p_norm", "p_auroc"):
+            p_values = rows.filter(pl.col("part") == test)["value"].to_list()
+            run.leave(summary={f"{test}.{instruction}": max(holm(p_values))})
+    for series, value in rejections(records, config.copies).items():
+        run.leave(summary={f"rejected.{series}": value})
+
+
+def at(records: pl.DataFrame, part: str, series: str, layer: int) -> dict[str, Interval]:
+    """The number of one series at a layer, by instruction."""
+    rows = records.filter(
+        (pl.col("part") == part) & (pl.col("series") == series) & (pl.col("layer") == layer)
+    )
+    return {row["instruction"]: _interval(row) for row in rows.iter_rows(named=True)}
+
+
+def numbered(records: pl.DataFrame, part: str, series: str) -> dict[int, Interval]:
+    """The numbers of one series along its axis."""
+    rows = records.filter((pl.col("part") == part) & (pl.col("series") == series)).sort("at")
+    return {row["at"]: _interval(row) for row in rows.iter_rows(named=True)}
+
+
+def rejections(records: pl.DataFrame, copies: int) -> dict[str, Interval]:
+    """The share of shuffled copies that each test rejects at 5 %, over all instructions."""
+    rows = records.filter((pl.col("part") == "calibration") & (pl.col("at") == 5))
+    return {
+        str(series): wilson(round(float((each["value"] * copies).sum())), copies * len(each))
+        for (series,), each in rows.group_by("series", maintain_order=True)
+    }
+
+
+def _interval(row: Mapping[str, float]) -> Interval:
+    return Interval(row["value"], row["low"], row["high"], 0, "")
+
+
+def leave_drift(run: ist.Run, steps: pl.DataFrame, read_layer: int) -> None:
+    """How far projections move within long answers, and their curves."""
+    moved = {setting: change(steps, setting, run.seed) for setting in DRIFT}
+    run.leave(summary={f"drift.{setting}": value for setting, value in moved.items()})
+    said = [f"{_text(value)} {DRIFT[setting]}" for setting, value in moved.items()]
+    for (name,), rows in steps.group_by("instruction", maintain_order=True):
+        mean = {
+            setting: bootstrap_mean(each["scaled_projection"], each["query"], seed=run.seed)
+            for (setting,), each in rows.group_by("setting", maintain_order=True)
+        }
+        run.leave(
+            summary={f"projection.{setting}.{name}": value for setting, value in mean.items()}
+        )
+        levels = [f"{_text(value)} {DRIFT[str(setting)]}" for setting, value in mean.items()]
+        caption = (
+            f"In the mean over its tokens an answer projects {listed(levels)}. Over all "
+            f"instructions it moves by {listed(said)} from the first to the last third of an "
+            "answer. Projection of the residual stream on the direction of "
+            f"{short_names([str(name)])[str(name)]} at layer {read_layer}, at each token of "
+            f"answers to {rows['query'].n_unique()} requests for long ones; 0 and 1 are the means "
+            "of prompts without and with the instruction. Bands are 95% intervals."
+        )
+        drawing = figures.step_curves(rows, "scaled_projection")
+        run.draw(f"drift_{name}", replace(drawing, caption=caption))
+
+
+# ------------------------------------------------------------------------------ what is drawn
+def draw(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> None:
+    """The figures, each with what it shows at the one layer."""
+    names = short_names(list(config.instruction))
+    records = records.filter(pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
+    records = records.with_columns(pl.col("instruction").replace_strict(names).alias("panel"))
+
+    def part(name: str) -> pl.DataFrame:
+        return records.filter(pl.col("part") == name)
+
+    def curves(name: str, x: str, titles: tuple[str, str], chance: str | None, said: str) -> None:
+        rows = part(name)
+        if len(rows):
+            drawing = figures.interval_curves(rows, x, *titles, chance=chance)
+            run.draw(name, replace(drawing, caption=said))
+
+    def told(name: str, series: str) -> str:
+        here = at(records, name, series, layer)
+        return listed([f"{_text(value)} for {names[one]}" for one, value in here.items()])
+
+    draws = f"{config.n_fit} pairs"
+    curves("cosine", "layer", ("layer", "cosine"), "shuffled labels", (
+        f"At layer {layer} the cosine of a vector of {draws} with that of infinitely many such "
+        f"pairs is {told('cosine', 'bootstrap')}, and by split halves "
+        f"{told('cosine', 'split halves')}. The bootstrap as it is usually read, the cosine of "
+        "resampled vectors with the vector itself, takes its error for signal: for shuffled labels "
+        f"it is {told('cosine', 'shuffled labels, as usual')}. Bands are 95% intervals; of "
+        "shuffled labels, the range over 20 copies."
+    ))  # fmt: skip
+    curves("norm", "layer", ("layer", "relative length"), "swapped sides", (
+        f"At layer {layer} a vector of {draws} is {told('norm', 'vector')} times as long as those "
+        f"of the same pairs with their sides swapped at random. Band: the range of 95% of "
+        f"{config.draws - 1} swaps."
+    ))  # fmt: skip
+    curves("auroc", "layer", ("layer", "AUROC"), "swapped sides", (
+        f"At layer {layer} the AUROC of prompts of other queries and other phrasings along the "
+        f"vector is {told('auroc', 'vector')}; with sides swapped at random, of those that are "
+        f"fitted and those that are held out, {told('auroc', 'swapped sides')}. Bands: 95% "
+        f"intervals, and the range of 95% of {config.draws - 1} swaps."
+    ))  # fmt: skip
+    rejected = rejections(records, config.copies)
+    rates = [f"{interval_text(value)} by {series}" for series, value in rejected.items()]
+    draw_calibration(run, part("calibration"), (
+        f"Of {config.copies} copies with shuffled labels for each of {len(names)} instructions, "
+        f"the permutation test at 5% rejects {listed(rates)}. Share of copies that are rejected "
+        f"at each level, at layer {layer}; bands are Wilson's 95% intervals, by instruction."
+    ))  # fmt: skip
+    curves("seed", "layer", ("layer", "cosine"), None, (
+        f"At layer {layer} two extractions of {draws}, none of them shared, have a cosine of "
+        f"{told('seed', 'two extractions')}; the split halves of one foretell "
+        f"{told('seed', 'foretold by one')}. Bands: the range of 95% of {config.repeats} couples "
+        "of extractions, and the jackknife's 95% interval."
+    ))  # fmt: skip
+    curves("phrasing", "layer", ("layer", "cosine"), None, (
+        f"At layer {layer} the vectors of two phrasings, each of {config.n_queries // 2} queries "
+        f"that the other has not seen, have a cosine of {told('phrasing', 'two phrasings')}; of "
+        f"one phrasing, {told('phrasing', 'one phrasing')}. Of infinitely many queries it would "
+        f"be {told('phrasing', 'two phrasings, of all queries')}. Means over all couples of "
+        f"{config.n_phrasings} phrasings; bands are jackknife 95% intervals over queries."
+    ))  # fmt: skip
+    curves("base", "layer", ("layer", "cosine"), "random direction", (
+        f"At layer {layer} the vectors of {config.base} and {config.model}, of other queries each, "
+        f"have a cosine of {told('base', 'base with tuned')}, where the halves of either have "
+        f"{told('base', 'each with itself')}; of infinitely many queries it would be "
+        f"{told('base', 'base with tuned, of all queries')}. Bands are jackknife 95% intervals; "
+        "of the random direction, the range of 95%."
+    ))  # fmt: skip
+    curves("requests", "at", ("requests in a prompt", "cosine"), None, (
+        f"With {max(config.requests)} requests in a prompt a vector of {draws} has a cosine of "
+        f"{_last(records, 'requests', ALL_PAIRS, names)} with that of infinitely many such pairs, "
+        "and of infinitely many pairs "
+        f"{_last(records, 'requests', 'with that of single requests', names)} with that of single "
+        f"requests. Layer {layer}; bands are 95% intervals."
+    ))  # fmt: skip
+    by_number(run, part("pairs"), "pairs", (
+        f"Cosines of vectors of N pairs of as many queries, at layer {layer}: with the vector of "
+        "infinitely many (measured with that of all other queries), with that of N other pairs, "
+        f"and what {draws} foretell. Bands: the range of 95% of {config.repeats} draws of pairs."
+    ))  # fmt: skip
+    by_number(run, part("queries"), "distinct queries", (
+        f"Cosine with the vector of infinitely many queries, at layer {layer}: of {draws}, each "
+        "query being said in as many ways as it takes, and of one pair for each query. Bands: the "
+        f"range of 95% of {config.repeats} draws of queries."
+    ))  # fmt: skip
+
+
+def draw_calibration(run: ist.Run, rows: pl.DataFrame, caption: str) -> None:
+    """Rejections against the level, with the level itself."""
+    asked = [(pl.col("at") / 100).alias(column) for column in ("value", "low", "high")]
+    first = rows.filter(pl.col("series") == rows["series"][0])
+    level = first.with_columns(pl.lit("level").alias("series"), *asked)
+    drawing = figures.interval_curves(
+        pl.concat([rows, level]), "at", "level (%)", "share rejected", chance="level"
+    )
+    run.draw("calibration", replace(drawing, caption=caption))
+
+
+def by_number(run: ist.Run, rows: pl.DataFrame, what: str, about: str) -> None:
+    """Cosines against a number that doubles."""
+    run.draw(rows["part"][0], cosines_by_number(rows, "at", what, about=about))
+
+
+def _last(records: pl.DataFrame, part: str, series: str, names: Mapping[str, str]) -> str:
+    """What a series reaches at the end of its axis, instruction by instruction."""
+    said = []
+    for (name,), rows in records.group_by("instruction", maintain_order=True):
+        points = numbered(rows, part, series)
+        if points:
+            said.append(f"{_text(points[max(points)])} for {names[str(name)]}")
+    return listed(said)
+
+
+def _text(value: Interval) -> str:
+    if value.low == value.value == value.high:
+        return f"{value.value:.2f}"
+    return f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
