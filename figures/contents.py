@@ -54,13 +54,17 @@ def frames_of(run: Results) -> list[dict[str, Any]]:
         found.append(
             {
                 "name": name,
-                "rows": f"{frame.height:,} {'row' if frame.height == 1 else 'rows'}",
+                "size": f"{_counted(frame.height, 'row')}, {_counted(frame.width, 'column')}",
                 "columns": [_column(frame[column]) for column in frame.columns],
                 "names": frame.columns,
                 "first": [[_short(value) for value in row] for row in frame.head(FIRST).rows()],
             }
         )
     return found
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what if n == 1 else what + 's'}"
 
 
 def _column(values: pl.Series) -> dict[str, str]:
