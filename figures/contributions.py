@@ -115,8 +115,8 @@ def head_values(
     )
     figure.update_annotations(font_size=11, yshift=1)
     plain = {"ticks": "", "showgrid": False, "showline": False}
-    figure.update_xaxes(**plain, dtick=max(1, -(-heads // 6)))
-    figure.update_yaxes(**plain, dtick=max(1, -(-layers // 6)))
+    figure.update_xaxes(**plain, dtick=max(1, -(-heads // 6)), range=_around(frame["head"]))
+    figure.update_yaxes(**plain, dtick=max(1, -(-layers // 6)), range=_around(frame["layer"]))
     figure.update_yaxes(title_text="layer", col=1)
     figure.update_xaxes(title_text="head", row=rows)
     return Drawing(figure, _map_caption(frame, column, title, middle, known))
@@ -195,7 +195,9 @@ def share_bars(frame: pl.DataFrame) -> Drawing:
     figure.update_layout(barmode="relative", margin={"t": LEGEND_ROW + titled})
     figure.update_annotations(font_size=11, yshift=1)
     figure.update_xaxes(title_text="layer of the direction", row=rows)
-    figure.update_xaxes(dtick=max(1, -(-frame["layer"].n_unique() // 9)))
+    figure.update_xaxes(
+        dtick=max(1, -(-frame["layer"].n_unique() // 9)), range=_around(frame["layer"])
+    )
     figure.update_yaxes(title_text="share", col=1)
     return Drawing(figure, _share_caption(frame))
 
@@ -256,6 +258,11 @@ def interval_curves(
     return Drawing(figure, _curve_caption(frame, x, x_title, y_title))
 
 
+def _around(places: pl.Series) -> list[float]:
+    """The range of an axis on which every whole number has a cell."""
+    return [float(places.to_numpy().min()) - 0.5, float(places.to_numpy().max()) + 0.5]
+
+
 def _defined(frame: pl.DataFrame, columns: Sequence[str], figure: str) -> None:
     for column in columns:
         values = frame[column].cast(pl.Float64)
@@ -303,8 +310,8 @@ def _share_caption(frame: pl.DataFrame) -> str:
         )
     return (
         f"At layer {last}, {'; '.join(said)}. Shares of the direction that all attention, all MLPs "
-        "and the embedding write up to each layer; they sum to 1, and what is below zero writes "
-        "against the direction. Whiskers are 95% intervals."
+        f"and the embedding write up to each of {frame['layer'].n_unique()} layers; they sum to 1, "
+        "and what is below zero writes against the direction. Whiskers are 95% intervals."
     )
 
 

@@ -10,13 +10,26 @@ import numpy as np
 import plotly.io
 import polars as pl
 
+from analyses.instructions.instruction_table import frame, lines_of
 from figures.anatomy import Figure
 from figures.bars import instruction_bars
+from figures.contributions import head_values, share_bars
 from figures.damage import damage_scatter
+from figures.doses import dose_density
 from figures.drawing import Drawing
 from figures.embedding import embedding_map
+from figures.interference import interference_map
+from figures.pareto import pareto
+from figures.projections import layer_cosines, projection_violins
+from figures.propagation import layer_quantity, lens_tokens
+from figures.radar import settings_radar
+from figures.similarity import similarity_map
+from figures.table import accuracy_table
+from figures.weights import weight_curves
 from tests import test_figures, test_language_figures, test_response_quality
 from tests.synthetic import settings_records
+from tests.test_radar_and_distributions import radar_frame
+from tests.test_tradeoffs import settings_frame, weights_frame
 
 
 def labelled_map(labels: int) -> Drawing:
@@ -58,6 +71,109 @@ def searched() -> Drawing:
     return damage_scatter(pl.DataFrame(rows, schema_overrides={"layer": pl.Int64}))
 
 
+def of_layers(panels: int = 3) -> pl.DataFrame:
+    """A number against the layer, of vectors and of random directions, by strength."""
+    rows = [
+        {
+            "instruction": f"change_case:instruction_{panel}",
+            "layer": layer,
+            "setting": setting,
+            "strength": strength,
+            "value": strength * (layer if setting == "vector" else 0.3) / 6,
+            "low": strength * layer / 6 - 0.3,
+            "high": strength * layer / 6 + 0.3,
+        }
+        for panel in range(panels)
+        for setting in ("vector", "random")
+        for strength in (0.5, 1.0, 2.0)
+        for layer in range(6)
+    ]
+    return pl.DataFrame(rows)
+
+
+def of_heads(panels: int = 2) -> pl.DataFrame:
+    """A number of every head, with its interval."""
+    rng = np.random.default_rng(1)
+    rows = [
+        {"panel": f"instruction {panel}", "layer": layer, "head": head, "auroc": value,
+         "low": value - 0.1, "high": value + 0.1}
+        for panel in range(panels) for layer in range(8) for head in range(8)
+        for value in [float(rng.uniform(0.2, 1))]
+    ]  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def of_writers() -> pl.DataFrame:
+    """Shares of a direction that embedding, attention and MLPs write."""
+    rows = [
+        {"panel": panel, "layer": layer, "writer": writer, "share": share, "low": share - 0.05,
+         "high": share + 0.05}
+        for panel in ("english lowercase", "json format") for layer in range(6)
+        for writer, share in (("embedding", 0.2), ("attention", 0.5), ("mlp", 0.3))
+    ]  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def projected() -> Drawing:
+    """Both sides of two sets on their directions."""
+    rng = np.random.default_rng(2)
+    rows = [
+        {"instruction": name, "layer": layer, "side": side, "scaled": float(value)}
+        for name in ("change_case:english_lowercase", "punctuation:no_comma")
+        for layer in range(8)
+        for side, middle in (("absent", 0.0), ("present", 1.0))
+        for value in rng.normal(middle, 0.3, 20)
+    ]
+    frame = pl.DataFrame(rows)
+    overlaps = frame.select("instruction", "layer").unique(maintain_order=True)
+    return projection_violins(frame, overlaps.with_columns(pl.lit(0.1).alias("value")))
+
+
+def between_layers() -> Drawing:
+    """The cosine of every two layers."""
+    rows = [
+        {"instruction": "x", "layer_a": a, "layer_b": b, "cosine": 1 - 0.1 * abs(a - b)}
+        for a in range(8)
+        for b in range(8)
+    ]
+    return layer_cosines(pl.DataFrame(rows))
+
+
+def interference() -> Drawing:
+    """What each vector and each two do to three properties."""
+    names = ["change_case:english_capital", "detectable_format:json_format", "startend:quotation"]
+    vectors = ["none", *names, f"{names[0]} + {names[1]}", f"{names[1]} + {names[2]}"]
+    rows = [
+        {"vectors": vector, "property": name, "share": 0.9 if name in vector else 0.05}
+        for vector in vectors
+        for name in (*names, "degenerate")
+    ]
+    return interference_map(pl.DataFrame(rows), names)
+
+
+def many_names() -> Drawing:
+    """A map of as many vectors as the suite has instructions."""
+    names = [f"detectable_format:a_rather_long_name_{at}" for at in range(17)]
+    return similarity_map(np.eye(17), names, layer=4)
+
+
+def lensed() -> Drawing:
+    """What the logit lens sees rise at each layer."""
+    rows = [
+        {"layer": layer, "side": "raised", "rank": rank, "token": token, "score": 9.0 - rank}
+        for layer in range(8)
+        for rank, token in enumerate((" the", "<|assistant|>", " chocolate", "\n"), start=1)
+    ]
+    return lens_tokens(pl.DataFrame(rows))
+
+
+def main_table() -> Drawing:
+    """The main table of two models."""
+    records = settings_records(3)
+    models = ("burattino-instruct", "microsoft/Phi-3-mini-4k-instruct")
+    return accuracy_table(pl.concat([frame(lines_of(records, model), model) for model in models]))
+
+
 DRAWINGS = {
     **test_figures.DRAWINGS,
     **test_language_figures.DRAWINGS,
@@ -65,6 +181,20 @@ DRAWINGS = {
     "embedding": lambda: labelled_map(12),
     "schedules_in_bars": schedules_in_bars,
     "damage": searched,
+    "quantity": lambda: layer_quantity(of_layers(), "share kept", about="Of 12 prompts."),
+    "quantity_alone": lambda: layer_quantity(of_layers(1), "share kept", about="Of 12 prompts."),
+    "heads_auroc": lambda: head_values(of_heads(), "auroc", "AUROC", middle=0.5, reach=0.5),
+    "writers": lambda: share_bars(of_writers()),
+    "violins": projected,
+    "between_layers": between_layers,
+    "interference": interference,
+    "many_names": many_names,
+    "lens": lensed,
+    "main_table": main_table,
+    "radar": lambda: settings_radar(radar_frame()),
+    "density": lambda: dose_density(test_figures.dose_frame(), "words"),
+    "pareto": lambda: pareto(settings_frame()),
+    "weights": lambda: weight_curves(weights_frame()),
 }
 
 

@@ -50,8 +50,11 @@ from interp_steer.results import Run, open_run
 from interp_steer.statistics import wilson
 from tests.drawings import DRAWINGS, drawn
 
-TOO_NARROW = {"benchmarks", "text", "text_switched", "cosines"}
-"""Tables and texts, which have no room in one column at 8 points."""
+TOO_NARROW = {
+    *("benchmarks", "main_table", "text", "text_switched"),
+    *("cosines", "many_names", "lens", "radar"),
+}
+"""Tables, texts, and maps of many words, which have no room in one column at 8 points."""
 
 needs_browser = pytest.mark.skipif(
     export.browser() is None, reason="no Chrome or Chromium to print with"
