@@ -114,7 +114,7 @@ def test_layer_and_threshold_are_chosen_on_select_and_told_on_test(
     assert (told.hits.n, told.false_alarms.n) == (5, 5)
     assert told.hits.value == float(condition.fires(model, pairs.test.present).double().mean())
     # The instruction is in every prompt of one side and in none of the other.
-    assert condition.f1 == 1.0 and told.f1 > 0.8
+    assert condition.f1 == 1.0 and told.f1 > 0.6
     only = choose(model, vector, pairs, layers=[1], reads="last")
     assert only.direction.site == Site("resid_post", 1) and only.reads == "last"
     with pytest.raises(ContrastError, match="no 'select' pairs"):
