@@ -187,7 +187,8 @@ def test_another_model_is_refused_with_the_mend(
         large.check(model)
     assert str(caught.value) == (
         "SteeringVector for google/gemma-2-2b-it (26 layers, d_model 2304) cannot steer "
-        "tiny-llama3 (4 layers, d_model 64); fit one with ist.fit(model, pairs)"
+        "tiny-llama3 (4 layers, d_model 64); fit one with ist.fit(model, pairs), "
+        "or map it with ist.transfer.map(...)"
     )
     with pytest.raises(VectorError, match="its weights were"):
         vector.check(tiny("llama2"))
