@@ -225,12 +225,12 @@ def legend_rows(figure: Figure, room: float) -> int:
     if legend.get("entrywidthmode") == "fraction" and legend.get("entrywidth"):
         return -(-len(widths) // max(1, int(1.001 / legend["entrywidth"])))
     if not any(trace.get("legendgroup") for trace in entries):
-        if sum(widths) + ENTRY_GAP * len(widths) <= room:
+        if sum(widths) + ENTRY_GAP * (len(widths) - 1) <= room:
             return 1
-        return -(-len(widths) // max(1, int(room // (max(widths) + ENTRY_GAP))))
+        return -(-len(widths) // max(1, int((room + ENTRY_GAP) // (max(widths) + ENTRY_GAP))))
     rows, used = 1, 0.0
     for entry in widths:
-        if used and used + entry + ENTRY_GAP > room:
+        if used and used + entry > room:
             rows, used = rows + 1, 0.0
         used += entry + ENTRY_GAP
     return rows

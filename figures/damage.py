@@ -32,7 +32,7 @@ def damage_scatter(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing
     need(records, (*columns, outcome), "damage_scatter")
     names = records["instruction"].unique(maintain_order=True).to_list()
     figure = make_subplots(
-        1, len(names), shared_yaxes=True, subplot_titles=names, horizontal_spacing=0.03
+        1, len(names), shared_yaxes=True, subplot_titles=names, horizontal_spacing=0.08
     )
     operations = records["operation"].drop_nulls().unique(maintain_order=True).to_list()
     named: set[str] = set()
@@ -53,7 +53,10 @@ def damage_scatter(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing
     figure.update_layout(margin={"t": 62})
     figure.update_annotations(font_size=12)
     figure.update_xaxes(
-        title_text="share of degenerate answers", tickformat=".0%", range=[-0.05, 1.05]
+        title_text="share of degenerate answers",
+        tickformat=".0%",
+        tickvals=[0, 0.5, 1],
+        range=[-0.05, 1.05],
     )
     figure.update_yaxes(tickformat=".0%", range=[-0.05, 1.05])
     figure.update_yaxes(title_text="accuracy", col=1)
