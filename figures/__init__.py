@@ -1,5 +1,10 @@
 """Records to figures: each function takes frames and returns a `Drawing` with its caption."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from figures.bars import instruction_bars, settings_bars
 from figures.benchmarks import benchmark_table
 from figures.completions import completions_table
@@ -20,7 +25,6 @@ from figures.projections import layer_cosines, projection_violins
 from figures.propagation import layer_quantity, lens_tokens
 from figures.quality import quality_deltas, quality_histogram
 from figures.radar import settings_radar
-from figures.report import write_report
 from figures.retention import retention_bars
 from figures.schedules import schedule_curves
 from figures.selection import selection_map
@@ -31,6 +35,10 @@ from figures.switching import switch_curves
 from figures.table import accuracy_table
 from figures.tokens import token_table
 from figures.weights import weight_curves
+
+if TYPE_CHECKING:
+    from figures.gallery import write_gallery as write_gallery
+    from figures.report import write_report as write_report
 
 __all__ = [
     "Drawing",
@@ -74,5 +82,15 @@ __all__ = [
     "switch_curves",
     "token_table",
     "weight_curves",
+    "write_gallery",
     "write_report",
 ]
+
+# Modules that are commands too are imported when they are used, so that running one runs it alone.
+_HOMES = {"write_gallery": "figures.gallery", "write_report": "figures.report"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
