@@ -19,6 +19,7 @@ from figures.drawing import (
     p_text,
     percent,
     short_names,
+    whiskers,
 )
 from figures.looks import looks_of
 from figures.panels import legend_height
@@ -154,15 +155,7 @@ def bar(values: Mapping[str, Interval], style: theme.Style) -> go.Bar:
                 "solidity": 0.3,
             },
         },
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [i.high - i.value for i in intervals],
-            "arrayminus": [i.value - i.low for i in intervals],
-            "color": theme.INK,
-            "thickness": 1,
-            "width": 2,
-        },
+        error_x=whiskers(intervals, color=theme.INK),
         customdata=[[i.low, i.high, i.n] for i in intervals],
         hovertemplate="%{y}: %{x:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}], "
         "n = %{customdata[2]}<extra>" + style.label + "</extra>",

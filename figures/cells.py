@@ -94,7 +94,7 @@ def colour_at(scale: Mapping[str, Any], number: float) -> str:
     span = scale["cmax"] - scale["cmin"]
     share = min(1.0, max(0.0, (number - scale["cmin"]) / span if span else 0.0))
     (parts,) = sample_colorscale(scale["colorscale"], [share], colortype="tuple")
-    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
+    return "#" + "".join(f"{round(255 * float(part)):02x}" for part in parts)
 
 
 def _template(figure: Figure) -> Mapping[str, Any]:

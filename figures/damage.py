@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
 from figures import theme
-from figures.drawing import Drawing, interval_text, need
+from figures.drawing import Drawing, interval_text, need, whiskers
 from figures.shares import share_of
 from interp_steer.statistics import Interval
 
@@ -124,22 +122,10 @@ def _marks(points: list[Both], colour: str) -> go.Scatter:
     return go.Scatter(
         x=[share.value for share in damage],
         y=[share.value for share in accuracy],
-        error_x=_whiskers(damage, colour),
-        error_y=_whiskers(accuracy, colour),
+        error_x=whiskers(damage, color=colour, thickness=0.8, width=0),
+        error_y=whiskers(accuracy, color=colour, thickness=0.8, width=0),
         mode="markers",
     )
-
-
-def _whiskers(shares: list[Interval], colour: str) -> dict[str, Any]:
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [share.high - share.value for share in shares],
-        "arrayminus": [share.value - share.low for share in shares],
-        "thickness": 0.8,
-        "width": 0,
-        "color": colour,
-    }
 
 
 def _best(points: dict[Setting, Both], plain: Both, name: str) -> str:

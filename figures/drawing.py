@@ -6,6 +6,7 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io
@@ -56,7 +57,8 @@ class Drawing:
 
     def _ipython_display_(self) -> None:
         """Show the figure in a notebook, as plotly's renderers say, and its caption under it."""
-        from IPython.display import HTML, display  # only a notebook calls this
+        # Only notebooks call this, and they have IPython.
+        from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
 
         # Not the figure's own display, which wants nbformat too.
         bundle = self.figure._repr_mimebundle_()
@@ -109,6 +111,20 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
         value = argument.partition("=")[2]
         tails[name] = known.rsplit(":", 1)[-1].replace("_", " ") + (f" ({value})" if value else "")
     return {n: t if list(tails.values()).count(t) == 1 else n for n, t in tails.items()}
+
+
+def whiskers(intervals: Sequence[Interval], **look: Any) -> dict[str, Any]:
+    """Intervals as plotly's error bars.
+
+    Args:
+        intervals: in the order of the values.
+        look: other properties, such as ``color``.
+    """
+    ends = {
+        "array": [one.high - one.value for one in intervals],
+        "arrayminus": [one.value - one.low for one in intervals],
+    }
+    return {"type": "data", "symmetric": False, **ends, "thickness": 1, "width": 2, **look}
 
 
 def percent(value: float) -> str:

@@ -8,7 +8,15 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures import theme
-from figures.drawing import NO_ESTIMATE, Drawing, FigureError, interval_text, need, percent
+from figures.drawing import (
+    NO_ESTIMATE,
+    Drawing,
+    FigureError,
+    interval_text,
+    need,
+    percent,
+    whiskers,
+)
 from figures.shares import share_of
 from interp_steer.statistics import Interval
 
@@ -103,15 +111,7 @@ def _points(points: dict[Setting, Point], name: str, colour: str, symbol: str) -
     return go.Scatter(
         x=[max(kl, FLOOR) for kl, _ in points.values()],
         y=[share.value for share in shares],
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [share.high - share.value for share in shares],
-            "arrayminus": [share.value - share.low for share in shares],
-            "thickness": 0.8,
-            "width": 0,
-            "color": theme.translucent(colour, 0.5),
-        },
+        error_y=whiskers(shares, color=theme.translucent(colour, 0.5), thickness=0.8, width=0),
         mode="markers+text",
         text=[str(layer) for _, layer, _ in points],
         textposition="middle right",

@@ -10,7 +10,7 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures import theme
-from figures.drawing import NO_ESTIMATE, Drawing, FigureError, listed, need, short_names
+from figures.drawing import NO_ESTIMATE, Drawing, FigureError, listed, need, short_names, whiskers
 from interp_steer.statistics import Interval, bootstrap_mean
 
 COMPARISONS = (("none", "steered"), ("instruction", "both"))
@@ -203,17 +203,6 @@ def _value(change: Interval | None) -> float:
     return math.inf if change is None else change.value
 
 
-def _whiskers(intervals: list[Interval]) -> dict[str, object]:
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [i.high - i.value for i in intervals],
-        "arrayminus": [i.value - i.low for i in intervals],
-        "thickness": 1,
-        "width": 2,
-    }
-
-
 def _points(
     changes: Mapping[str, Interval], places: Mapping[str, float], pair: tuple[str, str]
 ) -> go.Scatter:
@@ -222,7 +211,7 @@ def _points(
     return go.Scatter(
         x=[i.value for i in intervals],
         y=[places[name] for name in changes],
-        error_x=_whiskers(intervals),
+        error_x=whiskers(intervals),
         mode="markers",
         name=f"{second.label}, against {first.label}",
         marker={"symbol": second.symbol, "size": 7, "color": second.colour},
@@ -275,7 +264,7 @@ def _mean(mean: Interval, y: float) -> go.Scatter:
     return go.Scatter(
         x=[mean.value],
         y=[y],
-        error_x=_whiskers([mean]),
+        error_x=whiskers([mean]),
         mode="markers",
         marker={"symbol": "line-ns-open", "size": 9, "color": theme.INK, "line": {"width": 2}},
         hovertemplate="mean %{x:.3f}<extra></extra>",

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures import theme
-from figures.drawing import Drawing, FigureError, interval_text, listed, need
+from figures.drawing import Drawing, FigureError, interval_text, listed, need, whiskers
 from figures.looks import SCHEDULES, kind_of, language_name, schedule_looks, setting_look
 from figures.panels import Grid, curve
 from figures.shares import mean_of, share_of
@@ -293,14 +293,7 @@ def _point(x: float, interval: Interval, style: Style, legend: str) -> go.Scatte
         x=[x],
         y=[interval.value],
         customdata=[[interval.low, interval.high]],
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [interval.high - interval.value],
-            "arrayminus": [interval.value - interval.low],
-            "thickness": 1.2,
-            "width": 2,
-        },
+        error_y=whiskers([interval], thickness=1.2),
         mode="markers",
         name=legend,
         marker={"symbol": style.symbol, "size": 7, "color": style.colour},
