@@ -123,15 +123,17 @@ def accuracy_booktabs(run: Results) -> str:
             f"the records of {run.path} are no accuracy table; see instruction_table."
         )
     body: list[str] = []
-    for model, lines in accuracy_lines(records).items():
+    models = accuracy_lines(records)
+    kept = [c for c in COLUMNS if any(line.get(c) for lines in models.values() for line in lines)]
+    for model, lines in models.items():
         if body:
             body.append(r"\addlinespace")
         name = escaped(model.rpartition("/")[2])
-        body.append(rf"\multicolumn{{{len(COLUMNS)}}}{{@{{}}l}}{{\textbf{{{name}}}}} \\")
-        body += [_line([_typeset(line.get(column, "")) for column in COLUMNS]) for line in lines]
-    header = _line([escaped(title) for title, _ in COLUMNS.values()])
+        body.append(rf"\multicolumn{{{len(kept)}}}{{@{{}}l}}{{\textbf{{{name}}}}} \\")
+        body += [_line([_typeset(line.get(column, "")) for column in kept]) for line in lines]
+    header = _line([escaped(COLUMNS[column][0]) for column in kept])
     said = f"% {' '.join(accuracy_caption(records).split())}\n"
-    columns = "@{}l" + "r" * (len(COLUMNS) - 1) + "@{}"
+    columns = "@{}l" + "r" * (len(kept) - 1) + "@{}"
     return _comment(run, len(body)) + said + _table(columns, [header], body)
 
 
