@@ -118,7 +118,7 @@ def head_values(
     figure.update_xaxes(**plain, dtick=max(1, -(-heads // 6)), range=_around(frame["head"]))
     figure.update_yaxes(**plain, dtick=max(1, -(-layers // 6)), range=_around(frame["layer"]))
     figure.update_yaxes(title_text="layer", col=1)
-    figure.update_xaxes(title_text="head", row=rows)
+    _title_lowest(figure, "head", len(panels), columns)
     return Drawing(figure, _map_caption(frame, column, title, middle, known))
 
 
@@ -194,7 +194,7 @@ def share_bars(frame: pl.DataFrame) -> Drawing:
     theme.figure(width, LEGEND_ROW + titled + 50 + 180 * rows, figure)
     figure.update_layout(barmode="relative", margin={"t": LEGEND_ROW + titled})
     figure.update_annotations(font_size=11, yshift=1)
-    figure.update_xaxes(title_text="layer of the direction", row=rows)
+    _title_lowest(figure, "layer of the direction", len(panels), columns)
     figure.update_xaxes(
         dtick=max(1, -(-frame["layer"].n_unique() // 9)), range=_around(frame["layer"])
     )
@@ -256,6 +256,14 @@ def interval_curves(
         y_range=(low - margin, high + margin),
     )
     return Drawing(figure, _curve_caption(frame, x, x_title, y_title))
+
+
+def _title_lowest(figure: go.Figure, title: str, panels: int, columns: int) -> None:
+    """Title the lower axis of the lowest panel of each column, whose numbers it shows."""
+    for at in range(max(0, panels - columns), panels):
+        figure.update_xaxes(
+            title_text=title, showticklabels=True, row=at // columns + 1, col=at % columns + 1
+        )
 
 
 def _around(places: pl.Series) -> list[float]:

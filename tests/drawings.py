@@ -91,11 +91,11 @@ def of_layers(panels: int = 3) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def of_heads(panels: int = 2) -> pl.DataFrame:
+def of_heads(panels: int = 2, name: str = "instruction") -> pl.DataFrame:
     """A number of every head, with its interval."""
     rng = np.random.default_rng(1)
     rows = [
-        {"panel": f"instruction {panel}", "layer": layer, "head": head, "auroc": value,
+        {"panel": f"{name} {panel}", "layer": layer, "head": head, "auroc": value,
          "low": value - 0.1, "high": value + 0.1}
         for panel in range(panels) for layer in range(8) for head in range(8)
         for value in [float(rng.uniform(0.2, 1))]
@@ -184,6 +184,9 @@ DRAWINGS = {
     "quantity": lambda: layer_quantity(of_layers(), "share kept", about="Of 12 prompts."),
     "quantity_alone": lambda: layer_quantity(of_layers(1), "share kept", about="Of 12 prompts."),
     "heads_auroc": lambda: head_values(of_heads(), "auroc", "AUROC", middle=0.5, reach=0.5),
+    "heads_ragged": lambda: head_values(
+        of_heads(3, "long names of instructions, and another"), "auroc", "AUROC", middle=0.5
+    ),
     "writers": lambda: share_bars(of_writers()),
     "violins": projected,
     "between_layers": between_layers,
