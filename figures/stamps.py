@@ -178,6 +178,10 @@ def _pdf(file: bytes, stamp: Stamp, scale: int) -> bytes:
     xmp.xmp_creator_tool = creator
     xmp.pdf_keywords = stamp.text()
     writer.xmp_metadata = xmp
+    name = pypdf.generic.NameObject
+    writer.root_object["/Metadata"].get_object().update(
+        {name("/Type"): name("/Metadata"), name("/Subtype"): name("/XML")}
+    )
     stamped = io.BytesIO()
     writer.write(stamped)
     return stamped.getvalue()

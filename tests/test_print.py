@@ -462,8 +462,9 @@ def points(page: Any) -> set[float]:
 def check_with_poppler(path: Path) -> None:
     if shutil.which("pdffonts") is None:
         return
-    listed = subprocess.run(["pdffonts", str(path)], capture_output=True, text=True).stdout
-    rows = listed.splitlines()[2:]
+    done = subprocess.run(["pdffonts", str(path)], capture_output=True, text=True)
+    assert done.stderr == ""  # nothing in the file is amiss
+    rows = done.stdout.splitlines()[2:]
     assert rows and all("Type 3" not in row for row in rows)
     assert all(re.search(r"\byes\s+(?:yes|no)\s+(?:yes|no)\b", row) for row in rows)
 
