@@ -44,7 +44,7 @@ TALLEST = 9 * PIXELS
 LEAST, LEAST_WORDED, LEAST_ROUND = 72, 110, 210
 """The narrowest panel in pixels: any, one with words in it, a round one."""
 
-THINNEST = 4
+THINNEST = 6
 """The least height of a bar in pixels, the space between bars included."""
 
 WORDS = 8
@@ -106,7 +106,7 @@ def _may_shrink(figure: Figure, by: float, height: float) -> bool:
         high = (panel.top - panel.bottom) * plot
         bars = [t for t in on(figure, panel) if t.get("type") == "bar"]
         lying = sum(len(values(t.get("y"))) for t in bars if t.get("orientation") == "h")
-        if high < max(SHORTEST, THINNEST * 1.5 * lying):
+        if high < max(SHORTEST, THINNEST * lying):
             return False
     return True
 
