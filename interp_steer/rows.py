@@ -80,9 +80,11 @@ def _check_fit(model: HookedLM, intervention: Intervention) -> None:
         shape = direction.site.shape(model.n_heads, model.d_head, model.d_model)
         same_model = (direction.n_layers, direction.d_model) == (model.n_layers, model.d_model)
         if not same_model or direction.shape != shape:
+            mend = "fit one with ist.fit(model, pairs)"
+            if direction.site.component != "z":
+                mend += ", or map its vector with ist.transfer.map(...)"
             raise InterventionError(
                 f"{direction} of shape {tuple(direction.vector.shape)}, for {direction.model} "
                 f"({direction.n_layers} layers, d_model {direction.d_model}), cannot steer "
-                f"{model.describe()}, where {direction.site} has shape {shape}; fit one with "
-                "ist.fit(model, pairs)"
+                f"{model.describe()}, where {direction.site} has shape {shape}; {mend}"
             )

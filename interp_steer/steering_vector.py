@@ -199,7 +199,9 @@ class SteeringVector:
         Raises:
             VectorError: when the model has other sizes or other weights.
         """
-        mend = "fit one with ist.fit(model, pairs), or map it with ist.transfer.map(...)"
+        mend = "fit one with ist.fit(model, pairs)"
+        if self.card.component != "z":  # heads of two models do not go together
+            mend += ", or map it with ist.transfer.map(...)"
         shape = self.sites[0].shape(model.n_heads, model.d_head, model.d_model)
         if (self.card.n_layers, tuple(self.directions.shape[1:])) != (model.n_layers, shape):
             raise VectorError(f"{self} cannot steer {model.describe()}; {mend}")
