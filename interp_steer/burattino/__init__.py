@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NAMES = ("burattino-base", "burattino-instruct", "burattino-gemma", "burattino-tiny")
-"""The bundled models: a Llama base, the base fine-tuned on chats, a Gemma-2 chat model, and a
-smaller Llama chat model with the same tokenizer."""
+NAMES = (
+    "burattino-base",
+    "burattino-instruct",
+    "burattino-gemma",
+    "burattino-small",
+    "burattino-tiny",
+)
+"""The bundled models: a Llama base, the base fine-tuned on chats, a Gemma-2 chat model, and two
+smaller Llama chat models with the same tokenizer."""
 
 
 def path(name: str) -> Path:
