@@ -45,6 +45,13 @@ class Reliability:
     """Of the vector's length, when the sides of pairs are swapped at random; not corrected for the
     number of layers."""
 
+    def __str__(self) -> str:
+        """The least sure layer, in words."""
+        worst = self.layers[self.low.index(min(self.low))]
+        return (
+            f"cosine with the vector of all such pairs {self.at(worst)} at layer {worst}, the least"
+        )
+
     def at(self, layer: int) -> Interval:
         """The cosine at a layer with its interval.
 

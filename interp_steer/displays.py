@@ -178,6 +178,7 @@ def _facts(card: Card) -> dict[str, str]:
         "weights": card.fingerprint[:12],
         "read at": f"{card.component}, position {card.position}",
         "fitted on": f"{card.n} {'pair' if card.n == 1 else 'pairs'}, data {card.data_hash[:12]}",
+        "how sure": str(card.reliability or ""),
     }
 
 

@@ -15,6 +15,9 @@ from interp_steer.statistics import Interval, bootstrap_mean
 READING = "reading"
 """The name under which the residual stream is read and nothing is done to it."""
 
+WINDOW = 8
+"""Steps whose mean is drawn: single tokens differ in what they are before they drift."""
+
 
 def by_step(
     model: ist.HookedLM,
@@ -81,6 +84,18 @@ def by_step(
                 )
             )
     return pl.concat(frames)
+
+
+def smoothed(steps: pl.DataFrame) -> pl.DataFrame:
+    """Means over :data:`WINDOW` steps of an answer, at the last of them; step 0 stands alone.
+
+    Args:
+        steps: of :func:`by_step`, of one instruction.
+    """
+    of = ["setting", "query", "step"]
+    window = (pl.col("step") + WINDOW - 1) // WINDOW * WINDOW
+    means = steps.with_columns(window.alias("step")).group_by(*of, maintain_order=True)
+    return means.agg(pl.col("scaled_projection", "kl").mean())
 
 
 def change(steps: pl.DataFrame, setting: str, seed: int) -> Interval:

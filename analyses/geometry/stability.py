@@ -20,7 +20,7 @@ token of long answers: unsteered, steered, steered in a random direction, and as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -28,18 +28,21 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.geometry.drift import by_step, change
+from analyses.geometry.drift import WINDOW, by_step, change, smoothed
 from analyses.geometry.extractions import Extractions, base_queries, crossed
 from analyses.geometry.sureness import (
     ALL_PAIRS,
     COLUMNS,
+    COPIES,
+    LEVELS,
+    SINGLE,
     Sizes,
     at_layer,
     by_layer,
     fitted,
     from_base,
 )
-from figures.drawing import interval_text, listed, short_names
+from figures.drawing import listed, short_names
 from figures.examples import enough
 from figures.stability import cosines_by_number
 from interp_steer.errors import RunError
@@ -49,9 +52,12 @@ DRIFT = {
     "none": "unsteered",
     "random": "under a random direction",
     "steered": "under the vector",
-    "instruction": "asked in words",
+    "instruction": "with the instruction in context",
 }
 """The settings in which long answers are followed."""
+
+UNDRAWN = ("vector, by split halves", "vector, resampled", "base with tuned, of all queries")
+"""Series that would lie under others: the caption tells them."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +165,9 @@ def leave(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> No
     """The numbers of one layer, instruction by instruction, and of the tests."""
     run.leave(summary={"layer": layer, "instructions": len(config.instruction)})
     for name, series in (
-        ("cosine", "bootstrap"),
+        ("cosine", "vector"),
         ("seed", "two extractions"),
+        ("seed_norm", "length beside the mean"),
         ("phrasing", "two phrasings, of all queries"),
         ("base", "base with tuned, of all queries"),
     ):
@@ -213,7 +220,7 @@ def leave_drift(run: ist.Run, steps: pl.DataFrame, read_layer: int) -> None:
     """How far projections move within long answers, and their curves."""
     moved = {setting: change(steps, setting, run.seed) for setting in DRIFT}
     run.leave(summary={f"drift.{setting}": value for setting, value in moved.items()})
-    said = [f"{_text(value)} {DRIFT[setting]}" for setting, value in moved.items()]
+    said = [f"{value!s} {DRIFT[setting]}" for setting, value in moved.items()]
     for (name,), rows in steps.group_by("instruction", maintain_order=True):
         mean = {
             setting: bootstrap_mean(each["scaled_projection"], each["query"], seed=run.seed)
@@ -222,16 +229,17 @@ def leave_drift(run: ist.Run, steps: pl.DataFrame, read_layer: int) -> None:
         run.leave(
             summary={f"projection.{setting}.{name}": value for setting, value in mean.items()}
         )
-        levels = [f"{_text(value)} {DRIFT[str(setting)]}" for setting, value in mean.items()]
+        levels = [f"{value!s} {DRIFT[str(setting)]}" for setting, value in mean.items()]
         caption = (
             f"In the mean over its tokens an answer projects {listed(levels)}. Over all "
             f"instructions it moves by {listed(said)} from the first to the last third of an "
             "answer. Projection of the residual stream on the direction of "
-            f"{short_names([str(name)])[str(name)]} at layer {read_layer}, at each token of "
-            f"answers to {rows['query'].n_unique()} requests for long ones; 0 and 1 are the means "
-            "of prompts without and with the instruction. Bands are 95% intervals."
+            f"{short_names([str(name)])[str(name)]} at layer {read_layer}, in answers to "
+            f"{rows['query'].n_unique()} requests for long ones: at the last token of the prompt, "
+            f"and in the mean over {WINDOW} steps, drawn at the last of them. 0 and 1 are the "
+            "means of prompts without and with the instruction. Bands are 95% intervals."
         )
-        drawing = figures.step_curves(rows, "scaled_projection")
+        drawing = figures.step_curves(smoothed(rows), "scaled_projection")
         run.draw(f"drift_{name}", replace(drawing, caption=caption))
 
 
@@ -241,113 +249,121 @@ def draw(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> Non
     names = short_names(list(config.instruction))
     records = records.filter(pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
     records = records.with_columns(pl.col("instruction").replace_strict(names).alias("panel"))
+    over = (
+        f" Of {len(names)} instructions the least and the largest value are told, with the "
+        "outermost ends of their intervals."
+        if len(names) > 1
+        else ""
+    )
 
-    def part(name: str) -> pl.DataFrame:
-        return records.filter(pl.col("part") == name)
+    def told(part: str, series: str) -> str:
+        return _range(list(at(records, part, series, layer).values()))
 
-    def curves(name: str, x: str, titles: tuple[str, str], chance: str | None, said: str) -> None:
-        rows = part(name)
+    def last(part: str, series: str) -> str:
+        ends = records.filter(pl.col("at") == max(config.requests))
+        return _range(list(at(ends, part, series, layer).values()))
+
+    def curves(
+        name: str, caption: str, *, x: str = "layer", y: str = "cosine", chance: str | None = None
+    ) -> None:
+        rows = records.filter((pl.col("part") == name) & ~pl.col("series").is_in(UNDRAWN))
         if len(rows):
-            drawing = figures.interval_curves(rows, x, *titles, chance=chance)
-            run.draw(name, replace(drawing, caption=said))
-
-    def told(name: str, series: str) -> str:
-        here = at(records, name, series, layer)
-        return listed([f"{_text(value)} for {names[one]}" for one, value in here.items()])
+            axis = "requests in a prompt" if x == "at" else x
+            drawing = figures.interval_curves(rows, x, axis, y, chance=chance)
+            run.draw(name, replace(drawing, caption=caption + over))
 
     draws = f"{config.n_fit} pairs"
-    curves("cosine", "layer", ("layer", "cosine"), "shuffled labels", (
+    curves("cosine", (
         f"At layer {layer} the cosine of a vector of {draws} with that of infinitely many such "
-        f"pairs is {told('cosine', 'bootstrap')}, and by split halves "
-        f"{told('cosine', 'split halves')}. The bootstrap as it is usually read, the cosine of "
-        "resampled vectors with the vector itself, takes its error for signal: for shuffled labels "
-        f"it is {told('cosine', 'shuffled labels, as usual')}. Bands are 95% intervals; of "
-        "shuffled labels, the range over 20 copies."
-    ))  # fmt: skip
-    curves("norm", "layer", ("layer", "relative length"), "swapped sides", (
+        f"pairs is {told('cosine', 'vector')}, and by split halves "
+        f"{told('cosine', 'vector, by split halves')}. For shuffled labels it is "
+        f"{told('cosine', 'shuffled labels')}, with an interval that begins above 0 in "
+        f"{told('taken', 'shuffled labels')} of all copies; the usual reading of a bootstrap, the "
+        "cosine of resampled vectors with the vector itself, takes its error for signal and is "
+        f"{told('cosine', 'shuffled labels, resampled')} there. Bands are 95% intervals; of "
+        f"shuffled labels, the range of 95% of {COPIES} copies."
+    ), chance="shuffled labels")  # fmt: skip
+    curves("norm", (
         f"At layer {layer} a vector of {draws} is {told('norm', 'vector')} times as long as those "
         f"of the same pairs with their sides swapped at random. Band: the range of 95% of "
         f"{config.draws - 1} swaps."
-    ))  # fmt: skip
-    curves("auroc", "layer", ("layer", "AUROC"), "swapped sides", (
+    ), y="relative length", chance="swapped sides")  # fmt: skip
+    curves("auroc", (
         f"At layer {layer} the AUROC of prompts of other queries and other phrasings along the "
         f"vector is {told('auroc', 'vector')}; with sides swapped at random, of those that are "
         f"fitted and those that are held out, {told('auroc', 'swapped sides')}. Bands: 95% "
         f"intervals, and the range of 95% of {config.draws - 1} swaps."
-    ))  # fmt: skip
-    rejected = rejections(records, config.copies)
-    rates = [f"{interval_text(value)} by {series}" for series, value in rejected.items()]
-    draw_calibration(run, part("calibration"), (
-        f"Of {config.copies} copies with shuffled labels for each of {len(names)} instructions, "
-        f"the permutation test at 5% rejects {listed(rates)}. Share of copies that are rejected "
-        f"at each level, at layer {layer}; bands are Wilson's 95% intervals, by instruction."
-    ))  # fmt: skip
-    curves("seed", "layer", ("layer", "cosine"), None, (
+    ), y="AUROC", chance="swapped sides")  # fmt: skip
+    curves("seed", (
         f"At layer {layer} two extractions of {draws}, none of them shared, have a cosine of "
         f"{told('seed', 'two extractions')}; the split halves of one foretell "
         f"{told('seed', 'foretold by one')}. Bands: the range of 95% of {config.repeats} couples "
         "of extractions, and the jackknife's 95% interval."
     ))  # fmt: skip
-    curves("phrasing", "layer", ("layer", "cosine"), None, (
+    curves("phrasing", (
         f"At layer {layer} the vectors of two phrasings, each of {config.n_queries // 2} queries "
         f"that the other has not seen, have a cosine of {told('phrasing', 'two phrasings')}; of "
         f"one phrasing, {told('phrasing', 'one phrasing')}. Of infinitely many queries it would "
         f"be {told('phrasing', 'two phrasings, of all queries')}. Means over all couples of "
-        f"{config.n_phrasings} phrasings; bands are jackknife 95% intervals over queries."
+        f"{config.n_phrasings} phrasings; bands are jackknife 95% intervals over queries, for "
+        "these phrasings."
     ))  # fmt: skip
-    curves("base", "layer", ("layer", "cosine"), "random direction", (
+    curves("base", (
         f"At layer {layer} the vectors of {config.base} and {config.model}, of other queries each, "
         f"have a cosine of {told('base', 'base with tuned')}, where the halves of either have "
         f"{told('base', 'each with itself')}; of infinitely many queries it would be "
         f"{told('base', 'base with tuned, of all queries')}. Bands are jackknife 95% intervals; "
         "of the random direction, the range of 95%."
-    ))  # fmt: skip
-    curves("requests", "at", ("requests in a prompt", "cosine"), None, (
+    ), chance="random direction")  # fmt: skip
+    curves("requests", (
         f"With {max(config.requests)} requests in a prompt a vector of {draws} has a cosine of "
-        f"{_last(records, 'requests', ALL_PAIRS, names)} with that of infinitely many such pairs, "
-        "and of infinitely many pairs "
-        f"{_last(records, 'requests', 'with that of single requests', names)} with that of single "
-        f"requests. Layer {layer}; bands are 95% intervals."
-    ))  # fmt: skip
-    by_number(run, part("pairs"), "pairs", (
+        f"{last('requests', ALL_PAIRS)} with that of infinitely many such pairs; of infinitely "
+        f"many pairs it has {last('requests', SINGLE)} with that of single requests. Layer "
+        f"{layer}; bands are 95% intervals."
+    ), x="at")  # fmt: skip
+    by_number(run, records, "pairs", "pairs", (
         f"Cosines of vectors of N pairs of as many queries, at layer {layer}: with the vector of "
         "infinitely many (measured with that of all other queries), with that of N other pairs, "
         f"and what {draws} foretell. Bands: the range of 95% of {config.repeats} draws of pairs."
     ))  # fmt: skip
-    by_number(run, part("queries"), "distinct queries", (
+    by_number(run, records, "queries", "distinct queries", (
         f"Cosine with the vector of infinitely many queries, at layer {layer}: of {draws}, each "
         "query being said in as many ways as it takes, and of one pair for each query. Bands: the "
         f"range of 95% of {config.repeats} draws of queries."
     ))  # fmt: skip
+    rates = [f"{value} by {series}" for series, value in rejections(records, config.copies).items()]
+    draw_calibration(run, records, (
+        f"Of {config.copies} copies with shuffled labels for each of {len(names)} instructions, "
+        f"the permutation test at 5% rejects {listed(rates)}. Share of copies that are rejected "
+        f"at each level, at layer {layer}; bands are Wilson's 95% intervals, by instruction."
+    ))  # fmt: skip
 
 
-def draw_calibration(run: ist.Run, rows: pl.DataFrame, caption: str) -> None:
+def draw_calibration(run: ist.Run, records: pl.DataFrame, caption: str) -> None:
     """Rejections against the level, with the level itself."""
+    rows = records.filter(pl.col("part") == "calibration")
     asked = [(pl.col("at") / 100).alias(column) for column in ("value", "low", "high")]
     first = rows.filter(pl.col("series") == rows["series"][0])
     level = first.with_columns(pl.lit("level").alias("series"), *asked)
     drawing = figures.interval_curves(
         pl.concat([rows, level]), "at", "level (%)", "share rejected", chance="level"
     )
+    drawing.figure.update_xaxes(tickvals=LEVELS)
     run.draw("calibration", replace(drawing, caption=caption))
 
 
-def by_number(run: ist.Run, rows: pl.DataFrame, what: str, about: str) -> None:
+def by_number(run: ist.Run, records: pl.DataFrame, part: str, what: str, about: str) -> None:
     """Cosines against a number that doubles."""
-    run.draw(rows["part"][0], cosines_by_number(rows, "at", what, about=about))
+    rows = records.filter(pl.col("part") == part)
+    run.draw(part, cosines_by_number(rows, "at", what, about=about))
 
 
-def _last(records: pl.DataFrame, part: str, series: str, names: Mapping[str, str]) -> str:
-    """What a series reaches at the end of its axis, instruction by instruction."""
-    said = []
-    for (name,), rows in records.group_by("instruction", maintain_order=True):
-        points = numbered(rows, part, series)
-        if points:
-            said.append(f"{_text(points[max(points)])} for {names[str(name)]}")
-    return listed(said)
-
-
-def _text(value: Interval) -> str:
-    if value.low == value.value == value.high:
-        return f"{value.value:.2f}"
-    return f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
+def _range(found: Sequence[Interval]) -> str:
+    """The least and the largest of some estimates, with the outermost ends of their intervals."""
+    if not found:
+        return "undefined"
+    values = [one.value for one in found]
+    low, high = min(one.low for one in found), max(one.high for one in found)
+    said = " to ".join(dict.fromkeys(f"{end:.3g}" for end in (min(values), max(values))))
+    exact = all(one.low == one.value == one.high for one in found)
+    return said if exact else f"{said} [{low:.3g}, {high:.3g}]"

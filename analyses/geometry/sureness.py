@@ -28,11 +28,17 @@ from interp_steer.stability import (
 from interp_steer.statistics import Interval, wilson
 from interp_steer.vectors import difference_in_means
 
+COPIES = 40
+"""Copies with shuffled labels whose cosines stand beside those of the vector."""
+
 LEVELS = (1, 5, 10, 20)
 """Levels, in per cent, at which the tests are to reject as many shuffled sets."""
 
 ALL_PAIRS = "with the vector of all such pairs"
 """The series that says how near a vector lies to what infinitely many pairs would give."""
+
+SINGLE = "with that of single requests"
+"""The series that says how near vectors of single and of joined requests would then lie."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Sizes:
     """Bootstrap draws, and random swaps of sides."""
     repeats: int = 200
     """Random choices of pairs of each number."""
-    copies: int = 200
+    copies: int = 400
     """Copies of each set with shuffled labels that the tests are tried on."""
 
 
@@ -114,19 +120,21 @@ def sure(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Ro
     """How near one extraction lies to what all such pairs would give, by three readings."""
     rows = found.dealt(layer)[: sizes.n_fit]
     own = bootstrap_cosine(rows, draws=sizes.draws, seed=seed)
-    yield row("cosine", layer, "bootstrap", own.population)
-    yield row("cosine", layer, "split halves", split_half(rows, seed=seed).population)
-    yield row("cosine", layer, "bootstrap, as usual", own.resampled)
+    yield row("cosine", layer, "vector", own.population)
+    yield row("cosine", layer, "vector, by split halves", split_half(rows, seed=seed).population)
+    yield row("cosine", layer, "vector, resampled", own.resampled)
     shuffled = [
-        bootstrap_cosine(rows * signs[:, None], draws=100, seed=seed)
-        for signs in swaps(20, len(rows), np.random.default_rng([seed, layer]))
+        bootstrap_cosine(rows * signs[:, None], draws=200, seed=seed)
+        for signs in swaps(COPIES, len(rows), np.random.default_rng([seed, layer]))
     ]
     for series, which in (
-        ("shuffled labels, as usual", "resampled"),
+        ("shuffled labels, resampled", "resampled"),
         ("shuffled labels", "population"),
     ):
         values = torch.tensor([getattr(one, which).value for one in shuffled])
         yield row("cosine", layer, series, spread(values))
+    taken = sum(one.population.low > 0 for one in shuffled)
+    yield row("taken", layer, "shuffled labels", wilson(taken, COPIES))
 
 
 def swaps(copies: int, n: int, rng: np.random.Generator) -> Tensor:
@@ -315,5 +323,5 @@ def by_requests(
         yield row("requests", layer, ALL_PAIRS, own, requests)
         if requests > 1:
             alike = agreement(torch.stack([plain, rows]), seed=seed).ratio
-            yield row("requests", layer, "with that of single requests", alike, requests)
+            yield row("requests", layer, SINGLE, alike, requests)
         yield row("tokens", layer, "without the instruction", exactly(tokens), requests)
