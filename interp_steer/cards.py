@@ -47,7 +47,7 @@ class Reliability:
 
     def __str__(self) -> str:
         """The least sure layer, in words."""
-        worst = self.layers[self.low.index(min(self.low))]
+        _, _, worst = min(zip(self.low, self.cosine, self.layers, strict=True))
         return (
             f"cosine with the vector of all such pairs {self.at(worst)} at layer {worst}, the least"
         )

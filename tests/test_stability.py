@@ -336,7 +336,7 @@ def test_a_fit_leaves_the_vector_of_any_fit_and_says_how_sure_it_is(tiny, tmp_pa
 
     vector.save(tmp_path / "vector.safetensors")
     assert ist.SteeringVector.load(tmp_path / "vector.safetensors").card == vector.card
-    worst = 1 if sure.low[0] < sure.low[1] else 3
+    worst = 1 if (sure.low[0], sure.cosine[0]) < (sure.low[1], sure.cosine[1]) else 3
     said = f"cosine with the vector of all such pairs {sure.at(worst)} at layer {worst}, the least"
     assert str(sure) == said and said in vector._repr_html_()
     assert "how sure" not in plain._repr_html_()
