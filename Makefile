@@ -4,7 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo paper-a paper-b test test-all check format models bench bench-peers clean help
+.PHONY: demo paper-a paper-b geometry gallery test test-all check format models bench bench-peers clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -24,6 +24,16 @@ paper-a: $(STAMP) ## every experiment of the instruction-steering paper, with a 
 
 paper-b: $(STAMP) ## every experiment of the language-steering paper, with a report
 	$(PY) -m analyses paper_b --overwrite
+
+geometry: $(STAMP) ## layers, heads, and whether a direction can be trusted, with a report
+	$(PY) -m analyses all_geometry --overwrite
+
+WHOLE := demo paper_a paper_b all_geometry
+gallery: $(WHOLE:%=results/%/report.html) ## every figure of these, offline, in one page; an hour where none is there yet
+	$(PY) -m figures.gallery results --out results/gallery.html
+
+results/%/report.html: | $(STAMP)
+	$(PY) -m analyses $* --overwrite
 
 test: $(STAMP)   ## the tests that a change must pass
 	$(PY) -m pytest -m 'not slow' -n 2 --dist loadfile
