@@ -14,11 +14,11 @@ from interp_steer.pairs import ContrastSet
 class Answering:
     """How answers are made and graded."""
 
-    graded_tokens: int = 32
+    graded_tokens: int = 24
     """Tokens of the obedient answer whose log-probability is taken."""
-    max_new_tokens: int = 128
+    max_new_tokens: int = 96
     """Where an answer is cut."""
-    batch_size: int = 128
+    batch_size: int = 64
     """Rows run at once."""
 
 

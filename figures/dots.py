@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
-from figures import theme
+from figures import lettering, theme
 from figures.drawing import Drawing, FigureError, need
 
 ROW = 17
 """Height in pixels of a label."""
 
-LONG = 24
-"""Letters of a label beyond which the figure is as wide as the page."""
+LONG = 140
+"""Width in pixels of a label beyond which the figure is as wide as the page."""
 
 REFERENCES = (0.0, 1.0)
 """Values at which a line is drawn where the axis has them: nothing, and all of it."""
 
 
-def interval_dots(frame: pl.DataFrame, title: str, *, group: str | None = None) -> Drawing:
+def interval_dots(
+    frame: pl.DataFrame,
+    title: str,
+    *,
+    group: str | None = None,
+    span: tuple[float, float] | None = None,
+    about: str = "",
+) -> Drawing:
     """Estimates with their intervals, a row for each label and a panel for each of several things.
 
     Args:
@@ -29,10 +37,13 @@ def interval_dots(frame: pl.DataFrame, title: str, *, group: str | None = None) 
             ``low`` and ``high``.
         title: of the axis.
         group: a column by which labels are grouped, one group of panels under the other.
+        span: the values that the axis shows; estimates beyond are arrows at its ends, with their
+            number. All of them when not given.
+        about: a sentence on what is drawn, for the caption.
 
     Returns:
-        The drawing; its caption gives, for each group, the label whose vector has the greatest
-        mean over the panels, in every panel, beside its control.
+        The drawing; its caption gives, for each group, the label that is furthest above its control
+        in the mean over the panels, with both in every panel.
 
     Raises:
         FigureError: for a frame without these columns, a label that is there twice in one panel and
@@ -71,6 +82,10 @@ def interval_dots(frame: pl.DataFrame, title: str, *, group: str | None = None) 
         horizontal_spacing=0.03,
         vertical_spacing=0.06,
     )
+    low, high = span or (
+        float(frame["low"].to_numpy().min()),
+        float(frame["high"].to_numpy().max()),
+    )
     for row, name in enumerate(groups, start=1):
         for column, panel in enumerate(panels, start=1):
             for at, (setting, look) in enumerate(looks.items()):
@@ -81,8 +96,9 @@ def interval_dots(frame: pl.DataFrame, title: str, *, group: str | None = None) 
                 )
                 aside = 0.3 * (at - (len(looks) - 1) / 2)
                 places = [labels[name].index(label) + aside for label in here["label"]]
-                shown = row == column == 1
-                figure.add_trace(_dots(here, places, look, shown), row, column)
+                trace = _dots(here, places, look, (low, high), at)
+                trace.update(showlegend=row == column == 1)
+                figure.add_trace(trace, row, column)
         figure.update_yaxes(
             tickvals=list(range(len(labels[name]))),
             ticktext=labels[name],
@@ -91,22 +107,42 @@ def interval_dots(frame: pl.DataFrame, title: str, *, group: str | None = None) 
             showgrid=False,
             row=row,
         )
-        if group is not None:
-            figure.update_yaxes(title_text=name, row=row, col=1)
-    low, high = float(frame["low"].to_numpy().min()), float(frame["high"].to_numpy().max())
     margin = 0.04 * (high - low or 1)
     for at in REFERENCES:
         if low - margin <= at <= high + margin:
             figure.add_vline(x=at, line={"color": theme.GREY, "width": 1, "dash": "dot"})
     figure.update_xaxes(range=[low - margin, high + margin], showgrid=True, nticks=6)
     figure.update_xaxes(title_text=title, row=len(groups), col=(len(panels) + 1) // 2)
+    longest = max(lettering.width(label, theme.SMALL) for label in frame["label"].unique())
+    left, right = round(longest) + 12 + 22 * (group is not None), 12
+    width = theme.TWO_COLUMNS if len(panels) > 1 or longest > LONG else theme.ONE_COLUMN
     top = 26 + 16 * (len(panels) > 1)
-    long = max(map(len, frame["label"].unique())) > LONG
-    width = theme.TWO_COLUMNS if len(panels) > 1 or long else theme.ONE_COLUMN
     theme.figure(width, top + 50 + ROW * sum(sizes) + 14 * len(groups), figure)
-    figure.update_layout(margin={"t": top})
-    figure.update_annotations(font_size=11)
-    return Drawing(figure, _caption(frame, title))
+    figure.update_layout(margin={"t": top, "l": left, "r": right})
+    figure.update_annotations(font_size=theme.NORMAL)
+    if group is not None:
+        _name_groups(figure, groups, len(panels), at=-(left - 10) / (width - left - right))
+    figure.update_yaxes(automargin=False)
+    return Drawing(figure, _caption(frame, title, about))
+
+
+def _name_groups(figure: go.Figure, groups: list[str], panels: int, at: float) -> None:
+    """The names of the groups, upright at the left edge, one below the other."""
+    for row, name in enumerate(groups):
+        axis: Any = figure.layout[f"yaxis{row * panels + 1}" if row else "yaxis"]
+        low, high = axis.domain
+        figure.add_annotation(
+            text=name,
+            x=at,
+            y=(low + high) / 2,
+            xref="paper",
+            yref="paper",
+            xanchor="center",
+            yanchor="middle",
+            textangle=-90,
+            showarrow=False,
+            font={"size": theme.NORMAL},
+        )
 
 
 def _look(setting: str, at: int) -> theme.Style:
@@ -115,35 +151,54 @@ def _look(setting: str, at: int) -> theme.Style:
     return theme.setting_style(setting, at)
 
 
-def _dots(rows: pl.DataFrame, places: list[float], look: theme.Style, shown: bool) -> go.Scatter:
+def _dots(
+    rows: pl.DataFrame,
+    places: list[float],
+    look: theme.Style,
+    span: tuple[float, float],
+    at: int,
+) -> go.Scatter:
+    """Dots with whiskers; an arrow with its number where one is beyond the axis. The numbers of
+    later settings stand further in, so that those of one label do not meet."""
+    low, high = span
+    beyond = [-1 if value < low else int(value > high) for value in rows["value"]]
+    symbols = {-1: "triangle-left", 0: look.symbol, 1: "triangle-right"}
+    inside = rows["value"].is_between(low, high).cast(pl.Float64)
     return go.Scatter(
-        x=rows["value"].to_list(),
+        x=rows["value"].clip(low, high).to_list(),
         y=places,
-        mode="markers",
-        marker={"color": look.colour, "symbol": look.symbol, "size": 6},
+        mode="markers+text" if any(beyond) else "markers",
+        marker={"color": look.colour, "symbol": [symbols[side] for side in beyond], "size": 6},
+        text=[_number(v, side, at) for v, side in zip(rows["value"], beyond, strict=True)],
+        textposition=["middle left" if side > 0 else "middle right" for side in beyond],
+        textfont={"size": theme.SMALL, "color": look.colour},
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": (rows["high"] - rows["value"]).to_list(),
-            "arrayminus": (rows["value"] - rows["low"]).to_list(),
+            "array": ((rows["high"] - rows["value"]) * inside).to_list(),
+            "arrayminus": ((rows["value"] - rows["low"]) * inside).to_list(),
             "thickness": 1,
             "width": 2,
             "color": look.colour,
         },
-        customdata=rows.select("label", "low", "high").rows(),
-        hovertemplate="%{customdata[0]}: %{x:.2f} [%{customdata[1]:.2f}, %{customdata[2]:.2f}]",
+        customdata=rows.select("label", "value", "low", "high").rows(),
+        hovertemplate="%{customdata[0]}: %{customdata[1]:.2f} [%{customdata[2]:.2f}, "
+        "%{customdata[3]:.2f}]",
         name=look.label,
         legendgroup=look.label,
-        showlegend=shown,
     )
 
 
-def _caption(frame: pl.DataFrame, title: str) -> str:
+def _number(value: float, side: int, at: int) -> str:
+    """The number of an arrow, behind the room that those of earlier settings take."""
+    room, said = 3 * at * "\N{EM SPACE}", f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
+    return {-1: room + said, 0: "", 1: said + room}[side]
+
+
+def _caption(frame: pl.DataFrame, title: str, about: str) -> str:
     said = []
     for (name,), rows in frame.group_by("group", maintain_order=True):
-        own = rows.filter(pl.col("setting") == rows["setting"][0])
-        means = own.group_by("label", maintain_order=True).agg(pl.col("value").mean())
-        best = means.sort("value", descending=True, maintain_order=True)["label"][0]
+        best = _furthest(rows)
         by_setting = [
             f"{_look(str(setting), 0).label} "
             + ", ".join(
@@ -155,6 +210,22 @@ def _caption(frame: pl.DataFrame, title: str) -> str:
                 "setting", maintain_order=True
             )
         ]
-        said.append(f"{name + ': ' if name else ''}most has {best}, {'; '.join(by_setting)}")
+        said.append(f"{name + ': ' if name else ''}{best}, {'; '.join(by_setting)}")
     finding = ". ".join(part[0].upper() + part[1:] for part in said)
-    return f"{finding}. {title[0].upper()}{title[1:]}; whiskers are 95% intervals."
+    drawn = f"{title[0].upper()}{title[1:]}; whiskers are 95% intervals."
+    return " ".join(part for part in (f"{finding}.", drawn, about) if part)
+
+
+def _furthest(rows: pl.DataFrame) -> str:
+    """The label that is furthest above what its control does in either direction, in the mean over
+    panels; where none has a control, the one with the greatest value."""
+    means = rows.group_by("label", "setting", maintain_order=True).agg(pl.col("value").mean())
+    own, control = (
+        means.filter((pl.col("setting") == "vector") == first).select("label", "value")
+        for first in (True, False)
+    )
+    both = own.join(control, on="label", suffix="_control", maintain_order="left")
+    ranked = (
+        both.select("label", pl.col("value") - pl.col("value_control").abs()) if len(both) else own
+    )
+    return str(ranked.sort("value", descending=True, maintain_order=True)["label"][0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
@@ -56,7 +57,7 @@ def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, abo
                     for row in rows.iter_rows(named=True)
                 }
                 own = setting == "vector"
-                look = (
+                look: dict[str, Any] = (
                     {"symbol": symbol} if own else {"dash": "dot", "mode": "lines", "small": True}
                 )
                 if points:

@@ -1,11 +1,4 @@
-"""Shares of an effect: differences and ratios of estimates, with intervals.
-
-From the intervals of the parts, by the method of variance estimates recovery (MOVER; Zou and Donner
-2008): the distance from an estimate to an end of its interval stands for its error on that side, so
-that a share near 0 or 1 keeps the lopsided interval that it has. Parts are taken as independent;
-where they are of the same prompts they agree more than that, and the interval is rather too wide
-than too narrow. Where a number is known for each prompt, :func:`ratio_of_means` resamples prompts.
-"""
+"""Shares of an effect: how far of the way from one estimate to another a third one is."""
 
 from __future__ import annotations
 
@@ -13,70 +6,71 @@ import math
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 
 from interp_steer.statistics import Interval, StatisticsError, Values
 from interp_steer.subspaces import resampled_means
 
-METHOD = "MOVER 95%"
 
+def share_between(value: Interval, start: Interval, end: Interval) -> Interval:
+    """``(value - start) / (end - start)``: 0 at ``start``, 1 at ``end``, and beyond either.
 
-def difference(before: Interval, after: Interval) -> Interval:
-    """``after - before``, with Zou and Donner's interval (2008).
-
-    Args:
-        before: an estimate.
-        after: another, with an interval of the same level.
-
-    Example:
-        >>> before, after = Interval(0.2, 0.1, 0.3, 40, ""), Interval(0.7, 0.4, 0.8, 40, "")
-        >>> str(difference(before, after))
-        '0.500 [0.184, 0.641]'
-    """
-    value = after.value - before.value
-    down = math.hypot(after.value - after.low, before.high - before.value)
-    up = math.hypot(after.high - after.value, before.value - before.low)
-    return Interval(value, value - down, value + up, min(before.n, after.n), METHOD)
-
-
-def ratio(numerator: Interval, denominator: Interval) -> Interval:
-    """``numerator / denominator``, with Newcombe's interval (2016, MOVER-R).
-
-    A ratio ``r`` is in the interval when 0 is in that of ``numerator - r denominator``; Fieller's
-    interval is the same of estimates whose errors are even on both sides.
+    A share ``r`` is in the interval when 0 is in that of ``value - (1 - r) start - r end``. The
+    interval of a sum is Zou and Donner's (2008), by the method of variance estimates recovery: the
+    distance from an estimate to an end of its interval stands for its error on that side, so that a
+    share near 0 or 1 keeps the lopsided interval that it has. Inverting it so is Newcombe's MOVER-R
+    (2016); of errors that are even on both sides it is Fieller's interval. The three estimates are
+    taken as independent; of the same prompts they agree more than that, and the interval is rather
+    too wide than too narrow.
 
     Args:
-        numerator: an estimate of either sign.
-        denominator: one whose interval lies above 0, of the same level.
+        value: an estimate, such as the share of answers that obey under an edit.
+        start: another, such as the share that obeys without the instruction.
+        end: a third, such as the share that obeys with it; the intervals are of one level.
 
     Raises:
-        StatisticsError: for a denominator whose interval does not lie above 0: a share of what may
-            be nothing is no number.
+        StatisticsError: when ``end`` may be ``start``: a share of what may be nothing is no number.
 
     Example:
-        >>> str(ratio(Interval(0.5, 0.4, 0.6, 40, ""), Interval(1.0, 0.9, 1.0, 40, "")))
-        '0.500 [0.400, 0.618]'
+        >>> from interp_steer.statistics import wilson
+        >>> str(share_between(wilson(12, 24), wilson(0, 24), wilson(24, 24)))
+        '0.500 [0.290, 0.710]'
     """
-    if not denominator.low > 0:
+    far = end.value - start.value
+    if far < 0:
+        return share_between(*(_negative(one) for one in (value, start, end)))
+    if far <= math.hypot(start.high - start.value, end.value - end.low):
         raise StatisticsError(
-            f"a share of {denominator} is no number, since that may be nothing; say so, or measure "
-            "more prompts"
+            f"{start} and {end} may be the same, so that a share of the way between them is no "
+            "number; say so, or measure more prompts"
         )
-    top, whole = numerator.value, denominator.value
-    low = _lower_end(top, numerator.low, denominator)
-    high = -_lower_end(-top, -numerator.high, denominator)
-    n = min(numerator.n, denominator.n)
-    return Interval(top / whole, low, high, n, METHOD)
+    share = (value.value - start.value) / far
+
+    def gap(r: float, side: int) -> float:
+        """The lower (-1) or upper (1) end of the interval of the sum."""
+        parts = ((1.0, value), (r - 1, start), (-r, end))
+        centre = sum(factor * part.value for factor, part in parts)
+        reach = math.hypot(*(_reach(part, factor * side) for factor, part in parts))
+        return centre + side * reach
+
+    ends = []
+    for side in (-1, 1):  # the sum falls as the share grows: its lower end is 0 below the share
+        step = 1.0
+        while gap(share + side * step, side) * gap(share, side) > 0:
+            step *= 2
+        found = brentq(gap, share, share + side * step, args=(side,), xtol=1e-9)
+        ends.append(float(found))  # type: ignore[arg-type]
+    n = min(part.n for part in (value, start, end))
+    return Interval(share, min(ends[0], share), max(ends[1], share), n, "MOVER 95%")
 
 
-def _lower_end(top: float, low: float, whole: Interval) -> float:
-    """The lower end of ``top / whole``: the lesser root ``r`` of ``(top - r whole)^2 = (top -
-    low)^2 + r^2 (whole - end)^2``, the end being that which the sign of the root takes."""
-    end = whole.high if low >= 0 else whole.low
-    constant, leading = low * (2 * top - low), end * (2 * whole.value - end)
-    root = math.sqrt(max((top * whole.value) ** 2 - constant * leading, 0.0))
-    if low >= 0:  # the same root, written so that a leading coefficient of 0 does no harm
-        return constant / (top * whole.value + root) if constant else 0.0
-    return (top * whole.value - root) / leading
+def _negative(one: Interval) -> Interval:
+    return Interval(-one.value, -one.high, -one.low, one.n, one.method)
+
+
+def _reach(part: Interval, factor: float) -> float:
+    """How far a multiple of an estimate reaches above itself."""
+    return factor * (part.high - part.value if factor > 0 else part.low - part.value)
 
 
 def ratio_of_means(
@@ -85,7 +79,7 @@ def ratio_of_means(
     """A mean over another of the same prompts, with a bootstrap over the prompts.
 
     Args:
-        numerator: a number for each prompt.
+        numerator: a number for each prompt, such as what an edit adds to a log-probability.
         denominator: another, in the same order.
         seed: of the resampling.
         draws: how many resamples.

@@ -316,7 +316,8 @@ def _halved(
             times = torch.zeros_like(order).scatter(1, half, 1.0)[:, group]
             each = einsum(_means(times), rows, "split pair, condition pair d -> split condition d")
             units.append(normalize(each, dim=-1))
-        found = einsum(*units, "split a d, split b d -> a b") / splits
+        one, other = units
+        found = einsum(one, other, "split a d, split b d -> a b") / splits
         return (found + found.T) / 2
 
     everything = cosines(torch.arange(n))

@@ -128,7 +128,7 @@ def test_rows_of_the_best_layer_are_those_of_each_model():
 
 def test_models_that_cannot_be_asked_are_notes(run, checkpoint, tmp_path):
     absent, random = str(tmp_path / "absent"), str(checkpoint("gemma2"))
-    given = ["--models", absent, random, "burattino-instruct", "--most-layers", "2"]
+    given = ["--models", absent, random, "burattino-tiny", "--most-layers", "2"]
     given += ["--strength", "0.5", "--n-fit", "8", "--n-select", "2", "--n-test", "3"]
     results = run("model_scale", *given, "--max-new-tokens", "40", "--graded-tokens", "8")
     found = results["model_scale"]
@@ -136,7 +136,7 @@ def test_models_that_cannot_be_asked_are_notes(run, checkpoint, tmp_path):
     assert notes["model"].to_list() == [absent, random]
     assert "none of 2 prompts" in notes["note"][1]
     records = found.records()
-    assert records["model"].unique().to_list() == ["burattino-instruct"]
+    assert records["model"].unique().to_list() == ["burattino-tiny"]
     steered = records.filter((pl.col("quantity") == "success") & pl.col("layer").is_not_null())
     # Two layers, one strength and an equal KL, along the vector and a random direction.
     assert steered.height == 2 * 2 * 2

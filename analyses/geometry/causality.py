@@ -44,16 +44,27 @@ from figures.dots import interval_dots
 from figures.drawing import short_names
 from figures.shares import share_of
 from interp_steer.errors import RunError
-from interp_steer.ratios import difference, ratio, ratio_of_means
+from interp_steer.ratios import ratio_of_means, share_between
 from interp_steer.statistics import Interval, StatisticsError, bootstrap_mean, holm, mcnemar
 
 MAIN = {"necessity": "zero", "sufficiency": "steer"}
 """The act that the layer of a question is chosen by, and that is tested."""
 
+ANSWERED = {"necessity": ("mean",), "sufficiency": ("steer", "whole", "component")}
+"""Acts under which answers are generated at every layer; under others, at the chosen one."""
+
 EXCHANGES = ("whole", "component", "rest")
 
 MEASURES = {"strict": "obedience", "logprob": "log-probability"}
 """What an effect is measured by: a column of the records, and what figures call it."""
+
+SHOWN = (-0.5, 1.75)
+"""The shares that figures show; what lies beyond is an arrow."""
+
+ABOUT = (
+    "The component along the direction is set to zero or to a mean, or the two prompts of a pair "
+    "exchange activations at their last token: the whole, the component, or all else."
+)
 
 Chosen = Mapping[str, Mapping[str, int]]
 """By instruction, the layer of each question."""
@@ -68,22 +79,24 @@ class Config(Answering):
     instruction: tuple[str, ...] = (
         "change_case:english_lowercase",
         "detectable_format:title",
-        "punctuation:no_comma",
     )
     """IFEval ids of the instructions whose directions are edited."""
     data: str | None = None
     """IFEval's prompts to report on; see layer_sweep."""
     layers: tuple[int, ...] | None = None
     """Layers that are edited one by one; every layer when not given."""
-    positions: str = "all"
-    """Where components are taken away or set: all, prompt, generated or last."""
+    removed_at: str = "all"
+    """Where components are set to zero: all, prompt, generated or last."""
+    set_at: str = "generated"
+    """Where they are set to a mean. It is a mean at last tokens of prompts, which other tokens of a
+    prompt are far from."""
     n_fit: int = 64
     """Pairs of prompts that each direction is fitted on."""
     n_select: int = 12
     """Pairs that the layer of each question is chosen on."""
-    n_test: int = 24
+    n_test: int = 16
     """Pairs that are reported."""
-    n_random: int = 2
+    n_random: int = 1
     """Random directions beside each direction."""
 
 
@@ -108,7 +121,7 @@ def main(config: Config, run: ist.Run) -> None:
         vector = ist.fit(model, pairs.fit, checkpoints=run.partial)
         run.leave(vector, name=name)
         editors = [
-            Editor(vector, last_tokens(model, split), config.positions)
+            Editor(vector, last_tokens(model, split), config.removed_at, config.set_at)
             for split in (pairs.select, pairs.test)
         ]
         chosen[name] = choose(select, editors[0], layers)
@@ -163,7 +176,7 @@ def measure(
 ) -> pl.DataFrame:
     """A row for each act and pair: whether the answer obeys, and the log-probability.
 
-    Everything is graded. Answers are generated under every act along the direction, and under
+    Everything is graded. Answers are generated under :data:`ANSWERED`, and under all other acts and
     random directions at the chosen layers and at every layer at once.
     """
     acts = [
@@ -179,7 +192,11 @@ def measure(
     def told_of(act: Act) -> bool:
         return act.layer is None or act.layer == chosen[effect_of(act)]
 
-    asked = [act for act in acts if act.draw is None or told_of(act)]
+    asked = [
+        act
+        for act in acts
+        if told_of(act) or (act.draw is None and act.name in ANSWERED[effect_of(act)])
+    ]
     # What an exchange with its own pair does to a prompt that asks for nothing is nothing.
     harmful = [a for a in acts if told_of(a) and not (a.instructed and a.name in EXCHANGES)]
     strict = {id(act): found for act, found in zip(asked, obedience.obeyed(asked), strict=True)}
@@ -259,8 +276,7 @@ def _obeyed(cell: pl.DataFrame, *, gained: bool) -> Interval:
     once = cell.unique("key", maintain_order=True)
     told, plain = (share_of(once, f"strict_{end}") for end in ("told", "plain"))
     edited = share_of(cell, "strict")
-    moved = difference(plain, edited) if gained else difference(edited, told)
-    return ratio(moved, difference(plain, told))
+    return share_between(edited, plain, told) if gained else share_between(edited, told, plain)
 
 
 def _likely(cell: pl.DataFrame, *, gained: bool, seed: int) -> Interval:
@@ -299,8 +315,8 @@ def numbers(shares: pl.DataFrame, chosen: Chosen) -> dict[str, object]:
     }
     for row in headlines(shares, chosen).iter_rows(named=True):
         parts = (row[part] for part in ("effect", "measure", "act", "where", "setting"))
-        ends = (row[part] for part in ("value", "low", "high", "n"))
-        found[f"{'.'.join(parts)}.{row['instruction']}"] = Interval(*ends, "95%")
+        value = Interval(row["value"], row["low"], row["high"], row["n"], "95%")
+        found[f"{'.'.join(parts)}.{row['instruction']}"] = value
     return found
 
 
@@ -340,19 +356,22 @@ def draw(run: ist.Run, shares: pl.DataFrame, chosen: Chosen) -> None:
     for measure, said in MEASURES.items():
         of_measure = named.filter(pl.col("measure") == measure)
         every = (
-            pl.when(pl.col("where") == "every").then(pl.lit(", every layer")).otherwise(pl.lit(""))
+            pl.when(pl.col("where") == "every").then(pl.lit(", all layers")).otherwise(pl.lit(""))
         )
         rows = headlines(of_measure, chosen).with_columns(pl.col("label") + every)
         if len(rows):
             title = f"share of the text's effect on {said}"
-            run.draw(f"effects_{said}", interval_dots(rows, title, group="effect"))
+            drawing = interval_dots(rows, title, group="effect", span=SHOWN, about=ABOUT)
+            run.draw(f"effects_{said}", drawing)
         for effect, main_act in MAIN.items():
-            chance = f"random direction {ACTS[main_act]}"
-            own = pl.col("setting") == "vector"
+            chance = f"random direction: {ACTS[main_act]}"
+            own, main = pl.col("setting") == "vector", pl.col("act") == main_act
+            known = pl.col("act").is_in(ANSWERED[effect]) if measure == "strict" else own | main
             curves = of_measure.filter(
                 (pl.col("effect") == effect)
                 & pl.col("layer").is_not_null()
-                & (own | (pl.lit(measure == "logprob") & (pl.col("act") == main_act)))
+                & known
+                & (own | pl.lit(measure != "strict"))
             ).with_columns(pl.when(own).then("label").otherwise(pl.lit(chance)).alias("series"))
             if len(curves):
                 verb = "lost" if effect == "necessity" else "gained"

@@ -15,12 +15,12 @@ from interp_steer.pairs import ContrastSet
 
 ACTS = {
     "zero": "set to zero",
-    "mean": "set to the mean without",
-    "one": "one layer's, set to zero",
-    "steer": "set to the mean with",
-    "whole": "whole activation exchanged",
+    "mean": "set to mean without",
+    "one": "one layer's set to zero",
+    "steer": "set to mean with",
+    "whole": "whole exchanged",
     "component": "component exchanged",
-    "rest": "all but the component exchanged",
+    "rest": "all else exchanged",
 }
 """What is done, as figures call it."""
 
@@ -47,8 +47,10 @@ class Editor:
     vector: ist.SteeringVector
     sides: tuple[Rows, Rows]
     """See :func:`last_tokens`."""
-    positions: str
-    """Where components are taken away or set; exchanges are at the last token of the prompt."""
+    removed_at: str
+    """Where components are set to zero; see :func:`interp_steer.positions.span`."""
+    set_at: str
+    """Where they are set to a mean. Exchanges are at the last token of the prompt."""
 
     def at_layer(self, layer: int, draw: int | None = None) -> Iterator[Act]:
         """All that is done at one layer, along the direction or along a random one.
@@ -61,9 +63,9 @@ class Editor:
         own = self.vector.at(layer)
         present, absent = (side[own.site] for side in self.sides)
         for name, instructed, edit in (
-            ("zero", True, along.ablate(self.positions)),
-            ("mean", True, away.project(positions=self.positions)),
-            ("steer", False, along.project(positions=self.positions)),
+            ("zero", True, along.ablate(self.removed_at)),
+            ("mean", True, away.project(positions=self.set_at)),
+            ("steer", False, along.project(positions=self.set_at)),
         ):
             yield Act(name, instructed, [edit] * len(present), layer, draw)
         for instructed, donor, receiver in ((True, absent, present), (False, present, absent)):
@@ -85,10 +87,10 @@ class Editor:
         along, away = self._vectors(draw)
         prompts = len(next(iter(self.sides[0].values())))
         for name, instructed, edits in (
-            ("zero", True, [along.at(k).ablate(self.positions) for k in along.layers]),
-            ("mean", True, [away.at(k).project(positions=self.positions) for k in along.layers]),
-            ("one", True, [along.at(source, k).ablate(self.positions) for k in along.layers]),
-            ("steer", False, [along.at(k).project(positions=self.positions) for k in along.layers]),
+            ("zero", True, [along.at(k).ablate(self.removed_at) for k in along.layers]),
+            ("mean", True, [away.at(k).project(positions=self.set_at) for k in along.layers]),
+            ("one", True, [along.at(source, k).ablate(self.removed_at) for k in along.layers]),
+            ("steer", False, [along.at(k).project(positions=self.set_at) for k in along.layers]),
         ):
             yield Act(name, instructed, [ist.compose(edits)] * prompts, draw=draw)
 

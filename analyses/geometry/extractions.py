@@ -193,8 +193,10 @@ def joined(
     if requests == 1:  # those were read before
         return found.dealt(layer)[: len(pairs)], mean
     site = ist.Site("resid_post", layer)
-    sides = [ist.capture.capture(model, prompts, [site], keep_rows=True) for prompts in both]
-    return ist.stability.differences(*sides, site), mean
+    present, absent = (
+        ist.capture.capture(model, prompts, [site], keep_rows=True) for prompts in both
+    )
+    return ist.stability.differences(present, absent, site), mean
 
 
 def _rows(model: ist.HookedLM, prompts: Sequence[ist.contrast.Prompt]) -> ist.Moments:

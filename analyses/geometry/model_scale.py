@@ -50,6 +50,10 @@ CURVES = {
 """What is drawn against the relative depth beside success: its axis and its caption."""
 
 
+NOTES = {"model": pl.String, "instruction": pl.String, "note": pl.String}
+"""Which model was left out, for which instruction, or null for all of them, and why."""
+
+
 @dataclass(frozen=True)
 class Config(Steering):
     """What is compared, and how often."""
@@ -107,8 +111,7 @@ def main(config: Config, run: ist.Run) -> None:
         )
     records = pl.concat(frames)
     run.write_records(records)
-    schema = dict.fromkeys(("model", "instruction", "note"), pl.String)
-    run.write_records(pl.DataFrame(notes, schema=schema, orient="row"), "notes")
+    run.write_records(pl.DataFrame(notes, schema=NOTES, orient="row"), "notes")
     run.leave(summary=numbers(records) | {"models": records["model"].n_unique()})
     draw(run, records, config)
 

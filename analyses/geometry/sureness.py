@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -153,7 +154,7 @@ def halves(found: Extractions, layer: int, n_fit: int) -> tuple[Tensor, Tensor, 
 
 def against_chance(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
     """Length, and separation of held-out prompts, beside pairs whose sides are swapped."""
-    options = {"draws": sizes.draws - 1, "seed": seed}
+    options: dict[str, Any] = {"draws": sizes.draws - 1, "seed": seed}
     norm = permutation_test(found.dealt(layer)[: sizes.n_fit], **options)
     scale = norm.chance.value  # lengths grow with depth: in units of what chance gives
     yield row("norm", layer, "vector", exactly(norm.statistic / scale))
@@ -200,13 +201,13 @@ def from_base(
     """The base model's vector with the tuned model's, from other queries each."""
     n_phrasings = len(grid) // found.n_queries
     dealt = [query * n_phrasings + query % n_phrasings for query in range(found.n_queries)]
-    sides = [
+    told, plain = (
         ist.capture.capture(base, [getattr(grid[cell], side) for cell in dealt], keep_rows=True)
         for side in ("present", "absent")
-    ]
+    )
     random = torch.stack([vector.cosine(vector.like_random(seed + draw)) for draw in range(100)])
-    for site in sides[0].sites:
-        rows = torch.stack([found.dealt(site.layer), ist.stability.differences(*sides, site)])
+    for site in told.sites:
+        rows = torch.stack([found.dealt(site.layer), ist.stability.differences(told, plain, site)])
         alike = agreement(rows, seed=seed)
         yield row("base", site.layer, "base with tuned", alike.between)
         yield row("base", site.layer, "each with itself", alike.ceiling)
@@ -244,7 +245,7 @@ def calibrated(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Itera
         mixed = rows * own[copy][:, None]
         kept = held[copy][:, None] > 0
         sides = torch.where(kept, present, absent), torch.where(kept, absent, present)
-        options = {"draws": 199, "seed": int(rng.integers(2**31))}
+        options: dict[str, Any] = {"draws": 199, "seed": int(rng.integers(2**31))}
         p_values["length"].append(permutation_test(mixed, **options).p_value)
         p_values["held-out separation"].append(separation_test(mixed, *sides, **options).p_value)
     for series, values in p_values.items():
@@ -281,11 +282,11 @@ def by_pairs(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterato
     for n in sizes.n_pairs:
         order = found.orders(sizes.repeats, seed + n)
         yield row("pairs", layer, ALL_PAIRS, near_all(found, layer, order[:, :n], whole), n)
-        ends = [
+        value, low, high = (
             spearman_brown(end**2, n / sizes.n_fit) ** 0.5
             for end in (own.population.value, own.population.low, own.population.high)
-        ]
-        foretold = Interval(*ends, sizes.n_fit, own.population.method)
+        )
+        foretold = Interval(value, low, high, sizes.n_fit, own.population.method)
         yield row("pairs", layer, f"foretold by {sizes.n_fit} pairs", foretold, n)
         one, other = (found.of_queries(layer, half) for half in (order[:, :n], order[:, n : 2 * n]))
         yield row("pairs", layer, "with that of other pairs", spread(cosines(one, other)), n)
