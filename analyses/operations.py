@@ -226,9 +226,14 @@ def read_at(
         read: ist.fit(
             model,
             pairs,
-            position=int(read) if read.lstrip("-").isdigit() else read,
+            position=position_of(read),
             max_new_tokens=READ_TOKENS,
             **options,
         )
         for read in reads
     }
+
+
+def position_of(read: str) -> str | int:
+    """Where activations are captured for vectors that are read so."""
+    return int(read) if read.lstrip("-").isdigit() else read

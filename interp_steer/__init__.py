@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from interp_steer.strength import Strength as Strength
     from interp_steer.tracing import Trace as Trace
     from interp_steer.tracing import trace as trace
+    from interp_steer.transport import TransportMaps as TransportMaps
+    from interp_steer.transport import fit_transport as fit_transport
     from interp_steer.vectors import fit as fit
     from interp_steer.vectors import fit_steps as fit_steps
 
@@ -109,6 +111,8 @@ _HOMES = {
     "Strength": "strength",
     "Trace": "tracing",
     "trace": "tracing",
+    "TransportMaps": "transport",
+    "fit_transport": "transport",
     "fit": "vectors",
     "fit_steps": "vectors",
 }

@@ -1,4 +1,4 @@
-"""Edits of activations along a direction: add, shift, project, ablate; scheduled, masked, composed.
+"""Edits of activations: add, shift, project, ablate, transport; scheduled, masked, composed.
 
 Every operation is the same affine edit along a unit direction ``u``, at the positions of its mask,
 with the weight ``a_i`` that its schedule has at step ``i``::
@@ -6,9 +6,10 @@ with the weight ``a_i`` that its schedule has at step ``i``::
     x  <-  x + a_i (push + pull (target - <x, u>)) u
 
 ``add(c)`` is push = c; ``shift(c)`` is push = c |v|; ``project(z)`` is pull = 1 and target = z;
-``ablate()`` is pull = 1 and target = 0. That they share one form is what lets a batch carry another
-intervention in each row and still be edited by one tensor operation per site. A direction may be
-another one at each step.
+``ablate()`` is pull = 1 and target = 0; ``transport(c)`` is a shift and as many times the linear
+part of a map (:mod:`interp_steer.transport`). That they share one form is what lets a batch carry
+another intervention in each row and still be edited by one tensor operation per site. A direction
+may be another one at each step.
 
 At ``z`` the direction lives in all heads together: ``<x, u>`` runs over heads and head dimensions,
 as the output projection reads them. To edit heads one by one, compose one direction per head, zero
@@ -31,7 +32,7 @@ from torch import Tensor
 from interp_steer import canonical
 from interp_steer.errors import InterventionError
 from interp_steer.positions import Clock, span
-from interp_steer.row_edits import Affine, Dials, SiteHook
+from interp_steer.row_edits import Affine, Dials, Linear, SiteHook
 from interp_steer.schedules import AnySchedule, Dynamic, fixed
 from interp_steer.schedules import parse as parse_schedule
 from interp_steer.sites import Site
@@ -110,6 +111,11 @@ class Direction:
     def shape(self) -> tuple[int, ...]:
         """Of an activation, without an axis of steps."""
         return tuple(self.vector.shape[-2:] if self.site.component == "z" else [self.d_model])
+
+    @property
+    def linear(self) -> Linear | None:
+        """What it does to deviations, where it is an affine map and not a direction alone."""
+        return None
 
     @cached_property
     def unit(self) -> Float[Tensor, "*step_and_shape"]:
@@ -218,15 +224,16 @@ class Edit:
 
     Args:
         direction: along what, and where.
-        operation: ``"add"``, ``"shift"``, ``"project"`` or ``"ablate"``.
-        value: the coefficient of ``add`` and ``shift``, the target of ``project``, 0 for
-            ``ablate``.
+        operation: ``"add"``, ``"shift"``, ``"project"``, ``"ablate"`` or ``"transport"``.
+        value: the coefficient of ``add``, ``shift`` and ``transport``, the target of ``project``, 0
+            for ``ablate``.
         positions: see :func:`interp_steer.positions.span`.
         schedule: the weight of the operation at each step.
 
     Raises:
-        InterventionError: for an unknown operation or positions, a value that is not finite, or a
-            dynamic schedule over positions that no token is generated at.
+        InterventionError: for an unknown operation or positions, a value that is not finite, a
+            transport by what is no map, or a dynamic schedule over positions that no token is
+            generated at.
     """
 
     direction: Direction
@@ -241,6 +248,11 @@ class Edit:
                 f"unknown operation {self.operation!r}; use one of {', '.join(canonical.NUMBERS)}"
             )
         object.__setattr__(self, "value", _number("value", self.value))
+        if self.operation == "transport" and self.direction.linear is None:
+            raise InterventionError(
+                f"{self.direction} is a direction and no map to transport by; fit one with "
+                "ist.fit_transport(model, pairs), or shift along it"
+            )
         if span(self.positions).first_step < 0 and isinstance(self.schedule, Dynamic):
             raise InterventionError(
                 f"{self} would act on the prompt, where nothing is predicted that its schedule "
@@ -259,7 +271,9 @@ class Edit:
             dial: the number of the dial that its dynamic schedule is told by.
         """
         units, norms = self.direction.by_step
-        pushes = {"add": (self.value,), "shift": tuple(self.value * norm for norm in norms)}
+        shifted = tuple(self.value * norm for norm in norms)
+        pushes = {"add": (self.value,), "shift": shifted, "transport": shifted}
+        mapped = self.operation == "transport"
         return Affine(
             unit=units,
             push=pushes.get(self.operation, (0.0,)),
@@ -268,6 +282,8 @@ class Edit:
             weights=(1.0,) if isinstance(self.schedule, Dynamic) else self.schedule.weights,
             span=span(self.positions),
             dial=dial,
+            linear=self.direction.linear if mapped else None,
+            spread=self.value if mapped else 0.0,
         )
 
     @property

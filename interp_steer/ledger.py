@@ -158,8 +158,11 @@ def keys(
 def _steering(intervention: Intervention) -> list[str]:
     said = [str(intervention)]
     for edit in intervention.edits:
-        raw = edit.direction.vector.detach().float().cpu().contiguous()
-        said.append(hashlib.sha256(raw.numpy().tobytes()).hexdigest())
+        linear = edit.direction.linear
+        parts = [] if linear is None else [linear.matrix, linear.origin]
+        for tensor in (edit.direction.vector, *parts):
+            raw = tensor.detach().float().cpu().contiguous()
+            said.append(hashlib.sha256(raw.numpy().tobytes()).hexdigest())
         said.append(repr(edit.value))
     return said
 

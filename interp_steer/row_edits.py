@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -16,8 +16,27 @@ from interp_steer.positions import Clock, SlotClock, Span
 
 
 @dataclass(frozen=True, eq=False)
+class Linear:
+    """``B (x - b)``: what an affine map does to an activation's deviation from a mean."""
+
+    matrix: Float[Tensor, "width *width"]
+    """``B``; of one axis where it is diagonal."""
+    origin: Float[Tensor, " width"]
+    """``b``."""
+    _placed: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Both in float32 on a device, where they stay: rows come and go, maps do not."""
+        if device not in self._placed:
+            matrix, origin = (each.detach().float() for each in (self.matrix, self.origin))
+            self._placed[device] = matrix.to(device), origin.to(device)
+        return self._placed[device]
+
+
+@dataclass(frozen=True, eq=False)
 class Affine:
-    """``x <- x + w_i (push_i + pull (target - <x, u_i>)) u_i`` at step ``i``, within a span.
+    """``x <- x + w_i (push_i + pull (target - <x, u_i>)) u_i + w_i spread B (x - b)`` at step
+    ``i``, within a span.
 
     What is told by step has an entry for step 0, 1 and so on; the last one holds from then on, and
     tokens of the prompt before step 0 have the first. Where there is a dial, ``w_i`` is multiplied
@@ -31,6 +50,8 @@ class Affine:
     weights: tuple[float, ...]
     span: Span
     dial: int | None = None
+    linear: Linear | None = None
+    spread: float = 0.0
 
 
 class Dials:
@@ -73,12 +94,16 @@ class Dials:
 class _Stage:
     """One edit per row, as tensors; a row without one has push and pull 0, which changes nothing.
 
-    ``units`` holds each direction once, ``which`` says which of them is a row's. What is told by
-    step is as long as the longest among the rows.
+    ``units`` holds each direction once, ``which`` says which of them is a row's; so do ``linears``
+    and ``mapped``, which is -1 for none. What is told by step is as long as the longest among the
+    rows.
     """
 
     units: Float[Tensor, "direction unit_step width"]
+    linears: tuple[Linear, ...]
     which: Int[Tensor, " row"]
+    mapped: Int[Tensor, " row"]
+    spread: Float[Tensor, "row spread_step"]
     push: Float[Tensor, "row step"]
     pull: Float[Tensor, "row pull_step"]
     target: Float[Tensor, "row 1"]
@@ -90,18 +115,24 @@ class _Stage:
     @classmethod
     def stack(cls, edits: Sequence[Affine | None]) -> _Stage:
         some = next(edit for edit in edits if edit is not None)
-        idle = replace(some, push=(0.0,), pull=0.0, weights=(1.0,), span=Span(), dial=None)
+        nothing: dict[str, Any] = {"push": (0.0,), "pull": 0.0, "linear": None, "spread": 0.0}
+        idle = replace(some, **nothing, weights=(1.0,), span=Span(), dial=None)
         each = [idle if edit is None else edit for edit in edits]
         by_id = {id(edit.unit): edit.unit for edit in each}
         place = {key: number for number, key in enumerate(by_id)}
         longest = max(len(unit) for unit in by_id.values())
+        linears = {id(edit.linear): edit.linear for edit in each if edit.linear is not None}
+        numbers = {key: number for number, key in enumerate(linears)}
 
         def counts(values: Sequence[int]) -> Int[Tensor, "row 1"]:
             return torch.tensor(values, dtype=torch.int64)[:, None]
 
         return cls(
             units=torch.stack([_held(unit, longest).flatten(1) for unit in by_id.values()]).cpu(),
+            linears=tuple(linears.values()),
             which=torch.tensor([place[id(edit.unit)] for edit in each]),
+            mapped=torch.tensor([numbers.get(id(edit.linear), -1) for edit in each]),
+            spread=_by_step([((edit.spread,), edit.weights) for edit in each]),
             push=_by_step([(edit.push, edit.weights) for edit in each]),
             pull=_by_step([((edit.pull,), edit.weights) for edit in each]),
             target=torch.tensor([edit.target for edit in each], dtype=torch.float32)[:, None],
@@ -112,8 +143,8 @@ class _Stage:
         )
 
     def take(self, rows: Int[Tensor, " kept"]) -> _Stage:
-        kept = {field.name: getattr(self, field.name)[rows] for field in fields(self)[1:]}
-        return _Stage(self.units, **kept)
+        kept = {each.name: getattr(self, each.name)[rows] for each in fields(self)[2:]}
+        return _Stage(self.units, self.linears, **kept)
 
     def ready(self, device: torch.device, compiled: bool) -> _Ready | None:
         """The stage gathered on a device; None when no row of it edits anything.
@@ -121,7 +152,7 @@ class _Stage:
         What would differ from one set of rows to another is left out where the pass is compiled.
         """
         pulls = compiled or bool(self.pull.any())
-        if not pulls and not bool(self.push.any()):
+        if not pulls and not bool(self.push.any()) and not bool(self.spread.any()):
             return None
         everywhere = Span()
         masked = compiled or bool(
@@ -129,11 +160,16 @@ class _Stage:
             or (self.first_step != everywhere.first_step).any()
             or (self.end_step != everywhere.end_step).any()
         )
-        gathered = {field.name: getattr(self, field.name).to(device) for field in fields(self)[2:]}
+        gathered = {each.name: getattr(self, each.name).to(device) for each in fields(self)[3:]}
         one = self.units.shape[1] == 1
         return _Ready(
             units=(self.units[self.which] if one else self.units).to(device),
             which=None if one else self.which.to(device),
+            linears=tuple(
+                (number, *linear.on(device))
+                for number, linear in enumerate(self.linears)
+                if compiled or bool((self.mapped == number).any())
+            ),
             pulls=pulls,
             masked=masked,
             dialled=bool((self.dial >= 0).any()),
@@ -148,6 +184,8 @@ class _Ready:
     units: Float[Tensor, "_ unit_step width"]
     """One for each row; where they differ by step, one for each direction, and ``which`` tells."""
     which: Int[Tensor, " row"] | None
+    mapped: Int[Tensor, " row"]
+    spread: Float[Tensor, "row spread_step"]
     push: Float[Tensor, "row step"]
     pull: Float[Tensor, "row pull_step"]
     target: Float[Tensor, "row 1"]
@@ -155,6 +193,8 @@ class _Ready:
     first_index: Int[Tensor, "row 1"]
     first_step: Int[Tensor, "row 1"]
     end_step: Int[Tensor, "row 1"]
+    linears: tuple[tuple[int, Tensor, Tensor], ...]
+    """The maps of its rows: the number that ``mapped`` knows each by, its matrix and its origin."""
     pulls: bool
     masked: bool
     dialled: bool
@@ -177,24 +217,50 @@ class _Ready:
     ) -> Float[Tensor, "batch pos *shape"]:
         step = None if clock is None else clock.step.to(self.push.device)
         unit, weight = self._unit(step), _at(self.push, step)
+        flat = activation.flatten(2).float() if self.pulls or self.linears else None
         if self.pulls:
-            flat = activation.flatten(2).float()
+            assert flat is not None
             along = (
                 torch.matmul(flat, unit[:, 0, :, None])[:, :, 0]
                 if unit.shape[1] == 1
                 else einsum(flat, unit, "row pos width, row pos width -> row pos")
             )
             weight = weight + _at(self.pull, step) * (self.target - along)
-        if self.dialled:
-            assert clock is not None and dials is not None and step is not None
-            weight = weight * dials.read(clock.rows.to(step.device), self.dial, step)
-        mask = None if clock is None else self.mask(clock)
-        if mask is not None:
-            weight = weight * mask
-        delta = weight[:, :, None] * unit
+        gate = self._gate(clock, dials, step)
+        delta = (weight if gate is None else weight * gate)[:, :, None] * unit
+        if self.linears:
+            assert flat is not None
+            spread = _at(self.spread, step)
+            delta = delta + self._mapped(flat, spread if gate is None else spread * gate)
         # Computed in float32 whatever the model's dtype, and rounded once, as it is added.
         delta = delta.reshape(*delta.shape[:2], *activation.shape[2:])
         return activation + delta.to(activation.dtype)
+
+    def _gate(
+        self, clock: Clock | None, dials: Dials | None, step: Int[Tensor, "batch pos"] | None
+    ) -> Float[Tensor, "_ _"] | Bool[Tensor, "_ _"] | None:
+        """By what an edit is multiplied at each position; None for one everywhere."""
+        mask = None if clock is None else self.mask(clock)
+        if not self.dialled:
+            return mask
+        assert clock is not None and dials is not None and step is not None
+        said = dials.read(clock.rows.to(step.device), self.dial, step)
+        return said if mask is None else said * mask
+
+    def _mapped(
+        self, flat: Float[Tensor, "batch pos width"], weight: Float[Tensor, "_ _"]
+    ) -> Float[Tensor, "batch pos width"]:
+        """What the maps add, each in its own rows.
+
+        Each is computed in all rows, so that nothing depends on which of them are there.
+        """
+        total = torch.zeros_like(flat)
+        for number, matrix, origin in self.linears:
+            own = weight * (self.mapped == number)[:, None]
+            away = flat - origin
+            moved = away * matrix if matrix.ndim == 1 else away @ matrix.T
+            total = total + own[:, :, None] * moved
+        return total
 
     def _unit(self, step: Int[Tensor, "batch pos"] | None) -> Float[Tensor, "_ _ width"]:
         if self.which is None:

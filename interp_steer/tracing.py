@@ -182,7 +182,7 @@ def _strength(
         if found is not None:
             weight = found[1]
         inside = (step >= numbers.span.first_step) & (step < numbers.span.end_step)
-        scale = edit.value if edit.operation in ("add", "shift") else 1.0
+        scale = edit.value if edit.operation in ("add", "shift", "transport") else 1.0
         each.append(scale * weight * inside)
     stacked = torch.stack(each)
     return stacked.gather(0, stacked.abs().argmax(dim=0, keepdim=True))[0]

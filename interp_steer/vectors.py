@@ -9,15 +9,17 @@ from pathlib import Path
 
 import torch
 from einops import einsum
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
+from interp_steer import estimators
 from interp_steer.capture import capture
 from interp_steer.cards import Card
 from interp_steer.errors import VectorError
 from interp_steer.model import HookedLM
 from interp_steer.moments import Moments
 from interp_steer.pairs import ContrastSet
+from interp_steer.sides import Sides, capture_sides
 from interp_steer.sites import Site
 from interp_steer.steering_vector import SteeringVector, inner_product, unit_directions
 from interp_steer.stepped_vector import SteppedVector
@@ -26,7 +28,9 @@ __all__ = [
     "Card",
     "SteeringVector",
     "SteppedVector",
+    "along",
     "difference_in_means",
+    "estimate",
     "fit",
     "fit_steps",
     "orthogonalised",
@@ -54,7 +58,9 @@ def fit(
         layers: which layers; all when not given.
         position: where: ``"last"``, an index, ``"all"``, or ``"generated"``, where the model's own
             answers to both sides are generated (see ``ist.capture``).
-        estimator: ``"difference_in_means"``.
+        estimator: ``"difference_in_means"``, ``"pca"``, ``"pca_centred"``, ``"lda"`` or
+            ``"whitened"``; :mod:`interp_steer.estimators` has the formulas. Those but the first
+            keep ``d x d`` numbers a site.
         max_new_tokens: where those answers are cut.
         batch_size: the most prompts in a batch.
         checkpoints: a folder for the moments as they grow, from which a fit that was stopped goes
@@ -64,7 +70,8 @@ def fit(
         The vector, on the CPU in float32.
 
     Raises:
-        VectorError: for an unknown estimator, or activations that are not finite.
+        VectorError: for an unknown estimator, one that needs pairs at a position where tokens have
+            none, or activations that are not finite.
         ContrastError: when a whole set has no ``fit`` pairs.
         SiteError: for a component or a layer that the model does not have.
 
@@ -72,31 +79,32 @@ def fit(
         >>> pairs = contrast.instruction("change_case:english_lowercase")
         >>> fit(model, pairs).at(5).project()
     """
-    if estimator != "difference_in_means":
-        raise VectorError(f"estimator {estimator!r} is unknown; use 'difference_in_means'")
+    estimators.estimator(estimator)  # refuses what is unknown, before anything is run
     if pairs.split == "all":
         pairs = pairs.fit
     chosen = range(model.n_layers) if layers is None else layers
     sites = [Site(component, layer) for layer in chosen]
-    kept: dict[str, Path | None] = dict.fromkeys(("present", "absent"))
+    needs = {
+        "second_moments": estimator in estimators.SECOND_MOMENTS,
+        "paired": estimator in estimators.PAIRED,
+    }
+    kept = None
     if checkpoints is not None:
         what = [model.fingerprint, pairs.hash, *map(str, sites), position, batch_size]
         what += [max_new_tokens] * (position == "generated")
-        name = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
-        kept = {side: Path(checkpoints) / f"{name}.{side}.safetensors" for side in kept}
-    present, absent = (
-        capture(
-            model,
-            getattr(pairs, side),
-            sites,
-            position,
-            max_new_tokens=max_new_tokens,
-            batch_size=batch_size,
-            checkpoint=checkpoint,
-        )
-        for side, checkpoint in kept.items()
+        what += [need for need, wanted in needs.items() if wanted]
+        kept = Path(checkpoints) / hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+    sides = capture_sides(
+        model,
+        pairs,
+        sites,
+        position,
+        **needs,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        checkpoints=kept,
     )
-    return difference_in_means(present, absent, name=pairs.name, data_hash=pairs.hash, model=model)
+    return estimate(sides, estimator, name=pairs.name, data_hash=pairs.hash, model=model)
 
 
 def fit_steps(
@@ -189,33 +197,105 @@ def difference_in_means(
     Raises:
         VectorError: when the moments are of other sites, positions or models.
     """
-    for what in ("fingerprint", "positions", "sites"):
-        mine, theirs = getattr(present, what), getattr(absent, what)
-        if mine != theirs:
-            raise VectorError(
-                f"the two sides have {what} {mine} and {theirs}; capture both with the same model, "
-                "sites and positions"
-            )
+    sides = Sides(present, absent)
+    return estimate(sides, "difference_in_means", name=name, data_hash=data_hash, model=model)
+
+
+def estimate(
+    sides: Sides, estimator: str, *, name: str, data_hash: str, model: HookedLM
+) -> SteeringVector:
+    """The vector that an estimator makes of both sides.
+
+    Its target is the mean projection of the prompts with the property, its baseline the mean of
+    those without it, and its length how far apart these two are along it. One capture serves every
+    estimator.
+
+    Args:
+        sides: captured at one component, with what the estimator needs.
+        estimator: as for :func:`fit`.
+        name: what the vector stands for.
+        data_hash: the hash of the pairs that were captured.
+        model: the model that was captured.
+
+    Raises:
+        VectorError: for an unknown estimator, sides of another model or several components, or
+            without the differences that the estimator needs.
+        CaptureError: without the second moments that it needs.
+
+    Example:
+        >>> sides = capture_sides(model, pairs.fit, second_moments=True, paired=True)
+        >>> sides_of = dict(name=pairs.name, data_hash=pairs.fit.hash, model=model)
+        >>> both = [estimate(sides, each, **sides_of) for each in ("pca", "lda")]
+    """
+    found = estimators.estimator(estimator)
+    directions = [found(sides, site) for site in sides.sites]
+    return _of_sides(sides, directions, estimator, name=name, data_hash=data_hash, model=model)
+
+
+def along(
+    sides: Sides,
+    directions: Float[Tensor, "layer *shape"],
+    estimator: str,
+    *,
+    name: str,
+    data_hash: str,
+    model: HookedLM,
+) -> SteeringVector:
+    """The part of the mean shift along given directions, such as the weights of a probe.
+
+    Args:
+        sides: captured at one component.
+        directions: one for each site of the sides, of any length and either sign.
+        estimator: what the card calls them.
+        name: what the vector stands for.
+        data_hash: the hash of the pairs that were captured.
+        model: the model that was captured.
+
+    Raises:
+        VectorError: for sides of another model or several components, or another number of
+            directions than of sites.
+    """
+    if len(directions) != len(sides.sites):
+        raise VectorError(
+            f"{len(directions)} directions for {len(sides.sites)} sites; give one for each"
+        )
+    parts = [
+        estimators.shift_along(sides.shift(site), direction.reshape(sides.shift(site).shape))
+        for site, direction in zip(sides.sites, directions, strict=True)
+    ]
+    return _of_sides(sides, parts, estimator, name=name, data_hash=data_hash, model=model)
+
+
+def _of_sides(
+    sides: Sides,
+    directions: Sequence[Float64[Tensor, "*shape"]],
+    estimator: str,
+    *,
+    name: str,
+    data_hash: str,
+    model: HookedLM,
+) -> SteeringVector:
+    """The vector of directions that are as long as the mean shift along them."""
+    present = sides.present
     if present.fingerprint != model.fingerprint:
         raise VectorError(
             f"the moments are of {present.model} (weights {present.fingerprint}), not of "
             f"{model.describe()} (weights {model.fingerprint}); capture this model"
         )
-    components = {site.component for site in present.sites}
+    components = {site.component for site in sides.sites}
     if len(components) != 1:
         raise VectorError(
             f"the moments are of {len(components)} components ({', '.join(sorted(components))}); "
             "capture one component for each vector"
         )
     with_it, without = (
-        torch.cat([side.pooled().mean[site] for site in present.sites])
-        for side in (present, absent)
+        torch.cat([side.mean[site] for site in sides.sites]) for side in (present, sides.absent)
     )
-    directions = (with_it - without).float()
+    raw = torch.stack(list(directions)).float()
     return SteeringVector(
-        directions=directions,
-        targets=inner_product(with_it, unit_directions(directions)).float(),
-        layers=tuple(site.layer for site in present.sites),
+        directions=raw,
+        targets=inner_product(with_it, unit_directions(raw)).float(),
+        layers=tuple(site.layer for site in sides.sites),
         card=Card(
             name=name,
             model=model.name,
@@ -224,7 +304,7 @@ def difference_in_means(
             d_model=model.d_model,
             component=components.pop(),
             position=present.positions,
-            estimator="difference_in_means",
+            estimator=estimator,
             n=present.prompts,
             data_hash=data_hash,
             revision=model.revision,
@@ -239,13 +319,15 @@ def orthogonalised(vectors: Sequence[SteeringVector]) -> list[SteeringVector]:
     Symmetrically (Loewdin 1950), so that no vector comes first: with ``U`` the unit directions as
     rows, ``(U U^T)^(-1/2) U`` is the set of orthonormal directions that is nearest to them. Norms
     are kept. Targets are those of the new directions: the mean projection of prompts with the
-    property, whose mean activation is the baseline and the direction together.
+    property, whose mean activation is, of a difference in means, the baseline and the direction
+    together.
 
     Args:
         vectors: of one model, component and layers.
 
     Returns:
-        The vectors in the same order; without targets where a vector has no baseline.
+        The vectors in the same order; without targets where a vector has no baseline, or another
+        estimator than the difference in means.
 
     Raises:
         VectorError: for no vectors, vectors that do not go together, or directions that depend on
@@ -279,7 +361,7 @@ def _turned(vector: SteeringVector, unit: Float64[Tensor, "layer d"]) -> Steerin
     unit = unit.reshape(vector.directions.shape)
     norms = vector.norms.double().reshape(-1, *[1] * (vector.directions.ndim - 1))
     targets = None
-    if vector.baseline is not None:
+    if vector.baseline is not None and vector.card.estimator == "difference_in_means":
         present = vector.baseline.double() + vector.directions.double()
         targets = inner_product(present, unit).float()
     card = replace(vector.card, name=f"{vector.name} (orthogonal)", reliability=None)

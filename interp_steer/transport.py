@@ -1,0 +1,356 @@
+"""Affine maps that carry activations without a property onto those with it.
+
+A steering vector moves every activation alike, and so moves the mean alone. A map also moves how
+activations lie about their mean::
+
+    T(x) = m + A (x - m') = x + (m - m') + (A - I) (x - m')
+
+with ``m'`` and ``m`` the means of the prompts without and with the property, and by kind, ``S'``
+and ``S`` being the covariances, each shrunk by :func:`interp_steer.estimators.oas`:
+
+=============== ====================================================================================
+``mean``        ``A = I``: a difference in means, added
+``coordinates`` ``A = diag(s / s')`` of the standard deviations: optimal transport of each
+                coordinate by itself. Linear-AcT (Rodriguez et al. 2024, arXiv:2410.23054) fits the
+                same line to sorted activations, which for Gaussian ones is this; otherwise its
+                slope is smaller, by the correlation of the sorted values
+``gaussian``    ``A = S'^-1/2 (S'^1/2 S S'^1/2)^1/2 S'^-1/2``: optimal transport between Gaussians
+                (Olkin and Pukelsheim 1982), after which mean and covariance are the target's
+=============== ====================================================================================
+
+``transport(c)`` goes a share ``c`` of the way, ``x + c (T(x) - x)``: 0 changes nothing, 1 is the
+map, and the first term is ``shift(c)`` of the difference in means. It is an operation like others:
+it composes, has positions and a schedule, goes with other rows in one batch, and is written on
+every completion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import SupportsFloat
+
+import torch
+from einops import einsum
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from interp_steer.cards import Card
+from interp_steer.errors import InterventionError, VectorError
+from interp_steer.estimators import oas, power
+from interp_steer.interventions import Direction, Edit, Intervention
+from interp_steer.model import HookedLM
+from interp_steer.pairs import ContrastSet
+from interp_steer.row_edits import Linear
+from interp_steer.schedules import AnySchedule, fixed
+from interp_steer.sides import Sides, capture_sides
+from interp_steer.sites import Site
+from interp_steer.steering_vector import SteeringVector
+from interp_steer.tensorfiles import read_tensors, write_tensors
+from interp_steer.vectors import estimate
+
+
+@dataclass(frozen=True, eq=False)
+class TransportMap(Direction):
+    """A map of one layer: a direction, which is the mean shift, with a linear part.
+
+    Args:
+        matrix: ``A - I``; of one axis where it is diagonal.
+        origin: ``m'``, the mean without the property.
+
+    Raises:
+        InterventionError: as :class:`~interp_steer.interventions.Direction`, at ``z``, or for a
+            matrix or origin of another width.
+    """
+
+    matrix: Float[Tensor, "width *width"]
+    origin: Float[Tensor, " width"]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shapes = tuple(map(tuple, (self.vector.shape, self.matrix.shape, self.origin.shape)))
+        d = self.d_model
+        if shapes not in (((d,), (d,), (d,)), ((d,), (d, d), (d,))):
+            raise InterventionError(
+                f"map {self.name} has shift, matrix and origin of shapes {shapes}; at a component "
+                f"of the residual stream's width they are ({d},), ({d}, {d}) or ({d},), and ({d},)"
+            )
+
+    @cached_property
+    def linear(self) -> Linear:  # type: ignore[override]
+        """What it does to deviations from the mean without the property."""
+        return Linear(self.matrix, self.origin)
+
+    def __call__(self, rows: Float[Tensor, "*row width"]) -> Float64[Tensor, "*row width"]:
+        """``T(x)`` of activations, in float64."""
+        away = rows.double() - self.origin.double()
+        matrix = self.matrix.double()
+        moved = away * matrix if matrix.ndim == 1 else einsum(away, matrix, "... b, a b -> ... a")
+        return rows.double() + self.vector.double() + moved
+
+    def transport(
+        self,
+        coefficient: SupportsFloat = 1.0,
+        positions: str = "all",
+        schedule: AnySchedule = fixed,
+    ) -> Intervention:
+        """``x <- x + coefficient (T(x) - x)``.
+
+        Args:
+            coefficient: what share of the way; beyond 1 it goes on.
+            positions: see :func:`interp_steer.positions.span`.
+            schedule: by what it is multiplied at each step.
+
+        Raises:
+            InterventionError: when the coefficient is not a finite number or positions are unknown.
+        """
+        return Intervention((Edit(self, "transport", coefficient, positions, schedule),))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class TransportMaps:
+    """A map for each layer, with its card; made by :func:`fit_transport`.
+
+    Raises:
+        VectorError: for a vector at ``z`` or without a baseline, or matrices of another shape.
+
+    Example:
+        >>> maps = ist.fit_transport(model, pairs)                            # doctest: +SKIP
+        >>> ist.generate(model, prompts, maps.at(5).transport(0.8))           # doctest: +SKIP
+    """
+
+    vector: SteeringVector
+    """The difference in means at each layer, and the mean without the property."""
+    matrices: Float[Tensor, "layer width *width"]
+    """``A - I`` at each layer; of one axis less where it is diagonal."""
+
+    def __post_init__(self) -> None:
+        d, layers = self.vector.card.d_model, len(self.vector.layers)
+        known = self.vector.baseline is not None and self.vector.card.component != "z"
+        if not known or tuple(self.matrices.shape) not in ((layers, d), (layers, d, d)):
+            raise VectorError(
+                f"{self.vector} at {self.vector.card.component} with matrices of shape "
+                f"{tuple(self.matrices.shape)} makes no maps; give a vector of the residual "
+                f"stream's width with its baseline, and matrices of shape ({layers}, {d}) or "
+                f"({layers}, {d}, {d})"
+            )
+
+    @property
+    def name(self) -> str:
+        """What canonical lines call it."""
+        return self.vector.name
+
+    @property
+    def card(self) -> Card:
+        """Where it comes from."""
+        return self.vector.card
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layer that each map was read at, rising."""
+        return self.vector.layers
+
+    def at(self, layer: int) -> TransportMap:
+        """The map of a layer, to be applied there.
+
+        Raises:
+            VectorError: when there is none, or the means do not differ.
+        """
+        site = Site(self.card.component, layer)
+        return self.direction(site, site)
+
+    def direction(self, source: Site, site: Site) -> TransportMap:
+        """The map read at ``source``, to be applied at ``site``.
+
+        Raises:
+            VectorError: when none was read at ``source``, or the means do not differ there.
+            SiteError: when the model does not have ``site``.
+        """
+        shift = self.vector.direction(source, site)
+        row = self.vector.sites.index(source)
+        assert self.vector.baseline is not None  # or there would be no maps
+        return TransportMap(
+            **{each.name: getattr(shift, each.name) for each in fields(shift)},
+            matrix=self.matrices[row],
+            origin=self.vector.baseline[row],
+        )
+
+    def check(self, model: HookedLM) -> TransportMaps:
+        """Return these maps when they were fitted on exactly this model.
+
+        Raises:
+            VectorError: when the model has other sizes or other weights.
+        """
+        self.vector.check(model)
+        return self
+
+    def like_random(self, seed: int) -> TransportMaps:
+        """A control: a shift of the same length, and a linear part of the same eigenvalues, along
+        random axes.
+
+        A diagonal part stays one: its entries change places.
+
+        Args:
+            seed: of the draw.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        n, d = self.matrices.shape[:2]
+        if self.matrices.ndim == 2:
+            order = torch.stack([torch.randperm(d, generator=generator) for _ in range(n)])
+            turned = self.matrices.gather(1, order)
+        else:
+            drawn = torch.randn(n, d, d, generator=generator, dtype=torch.float64)
+            axes = torch.linalg.qr(drawn).Q.to(self.matrices)
+            turned = einsum(axes, self.matrices, axes, "l a i, l i j, l b j -> l a b")
+        return TransportMaps(self.vector.like_random(seed), turned)
+
+    def save(self, path: str | Path) -> None:
+        """Write the maps as safetensors, their card in the header, whole or not at all.
+
+        Raises:
+            VectorError: when the file cannot be written.
+        """
+        vector = self.vector
+        assert vector.baseline is not None  # or there would be no maps
+        tensors = {"shifts": vector.directions, "baseline": vector.baseline}
+        if vector.targets is not None:
+            tensors["targets"] = vector.targets
+        header = {"card": asdict(vector.card), "layers": vector.layers}
+        write_tensors(
+            path, "TransportMaps", tensors | {"matrices": self.matrices}, header, VectorError
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> TransportMaps:
+        """Read back what :meth:`save` wrote, bit for bit.
+
+        Raises:
+            VectorError: when the file is missing, damaged, or holds no maps.
+        """
+        tensors, header = read_tensors(path, "TransportMaps", VectorError)
+        vector = SteeringVector(
+            directions=tensors["shifts"],
+            targets=tensors.get("targets"),
+            layers=tuple(header["layers"]),
+            card=Card.read(header["card"]),
+            baseline=tensors["baseline"],
+        )
+        return cls(vector, tensors["matrices"])
+
+
+def gaussian_map(
+    absent: Float64[Tensor, "d d"], present: Float64[Tensor, "d d"]
+) -> Float64[Tensor, "d d"]:
+    """``A`` of optimal transport between Gaussians of two covariances: ``A S' A = S``.
+
+    Args:
+        absent: ``S'``, which must be positive definite.
+        present: ``S``.
+    """
+    root, inverse = power(absent, 0.5), power(absent, -0.5)
+    middle = einsum(root, present, root, "a b, b c, c d -> a d")
+    found = einsum(inverse, power((middle + middle.T) / 2, 0.5), inverse, "a b, b c, c d -> a d")
+    return (found + found.T) / 2
+
+
+def _mean(absent: Float64[Tensor, "d d"], present: Float64[Tensor, "d d"]) -> Float64[Tensor, " d"]:
+    return torch.ones_like(absent[0])
+
+
+def _coordinates(
+    absent: Float64[Tensor, "d d"], present: Float64[Tensor, "d d"]
+) -> Float64[Tensor, " d"]:
+    return (present.diagonal() / absent.diagonal()).sqrt()
+
+
+KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mean": _mean,
+    "coordinates": _coordinates,
+    "gaussian": gaussian_map,
+}
+"""``A`` of each kind of map, from the covariances without and with the property."""
+
+
+def transport_of(
+    sides: Sides, kind: str, *, name: str, data_hash: str, model: HookedLM
+) -> TransportMaps:
+    """The maps between two sides. One capture serves every kind, and every estimator.
+
+    Args:
+        sides: captured with second moments, at one component of the residual stream's width.
+        kind: ``"mean"``, ``"coordinates"`` or ``"gaussian"``.
+        name: what they stand for; canonical lines call them by kind and name.
+        data_hash: the hash of the pairs that were captured.
+        model: the model that was captured.
+
+    Raises:
+        VectorError: for an unknown kind, or sides that make no vector, or one at ``z``.
+        CaptureError: without second moments.
+    """
+    if kind not in KINDS:
+        raise VectorError(f"map {kind!r} is unknown; use {', '.join(map(repr, KINDS))}")
+    shift = estimate(
+        sides, "difference_in_means", name=f"{kind}({name})", data_hash=data_hash, model=model
+    )
+    if shift.card.component == "z":
+        raise VectorError("covariances at z are taken head by head; fit maps at another component")
+    changes = []
+    for site in sides.sites:
+        shrunk = [
+            oas(side.covariance(site)[0], int(side.count[0]) - 1)
+            for side in (sides.absent, sides.present)
+        ]
+        found = KINDS[kind](*shrunk)
+        changes.append(found - (1.0 if found.ndim == 1 else torch.eye(len(found)).to(found)))
+    vector = replace(shift, card=replace(shift.card, estimator=f"{kind} transport"))
+    return TransportMaps(vector, torch.stack(changes).float())
+
+
+def fit_transport(
+    model: HookedLM,
+    pairs: ContrastSet,
+    kind: str = "gaussian",
+    *,
+    component: str = "resid_post",
+    layers: Sequence[int] | None = None,
+    position: str | int = "last",
+    max_new_tokens: int = 64,
+    batch_size: int = 32,
+) -> TransportMaps:
+    """Fit a map from prompts without a property to prompts with it, every layer in one pass.
+
+    A covariance of ``d`` dimensions wants many more than ``d`` prompts; of fewer, what it is shrunk
+    to is most of what the map knows.
+
+    Args:
+        model: whose activations are read.
+        pairs: of a whole set only the ``fit`` split is used; of a set with one split, all of it.
+        kind: ``"mean"``, ``"coordinates"`` or ``"gaussian"``.
+        component: one of the residual stream's width.
+        layers: which layers; all when not given. Each holds ``d x d`` numbers.
+        position: see :func:`interp_steer.fit`.
+        max_new_tokens: see :func:`interp_steer.fit`.
+        batch_size: the most prompts in a batch.
+
+    Raises:
+        VectorError: for an unknown kind, or component ``z``.
+        ContrastError: when a whole set has no ``fit`` pairs.
+        SiteError: for a component or a layer that the model does not have.
+    """
+    if kind not in KINDS:
+        raise VectorError(f"map {kind!r} is unknown; use {', '.join(map(repr, KINDS))}")
+    if pairs.split == "all":
+        pairs = pairs.fit
+    chosen = range(model.n_layers) if layers is None else layers
+    sides = capture_sides(
+        model,
+        pairs,
+        [Site(component, layer) for layer in chosen],
+        position,
+        second_moments=True,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+    )
+    return transport_of(sides, kind, name=pairs.name, data_hash=pairs.hash, model=model)
