@@ -194,7 +194,8 @@ def answered(
         }
         for (cell, pair), completion in zip(rows, completions, strict=True)
     ]
-    return pl.DataFrame(records, schema_overrides=RECORD)
+    # A score may be unknown for the first hundred rows, which polars would take as its type.
+    return pl.DataFrame(records, schema_overrides=RECORD, infer_schema_length=None)
 
 
 def _is_settled(

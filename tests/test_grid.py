@@ -43,6 +43,18 @@ def test_every_cell_is_what_it_is_alone(tiny, pairs, vector):
     assert together["applied"][0] == "unsteered"
 
 
+def test_a_score_may_be_unknown_for_many_rows_before_it_is_known(tiny, pairs, vector):
+    grid = [ist.Cell("none")] * 19 + [ist.Cell("zero", vector.at(1).add(0.0), 1)]
+    seen = []
+
+    def late(pair, completion):
+        seen.append(pair)
+        return {"late": True if len(seen) > 110 else None}
+
+    records = ist.sweep(tiny("llama3"), grid, pairs, score=late, max_new_tokens=1)
+    assert records["late"].to_list() == [None] * 110 + [True] * 10
+
+
 def test_zero_strength_cell_is_the_unsteered_one(tiny, pairs, vector):
     grid = [ist.Cell("none"), ist.Cell("zero", vector.at(1).add(0.0), 1)]
     none, zero = ist.sweep(tiny("llama3"), grid, pairs, max_new_tokens=6).partition_by("setting")
