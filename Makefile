@@ -4,7 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo paper-a paper-b geometry gallery test test-all check format models bench bench-peers clean help
+.PHONY: demo paper-a paper-b geometry gallery test test-all check format models bench bench-peers docs clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -63,6 +63,13 @@ bench-peers: $(PEERS:%=.peers/%/.installed) bench ## the same, with each peer in
 .peers/%/.installed: analyses/speed/peers/%.txt
 	$(PYTHON) -m venv .peers/$*
 	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+docs: $(VENV)/.docs ## the documentation as a site that opens offline, build/site/index.html; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
+$(VENV)/.docs: $(STAMP)
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 clean:           ## remove the virtual environments and the results
