@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from figures.answer_steps import answer_steps
 from figures.bars import instruction_bars, settings_bars
 from figures.benchmarks import benchmark_table
 from figures.completions import completions_table
@@ -14,13 +15,16 @@ from figures.costs import adaptation_shares, benefit_against_cost
 from figures.counts import sentence_curves
 from figures.curves import layer_curve
 from figures.damage import damage_scatter
+from figures.dose_map import dose_map
 from figures.doses import dose_boxes, dose_curve, dose_density
 from figures.drawing import Drawing, FigureError
 from figures.embedding import embedding_map
 from figures.examples import examples_curve
 from figures.heads import head_map
 from figures.interference import interference_map
+from figures.layer_tokens import layer_tokens
 from figures.pareto import pareto
+from figures.projection_text import projection_text
 from figures.projections import layer_cosines, projection_violins
 from figures.propagation import layer_quantity, lens_tokens
 from figures.quality import quality_deltas, quality_histogram
@@ -45,6 +49,7 @@ __all__ = [
     "FigureError",
     "accuracy_table",
     "adaptation_shares",
+    "answer_steps",
     "benchmark_table",
     "benefit_against_cost",
     "completions_table",
@@ -52,6 +57,7 @@ __all__ = [
     "dose_boxes",
     "dose_curve",
     "dose_density",
+    "dose_map",
     "embedding_map",
     "examples_curve",
     "head_map",
@@ -63,8 +69,10 @@ __all__ = [
     "layer_cosines",
     "layer_curve",
     "layer_quantity",
+    "layer_tokens",
     "lens_tokens",
     "pareto",
+    "projection_text",
     "projection_violins",
     "quality_deltas",
     "quality_histogram",

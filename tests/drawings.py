@@ -12,14 +12,18 @@ import polars as pl
 
 from analyses.instructions.instruction_table import frame, lines_of
 from figures.anatomy import Figure
+from figures.answer_steps import answer_steps
 from figures.bars import instruction_bars
 from figures.contributions import head_values, share_bars
 from figures.damage import damage_scatter
+from figures.dose_map import dose_map
 from figures.doses import dose_density
 from figures.drawing import Drawing
 from figures.embedding import embedding_map
 from figures.interference import interference_map
+from figures.layer_tokens import layer_tokens
 from figures.pareto import pareto
+from figures.projection_text import projection_text
 from figures.projections import layer_cosines, projection_violins
 from figures.propagation import layer_quantity, lens_tokens
 from figures.radar import settings_radar
@@ -157,14 +161,48 @@ def many_names() -> Drawing:
     return similarity_map(np.eye(17), names, layer=4)
 
 
-def lensed() -> Drawing:
+def lens_frame() -> pl.DataFrame:
     """What the logit lens sees rise at each layer."""
     rows = [
         {"layer": layer, "side": "raised", "rank": rank, "token": token, "score": 9.0 - rank}
         for layer in range(8)
         for rank, token in enumerate((" the", "<|assistant|>", " chocolate", "\n"), start=1)
     ]
-    return lens_tokens(pl.DataFrame(rows))
+    return pl.DataFrame(rows)
+
+
+def swept(layers: int = 8, strengths: tuple[float, ...] = (-1.0, 0.5, 1.0, 2.0, 4.0)) -> Drawing:
+    """A share at each layer and strength, with one cell that was not measured yet."""
+    rows = [
+        {"layer": layer, "strength": strength, "value": n / 12, "n": 12,
+         "low": max(0.0, n / 12 - 0.2), "high": min(1.0, n / 12 + 0.2)}
+        for layer in range(layers) for strength in strengths
+        for n in [(layer * 3 + round(strength * 2)) % 13]
+    ]  # fmt: skip
+    return dose_map(
+        pl.DataFrame(rows[:-1]), "follow the instruction", unit="norm", chosen=(2, 1.0), plain=0.1
+    )
+
+
+def answered(markup: str = "<b>") -> pl.DataFrame:
+    """Tokens of two answers, of which one holds markup, with projections."""
+    words = ["Once", " upon", " a", " time", ",", markup, " 城", "\n", " ", " there", " was"] * 4
+    rows = [
+        {"answer_id": name, "step": step, "token": token, "projection": sign * np.sin(step / 4)}
+        for name, sign in (("unsteered", 1.0), ("steered", -2.0))
+        for step, token in enumerate(words)
+    ]
+    return pl.DataFrame(rows)
+
+
+def stepped(properties: int = 2) -> Drawing:
+    """One answer under several properties."""
+    rows = [
+        {"step": step, "token": f" token{step}", "property": f"english_lowercase_{at}",
+         "strength": 2.0 * (at + 1) * max(0.0, 1 - step / 20), "kl": 2.0 / (step + 1)}
+        for at in range(properties) for step in range(40)
+    ]  # fmt: skip
+    return answer_steps(pl.DataFrame(rows))
 
 
 def main_table() -> Drawing:
@@ -192,7 +230,14 @@ DRAWINGS = {
     "between_layers": between_layers,
     "interference": interference,
     "many_names": many_names,
-    "lens": lensed,
+    "lens": lambda: lens_tokens(lens_frame()),
+    "read_by_layer": lambda: layer_tokens(lens_frame(), "english_lowercase"),
+    "dose_map": swept,
+    "projection_text": lambda: projection_text(
+        answered(), middle=0.5, target=2.0, along="lowercase at layer 5"
+    ),
+    "answer_steps": stepped,
+    "answer_steps_alone": lambda: stepped(1),
     "main_table": main_table,
     "radar": lambda: settings_radar(radar_frame()),
     "density": lambda: dose_density(test_figures.dose_frame(), "words"),

@@ -52,7 +52,7 @@ from tests.drawings import DRAWINGS, drawn
 
 TOO_NARROW = {
     *("benchmarks", "main_table", "text", "text_switched"),
-    *("cosines", "many_names", "lens", "radar"),
+    *("cosines", "many_names", "lens", "read_by_layer", "projection_text", "radar"),
 }
 """Tables, texts, and maps of many words, which have no room in one column at 8 points."""
 
