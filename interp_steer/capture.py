@@ -44,6 +44,7 @@ def capture(
     batch_tokens: int = 8192,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 60.0,
+    on_read: Callable[[int], None] | None = None,
 ) -> Moments:
     """Run prompts once and leave the moments of their activations.
 
@@ -70,6 +71,7 @@ def capture(
             from there and leaves, bit for bit, what it would have left. It does not know of edits
             made within ``model.steered(...)``: give each of those a file of its own.
         checkpoint_seconds: the least time between two writes.
+        on_read: is told of each batch how many prompts it had; what it raises ends the pass.
 
     Returns:
         The moments, on the CPU; one position, or one for each step of ``"generated"``.
@@ -119,7 +121,7 @@ def capture(
     else:
         reads = [_read(row, positions, index) for index, row in enumerate(rows)]
     return _Pass(
-        model, sites, label, reads, second_moments, keep_rows, batch_size, batch_tokens
+        model, sites, label, reads, second_moments, keep_rows, batch_size, batch_tokens, on_read
     ).run(checkpoint, checkpoint_seconds)
 
 
@@ -162,6 +164,7 @@ class _Pass:
     keep_rows: bool
     batch_size: int
     batch_tokens: int
+    on_read: Callable[[int], None] | None
 
     def run(self, checkpoint: str | Path | None, seconds: float) -> Moments:
         order, batches = batches_by_length(
@@ -185,6 +188,8 @@ class _Pass:
                         rows.append(replace(read, prompt=read.prompt + start))
                     start += moments.prompts
                 bar.update(batch.stop - batch.start)
+                if self.on_read is not None:
+                    self.on_read(batch.stop - batch.start)
                 assert total is not None
                 if checkpoint and batch.stop < len(order) and time.monotonic() - written >= seconds:
                     _with_rows(total, rows).save(checkpoint)

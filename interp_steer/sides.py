@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -178,6 +178,7 @@ def capture_sides(
     batch_size: int = 32,
     pairs_at_once: int = PAIRS_AT_ONCE,
     checkpoints: str | Path | None = None,
+    on_read: Callable[[int], None] | None = None,
 ) -> Sides:
     """Run both sides of pairs once and leave their moments.
 
@@ -193,6 +194,8 @@ def capture_sides(
         batch_size: the most prompts in a batch.
         pairs_at_once: how many pairs' activations are held at a time, where they are compared.
         checkpoints: the beginning of the names of files for the moments as they grow.
+        on_read: is told how many prompts were read, batch by batch, of either side; what it raises
+            ends the pass.
 
     Raises:
         CaptureError: as :func:`interp_steer.capture.capture`.
@@ -216,6 +219,7 @@ def capture_sides(
                 keep_rows=paired,
                 batch_size=batch_size,
                 checkpoint=checkpoints and f"{checkpoints}.{part}{side}.safetensors",
+                on_read=on_read,
             )
             for side in ("present", "absent")
         ]

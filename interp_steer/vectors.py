@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +48,7 @@ def fit(
     max_new_tokens: int = 64,
     batch_size: int = 32,
     checkpoints: str | Path | None = None,
+    on_read: Callable[[int], None] | None = None,
 ) -> SteeringVector:
     """Fit a steering vector, every layer in one pass (paper A, section 2).
 
@@ -65,6 +66,8 @@ def fit(
         batch_size: the most prompts in a batch.
         checkpoints: a folder for the moments as they grow, from which a fit that was stopped goes
             on.
+        on_read: is told how many prompts were read, batch by batch, of either side; what it raises
+            ends the fit.
 
     Returns:
         The vector, on the CPU in float32.
@@ -103,6 +106,7 @@ def fit(
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         checkpoints=kept,
+        on_read=on_read,
     )
     return estimate(sides, estimator, name=pairs.name, data_hash=pairs.hash, model=model)
 

@@ -113,3 +113,22 @@ def test_half_characters_belong_to_the_token_that_completes_them(
         assert not any("\ufffd" in piece for piece in pieces)
     begun = token_texts(model, tokens, model.decode(tokens)[:cut])
     assert "".join(begun) == model.decode(tokens)[:cut]
+
+
+@pytest.mark.parametrize("estimator", ["difference_in_means", "pca"])
+def test_a_fit_tells_how_far_it_is_and_can_be_ended(model: ist.HookedLM, estimator: str):
+    class Stopped(Exception):
+        pass
+
+    def stop(read: int) -> None:
+        raise Stopped
+
+    pairs = ist.contrast.instruction("change_case:english_lowercase", fit=10, select=0, test=0)
+    heard: list[int] = []
+    told = ist.fit(model, pairs, batch_size=4, estimator=estimator, on_read=heard.append)
+    assert sum(heard) == 2 * len(pairs) and len(heard) >= 6
+    with pytest.raises(Stopped):
+        ist.fit(model, pairs, on_read=stop)
+    assert torch.equal(
+        told.directions, ist.fit(model, pairs, batch_size=4, estimator=estimator).directions
+    )
