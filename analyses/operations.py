@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import interp_steer as ist
 from interp_steer.errors import InterventionError, RunError
 from interp_steer.positions import span
+from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.strength import How
 
 Control = Callable[[ist.SteeringVector], ist.SteeringVector]
@@ -26,8 +27,9 @@ READS = ("last", "all", "generated")
 class Operation:
     """Where a vector is read, what is done along it, how strongly, and at which positions.
 
-    Written ``[READ/]HOW[:STRENGTH][@POSITIONS]``, such as ``project``, ``add:2@generated``,
-    ``generated/add:0.3kl`` or ``add:1.5ppl``.
+    Written ``[READ/]HOW[:STRENGTH][@POSITIONS][*SCHEDULE]``, such as ``project``,
+    ``add:2@generated``, ``generated/add:0.3kl``, ``add:1.5ppl`` or
+    ``add:1residual@generated*exponential(0.9)``.
     """
 
     how: How
@@ -38,6 +40,8 @@ class Operation:
     """Where it acts; see :func:`interp_steer.positions.span`."""
     read: str = "last"
     """Where in the prompt the vector is read: last, all, generated, or an index."""
+    schedule: AnySchedule = fixed
+    """What share of it is done at each step of an answer; strengths are measured at the whole."""
 
     @classmethod
     def parse(cls, text: str) -> Operation:
@@ -46,7 +50,8 @@ class Operation:
         Raises:
             RunError: for a text that is none.
         """
-        read, slash, rest = text.rpartition("/")
+        edit, star, schedule = text.partition("*")
+        read, slash, rest = edit.rpartition("/")
         how, at, positions = rest.partition("@")
         how, colon, strength = how.partition(":")
         needs_strength = how == "add" or bool(colon)
@@ -55,6 +60,7 @@ class Operation:
             how not in get_args(How)
             or (needs_strength and not strength)
             or (at and not positions)
+            or (star and not schedule)
             or not reads_somewhere
         ):
             raise RunError(
@@ -65,9 +71,10 @@ class Operation:
         try:
             span(positions or "all")
             amount = ist.Strength.parse(strength) if strength else None
+            share = ist.schedules.parse(schedule) if schedule else fixed
         except InterventionError as error:
             raise RunError(f"operation {text!r}: {error}") from error
-        return cls(how, amount, positions or "all", read or "last")  # type: ignore[arg-type]
+        return cls(how, amount, positions or "all", read or "last", share)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -196,13 +203,16 @@ class Steerer:
         chosen = Operation.parse(operation)
         gauge = self.gauges[chosen.read]
         along = None if control is None else control(gauge.vector)
-        return gauge.steering(
+        whole = gauge.steering(
             layer,
             chosen.how,
             chosen.strength,
             chosen.positions,
             apply_layer=apply_layer,
             along=along,
+        )
+        return ist.Intervention(
+            tuple(replace(edit, schedule=chosen.schedule) for edit in whole.edits)
         )
 
     def leave(self, run: ist.Run, name: str) -> None:

@@ -42,7 +42,7 @@ def test_a_control_acts_in_the_place_of_the_vector(steerer):
 @pytest.mark.parametrize(
     "wrong",
     ["push", "add", "add:", "add:much", "project:", "add:1@nowhere", "add:1@", "here/add:1", "",
-     "/add:1", "add:1furlong"],
+     "/add:1", "add:1furlong", "add:1*", "project*often"],
 )  # fmt: skip
 def test_what_is_no_operation_is_refused(wrong):
     with pytest.raises(InterpSteerError, match=r"operation"):
@@ -53,6 +53,17 @@ def test_a_budget_of_perplexity_is_a_strength():
     assert Operation.parse("add:1.5ppl@generated").strength == ist.Strength(1.5, "ppl")
     with pytest.raises(InterpSteerError, match=r"add:1.5ppl"):
         Operation.parse("add:1.5perplexity/")
+
+
+def test_what_is_done_may_diminish(steerer):
+    whole, less = (
+        steerer.steering(1, f"generated/add:2@generated{share}").edits[0]
+        for share in ("", "*exponential(0.9)")
+    )
+    assert str(less.schedule) == "exponential(0.9)" and str(whole.schedule) == "fixed"
+    assert less.value == whole.value and less.positions == "generated"
+    along = steerer.vector("generated/add:2@generated*exponential(0.9)")
+    assert along is steerer.vectors["generated"]
 
 
 def test_an_index_is_a_place_to_read():
