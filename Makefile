@@ -4,10 +4,10 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo paper-a paper-b geometry gallery test test-all check format models bench bench-peers docs clean help
+.PHONY: demo paper-a paper-b geometry gallery test test-all test-legacy test-interchange check format models bench bench-peers docs clean help
 
 help:            ## what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 18
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -41,6 +41,12 @@ test: $(STAMP)   ## the tests that a change must pass
 test-all: $(STAMP) ## every test, the slow ones too
 	$(PY) -m pytest -n 2 --dist loadfile
 
+test-legacy: .peers/legacy/.installed ## HookedTransformer and the bridge of TransformerLens 3.9
+	.peers/legacy/bin/python -m pytest tests/legacy
+
+test-interchange: $(STAMP) .peers/repeng/.installed .peers/steering_vectors/.installed ## rivals steer by our files, logits equal
+	$(PY) -m pytest tests/test_interchange_rivals.py
+
 check: $(STAMP)  ## lint, format and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -59,6 +65,13 @@ bench: $(STAMP)  ## how fast, against the papers' loop, bare Hugging Face, and p
 
 PEERS := steering_vectors repeng hooked_transformer
 bench-peers: $(PEERS:%=.peers/%/.installed) bench ## the same, with each peer in an environment
+
+.peers/legacy/.installed: tests/legacy/requirements.txt constraints.txt
+	$(PYTHON) -m venv .peers/legacy
+	grep -v '^transformer-lens' constraints.txt > .peers/legacy/constraints.txt
+	.peers/legacy/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint .peers/legacy/constraints.txt -r $<
+	@touch $@
 
 .peers/%/.installed: analyses/speed/peers/%.txt
 	$(PYTHON) -m venv .peers/$*
