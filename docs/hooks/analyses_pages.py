@@ -187,4 +187,4 @@ def _under_fields(config: type) -> Iterator[tuple[str, str]]:
         if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
             continue
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            yield field.target.id, inspect.cleandoc(after.value.value)
+            yield field.target.id, inspect.cleandoc(str(after.value.value))

@@ -1,10 +1,17 @@
-"""A notebook as a page: its text, its code, and what it printed and drew when it was run."""
+"""A notebook as a page: its text, its code, and what it printed and drew when it was run.
+
+``python docs/hooks/notebooks.py docs/tutorial.ipynb`` runs it anew and keeps what it shows.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
-from nbconvert import MarkdownExporter
+import nbformat
+from nbclient import NotebookClient
 
 
 def as_page(path: Path) -> tuple[str, dict[str, bytes]]:
@@ -13,9 +20,47 @@ def as_page(path: Path) -> tuple[str, dict[str, bytes]]:
     Args:
         path: of the notebook, with its outputs.
     """
-    exporter = MarkdownExporter()
-    text, resources = exporter.from_filename(str(path))
-    pictures = {f"{path.stem}_{name}": data for name, data in resources["outputs"].items()}
-    for name in resources["outputs"]:
-        text = text.replace(f"({name})", f"({path.stem}_{name})")
+    from nbconvert import MarkdownExporter  # what runs a notebook does without it
+
+    text, resources = MarkdownExporter().from_filename(str(path))
+    pictures = {}
+    for name, data in resources["outputs"].items():
+        pictures[f"{path.stem}_{name}"] = data
+        text = text.replace(f"![png]({name})", f"![What the cell drew]({path.stem}_{name})")
     return text, pictures
+
+
+def executed(path: Path, renderer: str) -> Any:
+    """A notebook, run in a kernel of its own at the root of the checkout.
+
+    Args:
+        path: of the notebook.
+        renderer: plotly's, of figures: ``png`` needs a browser, ``json`` nothing.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: when a cell does.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    quiet = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | quiet | {"PLOTLY_RENDERER": renderer}
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3")
+    client.execute(cwd=str(path.parents[1]), env=environment)
+    return notebook
+
+
+def kept(notebook: Any) -> Any:
+    """Without what a reader does not need: warnings, and plain texts of what is shown better."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        outputs = [one for one in cell.get("outputs", []) if one.get("name") != "stderr"]
+        for one in outputs:
+            if "text/html" in one.get("data", {}):
+                one.data.pop("text/plain", None)
+        if "outputs" in cell:
+            cell.outputs = outputs
+    return notebook
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        nbformat.write(kept(executed(Path(argument).resolve(), "png")), argument)

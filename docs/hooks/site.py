@@ -1,4 +1,4 @@
-"""What mkdocs calls: pages that are made from the code, pictures, and a check that all is offline."""
+"""What mkdocs calls: pages made from the code, pictures, and a check that nothing is fetched."""
 
 from __future__ import annotations
 
