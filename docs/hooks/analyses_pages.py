@@ -87,8 +87,8 @@ def _page(analysis: Analysis) -> str:
         f"```bash\npython -m analyses {analysis.name}\n```",
         *_figures(analysis.name),
         "## Options",
-        "Defaults are those of the bundled models. With `--help` the command says the same.",
-        _options(module.Config),
+        "Defaults are for the bundled models. With `--help` the command says the same.",
+        _options(module.Config, serves=analysis.serves),
         f"Its source reads like a method section: `{source}`.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -112,7 +112,7 @@ def _figures(name: str) -> list[str]:
     return shown
 
 
-def _options(config: type) -> str:
+def _options(config: type, *, serves: bool) -> str:
     """Its own options in a table; what it shares with others in one that unfolds."""
     own = {name for name in config.__annotations__ if not name.startswith("_")}
     fields = dataclasses.fields(config)
@@ -123,7 +123,9 @@ def _options(config: type) -> str:
         first, shared = shared, []
     parts = [_table(config, tuple(first))]
     unfolds = [_table(config, tuple(shared))] if shared else []
-    unfolds.append(common)
+    unfolds += [] if serves else [common]  # a page for a browser leaves no results
+    if not unfolds:
+        return parts[0]
     rows = "\n".join(table if not at else _rows(table) for at, table in enumerate(unfolds))
     parts.append(
         '??? note "Options that it shares with others"\n\n' + textwrap.indent(rows, " " * 4)
@@ -138,10 +140,10 @@ def _rows(table: str) -> str:
 def _table(config: type, fields: tuple[dataclasses.Field[Any], ...]) -> str:
     said = _said(config)
     rows = [
-        f"| `--{field.name.replace('_', '-')}` | {_default(field)} | {_cell(said[field.name])} |"
+        f"| `--{field.name.replace('_', '-')}`<br>{_default(field)} | {_cell(said[field.name])} |"
         for field in fields
     ]
-    return "\n".join(["| option | default | |", "|---|---|---|", *rows])
+    return "\n".join(["| option, default | |", "|---|---|", *rows])
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
@@ -156,7 +158,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
         return "yes" if value else "no"
     if isinstance(value, (tuple, list)):
         shown = " ".join(map(_word, value))
-        return f"`{shown}`" if len(value) <= 4 else f"{len(value)}: `{_word(value[0])}` and so on"
+        return f"`{shown}`" if len(shown) <= 40 else f"{len(value)} of them"
     return f"`{_word(value)}`"
 
 

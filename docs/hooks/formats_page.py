@@ -6,7 +6,7 @@ from interp_steer.interchange import table as rows
 
 HEADS = {
     "layers": "layers",
-    "acts": "what the tool does",
+    "acts": "the tool",
     "kept": "kept",
     "lost": "lost",
     "refused": "refused",
@@ -20,8 +20,6 @@ def table() -> str:
     for row in rows():
         anchor = row["name"].replace("_", "-")
         short.append(f"| [`{row['name']}`](#{anchor}) | {row['tool']} | {row['file']} |")
-        facts = [f"| **{head}** | {row[key]} |" for key, head in HEADS.items()]
-        parts.append(
-            "\n".join([f"### {row['name']} {{ #{anchor} }}", "", "| | |", "|---|---|", *facts])
-        )
+        facts = [f"- **{head}**: {row[key]}" for key, head in HEADS.items()]
+        parts.append("\n".join([f"### {row['name']} {{ #{anchor} }}", "", *facts]))
     return "\n".join(short) + "\n\n" + "\n\n".join(parts)

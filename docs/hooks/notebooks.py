@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,20 @@ def as_page(path: Path) -> tuple[str, dict[str, bytes]]:
     for name, data in resources["outputs"].items():
         pictures[f"{path.stem}_{name}"] = data
         text = text.replace(f"![png]({name})", f"![What the cell drew]({path.stem}_{name})")
-    return text, pictures
+    return _PRINTED.sub(_as_output, text), pictures
+
+
+_PRINTED = re.compile(r"(?:^ {4}.*\n|^\s*\n(?=\s*^ {4}))+", re.M)
+"""What nbconvert makes of a cell's output: an indented block."""
+
+
+def _as_output(found: re.Match[str]) -> str:
+    """A printed output as a block that looks other than code; code in fences stays as it is."""
+    text = found.string
+    if text.count("\n```", 0, found.start()) % 2 or not found[0].strip():
+        return found[0]
+    said = textwrap.dedent(found[0]).strip("\n")
+    return f"\n``` {{ .text .output .no-copy }}\n{said}\n```\n"
 
 
 def executed(path: Path, renderer: str) -> Any:
@@ -52,10 +67,14 @@ def kept(notebook: Any) -> Any:
     """Without what a reader does not need: warnings, and plain texts of what is shown better."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        outputs = [one for one in cell.get("outputs", []) if one.get("name") != "stderr"]
-        for one in outputs:
+        outputs: list[Any] = []
+        for one in cell.get("outputs", []):
             if "text/html" in one.get("data", {}):
                 one.data.pop("text/plain", None)
+            if outputs and one.get("name") == outputs[-1].get("name") == "stdout":
+                outputs[-1].text += one.text
+            elif one.get("name") != "stderr":
+                outputs.append(one)
         if "outputs" in cell:
             cell.outputs = outputs
     return notebook

@@ -14,6 +14,7 @@ from mkdocs.structure.files import File, Files
 from notebooks import as_page
 
 _PICTURE = re.compile(r"^!\[(?P<said>[^\]]*)\]\((?P<path>(?:\.\./)?pictures/[\w-]+\.svg)\)$", re.M)
+_STYLE = re.compile(r"<style>.*?</style>", re.S)
 _FETCHED = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=[\"'](https?:)?//")
 
 
@@ -64,5 +65,6 @@ def on_post_build(config: Any) -> None:
 def _inlined(found: re.Match[str], page: str) -> str:
     """A picture as part of the page, so that it takes the page's colours."""
     drawing = (Path(page).parent / found["path"]).read_text("utf-8")
+    drawing = _STYLE.sub("", drawing)  # its colours when it stands alone
     drawing = re.sub(r"\s*\n\s*", " ", drawing.strip())
     return f'<figure class="picture">{drawing}<figcaption>{found["said"]}</figcaption></figure>'
