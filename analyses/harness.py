@@ -2,7 +2,8 @@
 
 An analysis is a module under ``analyses/`` with a frozen dataclass ``Config`` and a function
 ``main(config, run)``. Its docstring is its help and the docstring under each field of its config is
-the help of that option. Nothing else is registered anywhere.
+the help of that option. Nothing else is registered anywhere. A module with ``serve(config)`` in
+place of ``main`` is a page for a browser: it runs until it is stopped and leaves no results folder.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Analysis:
     """The folder that it lies in; empty at the top."""
     about: str
     """Its docstring."""
+    serves: bool = False
+    """Whether it is a page for a browser, which leaves no results."""
 
     @property
     def line(self) -> str:
@@ -73,7 +76,8 @@ def discover(root: Path = ROOT, package: str = "analyses") -> dict[str, Analysis
     paths = sorted(root.rglob("*.py"), key=lambda p: (len(p.relative_to(root).parts), p))
     for path in paths:
         tree = ast.parse(path.read_text("utf-8"), filename=str(path))
-        if not _is_analysis(tree):
+        runs = _functions(tree)
+        if not runs:
             continue
         relative = path.relative_to(root).with_suffix("")
         analysis = Analysis(
@@ -81,6 +85,7 @@ def discover(root: Path = ROOT, package: str = "analyses") -> dict[str, Analysis
             module=".".join((package, *relative.parts)),
             group="/".join(relative.parts[:-1]),
             about=ast.get_docstring(tree) or "(no docstring)",
+            serves="main" not in runs,
         )
         if relative.name in found:
             raise RunError(
@@ -91,10 +96,11 @@ def discover(root: Path = ROOT, package: str = "analyses") -> dict[str, Analysis
     return found
 
 
-def _is_analysis(tree: ast.Module) -> bool:
+def _functions(tree: ast.Module) -> set[str]:
+    """Which functions an analysis is run by; none where a module is no analysis."""
     classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    return "Config" in classes and "main" in functions
+    return {"main", "serve"} & functions if "Config" in classes else set()
 
 
 def listing(analyses: dict[str, Analysis]) -> str:
@@ -132,20 +138,22 @@ def named(name: str, analyses: dict[str, Analysis]) -> Analysis:
 
 
 def run(analysis: Analysis, arguments: Sequence[str]) -> None:
-    """Run an analysis with command-line arguments, into its results folder.
+    """Run an analysis with command-line arguments, into its results folder; or serve a page.
 
     Raises:
         InterpSteerError: whatever the analysis refuses.
         SystemExit: after ``--help``, or for arguments that do not parse.
     """
     module = importlib.import_module(analysis.module)
-    command = _command(module.Config)
-    given = tyro.cli(
-        command,
-        prog=f"{PROGRAM} {analysis.name}",
-        description=analysis.about,
-        args=list(arguments),
-    )
+    told = {
+        "prog": f"{PROGRAM} {analysis.name}",
+        "description": analysis.about,
+        "args": list(arguments),
+    }
+    if analysis.serves:
+        module.serve(tyro.cli(module.Config, **told))
+        return
+    given = tyro.cli(_command(module.Config), **told)
     config, options = given.config, given.common
     _seed(options.seed)
 

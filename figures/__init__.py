@@ -38,6 +38,7 @@ from figures.strength_text import strength_text
 from figures.switching import switch_curves
 from figures.table import accuracy_table
 from figures.tokens import token_table
+from figures.vector_norms import vector_norms
 from figures.weights import weight_curves
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ __all__ = [
     "strength_text",
     "switch_curves",
     "token_table",
+    "vector_norms",
     "weight_curves",
     "write_gallery",
     "write_report",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import hashlib
 import importlib.util
 import json
 import os
@@ -159,6 +160,31 @@ def export(
     for path in written:
         _check_fonts(path)
     return written
+
+
+def print_drawing(figure: Figure, path: Path, **origin: Any) -> Path:
+    """Print one figure that lies in no results folder, at its own size.
+
+    Args:
+        figure: as plotly's JSON has it.
+        path: the file, whose ending says its kind.
+        origin: fields of its :class:`figures.stamps.Stamp`, such as ``model`` and ``caption``.
+
+    Returns:
+        The path.
+
+    Raises:
+        FigureError: when there is no browser, or it fails.
+        RunError: when the file cannot be written.
+    """
+    if browser() is None:
+        raise FigureError(f"nothing can be printed: {MISSING}.")
+    drawing = hashlib.sha256(json.dumps(figure, sort_keys=True).encode()).hexdigest()
+    sheet = Sheet(rectangles(figure), path, Stamp(path.stem, drawing, **origin))
+    _, failures = _print([sheet])
+    if failures:
+        raise FigureError(f"{browser()} could not print {failures[0]}.")
+    return path
 
 
 def _set(figure: Figure, columns: Sequence[str], file: Path) -> dict[str, Figure]:

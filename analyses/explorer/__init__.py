@@ -1,0 +1,1 @@
+"""The explorer: one model, steered from a page in a browser. `analyses.explore` starts it."""
