@@ -57,11 +57,10 @@ class Config(Asking):
     operations: tuple[str, ...] = (
         "project",
         "project@generated",
-        "generated/add:3",
         "generated/add:2@generated",
     )
     """Ways to steer, of which the best is chosen; see layer_sweep."""
-    search: Literal["whole", "early", "race"] = "early"
+    search: Literal["whole", "early", "race"] = "race"
     """Which answers are asked for where layers are chosen; see layer_sweep."""
     judge: str = "world"
     """Who judges the quality of answers; see response_quality."""
@@ -77,22 +76,24 @@ class Config(Asking):
 
 def main(config: Config, run: ist.Run) -> None:
     """Run the experiments one after the other, and gather them into one page."""
+    # As format_steering has them, so that its answers are those that are judged and tabled.
+    controlled = {field: getattr(format_steering.Config, field) for field in ("draws", "controls")}
     own: dict[Any, dict[str, Any]] = {
         similarity: {},
-        layer_sweep: {"operations": ("project",), "search": "whole"},
+        layer_sweep: {"operations": ("project",), "search": "whole", "n_select": 10},
         format_steering: {},
         length_steering: {"max_new_tokens": 224},
-        sentence_steering: {"max_new_tokens": 224},
+        sentence_steering: {"max_new_tokens": 224, "n_select": 12},
         word_steering: {"n_fit": 20, "n_select": 16, "n_test": 48},
         composition: {"instruction": composition.Config.instruction},
         cross_model: {
             "model": config.base,
             "sibling": config.model,
             "operations": cross_model.Config.operations,
-            "n_select": 10,
+            "n_select": cross_model.Config.n_select,
         },
-        response_quality: {},
+        response_quality: controlled,
         vocabulary: {},
-        instruction_table: {},
+        instruction_table: controlled,
     }
     perform(run, config, own, HEADLINES, f"Instruction steering of {config.model}")

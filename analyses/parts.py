@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import interp_steer as ist
 from figures.export import print_figures
 from figures.report import write_report
 from interp_steer.errors import RunError
+from interp_steer.finished import Results
 
 
 def configured(analysis: Any, config: Any, **own: Any) -> Any:
@@ -38,6 +40,24 @@ def opened(run: ist.Run, analysis: Any, config: Any) -> ist.Run:
     )
 
 
+_LEFT: dict[tuple[Any, ...], Path] = {}
+"""Where this process left what."""
+
+
+def performed(run: ist.Run, analysis: Any, config: Any) -> Results:
+    """The results of an analysis with this config, which is run unless this process did before.
+
+    Several analyses may rest on the same one. What an earlier process left is made anew: its code
+    may have been another.
+    """
+    key = (analysis.__name__, config, run.root.resolve(), run.seed)
+    if key not in _LEFT or not _LEFT[key].exists():
+        with opened(run, analysis, config) as part:
+            analysis.main(config, part)
+            _LEFT[key] = part.finish().path
+    return ist.Run.read(_LEFT[key])
+
+
 def perform(
     run: ist.Run,
     config: Any,
@@ -63,9 +83,7 @@ def perform(
         start, name = time.monotonic(), analysis.__name__.rsplit(".", 1)[-1]
         made = configured(analysis, config, **own)
         try:
-            with opened(run, analysis, made) as part:
-                analysis.main(made, part)
-                finished.append(part.finish())
+            finished.append(performed(run, analysis, made))
         except RunError as error:
             notes.append(f"{name} was left out: {error}")
             print(notes[-1])

@@ -13,6 +13,9 @@ from interp_steer.statistics import Interval, mcnemar, wilson
 
 RULES = ("paper", "interval")
 
+LEVEL = 0.05
+"""What p-value of McNemar's exact test tells two layers apart."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -110,9 +113,9 @@ def select_layer(
 
     ``"interval"``: a degenerate answer counts as a failure, and so does a garbled one, so that a
     layer pays for as many as it has and not for one as for all. The plateau are the layers that an
-    exact McNemar test at 5 % cannot tell from the best one; the middle of the plateau's longest run
-    of neighbouring layers is chosen, the shallower of two middles. When the best layer itself
-    cannot be told from the unsteered model, None is chosen.
+    exact McNemar test at :data:`LEVEL` cannot tell from the best one; the middle of the plateau's
+    longest run of neighbouring layers is chosen, the shallower of two middles. When the best layer
+    itself cannot be told from the unsteered model, None is chosen.
 
     Args:
         records: of one instruction and one way of asking; see :func:`candidates`.
@@ -140,6 +143,22 @@ def select_layer(
     if rule == "interval":
         return _middle_of_plateau(found)
     raise ScoringError(f"{rule!r} is not a rule to choose a layer by; choose one of {RULES}")
+
+
+def improvable(records: pl.DataFrame, *, column: str = "strict") -> bool:
+    """Whether the ``"interval"`` rule could choose a layer, were there one that never fails.
+
+    Where the unsteered model fails too seldom, nothing can be told from it on as many prompts.
+
+    Args:
+        records: the unsteered rows of a sweep; see :func:`candidates`.
+        column: what counts as success.
+
+    Raises:
+        ScoringError: for records that cannot be compared.
+    """
+    plain, *_ = candidates(records, column)
+    return mcnemar([True] * len(plain.sound), plain.sound).p_value < LEVEL
 
 
 def stability(
@@ -191,9 +210,9 @@ def _middle_of_plateau(found: tuple[Candidate, ...]) -> Choice:
 
     best = max(layers, key=lambda candidate: sum(candidate.sound), default=plain)
     gain = mcnemar(best.sound, plain.sound)
-    if gain.only_a <= gain.only_b or gain.p_value >= 0.05:
+    if gain.only_a <= gain.only_b or gain.p_value >= LEVEL:
         return Choice("interval", None, plain.accuracy, found)
-    level = [c for c in layers if mcnemar(best.sound, c.sound).p_value >= 0.05]
+    level = [c for c in layers if mcnemar(best.sound, c.sound).p_value >= LEVEL]
 
     order = [candidate.layer for candidate in layers]
     runs: list[list[Candidate]] = [[level[0]]]

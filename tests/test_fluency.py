@@ -136,7 +136,7 @@ def test_the_model_is_left_in_the_mode_it_was_in():
 def test_a_loss_that_is_not_finite_is_an_error_and_not_a_zero():
     broken = tiny("gpt2")
     broken.plain.transformer.h[0].mlp.c_fc.weight.data.fill_(float("nan"))
-    with pytest.raises(ScoringError, match="text 1 \\('w1 w2'\\) is nan"):
+    with pytest.raises(ScoringError, match="text 'w1 w2' is nan"):
         perplexity(broken, ["", "w1 w2"])
 
 

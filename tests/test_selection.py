@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from interp_steer.errors import ScoringError
-from interp_steer.selection import select_layer
+from interp_steer.selection import improvable, select_layer
 
 
 def records(
@@ -91,6 +93,13 @@ def test_interval_forgives_one_degenerate_answer_where_the_paper_does_not():
     swept = records({None: "0" * 12, 0: "1" * 12, 1: "1" * 5 + "0" * 7}, degenerate={0: 1})
     assert select_layer(swept, "interval").layer == 0
     assert select_layer(swept, "paper").layer == 1
+
+
+@given(st.text("01", min_size=1, max_size=24), st.integers(0, 3))
+def test_where_nothing_is_improvable_not_even_a_perfect_layer_is_chosen(plain, degenerate):
+    swept = records({None: plain, 0: "1" * len(plain)}, degenerate={None: degenerate})
+    perfect = select_layer(swept, "interval").layer is not None
+    assert improvable(swept.filter(pl.col("layer").is_null())) is perfect
 
 
 def test_choice_says_what_it_was_made_on():

@@ -20,7 +20,7 @@ import interp_steer as ist
 from analyses.asking import Asking
 from analyses.contrasts import FORMATS
 from analyses.instructions import format_steering
-from analyses.parts import configured, opened
+from analyses.parts import configured, performed
 from figures.published import BASELINES, OVERRIDDEN, OVERRIDE, as_plotted, reported
 from figures.shares import Comparison, compare, share_of
 from interp_steer.statistics import Interval
@@ -86,9 +86,7 @@ def main(config: Config, run: ist.Run) -> None:
     frames = []
     for model in config.models:
         made = configured(format_steering, config, model=model)
-        with opened(run, format_steering, made) as part:
-            format_steering.main(made, part)
-            records = part.finish().records()
+        records = performed(run, format_steering, made).records()
         assert records is not None
         lines = lines_of(records, model)
         frames.append(frame(lines, model))

@@ -28,7 +28,7 @@ from analyses.contrasts import FORMATS, contrast_sets
 from analyses.operations import Steerer
 from interp_steer.errors import InterventionError, RunError
 from interp_steer.grid import breaks_instruction, with_divergence, with_fluency
-from interp_steer.selection import RULES, Choice
+from interp_steer.selection import RULES, Choice, improvable
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Config(Asking):
     given it is set just below the least perplexity of the plain answers."""
     search: Literal["whole", "early", "race"] = "whole"
     """Which answers the sweep asks for: whole ones; or, early, cut once they have failed for good,
-    and none beside a text that every answer follows; or, in a race, those of layers that can still
-    win, cut as well. The paper's rule needs whole ones."""
+    and none beside a text that fails too seldom for a layer to be told from it; or, in a race,
+    those of layers that can still win, cut as well. The paper's rule needs whole ones."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,8 @@ def search(
             *(ist.Cell("steered", **cell) for cell in steered),
             ist.Cell("instruction", instructed=True),
         ]
-        if config.search == "whole" or not always(model, pairs.select, options):
+        asked = model, pairs.select, reference, config.threshold
+        if config.search == "whole" or not follows(*asked, options):
             grid += [ist.Cell("both", instructed=True, **cell) for cell in steered]
         if config.search == "race":
             raced = ist.race(
@@ -189,10 +190,17 @@ def _cell(steerer: Steerer, layer: int, operation: str, name: str) -> dict[str, 
     return {"steering": steering, "layer": layer, "operation": operation}
 
 
-def always(model: ist.HookedLM, pairs: ist.ContrastSet, options: Mapping[str, Any]) -> bool:
-    """Whether the text alone is followed by every answer, so that no layer can be better."""
-    told = ist.sweep(model, [ist.Cell("instruction", instructed=True)], pairs, **options)
-    return bool(told["strict"].all())
+def follows(
+    model: ist.HookedLM,
+    pairs: ist.ContrastSet,
+    reference: ist.HookedLM,
+    threshold: float | None,
+    options: Mapping[str, Any],
+) -> bool:
+    """Whether the text alone is followed so often that no layer could be told from it."""
+    grid = [ist.Cell("none"), ist.Cell("instruction", instructed=True)]
+    answers = with_fluency(ist.sweep(model, grid, pairs, **options), reference, threshold)
+    return not improvable(answers.filter("instructed"))
 
 
 def choose(records: pl.DataFrame) -> Chosen:

@@ -1,11 +1,11 @@
 """Are answers still good when they are steered? A judge's yes-or-no questions (Stolfo et al. 2025).
 
-A format can be followed by an answer that says nothing. So every answer of the four settings
-(none, steered, instruction, both; a random direction beside them), at the layers chosen as in
-format_steering, is judged by up to five yes-or-no questions that are written from the request
-without its instruction. An answer's quality is the mean of its valid verdicts; how many were valid
-is left with the numbers. The judge of the bundled world answers by rule; any other world needs a
-model, at hand or behind an address that speaks the OpenAI chat format.
+A format can be followed by an answer that says nothing. So every answer that format_steering
+leaves, in a results folder of its own, is judged: those of the four settings (none, steered,
+instruction, both) and of a random direction. Up to five yes-or-no questions are written from the
+request without its instruction. An answer's quality is the mean of its valid verdicts; how many
+were valid is left with the numbers. The judge of the bundled world answers by rule; any other world
+needs a model, at hand or behind an address that speaks the OpenAI chat format.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.asking import asking
 from analyses.contrasts import contrast_sets
-from analyses.instructions import format_steering, layer_sweep
-from analyses.instructions.layer_sweep import Chosen
+from analyses.instructions import format_steering
 from analyses.judging import judge_all, judge_of
-from analyses.operations import Steerer
+from analyses.parts import configured, performed
 from figures.published import reported
 from figures.quality import quality_change
 from figures.shares import mean_of, share_of
@@ -52,22 +50,18 @@ class Config(format_steering.Config):
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Write the questions, choose layers and answer as in format_steering, judge every answer."""
-    model, reference = ist.load(config.model), ist.load(config.reference)
+    """Write the questions, take the answers of format_steering, judge every one of them."""
+    model = ist.load(config.model)
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
     sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
     judge = judge_of(config, run, model)
     ask_first(judge, sets, run)
 
-    steerers = layer_sweep.fitted(model, sets, run, config.operations)
-    with asking(config, model, run) as options:
-        searched = layer_sweep.search(model, reference, sets, steerers, config, options)
-        choices = layer_sweep.choose(searched)
-        records = format_steering.compare(
-            model, reference, sets, steerers, choices, config, run, options
-        )
-    leave(run, *judge_all(records, judge), steerers, choices, config)
+    answered = performed(run, format_steering, configured(format_steering, config))
+    records = answered.records()
+    assert records is not None
+    leave(run, *judge_all(records, judge), answered.summary, config)
 
 
 def ask_first(judge: Judge, sets: Mapping[str, ist.ContrastSet], run: ist.Run) -> None:
@@ -92,14 +86,13 @@ def leave(
     run: ist.Run,
     records: pl.DataFrame,
     verdicts: pl.DataFrame,
-    steerers: Mapping[str, Steerer],
-    choices: Chosen,
+    steered: Mapping[str, int | float],
     config: Config,
 ) -> None:
-    """Records, verdicts, vectors, numbers and figures; a layer of -1 says that none was chosen."""
+    """Records, verdicts, numbers and figures; a layer of -1 says that none was chosen."""
     run.write_records(records)
     run.write_records(verdicts, "verdicts")
-    format_steering.leave_choices(run, steerers, choices, config.rule)
+    run.leave(summary={k: layer for k, layer in steered.items() if k.startswith("layer.")})
     run.leave(summary=qualities(records) | changes(records) | validity(records, verdicts))
     published = reported(config.model, "response quality", "quality")
     marks = {setting: value for (setting, _), value in published.items()}

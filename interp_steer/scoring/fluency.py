@@ -130,13 +130,14 @@ def perplexity(
     source = load(reference) if isinstance(reference, str) else reference
     model, tokenizer = source.plain, source.tokenizer
     context = getattr(model.config, "max_position_embeddings", None) or 2048
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
     windows = [
         (index, ids, skip)
-        for index, text in enumerate(texts)
+        for text, index in places.items()
         for ids, skip in _windows(_tokens(tokenizer, text), context)
     ]
     windows.sort(key=lambda window: len(window[1]), reverse=True)
-    losses, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=int)
+    losses, counts = np.zeros(len(places)), np.zeros(len(places), dtype=int)
     was_training = model.training
     model.eval()
     try:
@@ -154,13 +155,14 @@ def perplexity(
     if not np.isfinite(losses).all():
         first = int(np.flatnonzero(~np.isfinite(losses))[0])
         raise ScoringError(
-            f"the reference's loss on text {first} ({texts[first][:60]!r}) is {losses[first]}; "
+            f"the reference's loss on the text {list(places)[first][:60]!r} is {losses[first]}; "
             "load it in float32 or bfloat16, and check that its weights are finite"
         )
-    return [
+    found = [
         math.exp(loss / count) if count else None
         for loss, count in zip(losses, counts.tolist(), strict=True)
     ]
+    return [found[places[text]] for text in texts]
 
 
 def _tokens(tokenizer: Any, text: str) -> list[int]:
