@@ -20,7 +20,7 @@ def kinds(cell: Any) -> list[str]:
 
 def test_the_tutorial_runs_and_shows_what_it_shows_here() -> None:
     stored = nbformat.read(TUTORIAL, as_version=4)
-    ran = executed(TUTORIAL, "json")
+    ran = executed(TUTORIAL)
     for before, after in zip(stored.cells, ran.cells, strict=True):
         if before.cell_type == "code":
             assert kinds(before) == kinds(after), before.source

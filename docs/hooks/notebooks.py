@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+
+from figures.export import print_figures
 
 
 def as_page(path: Path) -> tuple[str, dict[str, bytes]]:
@@ -45,32 +50,40 @@ def _as_output(found: re.Match[str]) -> str:
     return f"\n``` {{ .text .output .no-copy }}\n{said}\n```\n"
 
 
-def executed(path: Path, renderer: str) -> Any:
+def executed(path: Path) -> Any:
     """A notebook, run in a kernel of its own at the root of the checkout.
 
     Args:
-        path: of the notebook.
-        renderer: plotly's, of figures: ``png`` needs a browser, ``json`` nothing.
+        path: of the notebook. Its figures are left as plotly's own data, for which no browser is
+            needed.
 
     Raises:
         nbclient.exceptions.CellExecutionError: when a cell does.
     """
     notebook = nbformat.read(path, as_version=4)
     quiet = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
-    environment = os.environ | quiet | {"PLOTLY_RENDERER": renderer}
+    environment = os.environ | quiet | {"PLOTLY_RENDERER": "plotly_mimetype"}
     client = NotebookClient(notebook, timeout=600, kernel_name="python3")
     client.execute(cwd=str(path.parents[1]), env=environment)
     return notebook
 
 
 def kept(notebook: Any) -> Any:
-    """Without what a reader does not need: warnings, and plain texts of what is shown better."""
+    """With figures as pictures, and without what a reader does not need: warnings, and plain texts
+    of what is shown better.
+
+    Raises:
+        ValueError: when there is no browser to print figures with, which it says on stderr.
+    """
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         outputs: list[Any] = []
         for one in cell.get("outputs", []):
-            if "text/html" in one.get("data", {}):
-                one.data.pop("text/plain", None)
+            data = one.get("data", {})
+            if "text/html" in data:
+                data.pop("text/plain", None)
+            if _PLOTLY in data:
+                one.data = {"image/png": _printed(data[_PLOTLY])}
             if outputs and one.get("name") == outputs[-1].get("name") == "stdout":
                 outputs[-1].text += one.text
             elif one.get("name") != "stderr":
@@ -80,6 +93,18 @@ def kept(notebook: Any) -> Any:
     return notebook
 
 
+_PLOTLY = "application/vnd.plotly.v1+json"
+
+
+def _printed(figure: dict[str, Any]) -> str:
+    """A figure as a PNG, the way notebooks hold one."""
+    with tempfile.TemporaryDirectory() as aside:
+        drawn = {key: figure[key] for key in ("data", "layout")}
+        (Path(aside) / "figure.json").write_text(json.dumps(drawn), "utf-8")
+        (picture,) = print_figures(aside, ("png",))
+        return base64.b64encode(picture.read_bytes()).decode()
+
+
 if __name__ == "__main__":
     for argument in sys.argv[1:]:
-        nbformat.write(kept(executed(Path(argument).resolve(), "png")), argument)
+        nbformat.write(kept(executed(Path(argument).resolve())), argument)
