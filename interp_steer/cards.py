@@ -106,7 +106,7 @@ class Card:
         """
         found = dict(stored)
         if (sure := found.get("reliability")) is not None:
-            listed = {each.name: sure[each.name] for each in fields(Reliability)}
+            listed: dict[str, Any] = {each.name: sure[each.name] for each in fields(Reliability)}
             found["reliability"] = Reliability(
                 **{k: tuple(v) if isinstance(v, list) else v for k, v in listed.items()}
             )
