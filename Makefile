@@ -35,11 +35,14 @@ gallery: $(WHOLE:%=results/%/report.html) ## every figure of these, offline, in 
 results/%/report.html: | $(STAMP)
 	$(PY) -m analyses $* --overwrite
 
+# Two processes with a thread each: threads of several that wait for one another take four times as long.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+
 test: $(STAMP)   ## the tests that a change must pass
-	$(PY) -m pytest -m 'not slow' -n 2 --dist loadfile
+	$(PYTEST) -m 'not slow'
 
 test-all: $(STAMP) ## every test, the slow ones too
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 test-legacy: .peers/legacy/.installed ## HookedTransformer and the bridge of TransformerLens 3.9
 	.peers/legacy/bin/python -m pytest tests/legacy
