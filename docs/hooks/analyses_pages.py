@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import html
 import importlib
 import inspect
 import json
@@ -107,7 +108,7 @@ def _figures(name: str) -> list[str]:
         image = f"![{alt}](../images/analyses/{name}/{picture.name})"
         shown.append(
             f'<figure class="measured" markdown="span">\n{image}\n'
-            f"<figcaption>{_cell(said)}</figcaption>\n</figure>"
+            f"<figcaption>{html.escape(said)}</figcaption>\n</figure>"
         )
     return shown
 
@@ -168,9 +169,16 @@ def _word(value: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text for a table: one line, its bars escaped."""
-    line = " ".join(markdown(text).split())
-    return re.sub(r"([|\[\]])", r"\\\1", line).replace("<", "&lt;")
+    """A text for a table: one line, whose signs stand for themselves outside of code."""
+    said, *more = re.split(r"(`[^`]*`)", " ".join(markdown(text).split()))
+    parts = [_plain(said)]
+    for code, said in zip(more[::2], more[1::2], strict=True):
+        parts += [code.replace("|", "\\|"), _plain(said)]
+    return "".join(parts)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"([|\[\]*_])", r"\\\1", text).replace("<", "&lt;")
 
 
 @cache
