@@ -1,8 +1,37 @@
-"""Which rows run together."""
+"""Which rows run together, and how they are padded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedBatch:
+    """Rows of tokens of one length, padded on the left.
+
+    Args:
+        tokens: token ids; at a pad, an id that the mask makes inert.
+        mask: true where there is a token, false at pads. It is wider than the tokens when a cache
+            holds what came before them: it then covers that first.
+    """
+
+    tokens: Int[Tensor, "batch pos"]
+    mask: Bool[Tensor, "batch held_and_pos"]
+
+    @property
+    def attention_mask(self) -> Int[Tensor, "batch held_and_pos"]:
+        """The mask as integers, as models take it."""
+        return self.mask.long()
+
+    @property
+    def position_ids(self) -> Int[Tensor, "batch pos"]:
+        """Positions counted from each row's first token; 0 at pads."""
+        counted = (self.mask.long().cumsum(dim=1) - 1).clamp(min=0)
+        return counted[:, -self.tokens.shape[1] :]
 
 
 def longest_first(lengths: Sequence[int]) -> list[int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from interp_steer.basis import UNPROCESSED
 from interp_steer.errors import VectorError
 from interp_steer.statistics import Interval
 
@@ -96,6 +97,8 @@ class Card:
     """The packages that it was made with."""
     reliability: Reliability | None = None
     """How sure the vector is; None where it was not assessed."""
+    basis: str = UNPROCESSED
+    """The basis of the weights that it was read from (:mod:`interp_steer.basis`)."""
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Card:

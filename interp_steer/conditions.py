@@ -25,6 +25,7 @@ from einops import einsum
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from interp_steer.basis import check_basis
 from interp_steer.capture import capture
 from interp_steer.errors import InterventionError
 from interp_steer.interventions import Direction, Intervention, unsteered
@@ -88,7 +89,9 @@ class Condition:
         Raises:
             CaptureError: for no prompts.
             SiteError: when the model has no such site.
+            BasisError: when the direction was read from weights in another basis.
         """
+        check_basis(self.direction.basis, str(self), model.basis, model.describe())
         site, width = self.direction.site, self.direction.unit.numel()
         unit = self.direction.unit.double().flatten()
         found = []

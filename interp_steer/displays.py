@@ -175,7 +175,7 @@ def _facts(card: Card) -> dict[str, str]:
     return {
         "model": card.whose,
         "revision": card.revision or "",
-        "weights": card.fingerprint[:12],
+        "weights": f"{card.fingerprint[:12]}, {card.basis}",
         "read at": f"{card.component}, position {card.position}",
         "fitted on": f"{card.n} {'pair' if card.n == 1 else 'pairs'}, data {card.data_hash[:12]}",
         "how sure": str(card.reliability or ""),

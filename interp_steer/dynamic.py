@@ -21,7 +21,7 @@ from torch import Tensor
 from interp_steer.hooked import HookedLM, Hooks, PaddedBatch
 from interp_steer.in_flight import Answer, Cached, Uncached
 from interp_steer.interventions import Intervention, row_hooks
-from interp_steer.kv_cache import RowCache
+from interp_steer.kv_cache import DecodingCache
 from interp_steer.passes import Forward, Through, forward_under
 from interp_steer.positions import Clock
 from interp_steer.row_edits import Dials
@@ -215,7 +215,12 @@ class _Turns:
         return [(point, partial(self._act, name, function)) for point, function in hooks]
 
     def run(
-        self, name: str, forward: Forward, batch: PaddedBatch, cache: RowCache | None, keep: int
+        self,
+        name: str,
+        forward: Forward,
+        batch: PaddedBatch,
+        cache: DecodingCache | None,
+        keep: int,
     ) -> Float[Tensor, "batch kept vocabulary"] | None:
         self._now = name
         return forward(batch, cache, keep)

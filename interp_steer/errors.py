@@ -25,6 +25,10 @@ class VectorError(InterpSteerError):
     """A steering vector for another model, of another shape, or not finite."""
 
 
+class BasisError(InterpSteerError):
+    """A vector that was read from weights in one basis, where they are in another."""
+
+
 class TransferError(InterpSteerError):
     """A map between two models that cannot be fitted, joined or used as asked."""
 

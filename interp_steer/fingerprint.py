@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +21,13 @@ _WHOLE = 2**20  # bytes up to which a tensor is hashed as it is
 
 
 def fingerprint(plain: PreTrainedModel) -> str:
+    """The fingerprint of a Hugging Face model; see :func:`fingerprint_of`."""
+    stated = plain.config.to_diff_dict()
+    config = {key: value for key, value in stated.items() if not _NOT_COMPUTED.fullmatch(key)}
+    return fingerprint_of(config, plain.named_parameters())
+
+
+def fingerprint_of(config: Mapping[str, Any], parameters: Iterable[tuple[str, Tensor]]) -> str:
     """16 hexadecimal digits that change when any weight or the configuration changes.
 
     A BLAKE2b over the configuration and each parameter's name, dtype, shape and bytes. Of a
@@ -27,12 +36,11 @@ def fingerprint(plain: PreTrainedModel) -> str:
     same checkpoint in another dtype has another fingerprint.
 
     Args:
-        plain: the Hugging Face model.
+        config: what bears on the function that the weights compute, and nothing else.
+        parameters: every weight by its name.
     """
-    stated = plain.config.to_diff_dict()
-    config = {key: value for key, value in stated.items() if not _NOT_COMPUTED.fullmatch(key)}
     digest = hashlib.blake2b(json.dumps(config, sort_keys=True, default=str).encode())
-    for name, parameter in sorted(plain.named_parameters()):
+    for name, parameter in sorted(parameters, key=lambda named: named[0]):
         tensor = parameter.detach()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         for part in _traces(tensor):

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor, nn
-from transformer_lens import TransformerBridge
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interp_steer import twin
+from interp_steer.basis import check_basis
+from interp_steer.batches import PaddedBatch
 from interp_steer.errors import ModelError, SiteError
-from interp_steer.fingerprint import fingerprint
-from interp_steer.prompts import PromptFormat, Query, closing_token
+from interp_steer.prompts import PromptFormat, Query
 from interp_steer.sites import COMPONENTS, Site
+from interp_steer.special_tokens import pad_id, stop_ids, token_ids
+from interp_steer.wrapped.bridge import WrappedBridge
+from interp_steer.wrapped.protocol import Wrapped
 
 Hooks: TypeAlias = list[tuple[str, Callable[..., Any]]]
 """TransformerLens' ``fwd_hooks``: hook points' names, each with its ``fn(tensor, hook)``."""
@@ -36,40 +38,13 @@ class Steering(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class PaddedBatch:
-    """Rows of tokens of one length, padded on the left.
-
-    Args:
-        tokens: token ids; at a pad, an id that the mask makes inert.
-        mask: true where there is a token, false at pads. It is wider than the tokens when a cache
-            holds what came before them: it then covers that first.
-    """
-
-    tokens: Int[Tensor, "batch pos"]
-    mask: Bool[Tensor, "batch held_and_pos"]
-
-    @property
-    def attention_mask(self) -> Int[Tensor, "batch held_and_pos"]:
-        """The mask as integers, as models take it."""
-        return self.mask.long()
-
-    @property
-    def position_ids(self) -> Int[Tensor, "batch pos"]:
-        """Positions counted from each row's first token; 0 at pads."""
-        counted = (self.mask.long().cumsum(dim=1) - 1).clamp(min=0)
-        return counted[:, -self.tokens.shape[1] :]
-
-
 class HookedLM:
     """A causal language model that can be read and written at its sites.
 
     Made by :func:`interp_steer.load` or :func:`interp_steer.wrap`.
 
     Attributes:
-        bridge: the ``TransformerBridge``: hook points, ``run_with_hooks``, ``run_with_cache``.
-        plain: the clean Hugging Face model; it shares every parameter with the bridge, runs
-            faster, and is asserted equal to it when the model is loaded.
+        wrapped: the TransformerLens model, behind what its kind needs.
         tokenizer: the checkpoint's own tokenizer.
         name: what the model was loaded as.
         revision: the commit on the Hugging Face hub; None for a folder.
@@ -86,16 +61,14 @@ class HookedLM:
 
     def __init__(
         self,
-        bridge: TransformerBridge,
-        plain: PreTrainedModel,
+        wrapped: Wrapped,
         tokenizer: PreTrainedTokenizerBase,
         *,
         name: str,
         revision: str | None = None,
         prompt_format: PromptFormat | str | Callable[[Any], str] | None = None,
     ) -> None:
-        self.bridge = bridge
-        self.plain = plain
+        self.wrapped = wrapped
         self.tokenizer = tokenizer
         self.name = name
         self.revision = revision
@@ -104,9 +77,43 @@ class HookedLM:
             if prompt_format is None
             else PromptFormat.of(prompt_format)
         )
-        self.stop_ids: frozenset[int] = _stop_ids(plain, tokenizer, self.prompt_format)
+        self.stop_ids: frozenset[int] = stop_ids(wrapped, tokenizer, self.prompt_format)
         self.stop_strings: tuple[str, ...] = self.prompt_format.stop_strings
-        self.pad_id = _pad_id(plain, tokenizer, self.stop_ids)
+        self.pad_id = pad_id(wrapped, tokenizer, self.stop_ids)
+
+    # ------------------------------------------------------------------ what is wrapped
+    @property
+    def bridge(self) -> Any:
+        """The ``TransformerBridge``, or the ``HookedTransformer`` of TransformerLens 3.9: hook
+        points, ``run_with_hooks``, ``run_with_cache``."""
+        return self.wrapped.root
+
+    @property
+    def has_twin(self) -> bool:
+        """Whether there is a :attr:`plain` model."""
+        return self.wrapped.twin is not None
+
+    @property
+    def plain(self) -> PreTrainedModel:
+        """The clean Hugging Face model; it shares every parameter with the bridge, runs faster,
+        and is asserted equal to it when the model is loaded.
+
+        Raises:
+            ModelError: for a ``HookedTransformer``, which has none.
+        """
+        if self.wrapped.twin is None:
+            raise ModelError(
+                f"{self.describe()} is a {type(self.bridge).__name__}, which has no plain Hugging "
+                "Face model beside it; for what needs one (compiled decoding, lm-eval, adapters, "
+                "export) load its checkpoint with interp_steer.load"
+            )
+        return self.wrapped.twin
+
+    @property
+    def basis(self) -> str:
+        """The basis of the weights: ``"unprocessed"``, or what TransformerLens did to them
+        (:mod:`interp_steer.basis`)."""
+        return self.wrapped.basis
 
     # ------------------------------------------------------------------ shape and identity
     @property
@@ -132,27 +139,27 @@ class HookedLM:
     @property
     def device(self) -> torch.device:
         """Where tokens go in."""
-        return self.plain.get_input_embeddings().weight.device  # type: ignore[union-attr]
+        return self.wrapped.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The floating type of the weights."""
-        return self.plain.dtype
+        return self.wrapped.dtype
 
     @property
     def max_positions(self) -> int | None:
         """The longest sequence that the checkpoint's configuration allows, in tokens."""
-        longest = getattr(self.plain.config, "max_position_embeddings", None)
-        return None if longest is None else int(longest)
+        return self.wrapped.max_positions
 
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change when any weight or the configuration changes.
 
         Computed at each call, so that it never lags behind the weights: seconds for a large
-        model (:func:`interp_steer.fingerprint.fingerprint` says how).
+        model (:func:`interp_steer.fingerprint.fingerprint_of` says how). A ``HookedTransformer``
+        has another than the checkpoint that it was converted from.
         """
-        return fingerprint(self.plain)
+        return self.wrapped.fingerprint()
 
     def describe(self) -> str:
         """The name and shape, as error messages write them."""
@@ -178,26 +185,29 @@ class HookedLM:
 
         Raises:
             SiteError: when the layer is out of range or the architecture has no such place.
+            ModelError: where there is no plain model.
         """
         return twin.module_of(self.bridge, self.plain, site.check(self.n_layers))
 
     @contextmanager
-    def steered(self, *steering: Steering) -> Iterator[TransformerBridge]:
-        """Run the bridge under steering; the hooks are gone afterwards, also after an error.
+    def steered(self, *steering: Steering) -> Iterator[Any]:
+        """Run :attr:`bridge` under steering; the hooks are gone afterwards, also after an error.
 
         Args:
             steering: interventions, or anything else with ``fwd_hooks()``; applied in order.
 
         Yields:
-            The bridge.
+            :attr:`bridge`.
 
         Raises:
             SiteError: for a hook point that the model does not have.
+            BasisError: for interventions of weights in another basis.
 
         Example:
             >>> with model.steered(vector.at(5).project()) as bridge:     # doctest: +SKIP
             ...     logits = bridge(tokens)
         """
+        self._check_bases(steering)
         hooks = [hook for one in steering for hook in one.fwd_hooks()]
         for name, _ in hooks:
             if name not in self._hook_points:
@@ -223,7 +233,11 @@ class HookedLM:
 
         Raises:
             SiteError: for a hook point that is not a site of this model.
+            ModelError: where there is no plain model.
+            BasisError: for interventions of weights in another basis.
         """
+        plain = self.plain
+        self._check_bases(steering)
         with ExitStack() as stack:
             for one in steering:
                 for name, function in one.fwd_hooks():
@@ -236,16 +250,23 @@ class HookedLM:
                     edit = partial(function, hook=self._hook_points[name])
                     n_heads = self.n_heads if site.component == "z" else None
                     stack.callback(twin.write_at(module, side, edit, n_heads).remove)
-            yield self.plain
+            yield plain
+
+    def _check_bases(self, steering: Sequence[Steering]) -> None:
+        for one in steering:
+            for basis in getattr(one, "bases", ()):  # hooks by themselves do not say
+                check_basis(basis, str(one), self.basis, self.describe())
 
     def with_own_twin(self) -> HookedLM:
         """The same model with a :attr:`plain` of its own, on which nobody else puts hooks.
 
         All of them share the weights, and the bridge.
+
+        Raises:
+            ModelError: where there is no plain model.
         """
         return HookedLM(
-            self.bridge,
-            twin.twin_of(self.plain),
+            WrappedBridge(self.bridge, twin.twin_of(self.plain)),
             self.tokenizer,
             name=self.name,
             revision=self.revision,
@@ -312,7 +333,7 @@ class HookedLM:
         return rows
 
     def _one_bos(self, row: list[int], index: int) -> list[int]:
-        bos = _token_ids(self.tokenizer.bos_token_id)
+        bos = token_ids(self.tokenizer.bos_token_id)
         while bos and row[:2] == bos * 2:
             row = row[1:]
         if self._adds_bos and row[:1] != bos:
@@ -360,33 +381,3 @@ class HookedLM:
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return str(text)
-
-
-def _token_ids(*found: Any) -> list[int]:
-    """The ids in what configurations and tokenizers give: an id, several, or None."""
-    several = [one if isinstance(one, (list, tuple)) else [one] for one in found]
-    return [int(token) for one in several for token in one if token is not None]
-
-
-def _stop_ids(
-    plain: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat
-) -> frozenset[int]:
-    return frozenset(
-        _token_ids(
-            getattr(plain.generation_config, "eos_token_id", None),
-            getattr(plain.config, "eos_token_id", None),
-            tokenizer.eos_token_id,
-            closing_token(tokenizer, prompt_format),
-        )
-    )
-
-
-def _pad_id(
-    plain: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stop_ids: frozenset[int]
-) -> int:
-    # Pads are masked, so any id that the embedding has would do. The tokenizer's own is passed
-    # over where it also ends an answer (a common habit): a finished row would look padded.
-    n_rows = plain.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
-    own = _token_ids(tokenizer.pad_token_id, tokenizer.unk_token_id)
-    taken = {*stop_ids, *_token_ids(tokenizer.bos_token_id)}
-    return next(token for token in (*own, *range(n_rows)) if token < n_rows and token not in taken)

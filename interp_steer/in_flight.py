@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp_steer.hooked import HookedLM, PaddedBatch
-from interp_steer.kv_cache import RowCache
+from interp_steer.kv_cache import DecodingCache
 from interp_steer.passes import Forward
 from interp_steer.positions import Clock
 
@@ -72,7 +72,7 @@ class Uncached:
         return batch
 
     def _last_logits(
-        self, batch: PaddedBatch, cache: RowCache | None
+        self, batch: PaddedBatch, cache: DecodingCache | None
     ) -> Float[Tensor, "row vocabulary"]:
         logits = self._forward(batch, cache, 1)
         assert logits is not None
@@ -91,11 +91,11 @@ class Cached(Uncached):
         self, model: HookedLM, prompts: list[list[int]], forward: Forward, clock: Clock
     ) -> None:
         super().__init__(model, prompts, forward, clock)
-        self._cache = RowCache()
+        self._cache = model.wrapped.new_cache()
         self._mask: Bool[Tensor, "row pos"] = torch.zeros(0, 0, dtype=torch.bool)
 
     def admit(self, rows: list[int], answers: list[Answer]) -> Float[Tensor, "row vocabulary"]:
-        batch, cache = self._begin(rows, answers), RowCache()
+        batch, cache = self._begin(rows, answers), self._model.wrapped.new_cache()
         logits = self._last_logits(batch, cache)
         if self.rows:
             self._clock.join()

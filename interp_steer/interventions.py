@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
@@ -30,6 +30,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp_steer import canonical
+from interp_steer.basis import UNPROCESSED
 from interp_steer.errors import InterventionError
 from interp_steer.positions import Clock, span
 from interp_steer.row_edits import Affine, Dials, Linear, SiteHook
@@ -56,6 +57,7 @@ class Direction:
         model: the name of the model that it was read from, for error messages.
         n_layers: layers of that model.
         d_model: width of its residual stream.
+        basis: of that model's weights; it acts on weights in the same basis only.
 
     Raises:
         InterventionError: for a name that the canonical line could not hold, a vector that is not
@@ -72,6 +74,7 @@ class Direction:
     model: str
     n_layers: int
     d_model: int
+    basis: str = field(default=UNPROCESSED, kw_only=True)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[^\s@\[\]]([^@\[\]\n\r]*[^\s@\[\]])?", self.name):
@@ -351,6 +354,11 @@ class Intervention:
         with their schedules, each once."""
         found = dict.fromkeys(map(_property, self.edits))
         return tuple(each for each in found if each is not None)
+
+    @property
+    def bases(self) -> frozenset[str]:
+        """The bases of the weights that its directions were read from."""
+        return frozenset(edit.direction.basis for edit in self.edits)
 
     @property
     def sites(self) -> tuple[Site, ...]:

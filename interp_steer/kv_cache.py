@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,20 @@ from transformers.cache_utils import DynamicLayer
 
 SPARE = 64
 """Columns set aside at a time; a step fills one."""
+
+
+@runtime_checkable
+class DecodingCache(Protocol):
+    """A cache for a batch that rows leave and join while it is decoded; each kind of model has its
+    own, and takes no other."""
+
+    def keep(self, rows: Int[Tensor, " kept"], first: int = 0) -> None:
+        """Keep these rows, by their places, and drop the columns before ``first``."""
+        ...
+
+    def join(self, other: Any) -> None:
+        """Append the rows of another cache of the same model."""
+        ...
 
 
 class RowLayer(DynamicLayer):

@@ -1,4 +1,4 @@
-"""Load a checkpoint, or take a bridge, as a :class:`HookedLM`."""
+"""Load a checkpoint, or take a TransformerLens model, as a :class:`HookedLM`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformer_lens import TransformerBridge
+from transformer_lens.model_bridge import TransformerBridge
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -23,6 +24,8 @@ from interp_steer.hooked import HookedLM, PaddedBatch, Steering
 from interp_steer.prompts import PromptFormat
 from interp_steer.selfcheck import self_check
 from interp_steer.twin import rebuilt_twin, twin_of, use_fast_attention
+from interp_steer.wrapped.bridge import WrappedBridge
+from interp_steer.wrapped.hooked_transformer import WrappedTransformer, is_hooked_transformer
 
 __all__ = ["HookedLM", "PaddedBatch", "PromptFormat", "Steering", "load", "wrap"]
 
@@ -78,8 +81,7 @@ def load(
         hf_model = hf_model.to(at)  # type: ignore[arg-type]
     plain = use_fast_attention(twin_of(hf_model))
     model = HookedLM(
-        _bridge(hf_model, tokenizer, name),
-        plain,
+        WrappedBridge(_bridge(hf_model, tokenizer, name), plain),
         tokenizer,
         name=name,
         revision=getattr(plain.config, "_commit_hash", None),
@@ -91,48 +93,62 @@ def load(
 
 
 def wrap(
-    bridge: TransformerBridge,
+    model: Any,
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     name: str | None = None,
     prompt_format: PromptFormat | str | Callable[[Any], str] | None = None,
     check: bool = True,
 ) -> HookedLM:
-    """Take a ``TransformerBridge`` that you already have.
+    """Take a ``TransformerBridge`` or a ``HookedTransformer`` that you already have.
+
+    A ``HookedTransformer`` (TransformerLens 3.9) has no Hugging Face model beside it. So capture
+    and generation run through its hook points, with TransformerLens' own key-value cache, and
+    slower; and the self-check can ask whether it agrees with itself, not whether its numbers are
+    the checkpoint's.
+
+    Its weights are processed unless it was told otherwise (``from_pretrained_no_processing``).
+    Vectors of processed and of unprocessed weights do not mix: see :mod:`interp_steer.basis`.
 
     Args:
-        bridge: as ``TransformerBridge.boot_transformers`` returns it, its weights not processed.
-        tokenizer: by default the checkpoint's own where it is at hand, or else the bridge's, on
+        model: a bridge as ``TransformerBridge.boot_transformers`` returns it, or a
+            ``HookedTransformer``.
+        tokenizer: by default the checkpoint's own where it is at hand, or else the model's, on
             which TransformerLens has switched on a leading BOS.
-        name: what to call the model; by default the bridge's name for it.
+        name: what to call the model; by default TransformerLens' name for it.
         prompt_format: as for :func:`load`.
         check: as for :func:`load`.
 
     Raises:
-        ModelError: for anything but a bridge around a Hugging Face model, no tokenizer, or a
-            failed self-check.
+        ModelError: for anything but these two, a bridge that is not around a Hugging Face model, no
+            tokenizer, or a failed self-check.
     """
-    if not isinstance(bridge, TransformerBridge):
+    transformer = is_hooked_transformer(model)
+    if not transformer and not isinstance(model, TransformerBridge):
         raise ModelError(
-            f"wrap takes a TransformerBridge, not a {type(bridge).__name__}; boot one with "
-            "TransformerBridge.boot_transformers, or give a name or folder to interp_steer.load"
+            f"wrap takes a TransformerBridge or a HookedTransformer, not a {type(model).__name__}; "
+            "boot one with TransformerBridge.boot_transformers, or give a name or folder to "
+            "interp_steer.load"
         )
-    tokenizer = tokenizer or _own_tokenizer(bridge)
+    tokenizer = tokenizer or _own_tokenizer(model)
     if name is None:
-        given = str(bridge.cfg.model_name)
+        given = str(model.cfg.model_name)
         name = Path(given).name if Path(given).is_dir() else given
-    plain = use_fast_attention(rebuilt_twin(bridge))
-    model = HookedLM(
-        bridge,
-        plain,
-        tokenizer,
-        name=name,
-        revision=getattr(plain.config, "_commit_hash", None),
-        prompt_format=prompt_format,
-    )
+    if transformer:
+        wrapped = WrappedTransformer(model, end_ids=_end_ids(tokenizer))
+        hooked = HookedLM(wrapped, tokenizer, name=name, prompt_format=prompt_format)
+    else:
+        plain = use_fast_attention(rebuilt_twin(model))
+        hooked = HookedLM(
+            WrappedBridge(model, plain),
+            tokenizer,
+            name=name,
+            revision=getattr(plain.config, "_commit_hash", None),
+            prompt_format=prompt_format,
+        )
     if check:
-        self_check(model)
-    return model
+        self_check(hooked)
+    return hooked
 
 
 def _locate(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
@@ -248,14 +264,23 @@ def _bridge(
         ) from error
 
 
-def _own_tokenizer(bridge: TransformerBridge) -> PreTrainedTokenizerBase:
-    held = bridge.tokenizer
+def _own_tokenizer(model: Any) -> PreTrainedTokenizerBase:
+    held = model.tokenizer
     if held is None:
-        raise ModelError("the bridge has no tokenizer; pass one as wrap(bridge, tokenizer=...)")
+        raise ModelError("the model has no tokenizer; pass one as wrap(model, tokenizer=...)")
     try:
         return AutoTokenizer.from_pretrained(held.name_or_path, local_files_only=True)
-    except Exception:  # made in memory, or from files that are gone: the bridge's copy must do
+    except Exception:  # made in memory, or from files that are gone: the model's copy must do
         return copy.deepcopy(held)
+
+
+def _end_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[Any, ...]:
+    """What ends an answer by the generation configuration that lies beside a tokenizer."""
+    try:
+        beside = GenerationConfig.from_pretrained(tokenizer.name_or_path, local_files_only=True)
+    except Exception:  # none there: the tokenizer's EOS and the chat template's end must do
+        return ()
+    return (beside.eos_token_id,)
 
 
 def _unreachable(name: str, revision: str | None, error: Exception) -> ModelError:

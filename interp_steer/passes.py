@@ -1,4 +1,4 @@
-"""Forward passes under hooks, by the plain twin or through the bridge's hook points."""
+"""Forward passes under hooks, by the plain twin or through TransformerLens' hook points."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens import TransformerBridge
 from transformers import PreTrainedModel
 
 from interp_steer.errors import GenerationError
 from interp_steer.hooked import HookedLM, Hooks, PaddedBatch
-from interp_steer.kv_cache import RowCache
+from interp_steer.kv_cache import DecodingCache
 
 Through: TypeAlias = Literal["plain", "hook_points"]
-"""What runs a pass: the plain twin with forward hooks on its modules, or the bridge, whose hook
-points define what steering means. They compute the same; the twin is faster."""
+"""What runs a pass: the plain twin with forward hooks on its modules, or the TransformerLens model,
+whose hook points define what steering means. They compute the same; the twin is faster. A
+``HookedTransformer`` has no twin."""
 
 Forward: TypeAlias = Callable[
-    [PaddedBatch, RowCache | None, int], Float[Tensor, "batch kept vocabulary"] | None
+    [PaddedBatch, DecodingCache | None, int], Float[Tensor, "batch kept vocabulary"] | None
 ]
 """Runs a pass: the tokens (with a mask over all that the cache holds before them), the cache it
 reads and lengthens, and for how many last positions logits are wanted. For none of them the head
@@ -49,45 +49,32 @@ def forward_under(
     Args:
         model: the model.
         hooks: as :func:`interp_steer.interventions.row_hooks` makes them.
-        through: ``"plain"`` or ``"hook_points"``; None for the twin, unless the bridge has hooks
-            already (``with model.steered(...)``), which the twin would not see.
+        through: ``"plain"`` or ``"hook_points"``; None for the twin where there is one, unless hook
+            points have hooks already (``with model.steered(...)``), which the twin would not see.
 
     Yields:
         The function that runs a pass.
 
     Raises:
         GenerationError: for another ``through``.
+        ModelError: for ``"plain"`` where there is no twin.
     """
     if through is None:
-        through = "hook_points" if model.has_hooks else "plain"
+        through = "plain" if model.has_twin and not model.has_hooks else "hook_points"
     if through not in get_args(Through):
         raise GenerationError(
             f"through is {through!r}; give one of {', '.join(map(repr, get_args(Through)))}"
         )
     if through == "hook_points":
-        with model.steered(GivenHooks(hooks)) as bridge:
-            yield partial(_by_bridge, bridge)
+        with model.steered(GivenHooks(hooks)):
+            yield model.wrapped.forward
     else:
         with model.steered_plain(GivenHooks(hooks)) as plain:
             yield partial(_by_twin, plain)
 
 
-def _by_bridge(
-    bridge: TransformerBridge, batch: PaddedBatch, cache: RowCache | None, keep: int
-) -> Float[Tensor, "batch kept vocabulary"] | None:
-    return bridge(
-        batch.tokens,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        past_key_values=cache,
-        use_cache=cache is not None,
-        logits_to_keep=max(keep, 1),
-        return_type="logits" if keep else None,
-    )
-
-
 def _by_twin(
-    plain: PreTrainedModel, batch: PaddedBatch, cache: RowCache | None, keep: int
+    plain: PreTrainedModel, batch: PaddedBatch, cache: DecodingCache | None, keep: int
 ) -> Float[Tensor, "batch kept vocabulary"] | None:
     given: dict[str, Any] = {
         "input_ids": batch.tokens,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from interp_steer.basis import check_basis
 from interp_steer.errors import GenerationError, InterventionError
 from interp_steer.interventions import Intervention
 from interp_steer.model import HookedLM
@@ -33,6 +34,7 @@ def prepare(
         GenerationError: for no prompts, an empty prompt, a batch size below 1, or steering of
             another length than the prompts.
         InterventionError: when a direction does not fit the model.
+        BasisError: when it was read from weights in another basis than the model's.
     """
     if isinstance(prompts, str):
         raise GenerationError(f"prompts is one text, {prompts!r}; give a list of prompts")
@@ -50,9 +52,10 @@ def prepare(
             "give one for all, or one per prompt"
         )
     lines: dict[int, str] = {}
+    basis = model.basis
     for intervention in each:
         if id(intervention) not in lines:
-            _check_fit(model, intervention)
+            _check_fit(model, basis, intervention)
             lines[id(intervention)] = str(intervention)
     return Rows(
         rendered=[model.render(prompt) for prompt in prompts],
@@ -75,7 +78,7 @@ def check_room(model: HookedLM, number: int, n_prompt: int, n_more: int, mend: s
         )
 
 
-def _check_fit(model: HookedLM, intervention: Intervention) -> None:
+def _check_fit(model: HookedLM, basis: str, intervention: Intervention) -> None:
     for direction in {edit.direction for edit in intervention.edits}:
         shape = direction.site.shape(model.n_heads, model.d_head, model.d_model)
         same_model = (direction.n_layers, direction.d_model) == (model.n_layers, model.d_model)
@@ -88,3 +91,4 @@ def _check_fit(model: HookedLM, intervention: Intervention) -> None:
                 f"({direction.n_layers} layers, d_model {direction.d_model}), cannot steer "
                 f"{model.describe()}, where {direction.site} has shape {shape}; {mend}"
             )
+        check_basis(direction.basis, f"{direction}, of {direction.model},", basis, model.describe())

@@ -1,14 +1,16 @@
-"""The self-check at load: what the bridge reads and writes is what the checkpoint computes."""
+"""The self-check at load: what hook points read and write is what the checkpoint computes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from torch import Tensor
+from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from interp_steer.errors import ModelError, SiteError
 from interp_steer.hooked import HookedLM, Hooks, PaddedBatch
@@ -28,16 +30,24 @@ _RESIDUAL = ("resid_pre", "attn_out", "mlp_out", "resid_post")
 
 
 def self_check(model: HookedLM) -> None:
-    """Refuse a model whose bridge does not compute, or does not steer, as the checkpoint does.
+    """Refuse a model that does not compute, or is not steered, as its hook points say.
 
-    One short forward pass of the bridge and one of the plain Hugging Face model (eager attention,
-    one row padded on the left) must agree in these ways:
+    A bridge is checked against the checkpoint. One short forward pass of the bridge and one of the
+    plain Hugging Face model (eager attention, one row padded on the left) must agree in these ways:
 
     - the logits are equal;
     - in every layer ``resid_pre + attn_out + mlp_out`` is ``resid_post``, and the attention's
       output is its output projection of ``z``;
     - a vector added at each component of the first, middle and last layer moves the logits as
       it does when a forward hook adds it to the module that ``model.module_of`` names.
+
+    A ``HookedTransformer`` has only itself to be checked against, in these ways:
+
+    - in every layer, in rows that are written in as in others, ``resid_pre + attn_out + mlp_out``
+      is ``resid_post``, which is the ``resid_pre`` of the next; and where no norm follows,
+      ``attn_out`` is the output projection of ``z``;
+    - a vector added at each component moves the logits;
+    - padding on the left changes no logits, and neither does the cache.
 
     "Equal" is up to :data:`TOLERANCE` of the largest number compared.
 
@@ -47,29 +57,105 @@ def self_check(model: HookedLM) -> None:
     Raises:
         ModelError: naming what failed and by how much.
     """
-    layers = sorted({0, model.n_layers // 2, model.n_layers - 1})
-    sites = [Site(component, layer) for component in COMPONENTS for layer in layers]
-    writes = [_Write(site, row, model) for row, site in enumerate(sites, start=2)]
-    reads = _Reads(model.n_layers)
-    batch = _probe(model, n_writes=len(writes))
     try:
         with torch.inference_mode():
-            with model.steered(reads, *writes) as bridge:
-                found = bridge(batch.tokens, attention_mask=batch.attention_mask).float()
-            with model.steered_plain(*writes) as plain:
-                expected = plain(
-                    input_ids=batch.tokens,
-                    attention_mask=batch.attention_mask,
-                    position_ids=batch.position_ids,
-                    use_cache=False,
-                ).logits.float()
-            _check_reads(model, batch, reads, found, expected)
+            (_check_against_twin if model.has_twin else _check_alone)(model)
     except SiteError as missing:
         raise _refusal(model, f"a site is missing: {missing}") from missing
+
+
+def _check_against_twin(model: HookedLM) -> None:
+    writes = _writes(model)
+    names = _read_names(model.n_layers) + [_attention(layer) for layer in range(model.n_layers)]
+    reads = _Reads(names, rows=2)
+    batch = _probe(model, n_writes=len(writes))
+    with model.steered(reads, *writes) as bridge:
+        found = bridge(batch.tokens, attention_mask=batch.attention_mask).float()
+    with model.steered_plain(*writes) as plain:
+        expected = plain(
+            input_ids=batch.tokens,
+            attention_mask=batch.attention_mask,
+            position_ids=batch.position_ids,
+            use_cache=False,
+        ).logits.float()
+    _check_reads(model, batch, reads, found, expected)
     scale = expected[0].abs().max().item()
     for write in writes:
         moved, expected_move = (logits[write.row] - logits[0] for logits in (found, expected))
         _require_same_effect(model, write.site, moved, expected_move, scale)
+
+
+def _check_alone(model: HookedLM) -> None:
+    writes = _writes(model)
+    batch = _probe(model, n_writes=len(writes))
+    reads = _Reads(_read_names(model.n_layers), rows=len(batch.tokens))
+    with model.steered(*writes, reads):  # read after it is written
+        found = model.wrapped.forward(batch, None, _LONG)
+    assert found is not None
+    _check_stream(model, batch, reads, writes)
+    for write in writes:
+        moved = (found[write.row] - found[0]).abs().max().item()
+        if not moved > 0:
+            raise _refusal(model, f"a write at {write.site} does not move the logits")
+    short = batch.tokens[1:2, -_SHORT:].tolist()
+    alone = model.wrapped.forward(model.pad(short), None, _SHORT)
+    assert alone is not None
+    padded = found[1:2, -_SHORT:].float()
+    _require_equal(model, "padding on the left changes the logits", padded, alone.float())
+    tokens, mask, cache = batch.tokens[:2], batch.mask[:2], model.wrapped.new_cache()
+    model.wrapped.forward(PaddedBatch(tokens[:, :-1], mask[:, :-1]), cache, 1)
+    last = model.wrapped.forward(PaddedBatch(tokens[:, -1:], mask), cache, 1)
+    assert last is not None
+    whole = found[:2, -1:].float()
+    _require_equal(model, "the key-value cache changes the logits", last.float(), whole)
+
+
+def _check_stream(
+    model: HookedLM, batch: PaddedBatch, reads: _Reads, writes: Sequence[_Write]
+) -> None:
+    """That each layer, in rows that are written in too, hands on what its parts add up to."""
+    rows = {write.site: write.row for write in writes}
+
+    def apart(found: Tensor, expected: Tensor, written: Site, what: str) -> None:
+        """Equal in every row but the one where a write comes in between."""
+        mask = batch.mask.clone()
+        if written in rows:
+            mask[rows[written]] = False
+        _require_equal(model, what, found[mask].float(), expected[mask].float())
+
+    for layer in range(model.n_layers):
+        pre, attention, mlp, post, z = (
+            reads.kept[Site(component, layer).hook_name] for component in (*_RESIDUAL, "z")
+        )
+        apart(
+            pre + attention + mlp,
+            post,
+            Site("resid_post", layer),
+            f"resid_pre + attn_out + mlp_out is not resid_post in layer {layer}",
+        )
+        if layer + 1 < model.n_layers:
+            after = Site("resid_pre", layer + 1)
+            what = f"resid_post of layer {layer} is not resid_pre of layer {layer + 1}"
+            apart(post, reads.kept[after.hook_name], after, what)
+        block = model.bridge.blocks[layer]
+        after_a_norm = model.bridge.cfg.original_architecture in POST_NORM_ARCHITECTURES
+        if not after_a_norm and not hasattr(block, "ln1_post"):
+            written = einsum(
+                z, block.attn.W_O, "row pos head d_head, head d_head d_model -> row pos d_model"
+            )
+            apart(
+                written + block.attn.b_O,
+                attention,
+                Site("attn_out", layer),
+                f"the attention's output is not its output projection of z in layer {layer}",
+            )
+
+
+def _writes(model: HookedLM) -> list[_Write]:
+    """At each component of the first, middle and last layer; the first two rows are left alone."""
+    layers = sorted({0, model.n_layers // 2, model.n_layers - 1})
+    sites = [Site(component, layer) for component in COMPONENTS for layer in layers]
+    return [_Write(site, row, model) for row, site in enumerate(sites, start=2)]
 
 
 def _check_reads(
@@ -129,24 +215,25 @@ class _Write:
 
 @dataclass
 class _Reads:
-    """Keeps, of the two rows in which nothing is written, what passes in every layer."""
+    """Keeps what passes at hook points in the first rows."""
 
-    n_layers: int
+    names: list[str]
+    rows: int
     kept: dict[str, Tensor] = field(default_factory=dict)
 
     def fwd_hooks(self) -> Hooks:
-        names = [
-            name
-            for layer in range(self.n_layers)
-            for name in (
-                *(Site(component, layer).hook_name for component in (*_RESIDUAL, "z")),
-                _attention(layer),
-            )
-        ]
-        return [(name, partial(self._keep, name=name)) for name in names]
+        return [(name, partial(self._keep, name=name)) for name in self.names]
 
     def _keep(self, value: Tensor, hook: Any, name: str) -> None:
-        self.kept[name] = value[:2].clone()
+        self.kept[name] = value[: self.rows].clone()
+
+
+def _read_names(n_layers: int) -> list[str]:
+    return [
+        Site(component, layer).hook_name
+        for layer in range(n_layers)
+        for component in (*_RESIDUAL, "z")
+    ]
 
 
 def _attention(layer: int) -> str:
@@ -155,8 +242,7 @@ def _attention(layer: int) -> str:
 
 def _probe(model: HookedLM, n_writes: int) -> PaddedBatch:
     # Any tokens do; these are spread over the vocabulary, and no stop token is among them.
-    n_rows = model.plain.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
-    usable = [token for token in range(n_rows) if token not in model.stop_ids]
+    usable = [token for token in range(model.wrapped.n_embeddings) if token not in model.stop_ids]
     long = [usable[(index * len(usable)) // _LONG] for index in range(_LONG)]
     return model.pad([long, long[1 : 1 + _SHORT], *([long] * n_writes)])
 

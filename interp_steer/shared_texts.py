@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from interp_steer.basis import UNPROCESSED
 from interp_steer.capture import capture
 from interp_steer.errors import TransferError
 from interp_steer.generation import generate
@@ -36,11 +37,13 @@ class Stream:
     n_layers: int
     d_model: int
     revision: str | None = None
+    basis: str = UNPROCESSED
 
     @classmethod
     def of(cls, model: HookedLM) -> Stream:
         """That of a model."""
-        return cls(model.name, model.fingerprint, model.n_layers, model.d_model, model.revision)
+        sizes = model.n_layers, model.d_model
+        return cls(model.name, model.fingerprint, *sizes, model.revision, model.basis)
 
     def __str__(self) -> str:
         return f"{self.model} ({self.n_layers} layers, d_model {self.d_model})"

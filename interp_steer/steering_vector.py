@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp_steer import displays
+from interp_steer.basis import check_basis
 from interp_steer.cards import Card
 from interp_steer.errors import VectorError
 from interp_steer.interventions import Direction, Intervention, compose
@@ -191,6 +192,7 @@ class SteeringVector:
             model=self.card.model,
             n_layers=self.card.n_layers,
             d_model=self.card.d_model,
+            basis=self.card.basis,
         )
 
     def check(self, model: HookedLM) -> SteeringVector:
@@ -198,6 +200,7 @@ class SteeringVector:
 
         Raises:
             VectorError: when the model has other sizes or other weights.
+            BasisError: when its weights are in another basis.
         """
         mend = "fit one with ist.fit(model, pairs)"
         if self.card.component != "z":  # heads of two models do not go together
@@ -205,6 +208,7 @@ class SteeringVector:
         shape = self.sites[0].shape(model.n_heads, model.d_head, model.d_model)
         if (self.card.n_layers, tuple(self.directions.shape[1:])) != (model.n_layers, shape):
             raise VectorError(f"{self} cannot steer {model.describe()}; {mend}")
+        check_basis(self.card.basis, f"{self}, {self.name!r},", model.basis, model.describe())
         if self.card.fingerprint != model.fingerprint:
             raise VectorError(
                 f"{self} cannot steer {model.describe()}: its weights were "
@@ -216,7 +220,7 @@ class SteeringVector:
         """``<u_l, w_l>`` with another vector, layer by layer; the models may differ.
 
         Raises:
-            VectorError: when components, layers or shapes differ, or a direction is zero.
+            VectorError: when bases, components, layers or shapes differ, or a direction is zero.
         """
         self._same_layers(other)
         return inner_product(self.unit, other.unit).float()
@@ -308,7 +312,7 @@ class SteeringVector:
         Raises:
             VectorError: when the other is of another model, component or other layers, or is zero.
         """
-        for what in ("fingerprint", "component"):
+        for what in ("basis", "fingerprint", "component"):
             self._same(other, what, getattr(self.card, what), getattr(other.card, what))
         self._same_layers(other)
         return self._control(other.unit, name or other.name, other.card.estimator)
@@ -359,7 +363,7 @@ class SteeringVector:
     def _sum(self, other: SteeringVector, sign: str) -> SteeringVector:
         if not isinstance(other, SteeringVector):
             return NotImplemented
-        for what in ("fingerprint", "component", "position"):
+        for what in ("basis", "fingerprint", "component", "position"):
             self._same(other, what, getattr(self.card, what), getattr(other.card, what))
         self._same_layers(other)
         mine, theirs = self.card, other.card
@@ -377,7 +381,8 @@ class SteeringVector:
         return replace(self, directions=directions, targets=None, baseline=None, card=card)
 
     def _same_layers(self, other: SteeringVector) -> None:
-        self._same(other, "component", self.card.component, other.card.component)
+        for what in ("basis", "component"):
+            self._same(other, what, getattr(self.card, what), getattr(other.card, what))
         self._same(other, "layers", self.layers, other.layers)
         self._same(other, "shape", tuple(self.directions.shape), tuple(other.directions.shape))
 

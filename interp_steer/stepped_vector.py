@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from interp_steer import displays
+from interp_steer.basis import check_basis
 from interp_steer.cards import Card
 from interp_steer.errors import VectorError
 from interp_steer.interventions import Direction, Intervention, compose
@@ -165,6 +166,7 @@ class SteppedVector:
             model=self.card.model,
             n_layers=self.card.n_layers,
             d_model=self.card.d_model,
+            basis=self.card.basis,
         )
 
     def only(
@@ -234,7 +236,9 @@ class SteppedVector:
 
         Raises:
             VectorError: when the model has other sizes or other weights.
+            BasisError: when its weights are in another basis.
         """
+        check_basis(self.card.basis, f"{self}, {self.name!r},", model.basis, model.describe())
         shape = self.sites[0].shape(model.n_heads, model.d_head, model.d_model)
         same = (self.card.n_layers, tuple(self.directions.shape[2:])) == (model.n_layers, shape)
         if not same or self.card.fingerprint != model.fingerprint:
@@ -250,7 +254,7 @@ class SteppedVector:
         Zero where either is zero.
 
         Raises:
-            VectorError: when components, layers or shapes differ.
+            VectorError: when bases, components, layers or shapes differ.
         """
         self._alike(other)
         steps = min(self.n_steps, other.n_steps)
@@ -263,7 +267,8 @@ class SteppedVector:
         """The cosine with another vector, steps, layers and heads taken as one long vector.
 
         Raises:
-            VectorError: when components, layers or shapes differ, or either is zero everywhere.
+            VectorError: when bases, components, layers or shapes differ, or either is zero
+                everywhere.
         """
         self._alike(other)
         steps = min(self.n_steps, other.n_steps)
@@ -361,6 +366,7 @@ class SteppedVector:
 
     def _alike(self, other: SteppedVector) -> None:
         for what, mine, theirs in (
+            ("basis", self.card.basis, other.card.basis),
             ("component", self.card.component, other.card.component),
             ("layers", self.layers, other.layers),
             ("shape", tuple(self.directions.shape[2:]), tuple(other.directions.shape[2:])),

@@ -135,6 +135,7 @@ class Map:
                 n_layers=self.target.n_layers,
                 d_model=self.target.d_model,
                 revision=self.target.revision,
+                basis=self.target.basis,
                 estimator=f"{card.estimator} of {card.model} via {self.kind}",
                 reliability=None,  # of the vector in the source
             ),

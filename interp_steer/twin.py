@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformer_lens import TransformerBridge
+from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformers import AutoModelForCausalLM, PreTrainedModel
 

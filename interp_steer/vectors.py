@@ -182,6 +182,7 @@ def fit_steps(
             n=present.prompts,
             data_hash=pairs.hash,
             revision=model.revision,
+            basis=model.basis,
         ),
     )
 
@@ -312,6 +313,7 @@ def _of_sides(
             n=present.prompts,
             data_hash=data_hash,
             revision=model.revision,
+            basis=model.basis,
         ),
         baseline=without.float(),
     )

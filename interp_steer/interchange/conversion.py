@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp_steer.basis import UNPROCESSED, check_basis
 from interp_steer.cards import Card
 from interp_steer.errors import InterchangeError
 from interp_steer.interchange.checked_files import real, safe_name, whole
@@ -112,7 +113,9 @@ def outgoing(what: object, tool: str, model: HookedLM | None) -> Outgoing:
     Raises:
         InterchangeError: for what cannot be said by directions alone, with the reason, or another
             model's sizes.
+        BasisError: for directions of processed weights; every tool steers the checkpoint's own.
     """
+    check_unprocessed(what, tool)
     if isinstance(what, SteeringVector):
         card, name, lost = what.card, what.name, [] if what.targets is None else [_TARGETS]
         lost += [] if what.baseline is None else [_BASELINE]
@@ -152,6 +155,17 @@ _WHY = {
     "attn_out": "what is added to attn_out enters the MLP of its block first",
     "mlp_out": "mlp_out is the output of another module",
 }
+
+
+def check_unprocessed(what: object, tool: str) -> None:
+    """Refuse directions of processed weights: every tool steers the checkpoint's own.
+
+    Raises:
+        BasisError: naming the basis.
+    """
+    bases = [what.card.basis] if isinstance(what, SteeringVector) else getattr(what, "bases", ())
+    for basis in bases:
+        check_basis(basis, f"{what}", UNPROCESSED, f"the checkpoint, which {tool} steers")
 
 
 def refused(what: object, tool: str) -> InterchangeError:
@@ -334,6 +348,7 @@ def card_of(said: Any, where: str) -> Card:
     versions, sure = said.get("versions"), said.get("reliability")
     if (
         not isinstance(said.get("revision"), (str, type(None)))
+        or not isinstance(said.get("basis", UNPROCESSED), str)
         or not isinstance(versions, dict)
         or not all(type(each) is str for each in versions.values())
         or not (sure is None or (isinstance(sure, dict) and all(map(_counted, sure.values()))))

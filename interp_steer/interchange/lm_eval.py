@@ -38,6 +38,7 @@ from interp_steer.interchange.conversion import (
     added,
     check_plain,
     check_sizes,
+    check_unprocessed,
     incoming,
     outgoing,
     refused,
@@ -199,6 +200,7 @@ def write(
         model: whose modules are named; without one they are called ``layers.k``, which is right for
             most architectures and wrong for GPT-2. Needed for ``attn_out`` and ``mlp_out``.
     """
+    check_unprocessed(what, "lm-eval")
     lost: tuple[str, ...] = ()
     if isinstance(what, SteeringVector) and what.card.component not in ("attn_out", "mlp_out"):
         out = outgoing(what, "lm-eval", model)

@@ -1,0 +1,1 @@
+"""The kinds of TransformerLens model that a ``HookedLM`` wraps, behind one protocol."""

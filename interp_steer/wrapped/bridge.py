@@ -1,0 +1,86 @@
+"""A ``TransformerBridge``, with the plain model that shares its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedModel
+
+from interp_steer.basis import UNPROCESSED, basis_of
+from interp_steer.batches import PaddedBatch
+from interp_steer.fingerprint import fingerprint
+from interp_steer.kv_cache import RowCache
+
+
+@dataclass(frozen=True, eq=False)
+class WrappedBridge:
+    """See :class:`interp_steer.wrapped.protocol.Wrapped`."""
+
+    root: TransformerBridge
+    twin: PreTrainedModel
+
+    @property
+    def basis(self) -> str:
+        """Its own weights are the checkpoint's, until the bridge is told to process them."""
+        if not getattr(self.root, "_weights_processed", False):
+            return UNPROCESSED
+        norm = self.root.blocks[0].ln1.weight.detach()
+        return basis_of(self.root, norms_folded=bool((norm == norm[0]).all()))
+
+    def fingerprint(self) -> str:
+        """That of the plain model."""
+        return fingerprint(self.twin)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding is."""
+        return self._embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the plain model."""
+        return self.twin.dtype
+
+    @property
+    def max_positions(self) -> int | None:
+        """As the checkpoint's configuration has it."""
+        longest = getattr(self.twin.config, "max_position_embeddings", None)
+        return None if longest is None else int(longest)
+
+    @property
+    def n_embeddings(self) -> int:
+        """The rows of the embedding."""
+        return len(self._embedding)
+
+    @property
+    def end_ids(self) -> tuple[Any, ...]:
+        """Of the checkpoint's generation configuration, and of its configuration."""
+        configs = self.twin.generation_config, self.twin.config
+        return tuple(getattr(config, "eos_token_id", None) for config in configs)
+
+    @property
+    def _embedding(self) -> Tensor:
+        return self.twin.get_input_embeddings().weight  # type: ignore[return-value,union-attr]
+
+    def new_cache(self) -> RowCache:
+        """Which the plain model takes too."""
+        return RowCache()
+
+    def forward(
+        self, batch: PaddedBatch, cache: RowCache | None, keep: int
+    ) -> Float[Tensor, "batch kept vocabulary"] | None:
+        """Run a pass through the bridge's hook points."""
+        return self.root(
+            batch.tokens,
+            attention_mask=batch.attention_mask,
+            position_ids=batch.position_ids,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=max(keep, 1),
+            return_type="logits" if keep else None,
+        )
