@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,9 @@ ROW = 17
 
 LONG = 140
 """Width in pixels of a label beyond which the figure is as wide as the page."""
+
+CONTROLS = frozenset({"random", "shuffled", "others"})
+"""Settings that fitted directions are compared with."""
 
 REFERENCES = (0.0, 1.0)
 """Values at which a line is drawn where the axis has them: nothing, and all of it."""
@@ -88,6 +92,7 @@ def interval_dots(
     )
     for row, name in enumerate(groups, start=1):
         for column, panel in enumerate(panels, start=1):
+            arrows: Counter[tuple[str, int]] = Counter()
             for at, (setting, look) in enumerate(looks.items()):
                 here = frame.filter(
                     (pl.col("group") == name)
@@ -96,7 +101,7 @@ def interval_dots(
                 )
                 aside = 0.3 * (at - (len(looks) - 1) / 2)
                 places = [labels[name].index(label) + aside for label in here["label"]]
-                trace = _dots(here, places, look, (low, high), at)
+                trace = _dots(here, places, look, (low, high), arrows)
                 trace.update(showlegend=row == column == 1)
                 figure.add_trace(trace, row, column)
         figure.update_yaxes(
@@ -148,7 +153,9 @@ def _name_groups(figure: go.Figure, groups: list[str], panels: int, at: float) -
 def _look(setting: str, at: int) -> theme.Style:
     if setting == "vector":
         return replace(theme.setting_style("steered"), label="fitted direction")
-    return theme.setting_style(setting, at)
+    look = theme.setting_style(setting, at)
+    own = setting not in theme.SETTINGS
+    return replace(look, symbol=theme.SYMBOLS[at % len(theme.SYMBOLS)]) if own else look
 
 
 def _dots(
@@ -156,20 +163,25 @@ def _dots(
     places: list[float],
     look: theme.Style,
     span: tuple[float, float],
-    at: int,
+    arrows: Counter[tuple[str, int]],
 ) -> go.Scatter:
     """Dots with whiskers; an arrow with its number where one is beyond the axis. The numbers of
-    later settings stand further in, so that those of one label do not meet."""
+    later settings stand further in, so that those of one label do not meet: ``arrows`` counts the
+    ones that are there, by label and side."""
     low, high = span
     beyond = [-1 if value < low else int(value > high) for value in rows["value"]]
     symbols = {-1: "triangle-left", 0: look.symbol, 1: "triangle-right"}
     inside = rows["value"].is_between(low, high).cast(pl.Float64)
+    texts = []
+    for label, value, side in zip(rows["label"], rows["value"], beyond, strict=True):
+        texts.append(_number(value, side, arrows[label, side]))
+        arrows[label, side] += 1
     return go.Scatter(
         x=rows["value"].clip(low, high).to_list(),
         y=places,
         mode="markers+text" if any(beyond) else "markers",
         marker={"color": look.colour, "symbol": [symbols[side] for side in beyond], "size": 6},
-        text=[_number(v, side, at) for v, side in zip(rows["value"], beyond, strict=True)],
+        text=texts,
         textposition=["middle left" if side > 0 else "middle right" for side in beyond],
         textfont={"size": theme.SMALL, "color": look.colour},
         error_x={
@@ -189,9 +201,9 @@ def _dots(
     )
 
 
-def _number(value: float, side: int, at: int) -> str:
+def _number(value: float, side: int, before: int) -> str:
     """The number of an arrow, behind the room that those of earlier settings take."""
-    room, said = 3 * at * "\N{EM SPACE}", f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
+    room, said = 3 * before * "\N{EM SPACE}", f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
     return {-1: room + said, 0: "", 1: said + room}[side]
 
 
@@ -218,11 +230,12 @@ def _caption(frame: pl.DataFrame, title: str, about: str) -> str:
 
 def _furthest(rows: pl.DataFrame) -> str:
     """The label that is furthest above what its control does in either direction, in the mean over
-    panels; where none has a control, the one with the greatest value."""
+    panels; where none has a control, the one with the greatest value in the first setting."""
+    fitted = "vector" if (rows["setting"] == "vector").any() else rows["setting"][0]
     means = rows.group_by("label", "setting", maintain_order=True).agg(pl.col("value").mean())
     own, control = (
-        means.filter((pl.col("setting") == "vector") == first).select("label", "value")
-        for first in (True, False)
+        means.filter(pl.col("setting").is_in(settings)).select("label", "value")
+        for settings in ([fitted], sorted(CONTROLS - {fitted}))
     )
     both = own.join(control, on="label", suffix="_control", maintain_order="left")
     ranked = (

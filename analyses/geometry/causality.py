@@ -51,14 +51,15 @@ MAIN = {"necessity": "zero", "sufficiency": "steer"}
 """The act that the layer of a question is chosen by, and that is tested."""
 
 ANSWERED = {"necessity": ("mean",), "sufficiency": ("steer", "whole", "component")}
-"""Acts under which answers are generated at every layer; under others, at the chosen one."""
+"""Acts under which answers are generated at every layer, the first along a random direction too;
+under others, at the chosen one."""
 
 EXCHANGES = ("whole", "component", "rest")
 
 MEASURES = {"strict": "obedience", "logprob": "log-probability"}
 """What an effect is measured by: a column of the records, and what figures call it."""
 
-SHOWN = (-0.5, 1.75)
+SHOWN = (-0.75, 1.75)
 """The shares that figures show; what lies beyond is an arrow."""
 
 ABOUT = (
@@ -176,8 +177,8 @@ def measure(
 ) -> pl.DataFrame:
     """A row for each act and pair: whether the answer obeys, and the log-probability.
 
-    Everything is graded. Answers are generated under :data:`ANSWERED`, and under all other acts and
-    random directions at the chosen layers and at every layer at once.
+    Everything is graded. Answers are generated as :data:`ANSWERED` says, and under all acts at the
+    chosen layers and at every layer at once.
     """
     acts = [
         act
@@ -192,11 +193,11 @@ def measure(
     def told_of(act: Act) -> bool:
         return act.layer is None or act.layer == chosen[effect_of(act)]
 
-    asked = [
-        act
-        for act in acts
-        if told_of(act) or (act.draw is None and act.name in ANSWERED[effect_of(act)])
-    ]
+    def answered(act: Act) -> bool:
+        names = ANSWERED[effect_of(act)]
+        return act.name in (names if act.draw is None else names[:1])
+
+    asked = [act for act in acts if told_of(act) or answered(act)]
     # What an exchange with its own pair does to a prompt that asks for nothing is nothing.
     harmful = [a for a in acts if told_of(a) and not (a.instructed and a.name in EXCHANGES)]
     strict = {id(act): found for act, found in zip(asked, obedience.obeyed(asked), strict=True)}
@@ -363,15 +364,15 @@ def draw(run: ist.Run, shares: pl.DataFrame, chosen: Chosen) -> None:
             title = f"share of the text's effect on {said}"
             drawing = interval_dots(rows, title, group="effect", span=SHOWN, about=ABOUT)
             run.draw(f"effects_{said}", drawing)
-        for effect, main_act in MAIN.items():
-            chance = f"random direction: {ACTS[main_act]}"
-            own, main = pl.col("setting") == "vector", pl.col("act") == main_act
-            known = pl.col("act").is_in(ANSWERED[effect]) if measure == "strict" else own | main
+        for effect in MAIN:
+            control = ANSWERED[effect][0]
+            chance = f"random direction: {ACTS[control]}"
+            own = pl.col("setting") == "vector"
+            known = pl.col("act").is_in(ANSWERED[effect]) | pl.lit(measure != "strict")
             curves = of_measure.filter(
                 (pl.col("effect") == effect)
                 & pl.col("layer").is_not_null()
-                & known
-                & (own | pl.lit(measure != "strict"))
+                & ((own & known) | (~own & (pl.col("act") == control)))
             ).with_columns(pl.when(own).then("label").otherwise(pl.lit(chance)).alias("series"))
             if len(curves):
                 verb = "lost" if effect == "necessity" else "gained"
