@@ -109,10 +109,11 @@ class Card:
         """
         found = dict(stored)
         if (sure := found.get("reliability")) is not None:
-            listed: dict[str, Any] = {each.name: sure[each.name] for each in fields(Reliability)}
-            found["reliability"] = Reliability(
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in listed.items()}
-            )
+            listed: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in ((each.name, sure[each.name]) for each in fields(Reliability))
+            }
+            found["reliability"] = Reliability(**listed)
         return cls(**found)
 
     @property
