@@ -43,22 +43,30 @@ def _indented_next(lines: list[str], number: int) -> bool:
 
 
 def _tables(lines: list[str]) -> list[str]:
-    """Simple tables, between rules of ``=``, as Markdown's."""
+    """Simple tables, between rules of ``=``, as Markdown's; what stands above a rule is a head."""
     made: list[str] = []
     while lines:
         line, *lines = lines
         if not _RULE.match(line):
             made.append(line)
             continue
-        end = next(number for number, other in enumerate(lines) if _RULE.match(other))
-        made += _table(line, lines[:end])
-        lines = lines[end + 1 :]
+        blank = next((at for at, other in enumerate(lines) if not other.strip()), len(lines))
+        rules = [at for at, other in enumerate(lines[:blank]) if _RULE.match(other)]
+        head = lines[: rules[0]] if len(rules) > 1 else []
+        made += _table(line, head, lines[rules[-2] + 1 if len(rules) > 1 else 0 : rules[-1]])
+        lines = lines[rules[-1] + 1 :]
     return made
 
 
-def _table(rule: str, lines: list[str]) -> list[str]:
+def _table(rule: str, head: list[str], lines: list[str]) -> list[str]:
     starts = [found.start() for found in re.finditer("=+", rule)]
     margin = rule[: starts[0]]
+    heads = _rows(starts, head) or [["" for _ in starts]]
+    rows = [*heads, ["---" for _ in starts], *_rows(starts, lines)]
+    return [f"{margin}| {' | '.join(row)} |" for row in rows]
+
+
+def _rows(starts: list[int], lines: list[str]) -> list[list[str]]:
     rows: list[list[str]] = []
     for line in lines:
         ends = [*starts[1:], None]
@@ -67,9 +75,7 @@ def _table(rule: str, lines: list[str]) -> list[str]:
             rows.append(cells)
         elif any(cells):  # a cell that goes on
             rows[-1] = [f"{one} {more}".strip() for one, more in zip(rows[-1], cells, strict=True)]
-    columns = "| " + " | ".join("" for _ in starts) + " |"
-    head = [columns, "|" + "---|" * len(starts)]
-    return [margin + line for line in (*head, *(f"| {' | '.join(row)} |" for row in rows))]
+    return rows
 
 
 def _each(found: re.Match[str]) -> str:
