@@ -13,7 +13,7 @@ from figures.drawing import Drawing, listed, need, short_names
 from figures.examples import STABLE, enough, ticks
 from interp_steer.statistics import Interval
 
-ROOM = 1.12
+ROOM = 1.3
 """How far the axis goes beyond its first and last number, as a factor."""
 
 

@@ -262,6 +262,36 @@ def test_the_held_out_test_is_calibrated_and_sees_a_strong_shift():
     assert strong.chance.value == pytest.approx(0.5, abs=0.05)
 
 
+def test_shuffled_labels_of_a_real_model_are_rejected_as_often_as_the_level_says():
+    """Both tests at four levels; with 39 swaps a p-value is 1/40, 2/40 and so on, all as likely."""
+    model, levels = ist.load("burattino-tiny"), (0.05, 0.1, 0.2, 0.5)
+    pairs = ist.contrast.instruction("change_case:english_lowercase", fit=24, select=0, test=16)
+    site = ist.Site("resid_post", 2)
+
+    def sides(split):
+        found = [
+            ist.capture.capture(model, prompts, [site], keep_rows=True).rows.values[site].double()
+            for prompts in (split.present, split.absent)
+        ]
+        return torch.stack(found)
+
+    fit, held = sides(pairs.fit), sides(pairs.test)
+    assert permutation_test(fit[0] - fit[1], draws=199).p_value == 0.005
+    generator, copies = torch.Generator().manual_seed(0), 1500
+    found = {"length": [], "separation": []}
+    for copy in range(copies):
+        mixed, told = (
+            torch.where(torch.rand(len(each[0]), 1, generator=generator) < 0.5, each, each.flip(0))
+            for each in (fit, held)
+        )
+        rows, options = mixed[0] - mixed[1], {"draws": 39, "seed": copy}
+        found["length"].append(permutation_test(rows, **options).p_value)
+        found["separation"].append(separation_test(rows, *told, **options).p_value)
+    for p_values in map(np.array, found.values()):
+        for level in levels:
+            assert within(int((p_values <= level + 1e-9).sum()), copies, level)
+
+
 def test_the_p_value_is_the_share_of_all_swaps():
     rows, _ = pairs_of(6, 0.2, 2)
     signs = torch.tensor(list(itertools.product((1.0, -1.0), repeat=6)), dtype=torch.float64)

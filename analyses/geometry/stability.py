@@ -164,14 +164,15 @@ def check(config: Config) -> None:
 def leave(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> None:
     """The numbers of one layer, instruction by instruction, and of the tests."""
     run.leave(summary={"layer": layer, "instructions": len(config.instruction)})
-    for name, series in (
-        ("cosine", "vector"),
-        ("seed", "two extractions"),
-        ("seed_norm", "length beside the mean"),
-        ("phrasing", "two phrasings, of all queries"),
-        ("base", "base with tuned, of all queries"),
+    for name, part, series in (
+        ("cosine", "cosine", "vector"),
+        ("split_half", "seed", "foretold by one"),
+        ("seed", "seed", "two extractions"),
+        ("seed_norm", "seed_norm", "length beside the mean"),
+        ("phrasing", "phrasing", "two phrasings, of all queries"),
+        ("base", "base", "base with tuned, of all queries"),
     ):
-        here = at(records, name, series, layer)
+        here = at(records, part, series, layer)
         run.leave(summary={f"{name}.{instruction}": value for instruction, value in here.items()})
     for (instruction,), rows in records.group_by("instruction", maintain_order=True):
         pairs = numbered(rows, "pairs", ALL_PAIRS)
