@@ -63,8 +63,6 @@ def blocks(document: Document) -> Iterator[Region]:
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_the_blocks_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if page.name == "README.md":
-        pytest.xfail("two of its blocks do not run behind one another yet")
     monkeypatch.chdir(tmp_path)
     document = Document.parse(str(page), blocks)
     document.namespace["__name__"] = "__main__"
