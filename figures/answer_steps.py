@@ -70,16 +70,21 @@ def answer_steps(frame: pl.DataFrame) -> Drawing:
     last = int(frame["step"].to_numpy().max())
     figure.update_xaxes(range=[-0.7, last + 0.7])
     figure.update_xaxes(title_text="step of the answer", row=2)
-    figure.update_yaxes(title_text="strength", row=1, nticks=4)
+    figure.update_yaxes(title_text="strength", row=1, nticks=4, rangemode="tozero")
     figure.update_yaxes(title_text="KL (nats)", row=2, nticks=4, rangemode="tozero")
     top = once.sort("kl", descending=True).row(0, named=True)
     return Drawing(
         figure,
-        f"The prediction moves most at step {top['step']} ({top['token'].strip() or 'a space'!r}, "
+        f"The prediction moves most at step {top['step']} ({_named(top['token'])}, "
         f"{top['kl']:.2f} nats), in the mean of {len(once)} tokens "
         f"by {once['kl'].to_numpy().mean():.2f} nats. Strength of the steering at each step of one "
         "answer, and divergence of the steered from the unsteered prediction there.",
     )
+
+
+def _named(token: str) -> str:
+    """A token in the caption; what ends an answer has no text."""
+    return repr(token.strip()) if token.strip() else "white space" if token else "the end"
 
 
 def _tokens(rows: pl.DataFrame) -> list[str]:

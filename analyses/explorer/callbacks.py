@@ -195,6 +195,7 @@ def _answering(app: Dash, explorer: Explorer) -> None:
         busy = any(job.active for job in jobs.values())
         return {"interval": show.BUSY if busy else show.IDLE, "seen": seen}
 
+    app.clientside_callback(ClientsideFunction("explorer", "arrive"), Input("tab", "data"))
     app.clientside_callback(
         ClientsideFunction("explorer", "copy"),
         Output("copy", "children"),

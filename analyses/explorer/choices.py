@@ -143,8 +143,8 @@ def ask_of(form: Mapping[str, Any], limits: Limits, n_layers: int) -> Ask:
 def steer_of(form: Mapping[str, Any], limits: Limits, n_layers: int) -> Steer:
     """What one vector's card asks for; see :func:`ask_of`."""
     layers = form.get("layers")
-    layers = [layers] if isinstance(layers, (int, str)) else list(layers or ())
-    if not layers:
+    layers = layers if isinstance(layers, list) else [layers]
+    if layers in ([], [None], [""]):
         raise ExplorerError("No layer is chosen. Choose one or more under Layers.")
     operation = _one_of("The operation", form.get("operation") or "project", get_args(Operation))
     schedule = str(form.get("schedule") or "fixed").strip()

@@ -124,6 +124,13 @@ class Line:
                     job.stop()
             return tab
 
+    def leave(self, name: str) -> None:
+        """Let go of what a tab that was closed has asked for."""
+        with self._changed:
+            gone = self._tabs.pop(name, Tab())
+        for job in gone.jobs.values():
+            job.stop()
+
     def submit(self, name: str, kind: str, work: Work, rank: int = 0) -> Job:
         """Put work in line, in place of what the tab had asked for of the same kind.
 

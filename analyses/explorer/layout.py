@@ -17,7 +17,7 @@ from interp_steer.estimators import ESTIMATORS
 from interp_steer.sites import COMPONENTS
 from interp_steer.strength import Unit
 
-FIRST_VECTOR = "change_case:english_lowercase"
+FIRST_VECTOR = "language:response_language?language=it"
 FIRST_PROMPT = "Tell me about the castle."
 
 BUSY, IDLE = 250, 2000
@@ -192,7 +192,8 @@ def _card(shelf: Shelf, at: int) -> html.Fieldset:
     def of(name: str) -> str:
         return f"{name}-{at}"
 
-    first = round(0.7 * (shelf.model.n_layers - 1))
+    first = round(0.3 * (shelf.model.n_layers - 1))
+    strength = 3 if shelf.making.model in burattino.NAMES else 1  # toys need a strong push
     layers = [{"label": str(layer), "value": layer} for layer in range(shelf.model.n_layers)]
     return html.Fieldset(
         [
@@ -208,14 +209,14 @@ def _card(shelf: Shelf, at: int) -> html.Fieldset:
                     field(of("layers"), "Layers", dropdown(
                         of("layers"), layers,
                         [first], multi=True, clearable=False)),
-                    _choice(of("operation"), "Operation", OPERATIONS, "project"),
+                    _choice(of("operation"), "Operation", OPERATIONS, "add"),
                 ],
                 className="grid two",
             ),
             html.Div(
                 [
                     field(of("strength"), "Strength", dcc.Input(
-                        id=of("strength"), type="text", value="", debounce=True,
+                        id=of("strength"), type="text", value=str(strength), debounce=True,
                         placeholder="own target", autoComplete="off")),
                     _unit(of("unit")),
                 ],

@@ -44,9 +44,16 @@ def application(shelf: Shelf, limits: Limits | None = None, hosts: Collection[st
     )
     app.index_string = app.index_string.replace("<html>", '<html lang="en">')
     explorer = Explorer(shelf, Line(), limits)
+    app.server.config["EXPLORER"] = explorer
     app.layout = lambda: page(shelf, limits)
     register(app, explorer)
     _guard(app, {"localhost", *hosts}, limits)
+
+    @app.server.post("/gone/<tab>")
+    def gone(tab: str) -> flask.Response:
+        explorer.line.leave(tab)
+        return flask.Response(status=204)
+
     return app
 
 

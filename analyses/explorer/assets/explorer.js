@@ -13,6 +13,23 @@ window.dash_clientside.explorer = {
       return "Selected: press Ctrl + C";
     }
   },
+
+  arrive: function (tab) {
+    /* What a closed tab has asked for need not be found. */
+    window.addEventListener("pagehide", function () {
+      navigator.sendBeacon("/gone/" + tab);
+    });
+    /* Dash names its lists by their value alone; a reader of screens wants the label too. */
+    document.querySelectorAll("label[for]").forEach(function (label) {
+      const control = document.getElementById(label.htmlFor);
+      if (control && control.classList.contains("dash-dropdown")) {
+        control.setAttribute("aria-labelledby", label.id + " " + label.htmlFor + "-value");
+      }
+    });
+    document.querySelectorAll(".field > .label").forEach(function (label) {
+      label.nextElementSibling.setAttribute("aria-labelledby", label.id);
+    });
+  },
 };
 
 document.addEventListener("keydown", function (event) {

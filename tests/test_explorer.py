@@ -1,0 +1,441 @@
+"""The explorer without a browser: forms, the line before the model, what is found, the code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import interp_steer as ist
+from analyses.explorer import show
+from analyses.explorer.answers import SIDES, Told, answering
+from analyses.explorer.callbacks import Explorer, nested
+from analyses.explorer.choices import Ask, Limits, Source, Steer, ask_of, strengths_of
+from analyses.explorer.head_views import QUANTITIES, Heads, looking, measuring
+from analyses.explorer.jobs import ExplorerError, Job, Line
+from analyses.explorer.layout import FIELDS
+from analyses.explorer.printing import printed
+from analyses.explorer.server import allowed, application
+from analyses.explorer.shelf import SAVED, Making, Shelf
+from analyses.explorer.sweeps import Swept, sweeping
+from analyses.explorer.views import VIEWS, Seen
+from figures import export
+from figures.drawing import Drawing
+from interp_steer.errors import InterpSteerError
+from tests.conftest import shapes_unchecked
+
+LOWER, ITALIAN = "change_case:english_lowercase", "language:response_language?language=it"
+PROMPT = "Tell me about the castle."
+SMALL = Making(model="burattino-tiny", n_fit=12, n_select=4, n_test=4)
+
+
+@pytest.fixture(scope="module")
+def shelf() -> Iterator[Shelf]:
+    with shapes_unchecked():
+        yield Shelf(ist.load("burattino-tiny", device="cpu"), SMALL)
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    line = Line(most_waiting=4, most_tabs=3)
+    yield line
+    line.close()
+
+
+def done(work: Iterator[None], job: Job) -> Any:
+    """What a job's work finds, without a line."""
+    for _ in work:
+        pass
+    return job.found
+
+
+def answered(shelf: Shelf, ask: Ask) -> Told:
+    job = Job("answer", 0, 0)
+    return done(answering(shelf, ask, job), job)
+
+
+# ------------------------------------------------------------------ the line
+def test_the_newest_request_of_a_tab_counts(line: Line) -> None:
+    gate, begun, late = threading.Event(), threading.Event(), []
+
+    def slow(job: Job) -> Iterator[None]:
+        begun.set()
+        gate.wait(10)
+        yield
+        late.append("slow")
+
+    def fast(job: Job) -> Iterator[None]:
+        job.tell(found="fast")
+        yield
+
+    first = line.submit("a", "answer", slow)
+    begun.wait(10)
+    second = line.submit("a", "answer", fast)
+    other = line.submit("b", "answer", fast)
+    gate.set()
+    assert line.wait(second).state == line.wait(other).state == "done"
+    assert line.wait(first).state == "stopped" and not late
+    assert second.found == "fast" and line.tab("a").jobs["answer"] is second
+
+
+def test_answers_go_before_the_rest_of_a_sweep(line: Line) -> None:
+    order: list[str] = []
+    gate = threading.Event()
+
+    def sweep(job: Job) -> Iterator[None]:
+        gate.wait(10)
+        for at in range(3):
+            order.append(f"sweep {at}")
+            yield
+
+    def answer(job: Job) -> Iterator[None]:
+        order.append("answer")
+        yield
+
+    long = line.submit("a", "sweep", sweep, rank=2)
+    short = line.submit("b", "answer", answer, rank=0)
+    assert line.ahead(short) == 0
+    gate.set()
+    line.wait(short)
+    line.wait(long)
+    assert order in (
+        ["sweep 0", "answer", "sweep 1", "sweep 2"],
+        ["answer", "sweep 0", "sweep 1", "sweep 2"],
+    )
+
+
+def test_a_full_line_refuses_and_a_closed_tab_leaves_it(line: Line) -> None:
+    gate = threading.Event()
+
+    def wait(job: Job) -> Iterator[None]:
+        gate.wait(10)
+        job.tell()
+        yield
+
+    jobs = [line.submit("a", f"kind {at}", wait) for at in range(4)]
+    with pytest.raises(ExplorerError, match="waiting for the model"):
+        line.submit("b", "answer", wait)
+    line.leave("a")
+    gate.set()
+    assert [line.wait(job).state for job in jobs] == ["stopped"] * 4
+
+
+def test_tabs_that_are_silent_are_forgotten(line: Line) -> None:
+    first = line.tab("0")
+    for name in "123":
+        line.tab(name)
+    assert line.tab("3") is not first and line.tab("0") is not first
+
+
+def test_errors_are_words(line: Line, capsys: pytest.CaptureFixture[str]) -> None:
+    def foreseen(job: Job) -> Iterator[None]:
+        yield
+        raise ExplorerError("There is no such thing; choose another.")
+
+    def unforeseen(job: Job) -> Iterator[None]:
+        yield
+        raise ZeroDivisionError("secret/path.py")
+
+    assert line.wait(line.submit("a", "x", foreseen)).said.startswith("There is no such thing")
+    said = line.wait(line.submit("a", "y", unforeseen)).said
+    assert "ZeroDivisionError" in said and "secret" not in said and "Traceback" not in said
+    assert "secret" in capsys.readouterr().err
+    assert line.wait(line.submit("a", "z", lambda job: iter(()))).state == "done"  # it goes on
+
+
+# ------------------------------------------------------------------ forms
+def form(**changes: Any) -> dict[str, Any]:
+    card = dict.fromkeys(FIELDS) | {"name": LOWER, "layers": [1]}
+    steer = {name: changes.pop(name, value) for name, value in card.items()}
+    usual = {"prompt": PROMPT, "max_new_tokens": "8", "temperature": "0", "seed": "0"}
+    return usual | {"read_layer": ""} | changes | {"steers": [steer]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prompt": "x" * 4001}, "4,001 letters; 4,000 are allowed"),
+        ({"prompt": " \n"}, "There is no prompt"),
+        ({"name": None}, "No vector is chosen"),
+        ({"layers": []}, "No layer is chosen"),
+        ({"layers": [99]}, "from 0 to 3"),
+        ({"operation": "add", "strength": ""}, "The strength is missing"),
+        ({"operation": "add", "strength": "much"}, "The strength is 'much'"),
+        ({"operation": "add", "strength": "nan"}, "give a number from -10000 to 10000"),
+        ({"operation": "add", "strength": "1", "unit": "miles"}, "The unit is 'miles'"),
+        ({"operation": "drop"}, "The operation is 'drop'"),
+        ({"schedule": "sometimes"}, "schedule 'sometimes' is unknown"),
+        ({"schedule": "steps(" + "1;" * 300 + "1)"}, "letters; 400 are allowed"),
+        ({"positions": "nowhere"}, "unknown positions"),
+        ({"max_new_tokens": "100000"}, "from 1 to 256"),
+        ({"max_new_tokens": "1.5"}, "give a whole number"),
+        ({"temperature": "-1"}, "The temperature is '-1'"),
+        ({"estimator": "guess"}, "The estimator is 'guess'"),
+    ],
+)
+def test_forms_are_refused_in_words(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(InterpSteerError) as refused:
+        ask_of(form(**changes), Limits(), 4)
+    assert words in str(refused.value)
+
+
+anything = st.none() | st.text(max_size=12) | st.integers() | st.floats() | st.lists(st.integers())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from([*FIELDS, "prompt", "max_new_tokens", "seed"]), anything))
+def test_whatever_comes_in_a_form_is_an_ask_or_refused(changes: dict[str, Any]) -> None:
+    with contextlib.suppress(InterpSteerError):
+        ask = ask_of(form(**changes), Limits(), 4)
+        assert all(0 <= layer < 4 for steer in ask.steers for layer in steer.layers)
+        assert 1 <= ask.max_new_tokens <= 256
+
+
+def test_strengths_are_read_once_and_in_order() -> None:
+    found = strengths_of("2, 0.5; 2,-1,", "kl", Limits())
+    assert [str(one) for one in found] == ["-1kl", "0.5kl", "2kl"]
+    with pytest.raises(ExplorerError, match="no strengths"):
+        strengths_of(" , ", "norm", Limits())
+
+
+def test_fields_of_a_card_come_together() -> None:
+    flat = {f"{name}-{at}": f"{name}{at}" for name in FIELDS for at in range(3)}
+    found = nested(flat | {"prompt": "p"})
+    assert found["prompt"] == "p" and found["steers"][2]["unit"] == "unit2"
+    assert [*found["steers"][0]] == list(FIELDS)
+
+
+# ------------------------------------------------------------------ who may ask
+@given(st.ip_addresses(), st.integers(1, 65535))
+def test_addresses_and_given_names_are_answered_to(address: Any, port: int) -> None:
+    name = f"[{address}]" if address.version == 6 else str(address)
+    assert allowed(f"{name}:{port}", ())
+    assert allowed("LocalHost:8050", {"localhost"})
+    for stranger in ("evil.example", f"{address}.evil.example", "localhost.evil.example", ""):
+        assert not allowed(f"{stranger}:{port}", {"localhost"})
+
+
+def test_the_server_answers_its_own_page_alone(shelf: Shelf) -> None:
+    app = application(shelf)
+    client = app.server.test_client()
+    try:
+        page = client.get("/")
+        assert page.status_code == 200
+        assert "://" not in page.get_data(as_text=True).replace("http://www.w3.org", "")
+        assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+        assert client.get("/", headers={"Host": "evil.example"}).status_code == 403
+        foreign = client.post("/gone/x", headers={"Origin": "http://evil.example"})
+        assert foreign.status_code == 403
+        assert "other sites" in foreign.get_data(as_text=True)
+        assert client.post("/gone/x").status_code == 204
+        layouts = [client.get("/_dash-layout").get_data() for _ in range(2)]
+        assert layouts[0] != layouts[1]  # each tab has a name of its own
+    finally:
+        app.server.config["EXPLORER"].line.close()
+
+
+def test_the_command_line_has_the_page_beside_the_analyses(tmp_path: Path) -> None:
+    def asked(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "analyses", *arguments], capture_output=True, text=True
+        )
+
+    shown = asked("explore", "--help").stdout
+    assert "--host" in shown and "--results" not in shown and "WARNING" in shown
+
+
+# ------------------------------------------------------------------ answers, and their code
+STEERINGS = {
+    "projection": (Steer(Source(LOWER), (1,)),),
+    "addition": (
+        Steer(Source(ITALIAN), (1, 2), "add", ist.Strength(3.0), "diminishing(6)", "generated"),
+    ),
+    "two": (
+        Steer(Source(LOWER, position="generated"), (2,), "add", ist.Strength(2.0, "residual")),
+        Steer(Source(ITALIAN, estimator="pca"), (1,), "project", ist.Strength(1.5)),
+    ),
+    "dynamic": (
+        Steer(Source(ITALIAN), (1,), "add", ist.Strength(2.0), "dynamic(0.5)", "generated"),
+    ),
+    "heads": (Steer(Source(LOWER, component="z"), (2,), "add", ist.Strength(2.0)),),
+    "ablation": (Steer(Source(LOWER), (0, 3), "ablate"),),
+}
+
+
+@pytest.mark.parametrize("name", STEERINGS)
+def test_the_answers_are_the_apis_and_so_are_those_of_the_code(
+    name: str, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temperature = 0.7 if name == "two" else 0.0
+    ask = Ask(PROMPT, STEERINGS[name], max_new_tokens=14, temperature=temperature, seed=3)
+    told = answered(shelf, ask)
+    assert told.completions is not None and told.tokens is not None and told.steps is not None
+    steering = shelf.steering(ask.steers)
+    api = ist.generate(
+        shelf.model,
+        [PROMPT] * 2,
+        [ist.unsteered, steering],
+        max_new_tokens=14,
+        sampling=ask.sampling,
+    )
+    assert list(told.completions) == api
+    assert told.texts == (api[0].text, api[1].text)
+    for side, text in zip(SIDES, told.texts, strict=True):
+        assert "".join(span.children for span in show.spans(told, side)) == text
+    assert told.steps["property"].n_unique() == len(ask.steers)
+    monkeypatch.setattr(ist, "load", lambda given: shelf.model)  # loaded already
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        left: dict[str, Any] = {}
+        exec(compile(told.code, "copied.py", "exec"), left)
+    assert said.getvalue() == f"{api[0].text}\n{api[1].text}\n"
+    assert str(left["steer"]) == str(steering) == told.completions[1].applied
+
+
+def test_the_code_loads_the_model_that_was_given(shelf: Shelf) -> None:
+    told = answered(shelf, Ask('A "quoted"\nprompt', STEERINGS["projection"], max_new_tokens=2))
+    assert "model = ist.load('burattino-tiny')" in told.code
+    assert "fit=12, select=4, test=4" in told.code
+    compile(told.code, "copied.py", "exec")
+
+
+def test_projections_are_those_of_a_trace(shelf: Shelf) -> None:
+    ask = Ask(PROMPT, STEERINGS["projection"], max_new_tokens=6, read_layer=1)
+    told = answered(shelf, ask)
+    assert told.tokens is not None and told.target is not None
+    steered = told.tokens.filter(told.tokens["answer_id"] == "steered")["projection"]
+    assert steered.to_list() == pytest.approx([told.target] * len(steered), abs=1e-3)
+    assert Ask(PROMPT, ask.steers).read_at(range(4)) == 2  # not where all are the same
+
+
+def test_a_saved_vector_steers_as_it_did(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source(LOWER)
+    vector = shelf.vector(source)
+    name, content = show.vector_file(shelf, source)
+    (tmp_path / name).write_bytes(content)
+    again = ist.SteeringVector.load(tmp_path / name)
+    assert torch.equal(again.directions, vector.directions) and again.card == vector.card
+    key = shelf.keep(name, content)
+    assert key in [option["value"] for option in shelf.options()]
+    steer = Steer(Source(key), (1,), "add", ist.Strength(2.0))
+    told = answered(shelf, Ask(PROMPT, (steer,), max_new_tokens=6))
+    fitted = Steer(source, (1,), "add", ist.Strength(2.0))
+    assert told.texts == answered(shelf, Ask(PROMPT, (fitted,), max_new_tokens=6)).texts
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ist, "load", lambda given: shelf.model)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(told.code, {})
+    assert said.getvalue() == "\n".join([*told.texts, ""])
+
+
+@pytest.mark.parametrize("content", [b"", b"no safetensors", b"\x80\x04pickle" * 99])
+def test_what_is_no_vector_is_refused_by_its_name(shelf: Shelf, content: bytes) -> None:
+    with pytest.raises(InterpSteerError, match=r"mine\.safetensors") as refused:
+        shelf.keep("mine.safetensors", content)
+    assert "/tmp" not in str(refused.value)
+
+
+def test_names_that_stand_for_nothing_are_refused(shelf: Shelf) -> None:
+    for name in (f"{SAVED}gone", "no:such", "language:response_language?language=xx"):
+        with pytest.raises(InterpSteerError):
+            shelf.vector(Source(name))
+    with pytest.raises(ExplorerError, match="press Steer first"):
+        show.vector_file(shelf, Source(LOWER, position="all"))
+
+
+# ------------------------------------------------------------------ views
+def test_a_sweep_fills_its_map(shelf: Shelf) -> None:
+    job = Job("sweep", 2, 0)
+    steer = Steer(Source(LOWER), (1,), "add")
+    strengths = strengths_of("1, 3", "norm", Limits())
+    work = sweeping(shelf, steer, strengths, 2, 6, 160, job)
+    sizes = []
+    for _ in work:
+        if isinstance(job.found, Swept):
+            sizes.append(len(job.found.records))
+    assert sizes == [4 * (layer + 1) for layer in range(shelf.model.n_layers)]  # as it goes
+    found = job.found
+    assert isinstance(found, Swept) and found.measures == ["follow", "kl"]
+    drawing = found.drawing("kl", (2, 3.0))
+    assert drawing is not None and len(drawing.figure.layout.shapes) == 1
+    click = {"points": [{"y": 2, "customdata": drawing.figure.data[0].customdata[2][1]}]}
+    assert show.clicked_cell(click) == (2, 3.0)
+    with pytest.raises(InterpSteerError, match="no cell"):
+        show.clicked_cell({"points": []})
+    with pytest.raises(ExplorerError, match="8 cells; 4 are allowed"):
+        done(sweeping(shelf, steer, strengths, 2, 6, 4, job), job)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_draw_figures_that_say_what_they_show(name: str, shelf: Shelf) -> None:
+    shelf.vector(Source(ITALIAN))  # another to compare with
+    job = Job("view", 1, 0)
+    seen = done(VIEWS[name](shelf, STEERINGS["projection"], job), job)
+    assert isinstance(seen, Seen) and seen.drawings
+    for drawing in seen.drawings.values():
+        assert isinstance(drawing, Drawing) and drawing.caption.endswith(".")
+
+
+def test_views_refuse_what_they_cannot_show_in_words(shelf: Shelf) -> None:
+    heads = (Steer(Source(LOWER, component="z"), (1,)),)
+    for name in ("lens", "propagation"):
+        job = Job("view", 1, 0)
+        with pytest.raises(InterpSteerError):
+            done(VIEWS[name](shelf, heads, job), job)
+
+
+def test_heads_are_measured_and_seen_from_near(shelf: Shelf) -> None:
+    job = Job("view", 1, 0)
+    heads = done(measuring(shelf, Source(LOWER), job), job)
+    assert isinstance(heads, Heads)
+    assert len(heads.table) == shelf.model.n_layers * shelf.model.n_heads
+    assert all(heads.drawing(quantity).caption for quantity in QUANTITIES)
+    near = done(looking(shelf, heads, 1, 0, job), job)
+    assert ("head", "1.0") in near.facts
+    assert set(near.drawings) == {"head_sides", "head_raised", "head_lowered"}
+    with pytest.raises(ExplorerError, match=r"no head 99\.0"):
+        done(looking(shelf, heads, 99, 0, job), job)
+
+
+def test_ten_tabs_get_their_own_answers(shelf: Shelf) -> None:
+    line = Line()
+    explorer = Explorer(shelf, line, Limits())
+    prompts = [
+        f"Tell me about the {what}." for what in ["castle", "sea", "school", "fox", "king"]
+    ] * 2
+    flat = {f"{name}-{at}": None for name in FIELDS for at in range(3)}
+    flat |= {"name-0": LOWER, "layers-0": [1], "max_new_tokens": "8", "seed": "0"}
+    jobs = [
+        explorer.steer(f"tab {at}", flat | {"prompt": prompt}) for at, prompt in enumerate(prompts)
+    ]
+    said = [line.wait(job).found.texts[0] for job in jobs]
+    line.close()
+    api = ist.generate(shelf.model, prompts[:5], max_new_tokens=8)
+    assert said == [completion.text for completion in api] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(export.browser() is None, reason="no Chrome or Chromium to print with")
+@pytest.mark.parametrize(
+    ("kind", "start"), [("pdf", b"%PDF"), ("svg", b"<svg"), ("png", b"\x89PNG")]
+)
+def test_figures_are_saved(kind: str, start: bytes, shelf: Shelf) -> None:
+    job = Job("view", 1, 0)
+    seen = done(VIEWS["card"](shelf, STEERINGS["projection"], job), job)
+    content = printed(seen.drawings["norms"], "norms", kind, shelf)
+    assert content.startswith(start)
+    assert shelf.model.fingerprint.encode() in content or kind == "pdf"
+    with pytest.raises(ExplorerError, match="not as 'exe'"):
+        printed(seen.drawings["norms"], "norms", "exe", shelf)
