@@ -117,13 +117,15 @@ def interval_dots(
         if low - margin <= at <= high + margin:
             figure.add_vline(x=at, line={"color": theme.GREY, "width": 1, "dash": "dot"})
     figure.update_xaxes(range=[low - margin, high + margin], showgrid=True, nticks=6)
-    figure.update_xaxes(title_text=title, row=len(groups), col=(len(panels) + 1) // 2)
     longest = max(lettering.width(label, theme.SMALL) for label in frame["label"].unique())
     left, right = round(longest) + 12 + 22 * (group is not None), 12
     width = theme.TWO_COLUMNS if len(panels) > 1 or longest > LONG else theme.ONE_COLUMN
-    top = 26 + 16 * (len(panels) > 1)
-    theme.figure(width, top + 50 + ROW * sum(sizes) + 14 * len(groups), figure)
-    figure.update_layout(margin={"t": top, "l": left, "r": right})
+    room = (width - left - right) * (1 - 0.03 * (len(panels) - 1)) / len(panels)
+    said = lettering.wrapped(title, theme.NORMAL, room)
+    figure.update_xaxes(title_text=said, row=len(groups))
+    top, bottom = 26 + 16 * (len(panels) > 1), 36 + 14 * len(lettering.lines(said))
+    theme.figure(width, top + bottom + ROW * sum(sizes) + 14 * len(groups), figure)
+    figure.update_layout(margin={"t": top, "l": left, "r": right, "b": bottom - 6})
     figure.update_annotations(font_size=theme.NORMAL)
     if group is not None:
         _name_groups(figure, groups, len(panels), at=-(left - 10) / (width - left - right))
