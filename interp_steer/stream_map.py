@@ -207,18 +207,22 @@ class Map:
         )
 
     def like_random(self, seed: int) -> Map:
-        """A random control: this map behind a random rotation of the source, at each layer.
+        """A random control: this map between random rotations of source and target, layer by layer.
 
-        All singular values stay: the Frobenius norm, and orthogonality where there is any. So do
-        the directions of the target that the map can reach, and the means.
+        All singular values stay: the Frobenius norm, and orthogonality where there is any; so do
+        the means. Which directions it reads and which it reaches is left to chance. What another
+        vector does through the map itself is ``made(vector.like_random(seed))``: of a map that
+        reaches few directions of the target, that need not be little.
 
         Args:
-            seed: of the rotations; the same seed, kind and layer give the same rotation.
+            seed: of the rotations; the same seed, kind and layer give the same ones.
         """
         turned = []
         for (_, there), each in zip(self.layers, self.weights, strict=True):
-            turn = _rotation(f"{seed}/{self.kind}/{there}", self.source.d_model)
-            turned.append(einsum(turn, each.double(), "s k, k t -> s t"))
+            key = f"{seed}/{self.kind}/{there}"
+            before = _rotation(f"{key}/source", self.source.d_model)
+            after = _rotation(f"{key}/target", self.target.d_model)
+            turned.append(einsum(before, each.double(), after, "s k, k l, l t -> s t"))
         return replace(
             self,
             kind=f"random-{seed}({self.kind})",

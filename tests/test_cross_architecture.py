@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 import interp_steer as ist
 from analyses.geometry.carried import (
+    ANOTHER,
     OWN,
     RANDOM,
     Contender,
     Steering,
     _best,
-    against_random,
+    against,
     mapped,
     numbers,
     with_sound,
@@ -141,6 +142,7 @@ def steered(mine: list[bool], *random: list[bool]) -> pl.DataFrame:
     settings_ = [("none", None, [False] * len(mine)), ("instruction", None, [True] * len(mine))]
     settings_ += [(OWN, None, [True] * len(mine)), (mapped("ridge", "broad"), None, mine)]
     settings_ += [(RANDOM, draw, each) for draw, each in enumerate(random)]
+    settings_ += [(ANOTHER, 0, mine)]
     rows = [
         (name, setting, draw, f"{k}", f"{k}", strict, strict, 0.1)
         for name in (CAPITAL, ITALIAN)
@@ -155,12 +157,13 @@ def test_a_mapped_vector_is_tested_against_each_random_one():
     records = steered([True] * 10, [False] * 10, [True] * 4 + [False] * 6)
     rows = records.filter(pl.col("instruction") == CAPITAL)
     setting = mapped("ridge", "broad")
-    assert against_random(rows, setting, "strict") == pytest.approx([2 / 2**10, 2 / 2**6])
+    assert against(rows, setting, RANDOM, "strict") == pytest.approx([2 / 2**10, 2 / 2**6])
     worse = steered([False] * 10, [True] * 10).filter(pl.col("instruction") == CAPITAL)
-    assert against_random(worse, setting, "strict") == [1.0]
+    assert against(worse, setting, RANDOM, "strict") == [1.0]
     found = numbers(records)
     assert found[f"mcnemar_p.strict.ridge_broad.{CAPITAL}"] == pytest.approx(2 / 2**6)
     assert found[f"mcnemar_p_holm.sound.ridge_broad.{ITALIAN}"] == pytest.approx(4 / 2**6)
+    assert found[f"mcnemar_p_vector.strict.ridge_broad.{CAPITAL}"] == 1.0
     assert found[f"gain.ridge_broad.{CAPITAL}"].value == pytest.approx(0.8)
     assert found[f"strict.random_map.{ITALIAN}"].value == pytest.approx(0.2)
     assert f"kl.none.{CAPITAL}" not in found and f"kl.own_vector.{CAPITAL}" in found
@@ -192,7 +195,7 @@ def test_the_analysis_leaves_what_it_says(run):
     found = run("cross_architecture", *given)["cross_architecture"]
     records, quality = found.records(), found.records("quality")
     # Ridge of both kinds of prompts, and the other kinds of maps of the last.
-    settings_ = {"none", "instruction", OWN, RANDOM, "ridge, plain", "ridge, kin"}
+    settings_ = {"none", "instruction", OWN, RANDOM, ANOTHER, "ridge, plain", "ridge, kin"}
     assert set(records["setting"]) == settings_ | {"procrustes, kin", "cca, kin"}
     assert quality.group_by("prompts", "kind", "setting").len()["len"].to_list() == [6] * 12
     assert set(found.records("directions")["quantity"]) == {"cosine", "auroc"}

@@ -20,9 +20,13 @@ Vectors = Mapping[str, ist.SteeringVector]
 
 OWN = "own vector"
 RANDOM = "random map"
+ANOTHER = "random vector, mapped"
 
+CONTROLS = {RANDOM: "mcnemar_p", ANOTHER: "mcnemar_p_vector"}
+"""What mapped vectors are tested against: the same vector through random maps, and random vectors
+through the same map; and what the p-values are called."""
 
-UNMAPPED = ("none", "instruction", OWN, RANDOM)
+UNMAPPED = ("none", "instruction", OWN, *CONTROLS)
 """The settings beside which those of mapped vectors stand."""
 
 
@@ -46,8 +50,9 @@ class Steering(Asking):
     """Prompts that the layer and the operation of each vector are chosen on."""
     n_test: int = 48
     """Prompts that are reported."""
-    n_random_steered: int = 3
-    """Random maps whose vectors steer; each has a layer and an operation of its own."""
+    n_random_steered: int = 2
+    """Random maps, and random vectors through the map, that steer; each has a layer and an
+    operation of its own."""
     max_new_tokens: int = 32
     """Where an answer is cut."""
 
@@ -148,13 +153,15 @@ def _best(searched: pl.DataFrame, one: Contender) -> Choice:
 
 
 def numbers(records: pl.DataFrame) -> dict[str, object]:
-    """What each setting achieves on each instruction, and tests of mapped against random.
+    """What each setting achieves on each instruction, and tests of mapped vectors against controls.
 
     Each mapped vector is tested against each random one by McNemar's test, and the largest p-value
     of them is left; over instructions and maps those are corrected by Holm's method.
     """
     found: dict[str, object] = {}
-    tests: dict[str, dict[str, float]] = {"strict": {}, "sound": {}}
+    tests: dict[tuple[str, str], dict[str, float]] = {
+        (named, outcome): {} for named in CONTROLS.values() for outcome in ("strict", "sound")
+    }
     for (name,), rows in records.group_by("instruction", maintain_order=True):
         for (setting,), each in rows.group_by("setting", maintain_order=True):
             key = f"{key_of(str(setting))}.{name}"
@@ -170,14 +177,15 @@ def numbers(records: pl.DataFrame) -> dict[str, object]:
             gain = compare(rows, RANDOM, setting, "strict")
             if gain:
                 found[f"gain.{key}"] = gain.difference
-            for outcome, into in tests.items():
-                if p_values := against_random(rows, setting, outcome):
-                    into[key] = max(p_values)
-    for outcome, p_values in tests.items():
+            for control, named in CONTROLS.items():
+                for outcome in ("strict", "sound"):
+                    if p_values := against(rows, setting, control, outcome):
+                        tests[named, outcome][key] = max(p_values)
+    for (named, outcome), p_values in tests.items():
         adjusted = holm(list(p_values.values())) if p_values else []
         for (key, p), corrected in zip(p_values.items(), adjusted, strict=True):
-            found[f"mcnemar_p.{outcome}.{key}"] = p
-            found[f"mcnemar_p_holm.{outcome}.{key}"] = corrected
+            found[f"{named}.{outcome}.{key}"] = p
+            found[f"{named}_holm.{outcome}.{key}"] = corrected
     return found
 
 
@@ -186,11 +194,11 @@ def key_of(setting: str) -> str:
     return setting.replace(", ", "_").replace(" ", "_")
 
 
-def against_random(rows: pl.DataFrame, setting: str, outcome: str) -> list[float]:
-    """McNemar's p-value of a setting against each random map, 1 where it does not do better."""
+def against(rows: pl.DataFrame, setting: str, control: str, outcome: str) -> list[float]:
+    """McNemar's p-value of a setting against each draw of a control, 1 where it does no better."""
     mine = _outcomes(rows.filter(pl.col("setting") == setting), outcome)
     found = []
-    for _, each in rows.filter(pl.col("setting") == RANDOM).group_by("draw", maintain_order=True):
+    for _, each in rows.filter(pl.col("setting") == control).group_by("draw", maintain_order=True):
         test = mcnemar(mine, _outcomes(each, outcome))
         found.append(test.p_value if test.only_a > test.only_b else 1.0)
     return found

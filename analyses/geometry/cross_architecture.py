@@ -15,8 +15,10 @@ in kinds:
 How well a map predicts the target's activations is measured on prompts held out.
 
 The source's vectors are then mapped, and scored three ways beside the target's own vectors, which
-are the ceiling, and beside random maps: these are the fitted ones behind a random rotation, so that
-they have the same singular values and reach the same directions.
+are the ceiling, and beside random maps: these are the fitted ones between random rotations, so that
+they have the same singular values. Where answers are steered, random vectors of the source through
+the fitted map stand beside too: a map that reaches few directions of the target may take them to
+the property as well.
 
 1. by the cosine with the target's own vector;
 2. by the AUROC of the projection of held-out activations of the target, with the instruction and
@@ -39,12 +41,12 @@ from analyses.asking import asking
 from analyses.contrasts import contrast_sets
 from analyses.geometry import carried
 from analyses.geometry.carried import (
+    ANOTHER,
     OWN,
     RANDOM,
     Choice,
     Contender,
     Steering,
-    Vectors,
     key_of,
     mapped,
 )
@@ -221,7 +223,7 @@ def scored(
 def contending(
     moved: Mapping[str, Moved], maps: Maps, config: Config, seed: int
 ) -> list[Contender]:
-    """The vectors that steer: the target's own, the mapped ones, and those of random maps."""
+    """The vectors that steer: the target's own, the mapped ones, and both kinds of random ones."""
     last = config.prompts[-1]
     through: dict[tuple[str, str], dict[str, ist.SteeringVector]] = {}
     for (read, asked, kind), made in maps.items():
@@ -230,14 +232,18 @@ def contending(
     found = [Contender(OWN, {read: each.own.vector for read, each in moved.items()})]
     found += [Contender(mapped(*key), vectors) for key, vectors in through.items()]
     for number in range(config.n_random_steered):
-        random: Vectors = {
-            read: through[config.kind, last][read].matched(
-                maps[read, last, config.kind].like_random(seed + number)(each.source.vector),
-                name=f"random map {number} of {each.source.vector.name}",
-            )
-            for read, each in moved.items()
-        }
-        found.append(Contender(RANDOM, random, number))
+        draw = seed + number
+        by_chance = {RANDOM: {}, ANOTHER: {}}
+        for read, each in moved.items():
+            made, vector = maps[read, last, config.kind], each.source.vector
+            mine = through[config.kind, last][read]
+            for setting, other in (
+                (RANDOM, made.like_random(draw)(vector)),
+                (ANOTHER, made(vector.like_random(draw))),
+            ):
+                named = f"{setting} {number} of {vector.name}"
+                by_chance[setting][read] = mine.matched(other, name=named)
+        found += [Contender(setting, along, number) for setting, along in by_chance.items()]
     return found
 
 

@@ -8,7 +8,7 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.geometry.carried import OWN, RANDOM, UNMAPPED, against_random, mapped
+from analyses.geometry.carried import CONTROLS, OWN, RANDOM, UNMAPPED, against, mapped
 from analyses.geometry.shared_prompts import ASKING
 from figures import theme
 from figures.dots import interval_dots
@@ -125,7 +125,7 @@ def answers(records: pl.DataFrame, moves: Moves) -> Drawing:
         told = mapped(moves.kind, moves.prompts)
         beside = [
             f"{setting} {interval_text(share_of(by_setting[setting], 'sound'))}"
-            for setting in (OWN, RANDOM)
+            for setting in (OWN, *CONTROLS)
             if setting in by_setting
         ]
         tested = [
@@ -147,5 +147,5 @@ def answers(records: pl.DataFrame, moves: Moves) -> Drawing:
 
 
 def _against(rows: pl.DataFrame, setting: str) -> str:
-    p_values = against_random(rows, setting, "sound")
+    p_values = against(rows, setting, RANDOM, "sound")
     return p_text(max(p_values)) if p_values else "not tested"
