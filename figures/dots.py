@@ -90,6 +90,7 @@ def interval_dots(
         float(frame["low"].to_numpy().min()),
         float(frame["high"].to_numpy().max()),
     )
+    told: set[str] = set()
     for row, name in enumerate(groups, start=1):
         for column, panel in enumerate(panels, start=1):
             arrows: Counter[tuple[str, int]] = Counter()
@@ -102,7 +103,9 @@ def interval_dots(
                 aside = 0.3 * (at - (len(looks) - 1) / 2)
                 places = [labels[name].index(label) + aside for label in here["label"]]
                 trace = _dots(here, places, look, (low, high), arrows)
-                trace.update(showlegend=row == column == 1)
+                first = bool(len(here)) and setting not in told
+                trace.update(showlegend=first and len(looks) > 1)
+                told.update([setting] if first else [])
                 figure.add_trace(trace, row, column)
         figure.update_yaxes(
             tickvals=list(range(len(labels[name]))),
@@ -115,7 +118,9 @@ def interval_dots(
     margin = 0.04 * (high - low or 1)
     for at in REFERENCES:
         if low - margin <= at <= high + margin:
-            figure.add_vline(x=at, line={"color": theme.GREY, "width": 1, "dash": "dot"})
+            figure.add_vline(
+                x=at, line={"color": theme.GREY, "width": 1, "dash": "dot"}, layer="below"
+            )
     figure.update_xaxes(range=[low - margin, high + margin], showgrid=True, nticks=6)
     longest = max(lettering.width(label, theme.SMALL) for label in frame["label"].unique())
     left, right = round(longest) + 12 + 22 * (group is not None), 12

@@ -19,14 +19,18 @@ from analyses.geometry.editing import Rows, last_tokens
 from analyses.obedience import Act, Answering, Obedience
 from figures.shares import mean_of, share_of
 from interp_steer.errors import RunError
-from interp_steer.layer_geometry import discrimination, spread
+from interp_steer.layer_geometry import Discrimination, discrimination, spread
 from interp_steer.pairs import ContrastSet
 from interp_steer.ratios import ratio_of_means
-from interp_steer.statistics import Interval, StatisticsError, bootstrap, share
+from interp_steer.statistics import Interval, StatisticsError, share
 from interp_steer.subspaces import draw_weights
 
 DRAWS = 1000
 """Resamples of the prompts that the best depth is chosen on."""
+
+CHANCE = 40
+"""Random directions whose projections stand beside the vector's; one tells either side by chance,
+and may be right or wrong about all prompts."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ class Study:
         for side, setting in (("present", "instruction"), ("absent", "none")):
             yield self._row("success", None, share(self.test.strict[side]), setting)
         for layer in self.layers:
-            for quantity, value, setting in self._separation(layer, draws, seed):
+            for quantity, value, setting in self._separation(layer, seed):
                 yield self._row(quantity, layer, value, setting)
         added = self.acts(self.test, self.layers, self.strengths, draws)
         yield from self._pooled("success", added, self.test.obeyed(added))
@@ -176,24 +180,23 @@ class Study:
         ends = min(float(low), value), max(float(high), value)
         return best, Interval(value, *ends, n, "bootstrap 95%")
 
-    def _separation(
-        self, layer: int, draws: Sequence[int | None], seed: int
-    ) -> Iterator[tuple[str, Interval, str]]:
+    def _separation(self, layer: int, seed: int) -> Iterator[tuple[str, Interval, str]]:
         """How far the held-out sides are apart along the vector, and how long it is."""
         site = self.vector.at(layer).site
-        by_chance = []
-        for draw in draws:
-            along = self.vector if draw is None else self.vector.like_random(draw)
-            unit = along.at(layer).unit.double()
+
+        def apart(vector: ist.SteeringVector, n_resamples: int) -> Discrimination:
+            unit = vector.at(layer).unit.double()
             sides = (einsum(side[site].double(), unit, "pair d, d -> pair") for side in self.held)
-            found = discrimination(*sides, seed=seed, n_resamples=1000 if draw is None else 1)
-            if draw is None:
-                yield "auroc", found.auroc, "vector"
-                yield "d_prime", found.d_prime, "vector"
-            else:
-                by_chance.append(found.auroc.value)
-        if by_chance:
-            yield "auroc", bootstrap(by_chance, seed=seed), "random"
+            return discrimination(*sides, seed=seed, n_resamples=n_resamples)
+
+        found = apart(self.vector, 1000)
+        yield "auroc", found.auroc, "vector"
+        yield "d_prime", found.d_prime, "vector"
+        random = [self.vector.like_random(seed + draw) for draw in range(CHANCE)]
+        by_chance = [apart(vector, 1).auroc.value for vector in random]
+        low, high = np.quantile(by_chance, [0.025, 0.975])
+        mean = float(np.mean(by_chance))
+        yield "auroc", Interval(mean, float(low), float(high), CHANCE, "range of 95%"), "random"
         length = spread(*(side[site] for side in self.fitted)).relative_norm
         yield "relative_norm", length, "vector"
 

@@ -35,7 +35,7 @@ CURVES = {
     "auroc": (
         "AUROC",
         "How often a held-out prompt with the instruction projects further along the vector than "
-        "one without; 0.5 is chance.",
+        "one without; 0.5 is chance. Of random directions the range of 95% is drawn.",
     ),
     "relative_norm": (
         "relative norm",
@@ -65,7 +65,7 @@ class Config(Steering):
         "burattino-gemma",
     )
     """Bundled models, Hugging Face names, or folders."""
-    instruction: tuple[str, ...] = ("change_case:english_lowercase",)
+    instruction: tuple[str, ...] = ("change_case:english_capital",)
     """IFEval ids of the instructions to steer towards."""
     data: str | None = None
     """IFEval's prompts to report on; see layer_sweep."""
@@ -184,7 +184,7 @@ def _draw_best(run: ist.Run, best: pl.DataFrame, strength: str) -> None:
     order = {panel: at for at, panel in enumerate(panels.values())}
     rows = rows.sort(pl.col("panel").replace_strict(order), maintain_order=True)
     grouped = "group" if len(names) > 1 else None
-    run.draw("best_layers", interval_dots(rows, "number from 0 to 1", group=grouped))
+    run.draw("best_layers", interval_dots(rows, "share", group=grouped))
 
 
 def _said(strength: str) -> str:
