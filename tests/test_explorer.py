@@ -370,10 +370,9 @@ def test_a_sweep_fills_its_map(shelf: Shelf) -> None:
     assert isinstance(found, Swept) and found.measures == ["follow", "kl"]
     drawing = found.drawing("kl", (2, 3.0))
     assert drawing is not None and len(drawing.figure.layout.shapes) == 1
-    click = {"points": [{"y": 2, "customdata": drawing.figure.data[0].customdata[2][1]}]}
-    assert show.clicked_cell(click) == (2, 3.0)
+    assert show.clicked_cell(found, {"points": [{"x": 1, "y": 2}]}) == (2, 3.0)
     with pytest.raises(InterpSteerError, match="no cell"):
-        show.clicked_cell({"points": []})
+        show.clicked_cell(found, {"points": []})
     with pytest.raises(ExplorerError, match="8 cells; 4 are allowed"):
         done(sweeping(shelf, steer, strengths, 2, 6, 4, job), job)
 

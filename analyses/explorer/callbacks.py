@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, set_props
+from dash.exceptions import PreventUpdate
 
 from analyses.explorer import show
 from analyses.explorer.answers import Told, answering
@@ -144,7 +145,9 @@ def _answering(app: Dash, explorer: Explorer) -> None:
         state={"tab": State("tab", "data"), "form": FORM},
         prevent_initial_call=True,
     )
-    def steer(go: int, clicked: Any, tab: str, form: dict[str, Any]) -> int:
+    def steer(go: int | None, clicked: Any, tab: str, form: dict[str, Any]) -> int:
+        if not go and not clicked:  # the page has just opened
+            raise PreventUpdate
         set_props("error", {"children": "", "hidden": True})
         explorer.steer(tab, form)
         set_props("status", {"children": "Waiting for the model"})
@@ -275,7 +278,7 @@ def _views(app: Dash, explorer: Explorer) -> None:
         swept = line.tab(tab).keeps.get("sweep")
         if not click or not isinstance(swept, Swept):
             return
-        layer, strength = show.clicked_cell(click)
+        layer, strength = show.clicked_cell(swept, click)
         set_props("layers-0", {"value": [layer]})
         set_props("operation-0", {"value": swept.steer.operation})
         if swept.steer.operation != "ablate":

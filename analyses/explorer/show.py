@@ -20,7 +20,7 @@ from analyses.explorer.layout import BUSY, IDLE, VIEWS
 from analyses.explorer.shelf import Shelf, label
 from analyses.explorer.sweeps import Swept
 from analyses.explorer.views import Seen
-from figures.drawing import Drawing, FigureError
+from figures.drawing import Drawing
 
 __all__ = ["BUSY", "IDLE", "clicked_cell", "heads", "job", "sweep", "vector_file"]
 
@@ -41,7 +41,7 @@ def job(
     if found.state == "failed":
         set_props(error, {"children": found.said, "hidden": False})
     if isinstance(found.found, Told):
-        answer(tab, found.found, found.active)
+        answer(tab, found.found, found)
     elif kind == "sweep":
         sweep(tab, measure)
     elif kind == "head" and isinstance(found.found, Seen):
@@ -53,13 +53,13 @@ def job(
 
 
 # ------------------------------------------------------------------ answers
-def answer(tab: Tab, told: Told, active: bool) -> None:
+def answer(tab: Tab, told: Told, found: Job) -> None:
     """Both answers, their tokens coloured once projections are read, and what steered them."""
     for at, side in enumerate(SIDES):
         text: Any = told.texts[at]
         if told.tokens is not None:
             text = spans(told, side)
-        writing = active and told.completions is None
+        writing = found.active and told.completions is None
         classes = "text writing" if writing else "text"
         set_props(f"text-{side}", {"children": text, "className": classes})
         about = ""
@@ -73,7 +73,7 @@ def answer(tab: Tab, told: Told, active: bool) -> None:
         set_props("applied", {"children": told.completions[1].applied})
     if told.tokens is None or told.steps is None:
         return
-    set_props("legend", {"children": legend(told)})
+    set_props("legend", {"children": legend(told), "data-answer": str(found.number)})
     set_props("python", {"data": told.code})
     set_props("code", {"children": told.code})
     set_props("code-block", {"hidden": False})
@@ -182,17 +182,18 @@ def drawn(tab: Tab, name: str, drawing: Drawing) -> None:
     set_props(f"block-{name}", {"hidden": False})
 
 
-def clicked_cell(click: Mapping[str, Any]) -> tuple[int, float]:
+def clicked_cell(swept: Swept, click: Mapping[str, Any]) -> tuple[int, float]:
     """The layer and strength of a cell of the sweep's map.
 
     Raises:
-        FigureError: for a click that is none on a cell.
+        ExplorerError: for a click that is none on a cell.
     """
+    strengths = swept.records["strength"].unique().sort().to_list()
     try:
         point = click["points"][0]
-        return int(point["y"]), float(point["customdata"][0])
+        return int(point["y"]), strengths[int(point["x"])]
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise FigureError("That was no cell of the map; click one.") from error
+        raise ExplorerError("That was no cell of the map; click one.") from error
 
 
 # ------------------------------------------------------------------ files
