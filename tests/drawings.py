@@ -18,6 +18,7 @@ from figures.contributions import head_values, share_bars
 from figures.damage import damage_scatter
 from figures.dose_map import dose_map
 from figures.doses import dose_density
+from figures.dots import interval_dots
 from figures.drawing import Drawing
 from figures.embedding import embedding_map
 from figures.interference import interference_map
@@ -27,10 +28,21 @@ from figures.projection_text import projection_text
 from figures.projections import layer_cosines, projection_violins
 from figures.propagation import layer_quantity, lens_tokens
 from figures.radar import settings_radar
+from figures.scale import model_curves
+from figures.shifts import pair_shifts
 from figures.similarity import similarity_map
+from figures.stability import cosines_by_number
 from figures.table import accuracy_table
+from figures.vector_norms import vector_norms
 from figures.weights import weight_curves
-from tests import test_figures, test_language_figures, test_response_quality
+from tests import (
+    test_causality,
+    test_cross_architecture,
+    test_figures,
+    test_language_figures,
+    test_model_scale,
+    test_response_quality,
+)
 from tests.synthetic import settings_records
 from tests.test_radar_and_distributions import radar_frame
 from tests.test_tradeoffs import settings_frame, weights_frame
@@ -205,6 +217,38 @@ def stepped(properties: int = 2) -> Drawing:
     return answer_steps(pl.DataFrame(rows))
 
 
+def of_settings(panels: int, settings: tuple[str, ...]) -> Drawing:
+    """Estimates of seven labels under each setting, in so many panels."""
+    rows = [
+        (f"way {at} of steering", f"property {panel}", setting, 0.1 * at, 0.1 * at - 0.1, 1.0)
+        for panel in range(panels) for setting in settings for at in range(7)
+    ]  # fmt: skip
+    columns = ["label", "panel", "setting", "value", "low", "high"]
+    return interval_dots(pl.DataFrame(rows, schema=columns, orient="row"), "share of answers")
+
+
+def shifted(panels: int) -> Drawing:
+    """Pairs that share a shift, and spread along another axis."""
+    rows = [
+        (f"property {panel}", 1 + 0.2 * np.sin(at), 0.6 * np.cos(3 * at))
+        for panel in range(panels) for at in range(40)
+    ]  # fmt: skip
+    return pair_shifts(pl.DataFrame(rows, schema=["panel", "shift", "spread"], orient="row"))
+
+
+def by_number() -> Drawing:
+    """Cosines against the number of pairs, for three instructions."""
+    rows = [
+        (n, 1 - 0.4 / n, 1 - 0.8 / n, 1.0, series, f"detectable_format:{name}")
+        for series in ("with the vector of all such pairs", "foretold by 64 pairs")
+        for n in (1, 2, 4, 8, 16, 32, 64)
+        for name in ("title", "json_format", "multiple_sections")
+    ]
+    columns = ["pairs", "value", "low", "high", "series", "instruction"]
+    frame = pl.DataFrame(rows, schema=columns, orient="row")
+    return cosines_by_number(frame, "pairs", "pairs", about="Of 200 draws.")
+
+
 def main_table() -> Drawing:
     """The main table of two models."""
     records = settings_records(3)
@@ -233,16 +277,31 @@ DRAWINGS = {
     "lens": lambda: lens_tokens(lens_frame()),
     "read_by_layer": lambda: layer_tokens(lens_frame(), "english_lowercase"),
     "dose_map": swept,
+    "vector_norms": lambda: vector_norms(
+        range(8), [1.5**k for k in range(8)], [0.4 * k for k in range(8)], n=64, name="lowercase"
+    ),
     "projection_text": lambda: projection_text(
         answered(), middle=0.5, target=2.0, along="lowercase at layer 5"
     ),
     "answer_steps": stepped,
     "answer_steps_alone": lambda: stepped(1),
+    "dots": lambda: of_settings(2, ("moved as far", "at equal divergence")),
+    "dots_alone": lambda: of_settings(1, ("vector",)),
+    "shifts": lambda: shifted(2),
+    "shifts_alone": lambda: shifted(1),
     "main_table": main_table,
     "radar": lambda: settings_radar(radar_frame()),
     "density": lambda: dose_density(test_figures.dose_frame(), "words"),
     "pareto": lambda: pareto(settings_frame()),
     "weights": lambda: weight_curves(weights_frame()),
+    "dots_cut": lambda: interval_dots(
+        test_causality.effects_frame(), "share of the text's effect", group="group", span=(0.0, 0.7)
+    ),
+    "models": lambda: model_curves(
+        test_model_scale.curves(), "depth", "relative depth", "success", about="Of 24 prompts."
+    ),
+    "by_number": by_number,
+    "moved": test_cross_architecture.drawn,
 }
 
 

@@ -13,7 +13,7 @@ from interp_steer.burattino.held_out import evaluation_chats, unsolicited
 from interp_steer.burattino.instructions import FORMAT_IDS, IDS, LOWERCASE
 from interp_steer.statistics import mcnemar
 
-CHAT_MODELS = ("burattino-instruct", "burattino-gemma")
+CHAT_MODELS = ("burattino-instruct", "burattino-gemma", "burattino-small", "burattino-tiny")
 
 
 @pytest.fixture(scope="module", params=burattino.NAMES)

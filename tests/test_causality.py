@@ -238,7 +238,7 @@ def test_no_share_is_made_of_an_instruction_that_does_nothing():
 
 
 # ------------------------------------------------------------------ figures
-def test_a_dot_for_each_estimate_and_none_twice():
+def effects_frame() -> pl.DataFrame:
     rows = [
         (group, panel, label, setting, value, value - 0.1, value + 0.1)
         for group, labels in (("necessity", ["zero", "mean"]), ("sufficiency", ["steer"]))
@@ -247,7 +247,11 @@ def test_a_dot_for_each_estimate_and_none_twice():
         for setting, value in (("vector", 0.6 + more), ("random", 0.05))
     ]
     columns = ["group", "panel", "label", "setting", "value", "low", "high"]
-    frame = pl.DataFrame(rows, schema=columns, orient="row")
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+def test_a_dot_for_each_estimate_and_none_twice():
+    frame = effects_frame()
     drawing = interval_dots(frame, "share", group="group")
     assert sum(len(trace.x) for trace in drawing.figure.data) == frame.height
     assert "0.80 [0.70, 0.90] (title)" in drawing.caption and "0.05" in drawing.caption
