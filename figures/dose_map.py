@@ -77,7 +77,7 @@ def dose_map(
                 "tickformat": ".0%" if share else None,
             },
             hovertemplate=(
-                f"layer %{{y}}, strength %{{customdata[0]:g}} {unit}: %{{z:{written}}} "
+                f"layer %{{y}}, strength %{{customdata[0]}} {unit}: %{{z:{written}}} "
                 f"[%{{customdata[1]:{written}}}, %{{customdata[2]:{written}}}]<extra></extra>"
             ),
         )
