@@ -114,6 +114,9 @@ def _check_stream(
     model: HookedLM, batch: PaddedBatch, reads: _Reads, writes: Sequence[_Write]
 ) -> None:
     """That each layer, in rows that are written in too, hands on what its parts add up to."""
+    never = [name for name in reads.names if name not in reads.kept]
+    if never:
+        raise _refusal(model, f"the hook points {', '.join(never)} are not run")
     rows = {write.site: write.row for write in writes}
 
     def apart(found: Tensor, expected: Tensor, written: Site, what: str) -> None:
