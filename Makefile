@@ -44,8 +44,9 @@ test: $(STAMP)   ## the tests that a change must pass
 test-all: $(STAMP) ## every test, the slow ones too
 	$(PYTEST)
 
+LEGACY := basis model selfcheck capture generation
 test-legacy: .peers/legacy/.installed ## HookedTransformer and the bridge of TransformerLens 3.9
-	.peers/legacy/bin/python -m pytest tests/legacy
+	.peers/legacy/bin/python -m pytest -m 'not slow' tests/legacy $(LEGACY:%=tests/test_%.py)
 
 test-interchange: $(STAMP) .peers/repeng/.installed .peers/steering_vectors/.installed ## rivals steer by our files, logits equal
 	$(PY) -m pytest tests/test_interchange_rivals.py

@@ -13,7 +13,6 @@ from einops import einsum, reduce
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from tqdm import tqdm
-from transformer_lens.tools.analysis import logit_readout
 
 from interp_steer.batches import batches_by_length
 from interp_steer.errors import InterventionError
@@ -339,7 +338,7 @@ def _log_probs(
     model: HookedLM, residual: Float[Tensor, "cell d"]
 ) -> Float64[Tensor, "cell vocabulary"]:
     """What the logit lens predicts; normalised in float64, or small divergences would be noise."""
-    logits = logit_readout(model.bridge, residual).values
+    logits = model.wrapped.readout(residual)
     return torch.log_softmax(logits.double(), dim=-1)
 
 

@@ -14,7 +14,7 @@ import accelerate
 import pytest
 import torch
 from torch import Tensor
-from transformer_lens import TransformerBridge
+from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from interp_steer.basis import UNPROCESSED, basis_of
 from interp_steer.batches import PaddedBatch
+from interp_steer.errors import ModelError
 from interp_steer.fingerprint import fingerprint
 from interp_steer.kv_cache import RowCache
 
@@ -84,3 +85,18 @@ class WrappedBridge:
             logits_to_keep=max(keep, 1),
             return_type="logits" if keep else None,
         )
+
+    def readout(self, residual: Float[Tensor, "*row d"]) -> Float[Tensor, "*row vocabulary"]:
+        """TransformerLens' own logit lens.
+
+        Raises:
+            ModelError: by TransformerLens 3.9, which has none.
+        """
+        try:
+            from transformer_lens.tools.analysis import logit_readout
+        except ImportError as missing:
+            raise ModelError(
+                "the bridge of this TransformerLens has no logit_readout; install "
+                "transformer-lens>=4"
+            ) from missing
+        return logit_readout(self.root, residual).values

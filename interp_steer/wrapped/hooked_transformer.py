@@ -102,9 +102,14 @@ class WrappedTransformer:
         )
         if not keep:
             return None
+        return self.readout(residual[:, -keep:])
+
+    def readout(self, residual: Float[Tensor, "*row d"]) -> Float[Tensor, "*row vocabulary"]:
+        """The final norm, the unembedding, and the cap on logits where there is one."""
+        root = self.root
         if root.cfg.normalization_type is not None:
             residual = root.ln_final(residual)
-        logits = root.unembed(residual[:, -keep:])
+        logits = root.unembed(residual)
         cap = root.cfg.output_logits_soft_cap
         return cap * torch.tanh(logits / cap) if cap > 0 else logits
 

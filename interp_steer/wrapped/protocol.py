@@ -80,3 +80,7 @@ class Wrapped(Protocol):
             keep: for how many last positions logits are wanted; for none nothing is returned.
         """
         ...
+
+    def readout(self, residual: Float[Tensor, "*row d"]) -> Float[Tensor, "*row vocabulary"]:
+        """The logits that the head makes of a residual stream: the logit lens."""
+        ...

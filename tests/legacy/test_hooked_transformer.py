@@ -24,6 +24,7 @@ from interp_steer.decoding import SETTLED_EVERY
 from interp_steer.errors import BasisError, ModelError, VectorError
 from interp_steer.interventions import Direction, Intervention, unsteered
 from interp_steer.model import HookedLM
+from interp_steer.propagation import propagate
 from interp_steer.sampling import Sampling
 from interp_steer.sites import COMPONENTS, Site
 from tests import checkpoints
@@ -252,6 +253,30 @@ def test_what_is_sampled_and_how_likely_it_is_are_the_same_on_both(
     found, expected = (ist.logprobs(model, PROMPTS, answers, steer) for model in on_both)
     for one, other in zip(found, expected, strict=True):
         close(one.logprobs, other.logprobs)
+
+
+@every_architecture
+def test_the_logits_of_a_pass_are_the_models_own(architecture: str, converted: Wrapped) -> None:
+    model = converted(architecture)
+    batch = model.pad(model.tokenize(PROMPTS))
+    with torch.inference_mode():
+        expected = model.bridge(batch.tokens, attention_mask=batch.attention_mask)
+        found = model.wrapped.forward(batch, None, 3)
+    assert found is not None
+    close(found, expected[:, -3:])
+    assert model.wrapped.forward(batch, None, 0) is None
+
+
+def test_a_shift_is_followed_through_the_layers(
+    converted_burattino: HookedLM, pairs: ContrastSet
+) -> None:
+    model = converted_burattino
+    found = propagate(model, PROMPTS[:2], ist.fit(model, pairs).at(3), [0.0, 4.0])
+    assert not found.kl[0].any() and bool((found.kl[1] > 1e-6).all())
+    with torch.inference_mode():
+        rows = torch.randn(3, model.d_model)
+        expected = model.bridge.unembed(model.bridge.ln_final(rows[None]))[0]
+    close(model.wrapped.readout(rows), expected)
 
 
 def test_hooks_of_ones_own_are_seen_and_stay(converted: Wrapped) -> None:
