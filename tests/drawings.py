@@ -34,7 +34,6 @@ from figures.similarity import similarity_map
 from figures.stability import cosines_by_number
 from figures.table import accuracy_table
 from figures.vector_norms import vector_norms
-from figures.vector_norms import vector_norms
 from figures.weights import weight_curves
 from tests import (
     test_causality,
@@ -278,9 +277,6 @@ DRAWINGS = {
     "lens": lambda: lens_tokens(lens_frame()),
     "read_by_layer": lambda: layer_tokens(lens_frame(), "english_lowercase"),
     "dose_map": swept,
-    "vector_norms": lambda: vector_norms(
-        range(8), [1.5**k for k in range(8)], [0.4 * k for k in range(8)], n=64, name="lowercase"
-    ),
     "vector_norms": lambda: vector_norms(
         range(8), [1.5**k for k in range(8)], [0.4 * k for k in range(8)], n=64, name="lowercase"
     ),
