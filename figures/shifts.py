@@ -56,7 +56,7 @@ def pair_shifts(frame: pl.DataFrame) -> Drawing:
     figure = grid.finish(
         legend_rows=1,
         layers=[math.floor(low), math.ceil(high)],
-        x_title="along the mean difference",
+        x_title="along the mean difference (its lengths)",
         y_title="along the centred axis",
         y_range=(-1.1 * spread, 1.1 * spread),
     )

@@ -36,7 +36,7 @@ ROUNDS = 8
 LEAP = 16.0
 """As a factor: the most by which a coefficient is mended at a time."""
 
-NEAR = 1.03
+NEAR = 1.05
 """As a factor: how near to its budget a cost is to be."""
 
 

@@ -43,7 +43,7 @@ KINDS = {"logistic": "linear probe", "mlp": "MLP"}
 
 SHARES = {
     "obeys": ("share of answers that obey", (0.0, 1.0)),
-    "recovered": ("share of the text's gain in log-probability", (-0.5, 1.2)),
+    "recovered": ("share of the text's gain in log-probability", None),
     "kl": ("divergence (nats a token)", None),
     "broken": ("share of degenerate or garbled answers", (0.0, 1.0)),
 }
@@ -125,8 +125,9 @@ def draw_gain(run: ist.Run, records: pl.DataFrame, chosen: Mapping[str, int]) ->
         ((of, gain),) = at(records, name, "gain", layer).items()
         (control,) = at(records, name, "gain_control", layer).values()
         told.append(
-            f"{gain!s} above {LABELS[of]}, and {control!s} above a linear probe of the same "
-            f"prompts less their mean shift ({titles(chosen)[name]}, layer {layer})"
+            f"{_near(gain)} above that of the {LABELS[of]}, and {_near(control)} above a linear "
+            f"probe's of the same prompts less their mean shift ({titles(chosen)[name]}, layer "
+            f"{layer})"
         )
     series = {"gain": "property", "gain_control": "less its mean shift (control)"}
     drawn = records.filter(pl.col("quantity").is_in(list(series))).with_columns(
@@ -140,6 +141,11 @@ def draw_gain(run: ist.Run, records: pl.DataFrame, chosen: Mapping[str, int]) ->
         "reading is the one that tells the select split apart best. Of the control nothing linear "
         "is left: what the MLP gains there is what it can find. Bands are 95% intervals."
     )))  # fmt: skip
+
+
+def _near(found: Interval) -> str:
+    """An interval whose value is not written as less than nothing where it is nothing."""
+    return str(replace(found, value=round(found.value, 3) + 0.0))
 
 
 def draw_cosines(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) -> None:

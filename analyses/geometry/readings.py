@@ -27,8 +27,8 @@ LINEAR = {
     "pca_centred": "PCA, centred",
     "lda": "LDA",
     "whitened": "whitened",
-    "logistic": "logistic",
-    "sparse": "sparse",
+    "logistic": "logistic probe",
+    "sparse": "sparse probe",
 }
 """Readings along a direction, and what figures call them."""
 
