@@ -199,7 +199,7 @@ def test_the_analysis_leaves_what_it_says(run):
     assert set(records["setting"]) == settings_ | {"procrustes, kin", "cca, kin"}
     assert quality.group_by("prompts", "kind", "setting").len()["len"].to_list() == [6] * 12
     assert set(found.records("directions")["quantity"]) == {"cosine", "auroc"}
-    drawings = {"quality", "cosine", "cosine_by_kind", "auroc", "auroc_by_kind", "answers"}
+    drawings = {"quality", "cosine", "cosine_by_kind", "auroc", "answers"}
     assert drawings == set(found.captions)
     for key in (
         f"mcnemar_p.sound.ridge_kin.{CAPITAL}",

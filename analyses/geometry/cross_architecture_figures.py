@@ -55,7 +55,6 @@ class Moves:
             ("cosine", by_prompts, "cosine", "cosine"),
             ("cosine_by_kind", by_kind, "cosine", "cosine"),
             ("auroc", by_prompts, "auroc", "AUROC"),
-            ("auroc_by_kind", by_kind, "auroc", "AUROC"),
         ):
             rows = frame.filter(pl.col("quantity") == quantity)
             run.draw(figure, self._curves(rows, title, self._of_directions(rows, quantity)))
