@@ -173,13 +173,13 @@ def _form(shelf: Shelf, limits: Limits) -> html.Section:
             ),
             html.Div(
                 [
+                    html.Div("", id="error", role="alert", className="error", hidden=True),
                     html.Button("Steer", id="go", className="primary", title="Ctrl + Enter"),
                     html.Button("Stop", id="stop", className="quiet"),
                     html.P("", id="status", role="status", **_live("polite")),
                 ],
                 className="row actions",
             ),
-            html.Div("", id="error", role="alert", className="error", hidden=True),
         ],
         className="form panel",
         **_named("What is asked"),

@@ -63,7 +63,8 @@ def _names(sources: Sequence[Source]) -> dict[Source, str]:
     names: dict[Source, str] = {}
     for source in dict.fromkeys(sources):
         said = source.name.removeprefix(SAVED).removesuffix(".safetensors")
-        said = re.sub(r"\W+", "_", said.rpartition(":")[2]).strip("_").lower()
+        said = re.sub(r"\?\w+=", "_", said.rpartition(":")[2])  # no argument without its value
+        said = re.sub(r"\W+", "_", said).strip("_").lower()
         name = said if said and said[0].isalpha() else f"vector_{said}".rstrip("_")
         taken = {*names.values(), "ist", "model", "pairs", "prompt", "steer", "plain", "steered"}
         at = next(n for n in range(1, 100) if (name if n == 1 else f"{name}_{n}") not in taken)

@@ -72,7 +72,8 @@ class Shelf:
         languages = [f"{LANGUAGE}?language={code}" for code in LANGUAGE_NAMES]
         names = dict.fromkeys([*FORMATS, *languages, *IDS])
         names.pop(LANGUAGE)  # which language is asked for makes the vector
-        saved = [{"value": key, "label": f"{self._saved[key].name} (file)"} for key in self._saved]
+        opened = list(self._saved.items())  # other tabs may open more
+        saved = [{"value": key, "label": f"{vector.name} (file)"} for key, vector in opened]
         return saved + [{"value": name, "label": label(name)} for name in names]
 
     def keep(self, name: str, content: bytes) -> str:
