@@ -110,7 +110,8 @@ def _caption(frame: pl.DataFrame, panels: list[str]) -> str:
         said.append(f"a mean of {mean:.2f} and a deviation of {deviation:.2f} ({panel})")
     return (
         f"Along the first axis of the centred differences held-out pairs have {listed(said)}, in "
-        "lengths of the mean difference, which all pairs share. A point is a held-out pair: its "
-        "difference along the mean of the fitted differences, and along the first principal axis "
-        "of the same less their mean. Centring takes away the shift from the origin to the diamond."
+        "lengths of the mean difference, which all pairs share. A point is one of "
+        f"{len(frame) // len(panels)} held-out pairs: its difference along the mean of the fitted "
+        "differences, and along the first principal axis of the same less their mean. Centring "
+        "takes away the shift from the origin to the diamond."
     )
