@@ -39,6 +39,7 @@ ANALYSES = (
 )
 """In the order of the report."""
 
+
 @dataclass(frozen=True)
 class Config:
     """What is looked at; properties and sizes are each analysis' own."""
