@@ -42,7 +42,7 @@ HEADLINES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Config(Asking):
-    """The size of the experiments; with the defaults they take 17 minutes on two cores."""
+    """The size of the experiments; with the defaults they take 19 minutes on two cores."""
 
     model: str = "burattino-instruct"
     """A bundled model, a Hugging Face name, or a folder."""
