@@ -43,6 +43,9 @@ RECORD = {
 }
 """The columns that every record begins with; the score and the fluency add theirs."""
 
+BROKEN = pl.any_horizontal(pl.col("degenerate", "garbled").fill_null(False))
+"""Whether an answer is no text; of one that was cut, or whose limit is unknown, it is not known."""
+
 
 @dataclass(frozen=True)
 class Cell:

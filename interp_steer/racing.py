@@ -20,6 +20,7 @@ from jaxtyping import Bool
 
 from interp_steer.errors import ScoringError
 from interp_steer.grid import (
+    BROKEN,
     Cell,
     answered,
     fluency_threshold,
@@ -126,8 +127,7 @@ def race(
             most = greatest_perplexity(frames[0])
         for (cell,), mine in frames[-1].group_by("cell", maintain_order=True):
             if cell in won:
-                broken = mine["degenerate"].fill_null(False) | mine["garbled"].fill_null(False)
-                won[cell] += (mine["strict"] & ~broken).to_list()
+                won[cell] += mine.select(pl.col("strict") & ~BROKEN).to_series().to_list()
         for lane in lanes:
             running = [cell for cell in lane if cell in racing]
             lost = beaten(np.array([won[cell] for cell in running]), len(lane) - 1, error)

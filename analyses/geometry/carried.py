@@ -12,7 +12,7 @@ import interp_steer as ist
 from analyses.asking import Asking
 from analyses.operations import Operation, Steerer
 from figures.shares import compare, mean_of, share_of
-from interp_steer.grid import breaks_instruction, with_divergence, with_fluency
+from interp_steer.grid import BROKEN, breaks_instruction, with_divergence, with_fluency
 from interp_steer.statistics import holm, mcnemar
 
 Vectors = Mapping[str, ist.SteeringVector]
@@ -138,8 +138,7 @@ def with_sound(records: pl.DataFrame) -> pl.DataFrame:
 
     An answer that was cut by an early verdict has failed; whether it is degenerate is not known.
     """
-    broken = pl.col("degenerate").fill_null(False) | pl.col("garbled").fill_null(False)
-    return records.with_columns((pl.col("strict") & ~broken).alias("sound"))
+    return records.with_columns((pl.col("strict") & ~BROKEN).alias("sound"))
 
 
 def _best(searched: pl.DataFrame, one: Contender) -> Choice:

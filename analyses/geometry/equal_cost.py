@@ -14,7 +14,7 @@ import interp_steer as ist
 from analyses.geometry.readings import RANDOM, Property, rows_at
 from analyses.obedience import Act, Obedience
 from figures.shares import mean_of, share_of
-from interp_steer.grid import breaks_instruction, with_fluency
+from interp_steer.grid import BROKEN, breaks_instruction, with_fluency
 from interp_steer.pairs import Pair
 from interp_steer.ratios import ratio_of_means
 from interp_steer.statistics import Interval, StatisticsError, bootstrap_mean
@@ -26,9 +26,6 @@ RANDOM_MAP = "random_map"
 
 MOVERS = ("coordinates", "gaussian")
 """The maps that steer; ``mean`` is the difference in means."""
-
-BROKEN = pl.col("degenerate").fill_null(False) | pl.col("garbled").fill_null(False)
-"""Whether an answer is no text; of one that failed before its end it is not known."""
 
 ROUNDS = 8
 """Times that a coefficient is mended at most until it costs what it is to cost."""

@@ -33,7 +33,7 @@ from interp_steer.burattino.chats import HELD_PAIRS
 from interp_steer.burattino.instructions import WORDS, compatible
 from interp_steer.contrast import Pair
 from interp_steer.errors import RunError
-from interp_steer.grid import with_divergence, with_fluency
+from interp_steer.grid import BROKEN, with_divergence, with_fluency
 from interp_steer.scoring import ifeval
 from interp_steer.statistics import share
 from interp_steer.vectors import orthogonalised
@@ -133,8 +133,7 @@ def common_layer(
         )
         for name in names
     )
-    broken = pl.any_horizontal(pl.col("degenerate", "garbled").fill_null(False))
-    sound = (pl.col("strict") & ~broken).sum().alias("sound")
+    sound = (pl.col("strict") & ~BROKEN).sum().alias("sound")
     by_layer = rows.group_by("layer").agg(sound).sort("layer")
     return by_layer.sort("sound", descending=True, maintain_order=True)["layer"][0]
 

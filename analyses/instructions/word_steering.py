@@ -31,7 +31,7 @@ from analyses.operations import Steerer
 from figures.shares import share_of
 from interp_steer.burattino.instructions import CAPITAL, EXISTENCE, FORBIDDEN
 from interp_steer.contrast import Pair
-from interp_steer.grid import answered, with_fluency
+from interp_steer.grid import BROKEN, answered, with_fluency
 from interp_steer.scoring import ifeval
 from interp_steer.statistics import mcnemar
 
@@ -240,14 +240,13 @@ def best(found: pl.DataFrame, settings: Sequence[Setting], task: str) -> Setting
     Of those that leave no more degenerate answers than the plain model, as in the paper.
     """
     plain = found.filter(pl.col("setting") == "none")["degenerate"].sum()
-    broken = pl.any_horizontal(pl.col("degenerate", "garbled").fill_null(False))
     scores = (
         found.filter(pl.col("setting") == "steered")
         .group_by("operation", "layer", "strength")
         .agg(
-            (pl.col("strict") & ~broken).sum(),
+            (pl.col("strict") & ~BROKEN).sum(),
             pl.col("degenerate").sum(),
-            broken.sum().alias("broken"),
+            BROKEN.sum().alias("broken"),
         )
     )
     by_setting = {row[:3]: row[3:] for row in scores.iter_rows()}

@@ -42,7 +42,7 @@ from interp_steer.burattino.queries import questionable_facts
 from interp_steer.burattino.reading import told
 from interp_steer.burattino.world import LANGUAGES, Fact
 from interp_steer.errors import RunError
-from interp_steer.grid import Cell
+from interp_steer.grid import BROKEN, Cell
 from interp_steer.parallel import ParallelItem
 from interp_steer.scoring.judge import Judge
 from interp_steer.statistics import Interval
@@ -282,12 +282,11 @@ def described(records: pl.DataFrame, name: str, items: Sequence[ParallelItem]) -
     if name in QUESTIONS:
         asked = zip(records["key"], texts, strict=True)
         right = [is_right(name, by_key[key], text) for key, text in asked]
-    broken = pl.col("degenerate") | pl.col("garbled").fill_null(False)
     worded = pl.Series([bool(re.search(r"[^\W\d_]{2}", text)) for text in texts])
     added = records.with_columns(
         pl.lit(name).alias("task"),
         pl.Series("right", right, dtype=pl.Boolean),
-        (~broken).alias("sound"),
+        (~BROKEN).alias("sound"),
         pl.Series("words", [len(words_of(text)) for text in texts], dtype=pl.Int64),
         pl.when(worded).then(pl.col("in_language")).alias("in_language"),
     )

@@ -14,7 +14,7 @@ from analyses.languages import speaking
 from figures.looks import language_name
 from interp_steer.burattino.instructions import LANGUAGE
 from interp_steer.errors import RunError
-from interp_steer.grid import Cell, with_divergence, with_fluency
+from interp_steer.grid import BROKEN, Cell, with_divergence, with_fluency
 from interp_steer.pairs import Pair
 from interp_steer.scoring import ifeval
 
@@ -121,14 +121,13 @@ def answered(
         records = with_divergence(records, setup.model, grid, pairs)
     found = with_fluency(speaking.with_language(records, setup.code), setup.reference)
     columns = dict(zip(ids_of(setup), setup.names, strict=True))
-    broken = pl.col("degenerate") | pl.col("garbled").fill_null(False)
     return (
         found.rename({known: name for known, name in columns.items() if known != LANGUAGE})
         .rename({"operation": "schedule", "in_language": setup.language})
         .with_columns(
             pl.lit(" + ".join(names)).alias("properties"),
             pl.all_horizontal(*names).alias("all"),
-            (pl.all_horizontal(*names) & ~broken).alias("sound"),
+            (pl.all_horizontal(*names) & ~BROKEN).alias("sound"),
         )
     )
 

@@ -16,7 +16,7 @@ import interp_steer as ist
 from analyses.asking import Asking
 from interp_steer.burattino.content import content
 from interp_steer.errors import RunError
-from interp_steer.grid import Cell, answered, with_fluency
+from interp_steer.grid import BROKEN, Cell, answered, with_fluency
 from interp_steer.language_sets import question_blocks
 from interp_steer.pairs import Pair
 from interp_steer.parallel import ParallelItem
@@ -236,8 +236,7 @@ def best_cell(records: pl.DataFrame, rule: str = "sound") -> tuple[str, float]:
     """
     if rule not in ("sound", "share"):
         raise RunError(f"rule {rule!r} is unknown; use 'sound' or 'share'")
-    broken = pl.col("degenerate") | pl.col("garbled").fill_null(False)
-    success = pl.col("in_language") & ~broken if rule == "sound" else pl.col("in_language")
+    success = pl.col("in_language") & ~BROKEN if rule == "sound" else pl.col("in_language")
     table = (
         records.filter(pl.col("setting") == "steered")
         .group_by("schedule", "strength", maintain_order=True)
