@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import interp_steer as ist
@@ -203,16 +203,14 @@ class Steerer:
         chosen = Operation.parse(operation)
         gauge = self.gauges[chosen.read]
         along = None if control is None else control(gauge.vector)
-        whole = gauge.steering(
+        return gauge.steering(
             layer,
             chosen.how,
             chosen.strength,
             chosen.positions,
+            chosen.schedule,
             apply_layer=apply_layer,
             along=along,
-        )
-        return ist.Intervention(
-            tuple(replace(edit, schedule=chosen.schedule) for edit in whole.edits)
         )
 
     def leave(self, run: ist.Run, name: str) -> None:

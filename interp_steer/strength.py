@@ -40,6 +40,7 @@ from interp_steer.interventions import Direction, Intervention
 from interp_steer.model import HookedLM
 from interp_steer.moments import Rows
 from interp_steer.pairs import Prompt
+from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sites import Site
 from interp_steer.steering_vector import SteeringVector
 
@@ -119,6 +120,7 @@ class Gauge:
         how: How = "add",
         strength: Strength | None = None,
         positions: str = "all",
+        schedule: AnySchedule = fixed,
         *,
         apply_layer: int | None = None,
         along: SteeringVector | None = None,
@@ -134,6 +136,7 @@ class Gauge:
             how: ``"add"`` or ``"project"``.
             strength: 1 ``norm`` when not given.
             positions: see :func:`interp_steer.positions.span`.
+            schedule: what share of it is done at each step; strengths are measured at the whole.
             apply_layer: where it acts; where it was read when not given.
             along: another vector, such as a control, to act along with the coefficient that this
                 one has.
@@ -145,11 +148,11 @@ class Gauge:
         vector = self.vector if along is None else along
         direction = vector.at(layer, apply_layer)
         if how == "project" and strength is None:
-            return direction.project(positions=positions)
+            return direction.project(positions=positions, schedule=schedule)
         coefficient = self.coefficient(
             layer, strength or Strength(1.0), how, positions, apply_layer=apply_layer
         )
-        return _act(vector, direction, how, coefficient, positions)
+        return _act(vector, direction, how, coefficient, positions, schedule)
 
     def coefficient(
         self,
@@ -327,10 +330,15 @@ def largest_within(
 
 
 def _act(
-    vector: SteeringVector, direction: Direction, how: How, coefficient: float, positions: str
+    vector: SteeringVector,
+    direction: Direction,
+    how: How,
+    coefficient: float,
+    positions: str,
+    schedule: AnySchedule = fixed,
 ) -> Intervention:
     if how == "add":
-        return direction.add(coefficient, positions)
+        return direction.add(coefficient, positions, schedule)
     if how != "project":
         raise InterventionError(f"how is {how!r}; give 'add' or 'project'")
     if vector.baseline is None:
@@ -346,7 +354,7 @@ def _act(
         )
     baseline = vector.baseline[vector.sites.index(direction.site)].double().flatten()
     start = float(baseline @ direction.unit.double().flatten().to(baseline.device))
-    return direction.project(start + coefficient, positions)
+    return direction.project(start + coefficient, positions, schedule)
 
 
 def _geometric_mean(values: Sequence[float]) -> float:

@@ -203,8 +203,7 @@ class Shelf:
         if job is not None and steer.strength.unit in ("kl", "ppl"):
             job.tell(f"Looking for the strength that is {steer.strength} at layer {layer}")
         gauge = self.gauge(steer.source, job)
-        made = gauge.steering(layer, steer.operation, steer.strength, steer.positions)
-        return Intervention(tuple(replace(edit, schedule=schedule) for edit in made.edits))
+        return gauge.steering(layer, steer.operation, steer.strength, steer.positions, schedule)
 
     def reading(self, source: Source, layer: int) -> Direction:
         """A vector's direction at a layer, under a name that nothing acts along."""
