@@ -17,6 +17,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+from nbconvert import MarkdownExporter
 
 from figures.export import print_figures
 
@@ -27,8 +28,6 @@ def as_page(path: Path) -> tuple[str, dict[str, bytes]]:
     Args:
         path: of the notebook, with its outputs.
     """
-    from nbconvert import MarkdownExporter  # what runs a notebook does without it
-
     text, resources = MarkdownExporter().from_filename(str(path))
     pictures = {}
     for name, data in resources["outputs"].items():
