@@ -10,7 +10,6 @@ results folder. The report, one page that opens with no network, is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import interp_steer as ist
 from analyses.geometry import (
@@ -52,5 +51,4 @@ class Config:
 
 def main(config: Config, run: ist.Run) -> None:
     """Run the analyses one after the other, and gather them into one page."""
-    own: dict[Any, dict[str, Any]] = {analysis: {} for analysis in ANALYSES}
-    perform(run, config, own, {}, f"Geometry of {config.model}")
+    perform(run, config, {each: {} for each in ANALYSES}, {}, f"Geometry of {config.model}")

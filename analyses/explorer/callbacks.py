@@ -30,7 +30,7 @@ from analyses.explorer.choices import (
 )
 from analyses.explorer.head_views import Heads, looking, measuring
 from analyses.explorer.jobs import ExplorerError, Job, Line, unforeseen
-from analyses.explorer.layout import FIELDS, VIEWS
+from analyses.explorer.layout import BUSY, FIELDS, IDLE, VIEWS
 from analyses.explorer.printing import printed
 from analyses.explorer.shelf import Shelf
 from analyses.explorer.sweeps import Swept, sweeping
@@ -151,7 +151,7 @@ def _answering(app: Dash, explorer: Explorer) -> None:
         set_props("error", {"children": "", "hidden": True})
         explorer.steer(tab, form)
         set_props("status", {"children": "Waiting for the model"})
-        return show.BUSY
+        return BUSY
 
     @app.callback(
         inputs={"stop": Input("stop", "n_clicks")},
@@ -196,7 +196,7 @@ def _answering(app: Dash, explorer: Explorer) -> None:
                 own.keeps["told"] = job.found
             show.job(own, kind, job, ahead, view, quantity, measure)
         busy = any(job.active for job in jobs.values())
-        return {"interval": show.BUSY if busy else show.IDLE, "seen": seen}
+        return {"interval": BUSY if busy else IDLE, "seen": seen}
 
     app.clientside_callback(ClientsideFunction("explorer", "arrive"), Input("tab", "data"))
     app.clientside_callback(
@@ -229,12 +229,12 @@ def _views(app: Dash, explorer: Explorer) -> None:
             set_props(f"view-{name}", {"hidden": name != view})
         set_props("view-error", {"children": "", "hidden": True})
         if view == "sweep":
-            return show.BUSY
+            return BUSY
         try:
             explorer.look(tab, view, form)
         except InterpSteerError as error:
             complain(error, "view-error")
-        return show.BUSY
+        return BUSY
 
     @app.callback(
         Output("clock", "interval", allow_duplicate=True),
@@ -248,7 +248,7 @@ def _views(app: Dash, explorer: Explorer) -> None:
             explorer.sweep(tab, form, how)
         except InterpSteerError as error:
             complain(error, "view-error")
-        return show.BUSY
+        return BUSY
 
     @app.callback(
         inputs={
@@ -313,7 +313,7 @@ def _views(app: Dash, explorer: Explorer) -> None:
             model = explorer.shelf.model
             at = whole("The layer", layer, 0, model.n_layers - 1)
             explorer.head(tab, at, whole("The head", head, 0, model.n_heads - 1))
-            set_props("clock", {"interval": show.BUSY})
+            set_props("clock", {"interval": BUSY})
         except InterpSteerError as error:
             complain(error, "view-error")
 

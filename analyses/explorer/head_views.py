@@ -21,11 +21,9 @@ from interp_steer.geometry import vocabulary
 from interp_steer.head_geometry import head_projections, head_rows
 from interp_steer.layer_geometry import discrimination
 
-QUANTITIES = {
-    "auroc": "how well it tells both sides apart (AUROC)",
-    "norm": "length of its direction",
-    "share": "its share of the last layer's direction",
-}
+QUANTITIES = {"auroc": "AUROC", "norm": "Length", "share": "Share"}
+"""What is mapped, and what the page calls it: how well a head tells both sides apart, how long its
+direction is, and its share of the last layer's."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,11 @@ class Job:
     _ended: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @property
+    def unwanted(self) -> bool:
+        """Whether nobody wants to know any longer."""
+        return self._ended.is_set()
+
+    @property
     def active(self) -> bool:
         """Whether more will come."""
         return self.state in ACTIVE
@@ -62,7 +67,7 @@ class Job:
         Raises:
             Superseded: when nobody wants to know any longer.
         """
-        if self._ended.is_set():
+        if self.unwanted:
             raise Superseded
         self.said = self.said if said is None else said
         self.found = self.found if found is None else found
@@ -145,7 +150,7 @@ class Line:
         """
         tab = self.tab(name)
         with self._changed:
-            waiting = sum(not job._ended.is_set() for _, _, job, _ in self._turns)
+            waiting = sum(not job.unwanted for _, _, job, _ in self._turns)
             if waiting >= self._most_waiting:
                 raise ExplorerError(
                     f"{waiting} requests are waiting for the model already; try again in a moment"
@@ -163,7 +168,7 @@ class Line:
             mine = next((turn[:2] for turn in self._turns if turn[2] is job), None)
             if mine is None:
                 return 0
-            return sum(turn[:2] < mine and not turn[2]._ended.is_set() for turn in self._turns)
+            return sum(turn[:2] < mine and not turn[2].unwanted for turn in self._turns)
 
     def wait(self, job: Job, seconds: float = 600) -> Job:
         """Return a job once nothing more will come of it."""
@@ -197,7 +202,7 @@ class Line:
 
     def _step(self, job: Job, steps: Iterator[None]) -> bool:
         """Let a job have its turn; returns whether it wants another."""
-        if job._ended.is_set():
+        if job.unwanted:
             job.end("stopped")
             return False
         job.state = "running"

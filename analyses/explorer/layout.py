@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, get_args
 from uuid import uuid4
 
 from dash import dcc, html
 
 from analyses.explorer.choices import MOST_STEERS, POSITIONS, READS, Limits
+from analyses.explorer.controls import (
+    block,
+    called,
+    choice,
+    dropdown,
+    field,
+    live,
+    named,
+    number,
+    plain,
+    saves,
+    unit,
+)
 from analyses.explorer.head_views import QUANTITIES
 from analyses.explorer.shelf import Shelf
-from analyses.explorer.sweeps import MEASURES
 from interp_steer import burattino
 from interp_steer.estimators import ESTIMATORS
 from interp_steer.sites import COMPONENTS
-from interp_steer.strength import Unit
 
 FIRST_VECTOR = "language:response_language?language=it"
 FIRST_PROMPT = "Tell me about the castle."
@@ -29,14 +38,6 @@ FIELDS = (
 )  # fmt: skip
 """What a card of a vector asks for; the control of the first card is ``name-0``."""
 
-UNITS = {
-    "norm": "norms of the vector",
-    "residual": "norms of the stream",
-    "sd": "standard deviations",
-    "kl": "nats a token (KL)",
-    "ppl": "times the perplexity",
-    "raw": "raw length",
-}
 OPERATIONS = {"project": "Project", "add": "Add", "ablate": "Ablate"}
 SCHEDULES = (
     "fixed",
@@ -156,7 +157,7 @@ def _form(shelf: Shelf, limits: Limits) -> html.Section:
                     html.Div(
                         [
                             number("max_new_tokens", "Most tokens", 96, 1, limits.new_tokens),
-                            number("temperature", "Temperature", 0, 0, 10, step="any"),
+                            number("temperature", "Temperature", 0, 0, 10),
                             number("seed", "Seed", 0, 0),
                             number(
                                 "read_layer",
@@ -176,13 +177,13 @@ def _form(shelf: Shelf, limits: Limits) -> html.Section:
                     html.Div("", id="error", role="alert", className="error", hidden=True),
                     html.Button("Steer", id="go", className="primary", title="Ctrl + Enter"),
                     html.Button("Stop", id="stop", className="quiet"),
-                    html.P("", id="status", role="status", **_live("polite")),
+                    html.P("", id="status", role="status", **live("polite")),
                 ],
                 className="row actions",
             ),
         ],
         className="form panel",
-        **_named("What is asked"),
+        **named("What is asked"),
     )
 
 
@@ -209,7 +210,7 @@ def _card(shelf: Shelf, at: int) -> html.Fieldset:
                     field(of("layers"), "Layers", dropdown(
                         of("layers"), layers,
                         [first], multi=True, clearable=False)),
-                    _choice(of("operation"), "Operation", OPERATIONS, "add"),
+                    choice(of("operation"), "Operation", OPERATIONS, "add"),
                 ],
                 className="grid two",
             ),
@@ -218,7 +219,7 @@ def _card(shelf: Shelf, at: int) -> html.Fieldset:
                     field(of("strength"), "Strength", dcc.Input(
                         id=of("strength"), type="text", value=str(strength), debounce=True,
                         placeholder="own target", autoComplete="off")),
-                    _unit(of("unit")),
+                    unit(of("unit")),
                 ],
                 className="grid two",
             ),
@@ -231,7 +232,7 @@ def _card(shelf: Shelf, at: int) -> html.Fieldset:
                                 id=of("schedule"), type="text", value="fixed", list="schedules",
                                 debounce=True, autoComplete="off")),
                             field(of("positions"), "Positions",
-                                  dropdown(of("positions"), _options(PLACES, POSITIONS), "all")),
+                                  dropdown(of("positions"), called(PLACES, POSITIONS), "all")),
                         ],
                         className="grid two",
                     ),
@@ -243,11 +244,11 @@ def _card(shelf: Shelf, at: int) -> html.Fieldset:
                     html.Div(
                         [
                             field(of("component"), "Component",
-                                  dropdown(of("component"), _plain(COMPONENTS), "resid_post")),
+                                  dropdown(of("component"), plain(COMPONENTS), "resid_post")),
                             field(of("position"), "Read at",
-                                  dropdown(of("position"), _options(READ_PLACES, READS), "last")),
+                                  dropdown(of("position"), called(READ_PLACES, READS), "last")),
                             field(of("estimator"), "Estimator", dropdown(
-                                of("estimator"), _plain(ESTIMATORS), "difference_in_means")),
+                                of("estimator"), plain(ESTIMATORS), "difference_in_means")),
                         ],
                         className="grid",
                     ),
@@ -280,7 +281,7 @@ def _answers() -> html.Section:
                         [
                             html.H2(side.capitalize()),
                             html.Div("", id=f"text-{side}", className="text", lang="", tabIndex=0,
-                                     **_named(f"{side.capitalize()} answer")),
+                                     **named(f"{side.capitalize()} answer")),
                             html.P("", id=f"about-{side}", className="about"),
                         ],
                         className=f"answer {side}",
@@ -314,7 +315,7 @@ def _answers() -> html.Section:
             ),
         ],
         className="answers panel",
-        **_named("Answers"),
+        **named("Answers"),
     )  # fmt: skip
 
 
@@ -325,11 +326,11 @@ def _views(shelf: Shelf, limits: Limits) -> html.Section:
         [
             dcc.RadioItems(
                 id="view",
-                options=[{"label": called, "value": name} for name, (called, *_) in VIEWS.items()],
+                options=[{"label": title, "value": name} for name, (title, *_) in VIEWS.items()],
                 value="sweep",
                 className="tabs",
             ),
-            html.P("", id="view-status", role="status", className="status", **_live("polite")),
+            html.P("", id="view-status", role="status", className="status", **live("polite")),
             html.Div("", id="view-error", role="alert", className="error", hidden=True),
             *(
                 html.Div(
@@ -353,7 +354,7 @@ def _views(shelf: Shelf, limits: Limits) -> html.Section:
             ),
         ],
         className="views panel",
-        **_named("Views"),
+        **named("Views"),
     )
 
 
@@ -363,9 +364,9 @@ def _sweep_controls(limits: Limits) -> html.Div:
             field("sweep-strengths", "Strengths", dcc.Input(
                 id="sweep-strengths", type="text", value="0.5, 1, 2, 4", debounce=True,
                 autoComplete="off")),
-            _unit("sweep-unit"),
+            unit("sweep-unit"),
             number("sweep-prompts", "Prompts", 8, 1, limits.prompts),
-            _choice("sweep-measure", "Show", {"follow": "Obedience", "kl": "Damage"}, "follow"),
+            choice("sweep-measure", "Show", {"follow": "Obedience", "kl": "Damage"}, "follow"),
             html.Button("Sweep", id="sweep-go", className="primary"),
         ],
         className="controls",
@@ -373,113 +374,11 @@ def _sweep_controls(limits: Limits) -> html.Div:
 
 
 def _head_controls(shelf: Shelf) -> html.Div:
-    called = {"auroc": "AUROC", "norm": "Length", "share": "Share"}
-    assert set(called) == set(QUANTITIES) and MEASURES
     return html.Div(
         [
-            _choice("head-quantity", "Show", called, "auroc"),
+            choice("head-quantity", "Show", QUANTITIES, "auroc"),
             number("head-layer", "Layer", None, 0, shelf.model.n_layers - 1),
             number("head-head", "Head", None, 0, shelf.model.n_heads - 1),
         ],
         className="controls",
     )
-
-
-# ------------------------------------------------------------------ parts
-def block(name: str) -> html.Figure:
-    """A figure with its caption and what saves it; hidden until it is drawn."""
-    return html.Figure(
-        [
-            html.Div(
-                dcc.Graph(id=name, config={"displayModeBar": False, "responsive": True}),
-                className="graph",
-                tabIndex=0,
-            ),
-            html.Figcaption("", id=f"caption-{name}"),
-            saves(name),
-        ],
-        id=f"block-{name}",
-        hidden=True,
-    )
-
-
-def saves(name: str) -> html.Div:
-    """Buttons that save a figure."""
-    return html.Div(
-        [
-            html.Span("Save figure"),
-            *(
-                html.Button(
-                    kind.upper(),
-                    id={"save": name, "kind": kind},
-                    className="link",
-                    **_named(f"Save {name.replace('_', ' ')} as {kind.upper()}"),
-                )
-                for kind in ("pdf", "svg", "png")
-            ),
-        ],
-        className="saves",
-    )
-
-
-def field(of: str, label: str, control: Any) -> html.Div:
-    """A control with its label."""
-    return html.Div([html.Label(label, htmlFor=of, id=f"label-{of}"), control], className="field")
-
-
-def number(
-    of: str, label: str, value: float | None, least: float, most: float | None = None, **more: Any
-) -> html.Div:
-    """A number with its label; what is out of range is refused in words, and not thrown away."""
-    bounds = f"{least:g} or more" if most is None else f"{least:g} to {most:g}"
-    control = dcc.Input(
-        id=of,
-        type="text",
-        value="" if value is None else f"{value:g}",
-        debounce=True,
-        autoComplete="off",
-        **{"placeholder": bounds, **{k: v for k, v in more.items() if k != "step"}},
-    )
-    return field(of, label, control)
-
-
-def dropdown(of: str, options: Sequence[Any], value: Any, **more: Any) -> dcc.Dropdown:
-    """A list to choose from."""
-    usual = {"clearable": False, "searchable": False}
-    return dcc.Dropdown(id=of, options=list(options), value=value, **{**usual, **more})
-
-
-def _unit(of: str) -> html.Div:
-    return field(of, "in", dropdown(of, _options(UNITS, get_args(Unit)), "norm"))
-
-
-def _choice(of: str, label: str, options: dict[str, str], value: str) -> html.Div:
-    """A few options side by side."""
-    return html.Div(
-        [
-            html.Span(label, className="label", id=f"label-{of}"),
-            dcc.RadioItems(
-                id=of,
-                options=[{"label": said, "value": key} for key, said in options.items()],
-                value=value,
-                className="segments",
-            ),
-        ],
-        className="field",
-    )
-
-
-def _options(called: dict[str, str], known: Sequence[str]) -> list[dict[str, str]]:
-    return [{"label": called[name], "value": name} for name in known]
-
-
-def _plain(known: Sequence[str] | dict[str, Any]) -> list[dict[str, str]]:
-    return [{"label": name.replace("_", " "), "value": name} for name in known]
-
-
-def _named(name: str) -> dict[str, Any]:
-    return {"aria-label": name}
-
-
-def _live(how: str) -> dict[str, Any]:
-    return {"aria-live": how}

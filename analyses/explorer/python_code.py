@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from analyses.contrasts import arguments, instruction_id
 from analyses.explorer.choices import Ask, Source, Steer
-from analyses.explorer.shelf import READ_TOKENS, SAVED, Making, Shelf
+from analyses.explorer.shelf import SAVED, Making, Shelf
+from analyses.operations import READ_TOKENS
 from interp_steer.interventions import Edit
 
 _FITTED = {"component": "resid_post", "position": "last", "estimator": "difference_in_means"}
@@ -25,10 +26,11 @@ def python_of(ask: Ask, shelf: Shelf) -> str:
         shelf: whose vectors answered.
     """
     names = _names([steer.source for steer in ask.steers])
-    lines = ["import interp_steer as ist", *_imports(ask, shelf.making), ""]
-    lines.append(f"model = ist.load({shelf.making.model!r})")
-    rows = any(not source.name.startswith(SAVED) for source in names) and shelf.making.data
-    if rows:
+    given = bool(shelf.making.data) and any(not each.name.startswith(SAVED) for each in names)
+    lines = ["import interp_steer as ist"]
+    lines += ["from interp_steer import ifeval_rows, ifeval_sets"] * given
+    lines += ["", f"model = ist.load({shelf.making.model!r})"]
+    if given:
         lines.append(f"rows = ifeval_rows.read({shelf.making.data!r})")
     for source, name in names.items():
         lines += _vector(source, name, shelf.making)
@@ -51,11 +53,6 @@ def python_of(ask: Ask, shelf: Shelf) -> str:
         "print(steered.text)",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _imports(ask: Ask, making: Making) -> list[str]:
-    fitted = any(not steer.source.name.startswith(SAVED) for steer in ask.steers)
-    return ["from interp_steer import ifeval_rows, ifeval_sets"] if fitted and making.data else []
 
 
 def _names(sources: Sequence[Source]) -> dict[Source, str]:
@@ -101,11 +98,8 @@ def _vector(source: Source, name: str, making: Making) -> list[str]:
 
 def _edit(steer: Steer, layer: int, edit: Edit, name: str) -> str:
     """One edit; numbers are written so that they read back the same."""
-    said: list[str] = []
-    if steer.operation == "add":
-        said.append(repr(edit.value))
-    if steer.operation == "project" and steer.strength is not None:
-        said.append(repr(edit.value))
+    own_target = steer.operation == "project" and steer.strength is None
+    said = [] if steer.operation == "ablate" or own_target else [repr(edit.value)]
     said += [f"positions={steer.positions!r}"] * (steer.positions != "all")
     if steer.schedule != "fixed":
         said.append(f"schedule=ist.schedules.parse({steer.schedule!r})")

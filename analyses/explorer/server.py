@@ -18,7 +18,6 @@ from analyses.explorer.jobs import Line
 from analyses.explorer.layout import page
 from analyses.explorer.shelf import Shelf
 
-LOOPBACK = "127.0.0.1"
 TITLE = "interp_steer explorer"
 
 

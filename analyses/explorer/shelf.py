@@ -14,6 +14,7 @@ import interp_steer as ist
 from analyses.contrasts import FORMATS, contrast_sets
 from analyses.explorer.choices import Source, Steer
 from analyses.explorer.jobs import ExplorerError, Job
+from analyses.operations import READ_TOKENS
 from interp_steer.burattino.instructions import IDS, LANGUAGE, LANGUAGE_NAMES
 from interp_steer.burattino.queries import queries
 from interp_steer.errors import InterpSteerError
@@ -27,9 +28,6 @@ SAVED = "saved:"
 MOST_FITTED, MOST_SAVED = 64, 32
 """Vectors that are kept; of those that were fitted the one that was not asked for for longest goes
 first."""
-
-READ_TOKENS = 32
-"""Tokens of an answer at which a vector is read."""
 
 
 @dataclass(frozen=True)

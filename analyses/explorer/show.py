@@ -16,13 +16,11 @@ from analyses.explorer.answers import SIDES, Told
 from analyses.explorer.choices import Source
 from analyses.explorer.head_views import Heads
 from analyses.explorer.jobs import ExplorerError, Job, Tab
-from analyses.explorer.layout import BUSY, IDLE, VIEWS
+from analyses.explorer.layout import VIEWS
 from analyses.explorer.shelf import Shelf, label
 from analyses.explorer.sweeps import Swept
 from analyses.explorer.views import Seen
 from figures.drawing import Drawing
-
-__all__ = ["BUSY", "IDLE", "clicked_cell", "heads", "job", "sweep", "vector_file"]
 
 ENDINGS = {"stop": "ended by itself", "length": "cut at the most tokens", "settled": "settled"}
 
@@ -37,7 +35,8 @@ def job(
     if found.state == "waiting":
         said = f"Waiting for {ahead} other{'s' * (ahead != 1)}" if ahead else "Waiting"
     set_props(status, {"children": said})
-    set_props("page", {"className": f"{'busy' if found.active else ''}"}) if answering else None
+    if answering:
+        set_props("page", {"className": "busy" if found.active else ""})
     if found.state == "failed":
         set_props(error, {"children": found.said, "hidden": False})
     if isinstance(found.found, Told):

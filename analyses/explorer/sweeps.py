@@ -124,11 +124,10 @@ def sweeping(
     job.tell("")
 
 
-def _asked(shelf: Shelf, steer: Steer, n_prompts: int) -> list[tuple[Prompt, Pair | None]]:
+def _asked(shelf: Shelf, steer: Steer, n_prompts: int) -> Sequence[tuple[Prompt, Pair | None]]:
     """Prompts that do not ask for the property, with the pairs that say what following is."""
     if steer.source.name.startswith(SAVED):
-        unasked: list[tuple[Prompt, Pair | None]] = []
-        return unasked + [(prompt, None) for prompt in shelf.prompts(steer.source)][:n_prompts]
+        return [(prompt, None) for prompt in shelf.prompts(steer.source)][:n_prompts]
     pairs = list(shelf.pairs(steer.source).select)[:n_prompts]
     return [(pair.absent, pair) for pair in pairs]
 
