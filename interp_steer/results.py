@@ -47,7 +47,7 @@ class Run:
     """A results folder while an analysis fills it. Made by `open_run`.
 
     Everything is written to a hidden folder beside the final one, which `finish` moves into place
-    in one step: an earlier result of the same config stays readable until then, and a run that
+    when it is whole: an earlier result of the same config stays readable until then, and a run that
     stops half-way leaves nothing that could be taken for a result.
 
     Attributes:
@@ -75,6 +75,7 @@ class Run:
         self._home = home = root / folder_name(analysis) / folder_name(model or "no-model")
         self.path = home / self.config_hash
         self._aside = home / f".{self.config_hash}.unfinished"
+        self._replaced = home / f".{self.config_hash}.replaced"
         self._export = export
         self._summary = Summary()
         self._captions: dict[str, str] = {}
@@ -91,6 +92,10 @@ class Run:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
         try:
+            with mended(self.path):
+                if self._replaced.exists() and not self.path.exists():
+                    # A run was killed between the two renames of `_move_into_place`.
+                    os.replace(self._replaced, self.path)
             self._refuse_foreign(overwrite)
             with mended(self.path):
                 self._clear()
@@ -301,13 +306,12 @@ class Run:
         return self._results
 
     def _move_into_place(self) -> None:
-        old = self.path.with_name(f".{self.path.name}.replaced")
         with mended(self.path):
-            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(self._replaced, ignore_errors=True)
             if self.path.exists():
-                os.replace(self.path, old)
+                os.replace(self.path, self._replaced)
             os.replace(self._aside, self.path)
-            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(self._replaced, ignore_errors=True)
 
     def _write_json(self, name: str, value: Any) -> None:
         with mended(self.path / name), write_atomically(self._aside / name) as path:

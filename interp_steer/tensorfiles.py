@@ -50,6 +50,7 @@ def write_tensors(
     try:
         with write_atomically(path) as aside:
             save_file(tensors, aside, metadata=metadata)
+            _order(aside)
     except (OSError, SafetensorError) as failure:
         raise error(
             f"{path} cannot be written: {failure}; make its folder, free some space, or use "
@@ -103,6 +104,20 @@ def read_tensors(
             "again, or copy it again from where it came"
         )
     return tensors, json.loads(text)
+
+
+def _order(path: Path) -> None:
+    """Put the metadata in order, which the library writes in one of chance: what is the same is the
+    same file."""
+    with open(path, "r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > size:  # the two write JSON alike, or the tensors would be written over
+            raise OSError(f"a header of {size} bytes has {len(text)} in order")
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def _checksum(kind: str, header: str, tensors: Mapping[str, Tensor]) -> str:
