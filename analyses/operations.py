@@ -33,9 +33,9 @@ class Operation:
     """
 
     how: How
-    """``add`` or ``project``."""
+    """``add``, ``turn`` (an addition that keeps the norm) or ``project``."""
     strength: ist.Strength | None = None
-    """Of an addition always; a projection without one goes to the vector's own target."""
+    """Of an addition or a turn always; a projection without one goes to the vector's own target."""
     positions: str = "all"
     """Where it acts; see :func:`interp_steer.positions.span`."""
     read: str = "last"
@@ -54,7 +54,7 @@ class Operation:
         read, slash, rest = edit.rpartition("/")
         how, at, positions = rest.partition("@")
         how, colon, strength = how.partition(":")
-        needs_strength = how == "add" or bool(colon)
+        needs_strength = how != "project" or bool(colon)
         reads_somewhere = read in READS or read.lstrip("-").isdigit() or not slash
         if (
             how not in get_args(How)
@@ -64,8 +64,8 @@ class Operation:
             or not reads_somewhere
         ):
             raise RunError(
-                f"{text!r} is no operation; write project, add:2, add:0.3kl@generated, add:1.5ppl, "
-                "or generated/add:2 for a vector that is read where answers are generated (else: "
+                f"{text!r} is no operation; write project, add:2, turn:2, add:0.3kl@generated, "
+                "add:1.5ppl, or generated/add:2 for a vector that is read in answers (else: "
                 f"{', '.join(READS)}, or an index)"
             )
         try:

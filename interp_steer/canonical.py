@@ -27,6 +27,7 @@ NUMBERS = {
     "project": ("target",),
     "ablate": (),
     "transport": ("coefficient",),
+    "turn": ("coefficient",),
 }
 """The operations, each with the number that it may be given."""
 
@@ -110,8 +111,8 @@ def _edits(text: str, match: re.Match[str]) -> Iterator[Written]:
     needed = {"coefficient"} & {*NUMBERS[operation]}
     if not needed <= given <= {*NUMBERS[operation]}:
         raise InterventionError(
-            f"{match[0]!r} in {text!r}: transport, add and shift take coefficient, project may "
-            "take target, and ablate takes neither"
+            f"{match[0]!r} in {text!r}: add, shift, transport and turn take coefficient, project "
+            "may take target, and ablate takes neither"
         )
     try:
         site = Site.parse(match["site"])

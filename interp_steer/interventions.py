@@ -1,13 +1,14 @@
-"""Edits of activations: add, shift, project, ablate, transport; scheduled, masked, composed.
+"""Edits of activations: add, shift, turn, project, ablate, transport; scheduled, composed.
 
 Every operation is the same affine edit along a unit direction ``u``, at the positions of its mask,
 with the weight ``a_i`` that its schedule has at step ``i``::
 
     x  <-  x + a_i (push + pull (target - <x, u>)) u
 
-``add(c)`` is push = c; ``shift(c)`` is push = c |v|; ``project(z)`` is pull = 1 and target = z;
-``ablate()`` is pull = 1 and target = 0; ``transport(c)`` is a shift and as many times the linear
-part of a map (:mod:`interp_steer.transport`). That they share one form is what lets a batch carry
+``add(c)`` is push = c; ``shift(c)`` is push = c |v|; ``turn(c)`` is ``add(c)`` at the length that
+the activation had; ``project(z)`` is pull = 1 and target = z; ``ablate()`` is pull = 1 and target =
+0; ``transport(c)`` is a shift and as many times the linear part of a map
+(:mod:`interp_steer.transport`). That they share one form is what lets a batch carry
 another intervention in each row and still be edited by one tensor operation per site. A direction
 may be another one at each step.
 
@@ -174,6 +175,28 @@ class Direction:
         """
         return self._edit("shift", _number("coefficient", coefficient), positions, schedule)
 
+    def turn(
+        self,
+        coefficient: SupportsFloat,
+        positions: str = "all",
+        schedule: AnySchedule = fixed,
+    ) -> Intervention:
+        """``x <- |x| (x + coefficient * u) / |x + coefficient * u|``: addition that keeps the norm.
+
+        The activation turns towards the direction, in the plane of the two, and gets no longer, as
+        in Angular Steering (arXiv 2510.26243), where the angle is given in place of what is added.
+
+        Args:
+            coefficient: in units of the activation's norm, as in :meth:`add`: of an activation at
+                right angles, the tangent of the angle times its norm.
+            positions: see :func:`interp_steer.positions.span`.
+            schedule: by what it is multiplied at each step.
+
+        Raises:
+            InterventionError: when the coefficient is not a finite number or positions are unknown.
+        """
+        return self._edit("turn", _number("coefficient", coefficient), positions, schedule)
+
     def project(
         self,
         target: SupportsFloat | None = None,
@@ -227,9 +250,10 @@ class Edit:
 
     Args:
         direction: along what, and where.
-        operation: ``"add"``, ``"shift"``, ``"project"``, ``"ablate"`` or ``"transport"``.
-        value: the coefficient of ``add``, ``shift`` and ``transport``, the target of ``project``, 0
-            for ``ablate``.
+        operation: ``"add"``, ``"shift"``, ``"turn"``, ``"project"``, ``"ablate"`` or
+            ``"transport"``.
+        value: the coefficient of ``add``, ``shift``, ``turn`` and ``transport``, the target of
+            ``project``, 0 for ``ablate``.
         positions: see :func:`interp_steer.positions.span`.
         schedule: the weight of the operation at each step.
 
@@ -275,7 +299,8 @@ class Edit:
         """
         units, norms = self.direction.by_step
         shifted = tuple(self.value * norm for norm in norms)
-        pushes = {"add": (self.value,), "shift": shifted, "transport": shifted}
+        added = (self.value,)
+        pushes = {"add": added, "turn": added, "shift": shifted, "transport": shifted}
         mapped = self.operation == "transport"
         return Affine(
             unit=units,
@@ -287,6 +312,7 @@ class Edit:
             dial=dial,
             linear=self.direction.linear if mapped else None,
             spread=self.value if mapped else 0.0,
+            keeps_length=self.operation == "turn",
         )
 
     @property

@@ -40,7 +40,8 @@ class Affine:
 
     What is told by step has an entry for step 0, 1 and so on; the last one holds from then on, and
     tokens of the prompt before step 0 have the first. Where there is a dial, ``w_i`` is multiplied
-    by what the dial says of the row and the step.
+    by what the dial says of the row and the step. Where it keeps the length, what comes out is
+    scaled to the norm of what went in.
     """
 
     unit: Float[Tensor, "step *shape"]
@@ -52,6 +53,7 @@ class Affine:
     dial: int | None = None
     linear: Linear | None = None
     spread: float = 0.0
+    keeps_length: bool = False
 
 
 class Dials:
@@ -101,7 +103,10 @@ class _Stage:
 
     units: Float[Tensor, "direction unit_step width"]
     linears: tuple[Linear, ...]
+    scales: bool
+    """Whether an edit of some row keeps the length."""
     which: Int[Tensor, " row"]
+    level: Bool[Tensor, "row 1"]
     mapped: Int[Tensor, " row"]
     spread: Float[Tensor, "row spread_step"]
     push: Float[Tensor, "row step"]
@@ -116,7 +121,8 @@ class _Stage:
     def stack(cls, edits: Sequence[Affine | None]) -> _Stage:
         some = next(edit for edit in edits if edit is not None)
         nothing: dict[str, Any] = {"push": (0.0,), "pull": 0.0, "linear": None, "spread": 0.0}
-        idle = replace(some, **nothing, weights=(1.0,), span=Span(), dial=None)
+        plain: dict[str, Any] = {"weights": (1.0,), "span": Span(), "dial": None}
+        idle = replace(some, **nothing, **plain, keeps_length=False)
         each = [idle if edit is None else edit for edit in edits]
         by_id = {id(edit.unit): edit.unit for edit in each}
         place = {key: number for number, key in enumerate(by_id)}
@@ -130,6 +136,8 @@ class _Stage:
         return cls(
             units=torch.stack([_held(unit, longest).flatten(1) for unit in by_id.values()]).cpu(),
             linears=tuple(linears.values()),
+            scales=any(edit.keeps_length for edit in each),
+            level=torch.tensor([edit.keeps_length for edit in each])[:, None],
             which=torch.tensor([place[id(edit.unit)] for edit in each]),
             mapped=torch.tensor([numbers.get(id(edit.linear), -1) for edit in each]),
             spread=_by_step([((edit.spread,), edit.weights) for edit in each]),
@@ -143,8 +151,8 @@ class _Stage:
         )
 
     def take(self, rows: Int[Tensor, " kept"]) -> _Stage:
-        kept = {each.name: getattr(self, each.name)[rows] for each in fields(self)[2:]}
-        return _Stage(self.units, self.linears, **kept)
+        kept = {each.name: getattr(self, each.name)[rows] for each in fields(self)[3:]}
+        return _Stage(self.units, self.linears, self.scales, **kept)
 
     def ready(self, device: torch.device, compiled: bool) -> _Ready | None:
         """The stage gathered on a device; None when no row of it edits anything.
@@ -160,7 +168,7 @@ class _Stage:
             or (self.first_step != everywhere.first_step).any()
             or (self.end_step != everywhere.end_step).any()
         )
-        gathered = {each.name: getattr(self, each.name).to(device) for each in fields(self)[3:]}
+        gathered = {each.name: getattr(self, each.name).to(device) for each in fields(self)[4:]}
         one = self.units.shape[1] == 1
         return _Ready(
             units=(self.units[self.which] if one else self.units).to(device),
@@ -171,6 +179,7 @@ class _Stage:
                 if compiled or bool((self.mapped == number).any())
             ),
             pulls=pulls,
+            scales=self.scales,
             masked=masked,
             dialled=bool((self.dial >= 0).any()),
             **gathered,
@@ -184,6 +193,7 @@ class _Ready:
     units: Float[Tensor, "_ unit_step width"]
     """One for each row; where they differ by step, one for each direction, and ``which`` tells."""
     which: Int[Tensor, " row"] | None
+    level: Bool[Tensor, "row 1"]
     mapped: Int[Tensor, " row"]
     spread: Float[Tensor, "row spread_step"]
     push: Float[Tensor, "row step"]
@@ -196,6 +206,7 @@ class _Ready:
     linears: tuple[tuple[int, Tensor, Tensor], ...]
     """The maps of its rows: the number that ``mapped`` knows each by, its matrix and its origin."""
     pulls: bool
+    scales: bool
     masked: bool
     dialled: bool
 
@@ -217,7 +228,8 @@ class _Ready:
     ) -> Float[Tensor, "batch pos *shape"]:
         step = None if clock is None else clock.step.to(self.push.device)
         unit, weight = self._unit(step), _at(self.push, step)
-        flat = activation.flatten(2).float() if self.pulls or self.linears else None
+        reads = self.pulls or self.linears or self.scales
+        flat = activation.flatten(2).float() if reads else None
         if self.pulls:
             assert flat is not None
             along = (
@@ -232,6 +244,9 @@ class _Ready:
             assert flat is not None
             spread = _at(self.spread, step)
             delta = delta + self._mapped(flat, spread if gate is None else spread * gate)
+        if self.scales:
+            assert flat is not None
+            delta = torch.where(self.level[:, :, None], _level(flat, delta), delta)
         # Computed in float32 whatever the model's dtype, and rounded once, as it is added.
         delta = delta.reshape(*delta.shape[:2], *activation.shape[2:])
         return activation + delta.to(activation.dtype)
@@ -267,6 +282,17 @@ class _Ready:
             return self.units
         assert step is not None  # what differs by step is refused where there is no clock
         return self.units[self.which[:, None], step.clamp(0, self.units.shape[1] - 1)]
+
+
+def _level(
+    flat: Float[Tensor, "batch pos width"], delta: Float[Tensor, "_ _ width"]
+) -> Float[Tensor, "batch pos width"]:
+    """What moves activations as far as ``delta`` turns them, at the length that they have."""
+    moved = flat + delta
+    length = moved.norm(dim=2, keepdim=True)
+    # Nothing is left to turn where an activation is taken back to the origin: it stays as it is.
+    ratio = torch.where(length > 0, flat.norm(dim=2, keepdim=True) / length, 0.0)
+    return torch.where(length > 0, moved * ratio - flat, 0.0)
 
 
 def _at(

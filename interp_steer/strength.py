@@ -45,7 +45,7 @@ from interp_steer.sites import Site
 from interp_steer.steering_vector import SteeringVector
 
 Unit: TypeAlias = Literal["norm", "residual", "sd", "kl", "ppl", "raw"]
-How: TypeAlias = Literal["add", "project"]
+How: TypeAlias = Literal["add", "turn", "project"]
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Gauge:
 
         Args:
             layer: where the vector was read.
-            how: ``"add"`` or ``"project"``.
+            how: ``"add"``, ``"turn"`` or ``"project"``.
             strength: 1 ``norm`` when not given.
             positions: see :func:`interp_steer.positions.span`.
             schedule: what share of it is done at each step; strengths are measured at the whole.
@@ -339,8 +339,10 @@ def _act(
 ) -> Intervention:
     if how == "add":
         return direction.add(coefficient, positions, schedule)
+    if how == "turn":
+        return direction.turn(coefficient, positions, schedule)
     if how != "project":
-        raise InterventionError(f"how is {how!r}; give 'add' or 'project'")
+        raise InterventionError(f"how is {how!r}; give one of {', '.join(get_args(How))}")
     if vector.baseline is None:
         raise InterventionError(
             f"{vector} has no baseline to measure a projection from; fit it with ist.fit, or use "

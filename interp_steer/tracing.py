@@ -11,6 +11,7 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
+from interp_steer import canonical
 from interp_steer.interventions import Edit, Intervention, unsteered
 from interp_steer.model import HookedLM
 from interp_steer.passes import Through
@@ -182,7 +183,7 @@ def _strength(
         if found is not None:
             weight = found[1]
         inside = (step >= numbers.span.first_step) & (step < numbers.span.end_step)
-        scale = edit.value if edit.operation in ("add", "shift", "transport") else 1.0
+        scale = edit.value if "coefficient" in canonical.NUMBERS[edit.operation] else 1.0
         each.append(scale * weight * inside)
     stacked = torch.stack(each)
     return stacked.gather(0, stacked.abs().argmax(dim=0, keepdim=True))[0]

@@ -38,22 +38,23 @@ def direction(model: HookedLM, site: str, seed: int = 0) -> Direction:
     at = Site.parse(site)
     shape = at.shape(model.n_heads, model.d_head, model.d_model)
     vector = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    return Direction(vector, 6.0, f"d{seed}", at, at, model.name, model.n_layers, model.d_model)
+    sizes = model.n_layers, model.d_model
+    return Direction(vector, 6.0, f"d{seed}", at, at, model.name, *sizes, basis=model.basis)
 
 
 def various(model: HookedLM) -> list[Intervention]:
-    """Interventions at every component and at all kinds of positions."""
+    """One for each of the prompts: every component, and all kinds of positions."""
     at = [direction(model, f"{name}.{1 + i % 3}", i) for i, name in enumerate(COMPONENTS)]
     pre, post, attention, mlp, z = at
     return [
         post.project(),
         unsteered,
-        post.add(8.0, "generated") + mlp.add(-5.0, "first(2)"),
+        post.add(8.0, "generated") + mlp.turn(-5.0, "first(2)"),
         z.project(5.0) + pre.ablate(),
         attention.add(9.0, "prompt") + pre.project(-7.0, "not_bos"),
         post.add(12.0, "last")
         + post.project(3.0, "generated")
-        + direction(model, "resid_post.3").add(6),
+        + direction(model, "resid_post.3").turn(6),
     ]
 
 
@@ -78,9 +79,11 @@ def plain_logits(model: HookedLM, ids: Sequence[int], n_prompt: int, steer: Inte
             x = x.clone()
             for index in range(x.shape[1]):
                 if reached(edit.positions, index, index - (n_prompt - 1)):
-                    along = x[0, index] @ u
-                    gap = edit.value if edit.operation == "add" else edit.value - along
-                    x[0, index] += gap * u
+                    before = x[0, index].clone()
+                    adds = edit.operation in ("add", "turn")
+                    x[0, index] += (edit.value if adds else edit.value - before @ u) * u
+                    if edit.operation == "turn":
+                        x[0, index] *= before.norm() / x[0, index].norm()
             return x
 
         def on_input(_, args, kwargs, changed=changed):
@@ -180,6 +183,7 @@ def test_strength_zero_is_the_identity(model):
     nothing = Intervention()
     for i, component in enumerate(COMPONENTS):
         nothing += direction(model, f"{component}.{i % 4}").add(0.0)
+        nothing += direction(model, f"{component}.{i % 4}").turn(0.0)
     plain = generate(model, PROMPTS, max_new_tokens=10)
     zero = generate(model, PROMPTS, [nothing, unsteered] * 3, max_new_tokens=10)
     assert [c.tokens for c in zero] == [c.tokens for c in plain]

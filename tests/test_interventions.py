@@ -72,7 +72,7 @@ def edits(draw, site: st.SearchStrategy[Site] = sites) -> Edit:
     direction = make(
         draw(names), str(source), str(where), seed=draw(st.integers(0, 5)), steps=steps
     )
-    operation = draw(st.sampled_from(["add", "shift", "project", "ablate"]))
+    operation = draw(st.sampled_from(["add", "shift", "turn", "project", "ablate"]))
     value = 0.0 if operation == "ablate" else draw(finite)
     return Edit(
         direction, operation, value, draw(st.sampled_from(POSITIONS)), draw(weights_by_step)
@@ -120,10 +120,15 @@ def by_hand(activation, interventions, clock):
                 edited[row, pos] = {
                     "add": x + a * edit.value * u,
                     "shift": x + a * edit.value * v,
+                    "turn": at_length(x + a * edit.value * u, x.norm()),
                     "project": x + a * (edit.value - along) * u,
                     "ablate": x - a * along * u,
                 }[edit.operation]
     return edited
+
+
+def at_length(x, length):
+    return x / x.norm() * length
 
 
 def run(hooks, activation):
@@ -146,6 +151,9 @@ def test_operations_are_their_formulas(coefficient, target, seed):
 
     added = run(direction.add(coefficient).fwd_hooks(), x)
     assert close(added, x + coefficient * direction.unit)
+    turned = run(direction.turn(coefficient).fwd_hooks(), x)
+    assert close(turned.norm(dim=-1), x.norm(dim=-1))
+    assert close(torch.cosine_similarity(turned, added, dim=-1), torch.ones(2, 3), 1e-5)
     projected = run(direction.project(target).fwd_hooks(), x)
     assert close(projected @ direction.unit, torch.full((2, 3), target))
     assert close(projected - target * direction.unit, across)
@@ -287,8 +295,9 @@ def test_canonical_lines_as_documented():
     "line, mend",
     [
         ("", "looks like"),
-        ("turn(x@resid_post.1)", "looks like"),
-        ("shift(x@resid_post.1)", "add and shift take coefficient"),
+        ("bend(x@resid_post.1)", "looks like"),
+        ("turn(x@resid_post.1)", "turn take coefficient"),
+        ("shift(x@resid_post.1)", "turn take coefficient"),
         ("shift(x@resid_post.2-1, coefficient=1.0)", "a range of layers rises"),
         ("shift(x@resid_post.0-99999999, coefficient=1.0)", "ends below"),
         ("ablate(x[resid_post.0]@resid_post.1-2)", "read where it acts"),
@@ -301,8 +310,11 @@ def test_canonical_lines_as_documented():
         ("project(x@resid_post.1, target=1.50)", "not canonical"),
         ("project(x@resid_post.1, target=1.5)", "not canonical"),
         ("project(x[resid_post.1]@resid_post.1)", "not canonical"),
-        ("project(x@resid_post.1, coefficient=2.0)", "add and shift take coefficient"),
-        ("add(x@resid_post.1)", "add and shift take coefficient"),
+        (
+            "project(x@resid_post.1, coefficient=2.0)",
+            "turn take coefficient",
+        ),
+        ("add(x@resid_post.1)", "turn take coefficient"),
         ("ablate(x@resid_post.1, target=2.0)", "ablate takes neither"),
         ("add(x@resid_post.1, coefficient=nan)", "finite"),
         ("add(x@resid_post.1, coefficient=two)", "not a number"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from inspect import unwrap
 from pathlib import Path
@@ -233,18 +233,24 @@ def test_wrap_takes_a_bridge_and_nothing_else(model: HookedLM) -> None:
 
 
 # ----------------------------------------------------------------------- identity
-def test_the_fingerprint_changes_with_any_weight_and_comes_back(
-    checkpoint: Callable[[str], Path],
-) -> None:
-    model = load(checkpoint("llama3"), device="cpu", check=False)
+def fingerprint_follows(model: HookedLM, parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Check that it changes with any weight, and comes back with it."""
     first = model.fingerprint
-    for parameter in model.plain.parameters():
+    for parameter in parameters:
         element = parameter.data.view(-1)[parameter.numel() // 3]
         old = element.item()
         element += 1e-3
         assert model.fingerprint != first
         element.fill_(old)
         assert model.fingerprint == first
+
+
+def test_the_fingerprint_changes_with_any_weight_and_comes_back(
+    checkpoint: Callable[[str], Path],
+) -> None:
+    model = load(checkpoint("llama3"), device="cpu", check=False)
+    fingerprint_follows(model, model.plain.parameters())
+    first = model.fingerprint
     model.plain.config.rms_norm_eps *= 2
     assert model.fingerprint != first
 

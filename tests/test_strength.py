@@ -69,7 +69,7 @@ def test_the_kl_that_was_asked_for_is_reached_and_not_passed(gauge, nats, positi
 
 
 @pytest.mark.parametrize("times", [1.2, 4.0, -1.5])
-@pytest.mark.parametrize("how", ["add", "project"])
+@pytest.mark.parametrize("how", ["add", "turn", "project"])
 def test_the_perplexity_stays_within_its_budget_and_a_little_more_does_not(gauge, times, how):
     found = gauge.coefficient(2, Strength(times, "ppl"), how)
     assert math.copysign(1, found) == math.copysign(1, times)
@@ -156,7 +156,7 @@ def test_what_cannot_be_reached_is_refused_with_the_mend(gauge):
         largest_within(0.5, lambda c: 1.0)
     with pytest.raises(InterventionError, match="finite and above 0"):
         largest_within(math.nan, lambda c: c)
-    with pytest.raises(InterventionError, match="give 'add' or 'project'"):
+    with pytest.raises(InterventionError, match="give one of add, turn, project"):
         gauge.steering(1, "push", Strength(1.0))
     with pytest.raises(InterventionError, match=r"add at small@resid_post.1.*smaller budget"):
         gauge.steering(1, "add", Strength(1e4, "kl"))

@@ -22,13 +22,15 @@ from interp_steer.capture import capture
 from interp_steer.contrast import ContrastSet
 from interp_steer.decoding import SETTLED_EVERY
 from interp_steer.errors import BasisError, ModelError, VectorError
-from interp_steer.interventions import Direction, Intervention, unsteered
+from interp_steer.interventions import Intervention
 from interp_steer.model import HookedLM
 from interp_steer.propagation import propagate
 from interp_steer.sampling import Sampling
 from interp_steer.sites import COMPONENTS, Site
 from tests import checkpoints
 from tests.legacy.conversion import hooked_transformer
+from tests.test_generation import PROMPTS, direction, various
+from tests.test_model import fingerprint_follows
 
 if "HookedTransformer" not in vars(transformer_lens):
     pytest.skip(
@@ -36,14 +38,6 @@ if "HookedTransformer" not in vars(transformer_lens):
         allow_module_level=True,
     )
 
-PROMPTS = [
-    "Tell me about the sea.",
-    "List five things.",
-    "Once upon a time a carpenter found a piece of wood that could talk; what did he carve of it?",
-    "Sea?",
-    "Do not use any commas, please! What is a whale, and what did it swallow, and why?",
-    "Write a short story about the castle in two sentences.",
-]
 PROCESSED = {
     "fold_ln": True,
     "center_writing_weights": True,
@@ -78,28 +72,6 @@ def converted_burattino() -> HookedLM:
 @pytest.fixture(scope="module")
 def pairs() -> ContrastSet:
     return ist.contrast.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
-
-
-def direction(model: HookedLM, site: str, seed: int = 0) -> Direction:
-    at = Site.parse(site)
-    shape = at.shape(model.n_heads, model.d_head, model.d_model)
-    vector = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    sizes = model.n_layers, model.d_model
-    return Direction(vector, 6.0, f"d{seed}", at, at, model.name, *sizes, basis=model.basis)
-
-
-def various(model: HookedLM) -> list[Intervention]:
-    """One for each of the prompts: every component, and all kinds of positions."""
-    at = [direction(model, f"{name}.{1 + i % 3}", i) for i, name in enumerate(COMPONENTS)]
-    pre, post, attention, mlp, z = at
-    return [
-        post.project(),
-        unsteered,
-        post.add(8.0, "generated") + mlp.add(-5.0, "first(2)"),
-        z.project(5.0) + pre.ablate(),
-        attention.add(9.0, "prompt") + pre.project(-7.0, "not_bos"),
-        post.add(12.0, "last") + direction(model, "resid_post.3").add(6),
-    ]
 
 
 def logits(model: HookedLM, *steering: Intervention) -> Tensor:
@@ -147,14 +119,8 @@ def test_a_write_does_what_it_does_on_the_bridge(
 
 def test_the_fingerprint_changes_with_any_weight(checkpoint: Callable[[str], Path]) -> None:
     model = ist.wrap(hooked_transformer(checkpoint("qwen2")), check=False)
+    fingerprint_follows(model, model.bridge.parameters())
     first = model.fingerprint
-    for parameter in model.bridge.parameters():
-        element = parameter.data.view(-1)[parameter.numel() // 3]
-        old = element.item()
-        element += 1e-3
-        assert model.fingerprint != first
-        element.fill_(old)
-        assert model.fingerprint == first
     model.bridge.cfg.eps *= 2
     assert model.fingerprint != first
 
