@@ -224,7 +224,7 @@ def _winners(found: Mapping[Cell, Mapping[str, Any]], model: str, benchmarks: Se
     told: dict[str, list[str]] = {}
     for benchmark in benchmarks:
         rows = {
-            setting: _interval(row)
+            setting: Interval.of(row)
             for (of, setting, on, measure), row in found.items()
             if (of, on, measure) == (model, benchmark, "accuracy") and row["value"] is not None
         }
@@ -241,7 +241,3 @@ def _winners(found: Mapping[Cell, Mapping[str, Any]], model: str, benchmarks: Se
         told.setdefault(label, []).append(f"{benchmark} ({interval_text(rows[top])}{against})")
     won = [f"{label} on {listed(where)}" for label, where in told.items()]
     return f"{model.rpartition('/')[2]}: most accurate is {'; '.join(won)}." if won else ""
-
-
-def _interval(row: Mapping[str, Any]) -> Interval:
-    return Interval(row["value"], row["low"], row["high"], 0, "")

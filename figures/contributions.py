@@ -232,10 +232,7 @@ def interval_curves(
     for at, panel in enumerate(panels):
         for number, name in enumerate(series):
             here = frame.filter((pl.col("panel") == panel) & (pl.col("series") == name)).sort(x)
-            points = {
-                row[x]: Interval(row["value"], row["low"], row["high"], 0, "")
-                for row in here.iter_rows(named=True)
-            }
+            points = {row[x]: Interval.of(row) for row in here.iter_rows(named=True)}
             control = name == chance
             for trace in curve(
                 points,

@@ -247,7 +247,7 @@ def _cost_caption(frame: pl.DataFrame) -> str:
     said = []
     for method, style in looks.items():
         for row in frame.filter(pl.col("method") == method).sort("n").iter_rows(named=True):
-            share = interval_text(Interval(row["value"], row["low"], row["high"], 0, ""))
+            share = interval_text(Interval.of(row))
             learned = f"{row['learn_flops']:.2g} to learn, " if row["learn_flops"] else ""
             said.append(
                 f"{_said(style.label, row['n'])} {share} ({learned}{row['answer_flops']:.2g} an "
@@ -265,8 +265,7 @@ def _shares_caption(
 ) -> str:
     rows = frame.filter(pl.col("measure") == names[0])
     said = [
-        f"{_said(looks[row['method']].label, row['n'])} "
-        + interval_text(Interval(row["value"], row["low"], row["high"], 0, ""))
+        f"{_said(looks[row['method']].label, row['n'])} " + interval_text(Interval.of(row))
         for row in rows.iter_rows(named=True)
     ]
     return (

@@ -104,7 +104,7 @@ def _points(rows: pl.DataFrame) -> dict[str, dict[int, Interval]]:
         )
     return {
         str(code): {
-            row["n_examples"]: Interval(row["value"], row["low"], row["high"], 0, "")
+            row["n_examples"]: Interval.of(row)
             for row in each.sort("n_examples").iter_rows(named=True)
         }
         for (code,), each in rows.group_by("language", maintain_order=True)

@@ -50,10 +50,7 @@ def layer_quantity(frame: pl.DataFrame, title: str, *, about: str) -> Drawing:
                     & (pl.col("setting") == setting)
                     & pl.col("strength").eq_missing(pl.lit(strength))
                 ).sort("layer")
-                points = {
-                    row["layer"]: Interval(row["value"], row["low"], row["high"], 0, "")
-                    for row in rows.iter_rows(named=True)
-                }
+                points = {row["layer"]: Interval.of(row) for row in rows.iter_rows(named=True)}
                 if points:
                     look = {"dash": DASHES[setting], "small": len(names) > 3}
                     label, colour, symbol = _look(setting, strength, k)

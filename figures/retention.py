@@ -53,7 +53,7 @@ def retention_bars(frame: pl.DataFrame) -> Drawing:
         )
     benchmarks = frame["benchmark"].unique(maintain_order=True).to_list()
     found = {
-        (row["setting"], row["benchmark"]): Interval(row["value"], row["low"], row["high"], 0, "")
+        (row["setting"], row["benchmark"]): Interval.of(row)
         for row in frame.filter(pl.col("value").is_not_null()).iter_rows(named=True)
     }
     looks = setting_looks(settings)

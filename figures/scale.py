@@ -52,10 +52,7 @@ def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, abo
                     & (pl.col("model") == model)
                     & (pl.col("setting") == setting)
                 ).sort(x)
-                points = {
-                    row[x]: Interval(row["value"], row["low"], row["high"], 0, "")
-                    for row in rows.iter_rows(named=True)
-                }
+                points = {row[x]: Interval.of(row) for row in rows.iter_rows(named=True)}
                 own = setting == "vector"
                 look: dict[str, Any] = (
                     {"symbol": symbol} if own else {"dash": "dot", "mode": "lines", "small": True}

@@ -62,10 +62,7 @@ def _finding(frame: pl.DataFrame, x: str, x_title: str) -> str:
     panels = ["panel"] if "panel" in frame.columns else []
     rows = frame.filter(pl.col("series") == first).sort(x)
     for key, here in rows.group_by(panels or ["series"], maintain_order=True):
-        points = {
-            row[x]: Interval(row["value"], row["low"], row["high"], 0, "")
-            for row in here.iter_rows(named=True)
-        }
+        points = {row[x]: Interval.of(row) for row in here.iter_rows(named=True)}
         n = enough(points)
         at = points[max(points) if n is None else n]
         when = f"at no number up to {max(points)}" if n is None else f"from {n} {x_title} on"

@@ -8,7 +8,7 @@ Every function refuses empty, mismatched or non-finite input rather than return 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,6 +47,12 @@ class Interval:
     """How many independent observations: prompts, pairs, or clusters."""
     method: str
     """How the interval was made, such as ``"wilson 95%"``."""
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Interval:
+        """That of a record with its value, low and high, and n where it is told."""
+        value, low, high = (record[end] for end in ("value", "low", "high"))
+        return cls(value, low, high, record.get("n", 0), record.get("method", "95%"))
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"

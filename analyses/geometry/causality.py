@@ -316,8 +316,7 @@ def numbers(shares: pl.DataFrame, chosen: Chosen) -> dict[str, object]:
     }
     for row in headlines(shares, chosen).iter_rows(named=True):
         parts = (row[part] for part in ("effect", "measure", "act", "where", "setting"))
-        value = Interval(row["value"], row["low"], row["high"], row["n"], "95%")
-        found[f"{'.'.join(parts)}.{row['instruction']}"] = value
+        found[f"{'.'.join(parts)}.{row['instruction']}"] = Interval.of(row)
     return found
 
 

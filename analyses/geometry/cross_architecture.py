@@ -273,13 +273,9 @@ def at_layer(quality: pl.DataFrame, directions: pl.DataFrame, layer: int) -> dic
     found: dict[str, object] = {"layer": layer}
     for row in quality.filter(pl.col("layer") == layer).iter_rows(named=True):
         key = ("r_squared", row["setting"], row["read"], row["prompts"], row["kind"])
-        found[".".join(key)] = _interval(row)
+        found[".".join(key)] = Interval.of(row)
     for row in directions.filter(pl.col("layer") == layer).iter_rows(named=True):
         of = (row["quantity"], row["setting"].replace(" ", "_"), row["read"])
         key = (*of, row["prompts"], row["kind"], row["instruction"])
-        found[".".join(filter(None, key))] = _interval(row)
+        found[".".join(filter(None, key))] = Interval.of(row)
     return found
-
-
-def _interval(row: Mapping[str, float]) -> Interval:
-    return Interval(row["value"], row["low"], row["high"], 0, "bootstrap 95%")

@@ -385,9 +385,7 @@ def numbers(name: str, found: Property) -> dict[str, object]:
 def ends(recovery: pl.DataFrame, k: int) -> dict[str, object]:
     """What the most heads do."""
     return {
-        f"{row['act']}.{row['heads'].replace(' ', '_')}.{k}.{row['instruction']}": Interval(
-            row["value"], row["low"], row["high"], row["n"], "bootstrap 95%"
-        )
+        f"{row['act']}.{row['heads'].replace(' ', '_')}.{k}.{row['instruction']}": Interval.of(row)
         for row in recovery.filter(pl.col("k") == k).iter_rows(named=True)
     }
 

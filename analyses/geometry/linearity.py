@@ -200,7 +200,7 @@ def leave_steered(run: ist.Run, answers: pl.DataFrame, found: pl.DataFrame) -> N
     """What each does as a steering vector or map, beside the text instruction and nothing."""
     for each in found.iter_rows(named=True):
         key = ".".join(each[part] for part in ("quantity", "matched", "of", "property"))
-        value = Interval(each["value"], each["low"], each["high"], each["n"], "95%")
+        value = Interval.of(each)
         run.leave(summary={key: value})
     for (name,), rows in answers.group_by("property", maintain_order=True):
         for setting in ("none", "instruction"):

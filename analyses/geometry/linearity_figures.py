@@ -228,10 +228,7 @@ def _told(found: pl.DataFrame, name: str, quantity: str, title: str) -> str:
         & (pl.col("quantity") == quantity)
         & (pl.col("matched") == "kl")
     )
-    said = {
-        each["of"]: Interval(each["value"], each["low"], each["high"], each["n"], "95%")
-        for each in rows.iter_rows(named=True)
-    }
+    said = {each["of"]: Interval.of(each) for each in rows.iter_rows(named=True)}
     if not said:
         return f"undefined for {title}"
     others = {of: value for of, value in said.items() if of not in (MEANS, RANDOM, RANDOM_MAP)}

@@ -133,7 +133,7 @@ def numbers(records: pl.DataFrame) -> dict[str, object]:
     for row in at_best(records).iter_rows(named=True):
         parts = [row[part] for part in ("quantity", "setting", "strength") if row[part] is not None]
         name = ".".join([*parts, row["model"], row["instruction"]])
-        found[name] = Interval(row["value"], row["low"], row["high"], row["n"], "95%")
+        found[name] = Interval.of(row)
     return found
 
 

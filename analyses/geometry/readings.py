@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias, get_args
 
 import polars as pl
@@ -91,11 +92,9 @@ def _read(model: ist.HookedLM, pairs: ist.ContrastSet) -> Sides:
 
 def rows_at(sides: Sides, site: ist.Site) -> Both:
     """The activations of both sides."""
-    present, absent = (
-        side.rows.values[site].double() if side.rows is not None else torch.empty(0)
-        for side in (sides.present, sides.absent)
-    )
-    return present, absent
+    present, absent = sides.present.rows, sides.absent.rows
+    assert present is not None and absent is not None
+    return present.values[site].double(), absent.values[site].double()
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +156,7 @@ class AtLayer:
         probes = {kind: train(kind, fit, select, seed=seed) for kind in get_args(Kind)}
         return cls(site, splits, maps, probes, _directions(splits.fit, site, probes), seed)
 
-    @property
+    @cached_property
     def readings(self) -> dict[str, Reading]:
         """All, by name."""
         along = {name: _along(self.directions[name]) for name in LINEAR if name in ESTIMATORS}
@@ -204,8 +203,8 @@ class AtLayer:
         scores = self.scores("test")
         linear = self.best_linear()
         yield linear, "gain", auroc_gain(scores[linear], scores["mlp"], seed=self.seed)
-        probes = self._telling("mean")
-        told = [(probe(present), probe(absent)) for probe, (present, absent) in probes.values()]
+        probes = self._telling["mean"].values()
+        told = [(probe(present), probe(absent)) for probe, (present, absent) in probes]
         yield "mean", "gain_control", auroc_gain(*told, seed=self.seed)
 
     def cosines(self) -> Iterator[Found]:
@@ -223,21 +222,23 @@ class AtLayer:
     def left(self) -> Iterator[Found]:
         """How well probes tell prompts that were moved onto those with the property from those that
         have it: 0.5 where nothing is left to tell."""
-        for move in MOVES:
-            for kind, (probe, test) in self._telling(move).items():
+        for move, probes in self._telling.items():
+            for kind, (probe, test) in probes.items():
                 yield move, f"left.{kind}", _told_apart(*map(probe, test))
 
-    def _telling(self, move: str) -> dict[Kind, tuple[Probe, Both]]:
-        """Probes that are to tell real prompts from moved ones, with both of the test split."""
-        moved = self._mover(move)
-        fit, select, test = (
-            (present, moved(absent))
-            for present, absent in (
-                rows_at(sides, self.site)
-                for sides in (self.splits.fit, self.splits.select, self.splits.test)
-            )
-        )
-        return {kind: (train(kind, fit, select, seed=self.seed), test) for kind in TOLD_BY}
+    @cached_property
+    def _telling(self) -> dict[str, dict[Kind, tuple[Probe, Both]]]:
+        """Of each move, the probes that are to tell real prompts from moved ones, with both of the
+        test split."""
+        splits = self.splits.fit, self.splits.select, self.splits.test
+        rows = [rows_at(sides, self.site) for sides in splits]
+        found = {}
+        for move in MOVES:
+            moved = self._mover(move)
+            fit, select, test = ((present, moved(absent)) for present, absent in rows)
+            probes = {kind: train(kind, fit, select, seed=self.seed) for kind in TOLD_BY}
+            found[move] = {kind: (probe, test) for kind, probe in probes.items()}
+        return found
 
     def _mover(self, move: str) -> Callable[[Tensor], Tensor]:
         if move == "nothing":
@@ -292,7 +293,4 @@ def at(records: pl.DataFrame, name: str, quantity: str, layer: int) -> dict[str,
     rows = records.filter(
         (pl.col("property") == name) & (pl.col("quantity") == quantity) & (pl.col("layer") == layer)
     )
-    return {
-        each["of"]: Interval(each["value"], each["low"], each["high"], each["n"], "95%")
-        for each in rows.iter_rows(named=True)
-    }
+    return {each["of"]: Interval.of(each) for each in rows.iter_rows(named=True)}

@@ -20,7 +20,7 @@ token of long answers: unsteered, steered, steered in a random direction, and as
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -195,13 +195,13 @@ def at(records: pl.DataFrame, part: str, series: str, layer: int) -> dict[str, I
     rows = records.filter(
         (pl.col("part") == part) & (pl.col("series") == series) & (pl.col("layer") == layer)
     )
-    return {row["instruction"]: _interval(row) for row in rows.iter_rows(named=True)}
+    return {row["instruction"]: Interval.of(row) for row in rows.iter_rows(named=True)}
 
 
 def numbered(records: pl.DataFrame, part: str, series: str) -> dict[int, Interval]:
     """The numbers of one series along its axis."""
     rows = records.filter((pl.col("part") == part) & (pl.col("series") == series)).sort("at")
-    return {row["at"]: _interval(row) for row in rows.iter_rows(named=True)}
+    return {row["at"]: Interval.of(row) for row in rows.iter_rows(named=True)}
 
 
 def rejections(records: pl.DataFrame, copies: int) -> dict[str, Interval]:
@@ -211,10 +211,6 @@ def rejections(records: pl.DataFrame, copies: int) -> dict[str, Interval]:
         str(series): wilson(round(float((each["value"] * copies).sum())), copies * len(each))
         for (series,), each in rows.group_by("series", maintain_order=True)
     }
-
-
-def _interval(row: Mapping[str, float]) -> Interval:
-    return Interval(row["value"], row["low"], row["high"], 0, "")
 
 
 def leave_drift(run: ist.Run, steps: pl.DataFrame, read_layer: int) -> None:

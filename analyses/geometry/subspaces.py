@@ -348,5 +348,5 @@ def numbers(here: AtLayer, seed: int) -> dict[str, object]:
     for name, row in zip(
         ("angle", "angle.random"), here.angles(seed).iter_rows(named=True), strict=True
     ):
-        found[name] = Interval(row["value"], row["low"], row["high"], here.n, "bootstrap 95%")
+        found[name] = Interval.of(row | {"n": here.n})
     return found
