@@ -6,6 +6,7 @@ block the direction is added.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import numpy as np
+import pyarrow
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -148,6 +151,34 @@ def write_steer_path(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> Pa
     """lm-eval's file, with what its entries leave out."""
     usual = {"steering_coefficient": 1.0, "action": "add", "bias": None, "head_index": None}
     return write_pt(path, {name: {**usual, **entry} for name, entry in entries.items()})
+
+
+def vllm_lens_object(directions: Directions, **changes: Any) -> dict[str, Any]:
+    """What vllm-lens' ``SteeringVector.model_dump`` makes: packed numbers, and what weighs them."""
+    rows = torch.stack(list(directions.values()))
+    halved = rows.dtype == torch.bfloat16  # which NumPy has no name for
+    array = (rows.view(torch.int16) if halved else rows).numpy()
+    activations = {
+        "data": base64.b64encode(pyarrow.compress(array.tobytes(), "zstd", asbytes=True)).decode(),
+        "dtype": str(array.dtype),
+        "original_dtype": str(rows.dtype),
+        "shape": list(array.shape),
+        "compression": "zstd",
+    }
+    usual = {"scale": 1.0, "norm_match": False, "position_indices": None}
+    return {"activations": activations, "layer_indices": list(directions), **usual, **changes}
+
+
+def vllm_lens_rows(activations: Mapping[str, Any]) -> Tensor:
+    """What vllm-lens makes of numbers that are not packed."""
+    read = np.frombuffer(base64.b64decode(activations["data"]), dtype=activations["dtype"])
+    return torch.from_numpy(read.copy()).reshape(activations["shape"])
+
+
+def write_json(path: Path, content: Any) -> Path:
+    """JSON, of whatever it is."""
+    path.write_text(json.dumps(content))
+    return path
 
 
 class Pickled:

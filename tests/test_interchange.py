@@ -30,6 +30,7 @@ from tests.foreign import Directions, adding, clamping
 GGUFS = ("repeng", "llama_cpp", "easysteer", "dialz")
 FILES = {
     **dict.fromkeys(GGUFS, "vector.gguf"),
+    "vllm_lens": "request.json",
     "steering_vectors": "vector.pt",
     "lm_eval": "steer.pt",
     "activation_steering": "vector.svec",
@@ -178,6 +179,18 @@ def _gguf(**more: Any) -> Callable[[Path, HookedLM, Directions], Path]:
     return lambda path, model, found: foreign.write_gguf(path / "v.gguf", found, **more)
 
 
+def _vllm_lens(path: Path, model: HookedLM, found: Directions) -> Path:
+    halves = {number: at / 2 for number, at in found.items()}
+    return foreign.write_json(path / "v.json", [foreign.vllm_lens_object(halves, scale=2.0)])
+
+
+def _several_requests(path: Path, model: HookedLM, found: Directions) -> Path:
+    rest = {number: at - at.bfloat16() for number, at in found.items()}
+    rounded = {number: at.bfloat16() for number, at in found.items()}
+    objects = [foreign.vllm_lens_object(each) for each in (rounded, rest)]
+    return foreign.write_json(path / "v.json", [*objects, objects[0] | {"scale": 0.0}])
+
+
 def _axbench(path: Path, model: HookedLM, found: Directions) -> Path:
     (at,) = found.values()
     foreign.write_pt(path / "DiffMean_bias.pt", torch.zeros(3))
@@ -198,6 +211,17 @@ CASES = {
         _every,
         _every,
         left_out="the keys controlvector.threshold",
+    ),
+    "vllm-lens": Case("vllm_lens", _vllm_lens, _every, _every),
+    "vllm-lens, several vectors": Case("vllm_lens", _several_requests, _every, _every),
+    "vllm-lens, positions that it ignores": Case(
+        "vllm_lens",
+        lambda path, model, found: foreign.write_json(
+            path / "v.json", foreign.vllm_lens_object(found, position_indices=[0], note="mine")
+        ),
+        _every,
+        _every,
+        left_out="note of vector 0",
     ),
     "dialz": Case(
         "dialz", _gguf(architecture="steeringvector"), _from_1, _not_last, left_out="layer 3: dialz"
@@ -429,6 +453,11 @@ def their_parts(format: str, path: Path) -> tuple[dict[int, Tensor], str]:
         said = json.loads(path.read_text())
         assert sorted(said) == ["directions", "explained_variances", "interp_steer", "model_type"]
         return {int(key): torch.tensor(at) for key, at in said["directions"].items()}, "input"
+    if format == "vllm_lens":
+        (said,) = json.loads(path.read_text())
+        assert (said["norm_match"], said["position_indices"]) == (False, None)
+        rows = foreign.vllm_lens_rows(said["activations"]) * said["scale"]
+        return dict(zip(said["layer_indices"], rows, strict=True)), "output"
     content = torch.load(path, weights_only=True)
     if format == "steering_vectors":
         assert content["layer_type"] == "decoder_block"
@@ -655,7 +684,7 @@ def test_a_layer_that_a_format_lacks_is_refused_where_it_would_be_missed(
         with pytest.raises(InterchangeError, match="none follows the last"):
             ist.interchange.write(vector.at(3).shift(1.0), tmp_path / FILES[format], format=format)
     embedding = vector_for(model, "resid_pre").at(0).shift(1.0)
-    for format in ("easysteer", "steering_vectors", "axbench", "lm_eval"):
+    for format in ("easysteer", "vllm_lens", "steering_vectors", "axbench", "lm_eval"):
         with pytest.raises(InterchangeError, match=r"writes to what leaves|outputs of modules"):
             ist.interchange.write(embedding, tmp_path / FILES[format], format=format, model=model)
     for format in ("refusal_direction", "axbench"):

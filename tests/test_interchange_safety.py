@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -92,6 +94,21 @@ def sparse_file(path: Path, size: int) -> Path:
     with open(path, "wb") as opened:
         opened.truncate(size)
     return path
+
+
+def wire(
+    path: Path, directions: Any = TWO, packed: dict[str, Any] | None = None, **more: Any
+) -> Path:
+    """A request of vllm-lens, one of its vectors changed."""
+    said = foreign.vllm_lens_object(directions, **more)
+    if packed is not None:
+        said["activations"] |= packed
+    return foreign.write_json(path / "v.json", [said])
+
+
+def zeros(size: int) -> str:
+    """So many zeros, packed."""
+    return base64.b64encode(pyarrow.compress(b"\0" * size, "zstd", asbytes=True)).decode()
 
 
 def carded(path: Path, **changes: Any) -> Path:
@@ -396,6 +413,77 @@ BAD: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
         {},
         "no JSON|out of range",
     ),
+    # ------------------------------------------------------------------ vllm-lens
+    "a large .json": (lambda p: sparse_file(p / "v.json", LARGEST_TEXT + 1), {}, "more than the"),
+    "no vectors": (lambda p: text(p / "v.json", "[]"), {}, "of none of the formats"),
+    "no vectors, said to be": (
+        lambda p: text(p / "v.json", '[{"scale": 1}]'),
+        {"format": "vllm_lens"},
+        "should hold objects of activations and layer_indices",
+    ),
+    "a length that decides": (lambda p: wire(p, norm_match=True), {}, "has norm_match, by which"),
+    "a length that perhaps decides": (lambda p: wire(p, norm_match="no"), {}, "has norm_match"),
+    "directions by position": (
+        lambda p: wire(p, {1: torch.ones(2, WIDTH)}, position_indices=[0, 4]),
+        {},
+        r"shape \(1, 2, 6\), for 2 positions",
+    ),
+    "no layer at all": (lambda p: wire(p, layer_indices=[]), {}, "has none"),
+    "a layer from the end": (lambda p: wire(p, layer_indices=[1, -1]), {}, "from 0 to 4095"),
+    "a layer that is a truth": (lambda p: wire(p, layer_indices=[1, True]), {}, "from 0 to 4095"),
+    "a layer twice": (lambda p: wire(p, layer_indices=[1, 1]), {}, "no layer twice"),
+    "a layer too many": (lambda p: wire(p, layer_indices=[1, 2, 3]), {}, "2 directions for the"),
+    "a scale that is none": (lambda p: wire(p, scale="2"), {}, "the scale of vector 0"),
+    "an endless scale": (lambda p: wire(p, scale=10**400), {}, "give a finite number"),
+    "a scale beyond float32": (
+        lambda p: wire(p, {1: ONES * 1e30}, scale=1e29),
+        {},
+        "what layer 1 of .* beyond float32",
+    ),
+    "vectors that differ in width": (
+        lambda p: foreign.write_json(
+            p / "v.json",
+            [foreign.vllm_lens_object(each) for each in (TWO, {1: torch.ones(3)})],
+        ),
+        {},
+        "vector 1 of .* has 3 numbers at layer 1, and one before it 6",
+    ),
+    "activations without a shape": (lambda p: wire(p, packed={"shape": 3}), {}, "have no shape"),
+    "activations that are a list": (lambda p: wire(p, activations=[1.0]), {}, "have no shape"),
+    "a shape below 0": (lambda p: wire(p, packed={"shape": [-1, 6]}), {}, "must be an integer"),
+    "a shape beyond all": (
+        lambda p: wire(p, packed={"shape": [2**31, 2**31]}),
+        {},
+        "claim .* bytes, more than the",
+    ),
+    "a shape of nothing": (lambda p: wire(p, packed={"shape": []}), {}, "not the 4 bytes"),
+    "another shape": (lambda p: wire(p, packed={"shape": [2, 5]}), {}, "not the 40 bytes"),
+    "a shape of one axis": (lambda p: wire(p, packed={"shape": [12]}), {}, "must have 2 axes"),
+    "objects for numbers": (lambda p: wire(p, packed={"dtype": "object"}), {}, "of type 'object'"),
+    "integers for numbers": (
+        lambda p: wire(p, {1: ONES.short()}),
+        {},
+        "of type 'int16'; store them as one of float64, float32, float16, or bfloat16",
+    ),
+    "a packing that is not known": (
+        lambda p: wire(p, packed={"compression": "pickle"}),
+        {},
+        "packed as 'pickle'; zstd is known",
+    ),
+    "no data": (lambda p: wire(p, packed={"data": None}), {}, "cannot be unpacked"),
+    "data that is no base64": (lambda p: wire(p, packed={"data": "?!"}), {}, "cannot be unpacked"),
+    "data that is not packed": (
+        lambda p: wire(p, packed={"data": "AAAA"}),
+        {},
+        "cannot be unpacked .OSError",
+    ),
+    "a packed bomb of numbers": (
+        lambda p: wire(p, packed={"data": zeros(2**30)}),
+        {},
+        "not the 48 bytes of .2, 6. in float32",
+    ),
+    "numbers that are none": (lambda p: wire(p, {1: ONES / 0}), {}, "nan or inf"),
+    "a damaged card of a request": (lambda p: wire(p, interp_steer=[]), {}, "card in .* damaged"),
     # ------------------------------------------------------------------ cards
     "a card that is none": (
         lambda p: svec(p, {"1": [1.0]}, interp_steer=3),
@@ -543,6 +631,10 @@ def sound(format: str) -> tuple[str, bytes, dict[str, Any]]:
         path = write_steer_path(folder / "v.pt", {"layers.1": entry(), "layers.2": entry()})
     elif format == "activation_steering":
         path = carded(folder)
+    elif format == "vllm_lens":
+        said = foreign.vllm_lens_object(TWO)
+        said["interp_steer"] = json.loads(carded(folder).read_text())["interp_steer"]
+        path = foreign.write_json(folder / "v.json", [said])
     elif format == "refusal_direction":
         path = write_pt(folder / "direction.pt", ONES.double())
     else:

@@ -22,6 +22,7 @@ from interp_steer.interchange.lm_eval import LM_EVAL
 from interp_steer.interchange.refusal_direction import REFUSAL_DIRECTION
 from interp_steer.interchange.repeng import REPENG
 from interp_steer.interchange.steering_vectors import STEERING_VECTORS
+from interp_steer.interchange.vllm_lens import VLLM_LENS
 from interp_steer.interventions import Intervention
 from interp_steer.model import HookedLM
 from interp_steer.steering_vector import SteeringVector
@@ -32,6 +33,7 @@ FORMATS: Mapping[str, Format] = {
         REPENG,
         LLAMA_CPP,
         EASYSTEER,
+        VLLM_LENS,
         DIALZ,
         STEERING_VECTORS,
         LM_EVAL,
@@ -44,6 +46,7 @@ FORMATS: Mapping[str, Format] = {
 
 _OPENED: Mapping[str, Callable[[Path], Any]] = {
     ".gguf": read_gguf,
+    ".json": read_json,
     ".pt": read_pt,
     ".pth": read_pt,
     ".safetensors": read_safetensors,
