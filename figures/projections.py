@@ -49,10 +49,11 @@ def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing
         len(names), 1, shared_xaxes=True, vertical_spacing=0.14 / len(names),
         subplot_titles=list(names.values()),
     )  # fmt: skip
-    low, high = records["scaled"].quantile(0.005) or 0.0, records["scaled"].quantile(0.995) or 1.0
+    shown = records.filter(pl.col("layer").is_in(layers))
+    low, high = shown.select(pl.col("scaled").min(), pl.col("scaled").max().alias("high")).row(0)
     margin = 0.1 * (high - low)
     for row, name in enumerate(names, start=1):
-        drawn = records.filter((pl.col("instruction") == name) & pl.col("layer").is_in(layers))
+        drawn = shown.filter(pl.col("instruction") == name)
         for side, (label, colour, half) in SIDES.items():
             for layer in layers:  # a trace each, or else the widest would make the others thin
                 each = drawn.filter((pl.col("side") == side) & (pl.col("layer") == layer))
