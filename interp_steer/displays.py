@@ -34,6 +34,11 @@ _MUTED = "opacity:.7"
 Prompt = str | Sequence[Mapping[str, str]]
 
 
+def bare_card(card: Card) -> str:
+    """The card of a vector, without the vector."""
+    return _card(card.name, "Card", card.facts())
+
+
 def vector_card(
     card: Card,
     layers: Sequence[int],
@@ -51,7 +56,7 @@ def vector_card(
     parts = [_bars("norm by layer", layers, norms)]
     if targets is not None:
         parts.append(_bars("target projection by layer", layers, targets))
-    return _card(card.name, f"SteeringVector, {card.estimator}", _facts(card), *parts)
+    return _card(card.name, "SteeringVector", card.facts(), *parts)
 
 
 def stepped_card(
@@ -71,12 +76,12 @@ def stepped_card(
         running: at each step the answers that were still running, of the side with fewer.
     """
     steps = range(len(by_step))
-    facts = {"steps": str(len(by_step)), **_facts(card)}
+    facts = {"steps": str(len(by_step)), **card.facts()}
     if len(running):
         facts["answers running"] = f"{running[0]} at step 0, {running[-1]} at step {steps[-1]}"
     return _card(
         card.name,
-        f"SteppedVector, {card.estimator}",
+        "SteppedVector",
         facts,
         _bars("norm by step", steps, by_step),
         _bars("norm by layer", layers, by_layer),
@@ -169,17 +174,6 @@ def completion_card(prompt: str, text: str, n_tokens: int, finish_reason: str, a
         f'<div style="{_WRAP};margin:.5em 0">{_text(text) or "(no answer)"}</div>',
         _folded("prompt", f'<div style="{_MONO};{_WRAP}">{_text(prompt)}</div>'),
     )
-
-
-def _facts(card: Card) -> dict[str, str]:
-    return {
-        "model": card.whose,
-        "revision": card.revision or "",
-        "weights": f"{card.fingerprint[:12]}, {card.basis}",
-        "read at": f"{card.component}, position {card.position}",
-        "fitted on": f"{card.n} {'pair' if card.n == 1 else 'pairs'}, data {card.data_hash[:12]}",
-        "how sure": str(card.reliability or ""),
-    }
 
 
 def _card(title: str, kind: str, facts: Mapping[str, Any], *parts: str) -> str:

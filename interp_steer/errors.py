@@ -53,5 +53,9 @@ class InterchangeError(InterpSteerError):
     """A file of another tool that cannot be read, or what a format cannot hold."""
 
 
+class HubError(InterpSteerError):
+    """A vector that cannot be published on the Hugging Face Hub, or fetched from it."""
+
+
 class InterchangeWarning(UserWarning):
     """What a format does not hold, and is therefore left out."""

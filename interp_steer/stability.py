@@ -94,7 +94,7 @@ def fit(
         for prompts in (pairs.present, pairs.absent)
     )
     vector = difference_in_means(
-        present, absent, name=pairs.name, data_hash=pairs.hash, model=model
+        present, absent, name=pairs.name, data_hash=pairs.hash, model=model, split=pairs.split
     )
     groups = [plain_text(query) for query in pairs.queries]
     found = assess(present, absent, groups=groups, draws=draws, seed=seed)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from einops import einsum, rearrange
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from interp_steer import displays
 from interp_steer.basis import check_basis
-from interp_steer.cards import Card
+from interp_steer.cards import Card, closed, layers_of, listed
 from interp_steer.errors import VectorError
+from interp_steer.hub import Published
 from interp_steer.interventions import Direction, Intervention, compose
 from interp_steer.model import HookedLM
 from interp_steer.schedules import AnySchedule, fixed
@@ -25,7 +27,7 @@ from interp_steer.tensorfiles import read_tensors, write_tensors
 
 
 @dataclass(frozen=True, eq=False)
-class SteeringVector:
+class SteeringVector(Published):
     """A direction for each layer, raw, with its target projection and its card.
 
     With ``h`` the activations of prompts with the property and ``h'`` of those without (paper A,
@@ -56,6 +58,8 @@ class SteeringVector:
     card: Card
     baseline: Float[Tensor, " layer *shape"] | None = None
     """The mean activation of prompts without the property; None when not measured."""
+
+    steered: ClassVar[str] = "vector.at({layer}).shift(1.0)"
 
     def __post_init__(self) -> None:
         shape = tuple(self.directions.shape[1:])
@@ -93,6 +97,7 @@ class SteeringVector:
                     f"{self} has {name} with nan or inf at layers {bad}; look for overflow in the "
                     "activations, and load the model in bfloat16 or float32 rather than float16"
                 )
+        object.__setattr__(self, "card", replace(self.card, layers=self.layers))
 
     def __str__(self) -> str:
         return f"SteeringVector for {self.card.whose}"
@@ -177,7 +182,7 @@ class SteeringVector:
         if source not in self.sites:
             raise VectorError(
                 f"{self}, {self.name!r}, was read at {self.card.component} of layers "
-                f"{_listed(self.layers)} and has no direction at {source}; use one of those, or "
+                f"{listed(self.layers)} and has no direction at {source}; use one of those, or "
                 "fit one with ist.fit(model, pairs, component=..., layers=...)"
             )
         row = self.sites.index(source)
@@ -351,11 +356,13 @@ class SteeringVector:
         Raises:
             VectorError: when the file is missing, truncated, changed, or no steering vector.
         """
-        tensors, header = read_tensors(path, "SteeringVector", VectorError)
+        tensors, header = read_tensors(
+            path, "SteeringVector", VectorError, ("directions", "layers", "card")
+        )
         return cls(
             directions=tensors["directions"],
             targets=tensors.get("targets"),
-            layers=tuple(header["layers"]),
+            layers=layers_of(header["layers"]),
             card=Card.read(header["card"]),
             baseline=tensors.get("baseline"),
         )
@@ -366,17 +373,7 @@ class SteeringVector:
         for what in ("basis", "fingerprint", "component", "position"):
             self._same(other, what, getattr(self.card, what), getattr(other.card, what))
         self._same_layers(other)
-        mine, theirs = self.card, other.card
-        card = replace(
-            mine,
-            name=f"{self.name} {sign} {closed(other.name)}",
-            estimator=mine.estimator
-            if mine.estimator == theirs.estimator
-            else f"{mine.estimator} {sign} {theirs.estimator}",
-            n=mine.n + theirs.n,
-            data_hash=hashlib.sha256(f"{mine.data_hash}{theirs.data_hash}".encode()).hexdigest(),
-            reliability=None,
-        )
+        card = self.card.joined(other.card, sign)
         directions = torch.add(self.directions, other.directions, alpha=1 if sign == "+" else -1)
         return replace(self, directions=directions, targets=None, baseline=None, card=card)
 
@@ -421,13 +418,3 @@ def _along(per_layer: Float[Tensor, " layer"], like: Tensor) -> Tensor:
 def _gaussian(key: str, shape: Sequence[int]) -> Float[Tensor, "*shape"]:
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def closed(name: str) -> str:
-    """The name, in parentheses where it is a sum."""
-    return f"({name})" if " " in name else name
-
-
-def _listed(layers: Sequence[int]) -> str:
-    whole = list(layers) == list(range(layers[0], layers[-1] + 1)) and len(layers) > 2
-    return f"{layers[0]} to {layers[-1]}" if whole else ", ".join(map(str, layers))

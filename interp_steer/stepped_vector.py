@@ -15,18 +15,18 @@ from torch import Tensor
 
 from interp_steer import displays
 from interp_steer.basis import check_basis
-from interp_steer.cards import Card
+from interp_steer.cards import Card, closed, layers_of
 from interp_steer.errors import VectorError
+from interp_steer.hub import Published
 from interp_steer.interventions import Direction, Intervention, compose
 from interp_steer.model import HookedLM
 from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sites import Site
-from interp_steer.steering_vector import closed
 from interp_steer.tensorfiles import read_tensors, write_tensors
 
 
 @dataclass(frozen=True, eq=False)
-class SteppedVector:
+class SteppedVector(Published):
     """Directions ``D_i`` for each generated step ``i`` (paper B, section 2).
 
     With ``mu_i`` the mean activation of the prompts whose answer is still running at step ``i``::
@@ -76,6 +76,7 @@ class SteppedVector:
                 f"{self} has directions with nan or inf; look for overflow in the activations, "
                 "and load the model in bfloat16 or float32 rather than float16"
             )
+        object.__setattr__(self, "card", replace(self.card, layers=self.layers))
 
     def __str__(self) -> str:
         return f"SteppedVector for {self.card.whose}"
@@ -338,11 +339,13 @@ class SteppedVector:
         Raises:
             VectorError: when the file is missing, truncated, changed, or no stepped vector.
         """
-        tensors, header = read_tensors(path, "SteppedVector", VectorError)
+        tensors, header = read_tensors(
+            path, "SteppedVector", VectorError, ("directions", "counts", "layers", "card")
+        )
         return cls(
             directions=tensors["directions"],
             counts=tensors["counts"],
-            layers=tuple(header["layers"]),
+            layers=layers_of(header["layers"]),
             card=Card.read(header["card"]),
         )
 
@@ -388,19 +391,11 @@ class SteppedVector:
         longest = max(self.n_steps, other.n_steps)
         mine, theirs = (_lengthened(v.directions, longest) for v in (self, other))
         counts = [_lengthened(v.counts.T, longest).T for v in (self, other)]
-        card = replace(
-            self.card,
-            name=f"{self.name} {'+' if sign > 0 else '-'} {closed(other.name)}",
-            n=self.card.n + other.card.n,
-            data_hash=hashlib.sha256(
-                f"{self.card.data_hash}{other.card.data_hash}".encode()
-            ).hexdigest(),
-        )
         return replace(
             self,
             directions=mine + sign * theirs,
             counts=reduce(torch.stack(counts), "vector side step -> side step", "sum"),
-            card=card,
+            card=self.card.joined(other.card, "+" if sign > 0 else "-"),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def write_tensors(
 
 
 def read_tensors(
-    path: str | Path, kind: str, error: type[InterpSteerError]
+    path: str | Path, kind: str, error: type[InterpSteerError], needed: Sequence[str] = ()
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read back what :func:`write_tensors` wrote, bit for bit.
 
@@ -67,6 +67,7 @@ def read_tensors(
         path: the file.
         kind: what it must be.
         error: what to raise.
+        needed: tensors and entries of the header without which it is of no use.
 
     Returns:
         The tensors by name, and the header.
@@ -103,7 +104,18 @@ def read_tensors(
             f"{path} does not match its checksum: it was changed after it was written; make it "
             "again, or copy it again from where it came"
         )
-    return tensors, json.loads(text)
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError):
+        header = None
+    held = {*header, *tensors} if isinstance(header, dict) else set()
+    if not isinstance(header, dict) or not held.issuperset(needed):
+        lacking = ", ".join(name for name in needed if name not in held) or "a header"
+        raise error(
+            f"{path} calls itself a {kind}, but lacks {lacking}; it was not written by "
+            "interp_steer: give another file"
+        )
+    return tensors, header
 
 
 def _order(path: Path) -> None:

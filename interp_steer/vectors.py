@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import einsum
@@ -108,7 +109,9 @@ def fit(
         checkpoints=kept,
         on_read=on_read,
     )
-    return estimate(sides, estimator, name=pairs.name, data_hash=pairs.hash, model=model)
+    return estimate(
+        sides, estimator, name=pairs.name, data_hash=pairs.hash, model=model, split=pairs.split
+    )
 
 
 def fit_steps(
@@ -170,25 +173,27 @@ def fit_steps(
         directions=directions.float(),
         counts=torch.stack([present.count[:steps], absent.count[:steps]]),
         layers=tuple(site.layer for site in present.sites),
-        card=Card(
-            name=pairs.name,
-            model=model.name,
-            fingerprint=model.fingerprint,
-            n_layers=model.n_layers,
-            d_model=model.d_model,
+        card=_card(
+            model,
+            pairs.name,
             component=component,
             position="generated",
             estimator="difference_in_means",
             n=present.prompts,
             data_hash=pairs.hash,
-            revision=model.revision,
-            basis=model.basis,
+            split=pairs.split,
         ),
     )
 
 
 def difference_in_means(
-    present: Moments, absent: Moments, *, name: str, data_hash: str, model: HookedLM
+    present: Moments,
+    absent: Moments,
+    *,
+    name: str,
+    data_hash: str,
+    model: HookedLM,
+    split: str | None = None,
 ) -> SteeringVector:
     """``v_l = mean h_l - mean h'_l`` and ``z_l = <mean h_l, u_l>`` (paper A, section 2).
 
@@ -198,16 +203,25 @@ def difference_in_means(
         name: what the vector stands for.
         data_hash: the hash of the pairs that were captured.
         model: the model that was captured.
+        split: which split of the contrast set they are, for the card.
 
     Raises:
         VectorError: when the moments are of other sites, positions or models.
     """
     sides = Sides(present, absent)
-    return estimate(sides, "difference_in_means", name=name, data_hash=data_hash, model=model)
+    return estimate(
+        sides, "difference_in_means", name=name, data_hash=data_hash, model=model, split=split
+    )
 
 
 def estimate(
-    sides: Sides, estimator: str, *, name: str, data_hash: str, model: HookedLM
+    sides: Sides,
+    estimator: str,
+    *,
+    name: str,
+    data_hash: str,
+    model: HookedLM,
+    split: str | None = None,
 ) -> SteeringVector:
     """The vector that an estimator makes of both sides.
 
@@ -221,6 +235,7 @@ def estimate(
         name: what the vector stands for.
         data_hash: the hash of the pairs that were captured.
         model: the model that was captured.
+        split: which split of the contrast set they are, for the card.
 
     Raises:
         VectorError: for an unknown estimator, sides of another model or several components, or
@@ -234,7 +249,9 @@ def estimate(
     """
     found = estimators.estimator(estimator)
     directions = [found(sides, site) for site in sides.sites]
-    return _of_sides(sides, directions, estimator, name=name, data_hash=data_hash, model=model)
+    return _of_sides(
+        sides, directions, estimator, name=name, data_hash=data_hash, model=model, split=split
+    )
 
 
 def along(
@@ -245,6 +262,7 @@ def along(
     name: str,
     data_hash: str,
     model: HookedLM,
+    split: str | None = None,
 ) -> SteeringVector:
     """The part of the mean shift along given directions, such as the weights of a probe.
 
@@ -255,6 +273,7 @@ def along(
         name: what the vector stands for.
         data_hash: the hash of the pairs that were captured.
         model: the model that was captured.
+        split: which split of the contrast set they are, for the card.
 
     Raises:
         VectorError: for sides of another model or several components, or another number of
@@ -268,7 +287,9 @@ def along(
         estimators.shift_along(sides.shift(site), direction.reshape(sides.shift(site).shape))
         for site, direction in zip(sides.sites, directions, strict=True)
     ]
-    return _of_sides(sides, parts, estimator, name=name, data_hash=data_hash, model=model)
+    return _of_sides(
+        sides, parts, estimator, name=name, data_hash=data_hash, model=model, split=split
+    )
 
 
 def _of_sides(
@@ -279,6 +300,7 @@ def _of_sides(
     name: str,
     data_hash: str,
     model: HookedLM,
+    split: str | None,
 ) -> SteeringVector:
     """The vector of directions that are as long as the mean shift along them."""
     present = sides.present
@@ -301,21 +323,32 @@ def _of_sides(
         directions=raw,
         targets=inner_product(with_it, unit_directions(raw)).float(),
         layers=tuple(site.layer for site in sides.sites),
-        card=Card(
-            name=name,
-            model=model.name,
-            fingerprint=model.fingerprint,
-            n_layers=model.n_layers,
-            d_model=model.d_model,
+        card=_card(
+            model,
+            name,
             component=components.pop(),
             position=present.positions,
             estimator=estimator,
             n=present.prompts,
             data_hash=data_hash,
-            revision=model.revision,
-            basis=model.basis,
+            split=split,
         ),
         baseline=without.float(),
+    )
+
+
+def _card(model: HookedLM, name: str, **fitted: Any) -> Card:
+    """The card of what was fitted on a contrast set of that name."""
+    return Card(
+        name=name,
+        contrast=name,
+        model=model.name,
+        fingerprint=model.fingerprint,
+        n_layers=model.n_layers,
+        d_model=model.d_model,
+        revision=model.revision,
+        basis=model.basis,
+        **fitted,
     )
 
 

@@ -192,7 +192,7 @@ def test_one_capture_serves_every_estimator(model: HookedLM):
     both = capture_sides(model, several, second_moments=True, paired=True)
     for name in estimators.ESTIMATORS:
         given = {"name": several.name, "data_hash": several.hash, "model": model}
-        found = vectors.estimate(both, name, **given)
+        found = vectors.estimate(both, name, **given, split="fit")
         alone = ist.fit(model, several, estimator=name)
         assert found.card == alone.card
         torch.testing.assert_close(found.directions, alone.directions, atol=2e-4, rtol=2e-3)

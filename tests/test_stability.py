@@ -369,7 +369,7 @@ def test_a_fit_leaves_the_vector_of_any_fit_and_says_how_sure_it_is(tiny, tmp_pa
     worst = 1 if (sure.low[0], sure.cosine[0]) < (sure.low[1], sure.cosine[1]) else 3
     said = f"cosine with the vector of all such pairs {sure.at(worst)} at layer {worst}, the least"
     assert str(sure) == said and said in vector._repr_html_()
-    assert "how sure" not in plain._repr_html_()
+    assert "not measured" in plain._repr_html_()
     # What moves no direction leaves it; what makes another has none.
     assert (2 * vector).card.reliability == (-vector).card.reliability == sure
     for other in (vector + vector, vector.like_random(0), vector.matched(plain)):

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from interp_steer.basis import UNPROCESSED, check_basis
 from interp_steer.cards import Card
-from interp_steer.errors import InterchangeError
-from interp_steer.interchange.checked_files import real, safe_name, whole
+from interp_steer.errors import InterchangeError, VectorError
+from interp_steer.interchange.checked_files import real, safe_name
 from interp_steer.interventions import Edit, Intervention
 from interp_steer.model import HookedLM
 from interp_steer.schedules import fixed
@@ -337,33 +337,12 @@ def card_of(said: Any, where: str) -> Card:
     Raises:
         InterchangeError: for anything else.
     """
-    texts = ("name", "model", "fingerprint", "component", "position", "estimator", "data_hash")
-    damaged = InterchangeError(
-        f"the card in {where} is damaged, or of a later version; write the file again"
-    )
-    if not isinstance(said, dict) or not all(isinstance(said.get(name), str) for name in texts):
-        raise damaged
-    for name, least in (("n_layers", 1), ("d_model", 1), ("n", 0)):
-        whole(said.get(name), f"{name} of the card in {where}", least=least, most=2**31)
-    versions, sure = said.get("versions"), said.get("reliability")
-    if (
-        not isinstance(said.get("revision"), (str, type(None)))
-        or not isinstance(said.get("basis", UNPROCESSED), str)
-        or not isinstance(versions, dict)
-        or not all(type(each) is str for each in versions.values())
-        or not (sure is None or (isinstance(sure, dict) and all(map(_counted, sure.values()))))
-    ):
-        raise damaged
     try:
         return Card.read(said)
-    except (TypeError, KeyError) as error:
-        raise damaged from error
-
-
-def _counted(said: Any) -> bool:
-    """Whether it is a number, or numbers for each layer."""
-    listed = said if isinstance(said, list) else [said]
-    return all(type(each) in (int, float) for each in listed)
+    except VectorError as error:
+        raise InterchangeError(
+            f"the card in {where} is damaged, or of a later version ({error}); write the file again"
+        ) from error
 
 
 def directions_of(tensors: Mapping[int, Any], path: Path) -> dict[int, Float[Tensor, " d_model"]]:
