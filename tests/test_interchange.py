@@ -212,6 +212,19 @@ CASES = {
         _every,
         left_out="the keys controlvector.threshold",
     ),
+    "EasySteer, as it exports since it captures other components": Case(
+        "easysteer",
+        _gguf(
+            method="diffmean",
+            texts={
+                "easysteer": '{"version":1,"component":"hidden_states",'
+                '"metadata":{"mapping":[["n_samples",8]]}}'
+            },
+        ),
+        _every,
+        _every,
+        left_out="EasySteer's metadata",
+    ),
     "vllm-lens": Case("vllm_lens", _vllm_lens, _every, _every),
     "vllm-lens, several vectors": Case("vllm_lens", _several_requests, _every, _every),
     "vllm-lens, positions that it ignores": Case(
@@ -444,7 +457,10 @@ def their_parts(format: str, path: Path) -> tuple[dict[int, Tensor], str]:
     if format == "easysteer":
         import gguf
 
-        tensors = gguf.GGUFReader(path).tensors
+        reader = gguf.GGUFReader(path)
+        said = json.loads(reader.fields["controlvector.easysteer"].contents())
+        assert said == {"version": 1, "component": "hidden_states", "metadata": None}
+        tensors = reader.tensors
         return {
             int(each.name.removeprefix("direction.")): torch.from_numpy(each.data.copy())
             for each in tensors

@@ -96,6 +96,10 @@ def sparse_file(path: Path, size: int) -> Path:
     return path
 
 
+def easysteer(path: Path, said: str) -> Path:
+    return foreign.write_gguf(path / "v.gguf", TWO, method="diffmean", texts={"easysteer": said})
+
+
 def wire(
     path: Path, directions: Any = TWO, packed: dict[str, Any] | None = None, **more: Any
 ) -> Path:
@@ -390,6 +394,17 @@ BAD: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
         {},
         "damaged one",
     ),
+    "directions of another component": (
+        lambda p: easysteer(p, '{"version":1,"component":"router_logits","metadata":null}'),
+        {},
+        "directions of 'router_logits', which is no place in the residual stream",
+    ),
+    "EasySteer's JSON of another version": (
+        lambda p: easysteer(p, '{"version":2}'),
+        {},
+        "not of version 1",
+    ),
+    "EasySteer's JSON that is none": (lambda p: easysteer(p, "[1"), {}, "no JSON"),
     # ------------------------------------------------------------------ JSON
     "no JSON": (lambda p: text(p / "v.svec", "{"), {}, "no JSON"),
     "no text": (lambda p: text(p / "v.svec", b"\xff\xfe\x00"), {}, "no JSON"),

@@ -1,8 +1,13 @@
 """EasySteer's GGUF (``StatisticalControlVector.export_gguf``), read and written.
 
-repeng's keys, ``controlvector.method`` (how it was found) and other ``controlvector.*`` numbers
-(f32); tensors ``direction.k``, F32. There is a ``direction.0``, for which llama.cpp refuses these
-files.
+repeng's keys, ``controlvector.method`` (how it was found) and ``controlvector.easysteer``, JSON of
+a ``version``, the ``component`` that was captured, and ``metadata``, which earlier versions store
+as ``controlvector.*`` numbers (f32); tensors ``direction.k``, F32. There is a ``direction.0``, for
+which llama.cpp refuses these files.
+
+Of the components only ``hidden_states`` is the residual stream: directions of ``attention_heads``
+and ``router_logits`` are refused. A file that names none is taken to be of it, as EasySteer's own
+loader takes it.
 
 Layers: ``k`` is ``resid_post`` of layer ``k``, from 0. EasySteer (in vLLM) adds to what leaves
 decoder layer ``k``, at the positions and with the scale that a request names.
@@ -10,8 +15,12 @@ decoder layer ``k``, at the positions and with the scale that a request names.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+from interp_steer.errors import InterchangeError
+from interp_steer.interchange.checked_files import parse_json
 from interp_steer.interchange.conversion import UNKNOWN, Incoming, incoming, outgoing
 from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.gguf_files import FORMAT, Directions, write_gguf
@@ -20,7 +29,8 @@ from interp_steer.interventions import Intervention
 from interp_steer.model import HookedLM
 from interp_steer.steering_vector import SteeringVector
 
-_KNOWN = ("model_hint", "method", "layer_count")
+_KNOWN = ("model_hint", "method", "layer_count", "easysteer")
+_STREAM = "hidden_states"
 
 
 def read(
@@ -39,6 +49,10 @@ def read(
         for key in content.keys
         if key.startswith("controlvector.") and key.partition(".")[2] not in _KNOWN
     ]
+    said = _said(content, path)
+    lost = [f"the keys {', '.join(sorted(more))}"] if more else []
+    if said.get("metadata") not in (None, {"mapping": []}):
+        lost.append("EasySteer's metadata")
     method = content.text("controlvector.method", "")
     return incoming(
         content.directions,
@@ -48,8 +62,27 @@ def read(
         name=name,
         card=content.card,
         hint=content.text("controlvector.model_hint", UNKNOWN),
-        lost=[f"the keys {', '.join(sorted(more))}"] if more else [],
+        lost=lost,
     )
+
+
+def _said(content: Directions, path: Path) -> dict[str, Any]:
+    """What EasySteer says about its directions, where it does."""
+    key = "controlvector.easysteer"
+    if key not in content.keys:
+        return {}
+    said = parse_json(content.text(key, ""), f"{key} of {path}")
+    if not isinstance(said, dict) or said.get("version") != 1:
+        raise InterchangeError(
+            f"{key} of {path} is {str(said)[:80]!r}, not of version 1; export it again, with an "
+            "EasySteer that writes that"
+        )
+    if said.get("component") not in (None, _STREAM):
+        raise InterchangeError(
+            f"{path} has directions of {str(said['component'])[:40]!r}, which is no place in the "
+            f"residual stream; extract them from {_STREAM}"
+        )
+    return said
 
 
 def write(
@@ -65,7 +98,8 @@ def write(
     out = outgoing(what, "EasySteer", model)
     out = out.without((-1,), "EasySteer writes to what leaves a layer")
     method = "intervention" if out.card is None else out.card.estimator
-    keys = {"model_hint": model_hint(out.model, model), "method": method}
+    said = json.dumps({"version": 1, "component": _STREAM, "metadata": None})
+    keys = {"model_hint": model_hint(out.model, model), "method": method, "easysteer": said}
     write_gguf(out, path, format="easysteer", architecture="controlvector", keys=keys)
     return out.lost
 
@@ -82,8 +116,8 @@ EASYSTEER = Format(
     layers="k is resid_post.k, from 0",
     acts="adds to what leaves decoder layer k, at the positions of the request",
     kept="directions (float32, bit for bit), the card in files that we wrote",
-    lost="targets and baseline; on reading, controlvector.* numbers besides",
-    refused=f"the embedding, {ADDS_ONLY}",
+    lost="targets and baseline; on reading, metadata and controlvector.* numbers besides",
+    refused=f"directions of attention_heads and router_logits; the embedding, {ADDS_ONLY}",
     suffixes=(".gguf",),
     recognises=_recognises,
     read=read,
