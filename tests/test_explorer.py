@@ -269,6 +269,7 @@ STEERINGS = {
     ),
     "heads": (Steer(Source(LOWER, component="z"), (2,), "add", ist.Strength(2.0)),),
     "ablation": (Steer(Source(LOWER), (0, 3), "ablate"),),
+    "turn": (Steer(Source(ITALIAN), (2,), "turn", ist.Strength(6.0), "fixed", "generated"),),
 }
 
 

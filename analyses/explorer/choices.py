@@ -15,7 +15,7 @@ from interp_steer.schedules import parse as parse_schedule
 from interp_steer.sites import COMPONENTS
 from interp_steer.strength import Unit
 
-Operation = Literal["project", "add", "ablate"]
+Operation = Literal["project", "add", "turn", "ablate"]
 POSITIONS = ("all", "generated", "prompt", "last", "not_bos")
 READS = ("last", "all", "generated")
 

@@ -38,7 +38,7 @@ FIELDS = (
 )  # fmt: skip
 """What a card of a vector asks for; the control of the first card is ``name-0``."""
 
-OPERATIONS = {"project": "Project", "add": "Add", "ablate": "Ablate"}
+OPERATIONS = {"project": "Project", "add": "Add", "turn": "Turn", "ablate": "Ablate"}
 SCHEDULES = (
     "fixed",
     "start",
@@ -212,7 +212,7 @@ def _card(shelf: Shelf, at: int) -> html.Fieldset:
                         [first], multi=True, clearable=False)),
                     choice(of("operation"), "Operation", OPERATIONS, "add"),
                 ],
-                className="grid two",
+                className="grid uneven",
             ),
             html.Div(
                 [
@@ -221,7 +221,7 @@ def _card(shelf: Shelf, at: int) -> html.Fieldset:
                         placeholder="own target", autoComplete="off")),
                     unit(of("unit")),
                 ],
-                className="grid two",
+                className="grid",
             ),
             html.Details(
                 [
@@ -234,7 +234,7 @@ def _card(shelf: Shelf, at: int) -> html.Fieldset:
                             field(of("positions"), "Positions",
                                   dropdown(of("positions"), called(PLACES, POSITIONS), "all")),
                         ],
-                        className="grid two",
+                        className="grid",
                     ),
                 ]
             ),

@@ -57,9 +57,16 @@ class Swept:
             share=share,
             plain=self.plain if share else None,
         )
-        verb = {"project": "Projection on", "add": "Addition of", "ablate": "Ablation of"}
-        what = f"{verb[self.steer.operation]} {label(self.steer.source.name)}."
+        what = f"{DOING[self.steer.operation]} {label(self.steer.source.name)}."
         return Drawing(drawn.figure, f"{what} {drawn.caption}")
+
+
+DOING = {
+    "project": "Projection on",
+    "add": "Addition of",
+    "turn": "Turn towards",
+    "ablate": "Ablation of",
+}
 
 
 def sweeping(

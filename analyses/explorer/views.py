@@ -128,12 +128,14 @@ def propagation(shelf: Shelf, steers: tuple[Steer, ...], job: Job) -> Iterator[N
         rows = curves.filter(pl.col("quantity") == quantity)
         if len(rows):
             drawings[name] = figures.layer_quantity(rows, title, about=f"{about} {said}")
-    note = (
-        ""
-        if steer.operation == "add"
-        else f"A {NOUNS[steer.operation]} adds another length to each activation; followed is an "
-        f"addition of {coefficient:.3g}, what it adds in the mean."
-    )
+    note = ""
+    if steer.operation == "turn":
+        note = "A turn takes the length away again; followed is the addition that it begins with."
+    elif steer.operation != "add":
+        note = (
+            f"A {NOUNS[steer.operation]} adds another length to each activation; followed is an "
+            f"addition of {coefficient:.3g}, what it adds in the mean."
+        )
     if len(steer.layers) > 1:
         note += f" Of the layers that are steered the first, {layer}, is followed."
     job.tell("", Seen(drawings, note=note.strip()))
@@ -150,7 +152,7 @@ def injected(shelf: Shelf, steer: Steer, layer: int) -> float:
     """
     vector, edit = shelf.vector(steer.source), shelf.edit(steer, layer).edits[0]
     length = edit.value
-    if steer.operation != "add":
+    if steer.operation not in ("add", "turn"):
         if vector.baseline is None:
             raise ExplorerError(
                 f"{vector.name} has no baseline, so that it is not known how far a "
