@@ -9,8 +9,12 @@ from typing import Any
 import polars as pl
 
 from . import displays, folders
+from .bounded_files import regular
 from .errors import RunError
 from .folders import MANIFEST, document_hash
+
+LARGEST = 2**34
+"""The most bytes that are read of a file of records."""
 
 
 class Results:
@@ -52,9 +56,14 @@ class Results:
         return self.provenance["model"].get("name") or ""
 
     def records(self, name: str = "records") -> pl.DataFrame | None:
-        """The frame written under ``name``, or None when the analysis wrote none."""
-        path = self.path / f"{name}.parquet"
-        return pl.read_parquet(path) if path.exists() else None
+        """The frame written under ``name``, or None when the analysis wrote none.
+
+        Raises:
+            RunError: for a name that would leave the folder, or a file that is too large or no
+                frame.
+        """
+        path = folders.inside(self.path, f"{name}.parquet")
+        return _frame(path) if path.exists() else None
 
     @property
     def frames(self) -> list[str]:
@@ -68,8 +77,12 @@ class Results:
         return sorted(self.path.glob("vectors*.safetensors"))
 
     def figure(self, name: str) -> Path:
-        """Path of the figure's plotly JSON."""
-        return self.path / "figures" / f"{name}.json"
+        """Path of the figure's plotly JSON.
+
+        Raises:
+            RunError: for a name that would leave the folder.
+        """
+        return folders.inside(self.path / "figures", f"{name}.json")
 
 
 def read(path: str | Path) -> Results:
@@ -87,12 +100,71 @@ def read(path: str | Path) -> Results:
         "summary": folders.read_json(path / "summary.json"),
         "captions": folders.read_json(path / "figures" / "captions.json"),
     }
-    if (found := document_hash(documents["config"])) != manifest["config_hash"]:
+    _check_documents(path, documents)
+    expected = manifest.get("config_hash")
+    if (found := document_hash(documents["config"])) != expected:
         raise RunError(
-            f"{path / 'config.json'} is of another run (hash {found}, manifest "
-            f"{manifest['config_hash']}); {folders.AGAIN}."
+            f"{path / 'config.json'} is of another run (hash {found}, manifest {expected}); "
+            f"{folders.AGAIN}."
         )
     return Results(path, documents)
+
+
+_NUMBER = (int, float)
+_FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "config": {"analysis": str, "config": dict, "seed": int},
+    "provenance": {
+        "about": str,
+        "model": dict,
+        "data": dict,
+        "estimates": dict,
+        "undefined": list,
+        "versions": dict,
+        "source": dict,
+        "machine": dict,
+        "start": str,
+        "end": str,
+        "wall_seconds": _NUMBER,
+    },
+}
+"""What documents have in them."""
+_VALUES: Mapping[str, type | tuple[type, ...]] = {"summary": _NUMBER, "captions": str}
+"""What others have under any name."""
+
+
+def _check_documents(path: Path, documents: Mapping[str, Any]) -> None:
+    for name, document in documents.items():
+        wrong = [] if isinstance(document, dict) else ["everything"]
+        if not wrong and name in _FIELDS:
+            wrong = [
+                field
+                for field, kind in _FIELDS[name].items()
+                if not isinstance(document.get(field), kind)
+            ]
+        elif not wrong:
+            wrong = [key for key, each in document.items() if not isinstance(each, _VALUES[name])]
+        if wrong:
+            raise RunError(
+                f"{path}: {name} of the run is not as a run leaves it ({', '.join(wrong):.200}); "
+                f"{folders.AGAIN}."
+            )
+
+
+def _frame(path: Path) -> pl.DataFrame:
+    """A frame, by Arrow's reader: that of polars takes a damaged file at its word, and a number
+    that is too large ends the process."""
+    from pyarrow import parquet
+
+    regular(path, RunError, LARGEST)
+    try:
+        with open(path, "rb") as opened:
+            table = parquet.ParquetFile(opened).read()
+        table.validate(full=True)
+        found = pl.from_arrow(table)
+    except (Exception, pl.exceptions.PanicException) as error:  # whatever the readers stumble over
+        raise RunError(f"{path} is no frame ({error}); {folders.AGAIN}.") from error
+    assert isinstance(found, pl.DataFrame)  # as a table of several columns always gives
+    return found
 
 
 def find(root: str | Path) -> Iterator[Path]:

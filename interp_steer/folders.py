@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from . import bounded_files
 from .errors import InterpSteerError, RunError
 
 try:
@@ -28,6 +29,9 @@ MANIFEST = "manifest.json"
 """Written last: a folder without it was not finished."""
 
 AGAIN = "run the analysis again, or copy the folder again from where it was made"
+
+LARGEST_DOCUMENT = 2**27
+"""The most bytes that are read of a JSON file of a results folder."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FULL_IN_WORDS = re.compile(r"no space left|os error 28|file too large|quota exceeded", re.I)
@@ -134,8 +138,34 @@ class Lock:
 
 
 def json_values(value: Any) -> Any:
-    """``value`` as plain JSON values, whatever types a config used."""
-    return json.loads(json.dumps(value, default=str, sort_keys=True))
+    """``value`` as plain JSON values, whatever types a config used.
+
+    Raises:
+        RunError: for what JSON does not have, such as nan.
+    """
+    try:
+        text = json.dumps(value, default=str, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return bounded_files.parse_json(text, "the config", RunError)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{value!r:.200} cannot be written as JSON ({error}); give texts, finite numbers, "
+            "lists and mappings."
+        ) from error
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a name in a folder.
+
+    Raises:
+        RunError: when it would leave the folder.
+    """
+    try:
+        path = folder / name
+        if folder.resolve() in path.resolve().parents:
+            return path
+    except (OSError, ValueError) as error:
+        raise RunError(f"file {name!r:.200} is no path ({error}); give a plain name.") from error
+    raise RunError(f"file {name!r} lies outside the results folder; give a plain name.")
 
 
 def document_hash(document: Mapping[str, Any]) -> str:
@@ -156,12 +186,9 @@ def read_json(path: Path) -> Any:
     """A JSON file of a results folder.
 
     Raises:
-        RunError: when it is missing or not JSON.
+        RunError: when it is missing, too large or not JSON.
     """
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); {AGAIN}.") from None
+    return bounded_files.read_json(path, RunError, LARGEST_DOCUMENT)
 
 
 def manifest(folder: Path, **facts: Any) -> dict[str, Any]:
@@ -182,17 +209,22 @@ def check(folder: Path) -> dict[str, Any]:
     if not (folder / MANIFEST).is_file():
         raise RunError(f"{folder} has no {MANIFEST}: it was not finished; {AGAIN}.")
     found = read_json(folder / MANIFEST)
-    if found.get("format") != FORMAT:
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        version = found.get("format") if isinstance(found, dict) else None
         raise RunError(
-            f"{folder / MANIFEST} has format {found.get('format')!r} and this version reads "
-            f"{FORMAT}; read it with the version of interp_steer that wrote it."
+            f"{folder / MANIFEST} has format {version!r} and this version reads {FORMAT}; read it "
+            "with the version of interp_steer that wrote it."
         )
-    for name, expected in found["files"].items():
-        if not (folder / name).is_file():
-            raise RunError(f"{folder / name} is missing; {AGAIN}.")
-        if (actual := checksum(folder / name)) != expected:
+    files = found.get("files")
+    if not isinstance(files, dict) or not all(isinstance(each, str) for each in files.values()):
+        raise RunError(f"{folder / MANIFEST} lists no files; {AGAIN}.")
+    for name, expected in files.items():
+        path = inside(folder, name)
+        if not path.is_file():
+            raise RunError(f"{path} is missing; {AGAIN}.")
+        if (actual := checksum(path)) != expected:
             raise RunError(
-                f"{folder / name} is not the file that the run left (sha256 {actual[:12]}, "
+                f"{path} is not the file that the run left (sha256 {actual[:12]}, "
                 f"manifest {expected[:12]}); {AGAIN}."
             )
     return found

@@ -9,7 +9,6 @@ or forbid one. A row that is not as it must be is refused by file and line.
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import warnings
 from collections import Counter
@@ -19,10 +18,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from interp_steer.errors import ContrastError
+from interp_steer.bounded_files import read_json_lines
+from interp_steer.errors import ContrastError, ScoringError
 from interp_steer.ifeval_stripping import Rule, strip
 from interp_steer.pairs import plain_text
-from interp_steer.scoring.ifeval import REQUIRED
+from interp_steer.scoring.ifeval import REQUIRED, check_arguments
 
 HUB = "google/IFEval"
 """The data set's name on the hub."""
@@ -127,19 +127,8 @@ def read_file(path: str | Path) -> tuple[IFEvalRow, ...]:
         ContrastError: for what cannot be read, naming file, line and what is missing.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ContrastError(f"{path} cannot be read: {error}; {_MEND}") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            at = f"{path}, line {number},"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ContrastError(f"{at} is not JSON ({error}); fetch the file anew") from error
-            rows.append(_row(row, at, f"{path.stem}:{number}"))
+    lines = read_json_lines(path, ContrastError, f"write one object a line, or {_MEND}", _MEND)
+    rows = [_row(row, f"{path}, line {n},", f"{path.stem}:{n}") for n, row in lines.items()]
     return _some(rows, str(path))
 
 
@@ -195,8 +184,6 @@ def _some(rows: Sequence[IFEvalRow], source: str) -> tuple[IFEvalRow, ...]:
 
 def _row(row: Any, at: str, key: str) -> IFEvalRow:
     """The row of one line. ``at`` says where it stands, ``key`` is for rows without one."""
-    if not isinstance(row, Mapping):
-        raise ContrastError(f"{at} is a {type(row).__name__}; write one object a line")
     # The stripped file keeps the request to the model that stripped it under "prompt".
     stripped = "model_output" in row
     prompt_name = "original_prompt" if stripped else "prompt"
@@ -233,7 +220,7 @@ def _ids(value: Any, at: str) -> tuple[str, ...]:
             f"{at} has instruction_id_list {value!r}; write a list of at least one IFEval id"
         )
     for name in value:
-        if name not in REQUIRED:
+        if not isinstance(name, str) or name not in REQUIRED:
             near = difflib.get_close_matches(str(name), REQUIRED, n=1, cutoff=0.0)
             raise ContrastError(
                 f"{at} has the unknown instruction {name!r}; the nearest that IFEval has is "
@@ -261,6 +248,10 @@ def _kwargs(value: Any, ids: Sequence[str], at: str) -> tuple[Mapping[str, Any],
                 f"{at} has {name} {wrong} (its kwargs are {told}); no answer can be verified: "
                 f"give it {', '.join(REQUIRED[name]) or 'no arguments'}, or drop the row"
             )
+        try:
+            check_arguments(name, told)
+        except ScoringError as error:
+            raise ContrastError(f"{at} has {error}; mend the row, or drop it") from error
         given.append(told)
     return tuple(given)
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from interp_steer.bounded_files import regular
 from interp_steer.errors import GenerationError
 from interp_steer.interventions import Intervention
 
@@ -23,6 +24,10 @@ except ImportError:  # Windows: appends of one process at a time are safe withou
 
 _MATTER = ("torch", "transformers", "transformer-lens", "tokenizers")
 """Packages another version of which may answer otherwise."""
+
+
+LARGEST = 2**34
+"""The most bytes of a ledger that is read."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +66,25 @@ class Ledger:
         self.damaged = 0
         self.reused = 0
         self._kept: dict[str, Kept] = {}
-        try:
-            lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
-        except OSError as error:
-            raise GenerationError(
-                f"the ledger {self.path} cannot be read ({error.strerror}); give another path"
-            ) from None
-        for line in filter(None, lines):
+        for line in self._lines():
             entry = _entry(line)
             if entry is None:
                 self.damaged += 1
             else:
                 self._kept[entry[0]] = entry[1]
+
+    def _lines(self) -> Iterator[bytes]:
+        mend = "give another path"
+        try:
+            if self.path.exists():
+                with open(regular(self.path, GenerationError, LARGEST, mend), "rb") as file:
+                    yield from filter(None, (line.rstrip(b"\n") for line in file))
+        except (OSError, ValueError) as error:
+            if isinstance(error, GenerationError):
+                raise
+            raise GenerationError(
+                f"the ledger {self.path} cannot be read ({error}); {mend}"
+            ) from None
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -123,9 +135,12 @@ def _entry(line: bytes) -> tuple[str, Kept] | None:
     """The key and answer of a line; None when it is not what was written."""
     try:
         _, key, finish_reason, tokens, text = json.loads(line)
+        texts = all(isinstance(each, str) for each in (key, finish_reason, text))
+        if not texts or not all(type(token) is int for token in tokens):
+            return None
         kept = Kept(text, tuple(tokens), finish_reason)
         return (key, kept) if _line(key, kept) == line else None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

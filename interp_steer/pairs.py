@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from interp_steer import displays
+from interp_steer.bounded_files import read_json_lines
 from interp_steer.errors import ContrastError
 from interp_steer.files import write_atomically
 
@@ -30,7 +31,8 @@ class Pair:
     """One request with the instruction (``present``) and without it (``absent``).
 
     Raises:
-        ContrastError: when a side is empty, when both sides are the same, or for an unknown split.
+        ContrastError: when a side is empty or no prompt, when both sides are the same, for an
+            unknown split, or for anything but texts where texts belong.
 
     Example:
         >>> Pair("Name a tree.", "Name a tree. No capitals.", "Name a tree.").phrasing
@@ -58,8 +60,10 @@ class Pair:
     """A name that no other pair of the set has; a hash of the content when it is not given."""
 
     def __post_init__(self) -> None:
+        _check_types(vars(self))
         for side in ("present", "absent"):
-            if not getattr(self, side):
+            prompt = getattr(self, side)
+            if not (prompt.strip() if isinstance(prompt, str) else prompt):
                 raise ContrastError(
                     f"the pair of query {_brief(self.query)} has no {side!r} prompt; a contrast "
                     "needs both sides: give it, or drop the row"
@@ -244,10 +248,10 @@ class ContrastSet:
         Raises:
             ContrastError: when the file cannot be written.
         """
-        lines = (_canonical(asdict(pair)) for pair in self.pairs)
+        content = b"".join(_utf8(_canonical(asdict(pair))) + b"\n" for pair in self.pairs)
         try:
             with write_atomically(path) as aside:
-                aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+                aside.write_bytes(content)
         except OSError as error:
             raise ContrastError(f"{path} cannot be written: {error}; use another path") from error
 
@@ -267,25 +271,11 @@ class ContrastSet:
             ContrastError: naming the line that is not a pair.
         """
         path = Path(path)
-        rows = []
+        rows = read_json_lines(path, ContrastError, "write one object a line")
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ContrastError(f"{path} cannot be read: {error}; give a JSONL file") from error
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ContrastError(
-                        f"{path}, line {number}, is not JSON ({error}); write one object a line"
-                    ) from error
-                if not isinstance(row, dict):
-                    raise ContrastError(
-                        f"{path}, line {number}, is a {type(row).__name__}; write one object a line"
-                    )
-                rows.append(row)
-        return cls.from_dataset(rows, name=name or path.stem, split=split)
+            return cls.from_dataset(rows.values(), name=name or path.stem, split=split)
+        except ContrastError as error:
+            raise ContrastError(f"{path}: {error}") from error
 
     @classmethod
     def from_dataset(
@@ -328,9 +318,40 @@ def plain_text(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _brief(text: Any) -> str:
-    shown = text if isinstance(text, str) else _canonical(text)
-    return repr(shown if len(shown) <= 60 else f"{shown[:57]}...")
+def _brief(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else f"{value[:57]}...")
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    """Refuse what cannot be in the fields of a pair."""
+    for name, value in values.items():
+        if name in _TEXTS and not isinstance(value, str):
+            raise ContrastError(f"{name} is {_brief(value)}; it must be a text")
+        if name in _PROMPTS and not (isinstance(value, str) or _is_conversation(value)):
+            raise ContrastError(
+                f"{name} is {_brief(value)}; give a text, or a conversation of turns such as "
+                "{'role': 'user', 'content': 'Name a tree.'}"
+            )
+        if name in _LISTS and not _all(value, _LISTS[name]):
+            raise ContrastError(
+                f"{name} is {_brief(value)}; instruction_ids is a list of IFEval ids, and kwargs a "
+                "list with a mapping of arguments for each"
+            )
+
+
+def _all(values: Any, kind: type) -> bool:
+    """Whether it is a list of nothing else."""
+    listed = isinstance(values, Sequence) and not isinstance(values, str)
+    return listed and all(isinstance(each, kind) for each in values)
+
+
+def _is_conversation(turns: Any) -> bool:
+    return _all(turns, Mapping) and all(
+        isinstance(turn.get(name), str) for turn in turns for name in ("role", "content")
+    )
 
 
 def _one_of(what: str, value: str, known: Sequence[str]) -> None:
@@ -340,19 +361,32 @@ def _one_of(what: str, value: str, known: Sequence[str]) -> None:
 
 def _canonical(content: Any) -> str:
     try:
-        return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    except TypeError as error:
+        return json.dumps(
+            content, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        )
+    except (TypeError, ValueError, RecursionError) as error:
         raise ContrastError(
-            f"{_brief(repr(content))} cannot be written as JSON ({error}); use texts, numbers, "
+            f"{_brief(content)} cannot be written as JSON ({error}); use texts, finite numbers, "
             "lists and mappings"
         ) from error
 
 
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ContrastError(
+            f"{_brief(text)} has half a character ({error}); read it anew as UTF-8"
+        ) from error
+
+
 def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_utf8(text)).hexdigest()
 
 
-def _pair(row: Mapping[str, Any], number: int, split: str) -> Pair:
+def _pair(row: Any, number: int, split: str) -> Pair:
+    if not isinstance(row, Mapping):
+        raise ContrastError(f"row {number} is {_brief(row)}; give mappings of columns to values")
     known = {name: row[name] for name in _FIELDS if row.get(name) is not None}
     missing = [name for name in ("query", "present", "absent") if name not in known]
     if missing:
@@ -360,16 +394,15 @@ def _pair(row: Mapping[str, Any], number: int, split: str) -> Pair:
             f"row {number} has no {' and no '.join(missing)} (it has {', '.join(map(str, row))}); "
             "rename its columns or add them"
         )
-    if not all(isinstance(known[name], str) for name in _TEXTS & known.keys()):
-        raise ContrastError(f"row {number} has {known}; {', '.join(sorted(_TEXTS))} must be texts")
-    if "instruction_ids" in known:
-        known["instruction_ids"] = tuple(known["instruction_ids"])
-    if "kwargs" in known:  # a table gives every row the keys of all rows: None is "not given"
-        known["kwargs"] = tuple(
-            {key: value for key, value in each.items() if value is not None}
-            for each in known["kwargs"]
-        )
     try:
+        _check_types(known)
+        if "instruction_ids" in known:
+            known["instruction_ids"] = tuple(known["instruction_ids"])
+        if "kwargs" in known:  # a table gives every row the keys of all rows: None is "not given"
+            known["kwargs"] = tuple(
+                {key: value for key, value in each.items() if value is not None}
+                for each in known["kwargs"]
+            )
         return Pair(**{"split": split, **known})
     except ContrastError as error:
         raise ContrastError(f"row {number}: {error}") from error
@@ -377,3 +410,5 @@ def _pair(row: Mapping[str, Any], number: int, split: str) -> Pair:
 
 _FIELDS = tuple(each.name for each in fields(Pair))
 _TEXTS = {"query", "split", "phrasing", "phrasing_kind", "key"}
+_PROMPTS = {"present", "absent"}
+_LISTS = {"instruction_ids": str, "kwargs": Mapping}

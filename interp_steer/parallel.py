@@ -6,7 +6,6 @@ bundled models. :mod:`interp_steer.language_sets` makes contrast sets of them.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
+from interp_steer.bounded_files import read_json, read_json_lines
 from interp_steer.burattino import grammar, obeying
 from interp_steer.burattino.queries import queries, questionable_facts
 from interp_steer.burattino.world import LANGUAGES
@@ -274,11 +274,7 @@ def _from_published(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
                 if code is None
                 else f"{path} and {named[code]} are of one language; keep one of them"
             )
-        try:
-            rows = json.loads(_read(path))
-        except json.JSONDecodeError as error:
-            raise ContrastError(f"{path} is not JSON ({error}); write a list of rows") from error
-        files[code] = _checked(rows, path, ("input", "output"))
+        files[code] = _checked(read_json(path, ContrastError), path, ("input", "output"))
         named[code] = path
     _same_length(files, named)
     first, *others = files
@@ -289,7 +285,8 @@ def _from_published(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
             if plain_text(theirs) != plain_text(row["input"]):
                 raise _different(number, named[first], row["input"], named[other], theirs)
         answers = {code: rows[number]["output"] for code, rows in files.items()}
-        items.append(_item(f"row {number}", f"{number:04d}", {"en": row["input"]}, answers))
+        where = f"{named[first]}, row {number}"
+        items.append(_item(where, f"{number:04d}", {"en": row["input"]}, answers))
     return tuple(items)
 
 
@@ -297,15 +294,8 @@ def _from_lines(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
     files: dict[str, list[Mapping[str, Any]]] = {}
     named: dict[str, Path] = {}
     for path in paths:
-        rows = []
-        for number, line in enumerate(filter(str.strip, _read(path).splitlines())):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ContrastError(
-                    f"{path}, row {number}, is not JSON ({error}); write one object a line"
-                ) from error
-        files[path.stem] = _checked(rows, path, ("question", "answer"))
+        rows = read_json_lines(path, ContrastError, "write one object a line")
+        files[path.stem] = _checked([*rows.values()], path, ("question", "answer"))
         named[path.stem] = path
     _same_length(files, named)
 
@@ -320,21 +310,14 @@ def _from_lines(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
                             number, named[first], row.get(what), named[other], theirs.get(what)
                         )
             yield _item(
-                f"row {number}",
+                f"{named[first]}, row {number}",
                 str(row.get("key") or f"{number:04d}"),
                 {code: rows[number]["question"] for code, rows in files.items()},
                 {code: rows[number]["answer"] for code, rows in files.items()},
                 row.get("subject"),
             )
 
-    return _distinct(made())
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ContrastError(f"{path} cannot be read: {error}; give a UTF-8 file") from error
+    return _distinct(made(), f"{paths[0].parent}: ")
 
 
 def _checked(rows: Any, path: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -346,19 +329,28 @@ def _checked(rows: Any, path: Path, columns: Sequence[str]) -> list[Mapping[str,
                 f"{path}, row {number}, is {row!r:.80}; it must have the texts "
                 f"{' and '.join(columns)}"
             )
+        for name, kinds in (("key", (str, int)), ("subject", (str,))):
+            if not isinstance(row.get(name), (*kinds, type(None))):
+                raise ContrastError(
+                    f"{path}, row {number}, has the {name} {row[name]!r:.80}; it must be a text, "
+                    "or be left out"
+                )
     return rows
 
 
 def _same_length(files: Mapping[str, Sequence[Any]], named: Mapping[str, Path]) -> None:
     if len({len(rows) for rows in files.values()}) > 1:
         counted = ", ".join(f"{named[code].name} {len(rows)}" for code, rows in files.items())
-        raise ContrastError(f"files of different numbers of rows: {counted}; give parallel files")
+        folder = next(iter(named.values())).parent
+        raise ContrastError(
+            f"{folder}: files of different numbers of rows: {counted}; give parallel files"
+        )
 
 
 def _different(number: int, one: Path, said: Any, other: Path, theirs: Any) -> ContrastError:
     return ContrastError(
-        f"row {number}: {one.name} has {said!r} and {other.name} has {theirs!r}; parallel files "
-        "ask the same in the same order"
+        f"{one.parent}, row {number}: {one.name} has {said!r} and {other.name} has {theirs!r}; "
+        "parallel files ask the same in the same order"
     )
 
 
@@ -375,11 +367,11 @@ def _item(
         raise ContrastError(f"{where}: {error}") from error
 
 
-def _distinct(items: Iterable[ParallelItem]) -> tuple[ParallelItem, ...]:
+def _distinct(items: Iterable[ParallelItem], whose: str = "") -> tuple[ParallelItem, ...]:
     by_key: dict[str, ParallelItem] = {}
     for item in items:
         if item.key in by_key:
-            raise ContrastError(f"two rows have the key {item.key!r}; give each its own")
+            raise ContrastError(f"{whose}two rows have the key {item.key!r}; give each its own")
         by_key[item.key] = item
     if not by_key:
         raise ContrastError("there are no rows; give at least one")

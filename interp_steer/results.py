@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -118,11 +118,11 @@ class Run:
         if self.path.is_dir() and not any(self.path.iterdir()):
             return
         try:
-            there = document_hash(json.loads((self.path / "config.json").read_text("utf-8")))
-        except (OSError, ValueError) as error:
+            there = document_hash(folders.read_json(self.path / "config.json"))
+        except RunError as error:
             raise RunError(
-                f"{self.path} is in the way and is no results folder (config.json: {error}); "
-                "move it elsewhere, or choose another results root."
+                f"{self.path} is in the way and is no results folder ({error}); move it "
+                "elsewhere, or choose another results root."
             ) from None
         if there != self.config_hash:
             raise RunError(
@@ -169,9 +169,7 @@ class Run:
         Raises:
             RunError: when ``name`` would leave the folder.
         """
-        path = self._aside / name
-        if self._aside.resolve() not in path.resolve().parents:
-            raise RunError(f"file {name!r} lies outside the results folder; give a plain name.")
+        path = folders.inside(self._aside, name)
         with mended(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -380,5 +378,8 @@ def open_run(
 
 def _plain(config: Any) -> dict[str, Any]:
     """The config as JSON values, so that its hash does not depend on Python types."""
-    values = config if isinstance(config, Mapping) else asdict(config)
-    return folders.json_values(dict(values))
+    if isinstance(config, Mapping):
+        return folders.json_values(dict(config))
+    if is_dataclass(config) and not isinstance(config, type):
+        return folders.json_values(asdict(config))
+    raise RunError(f"the config is {config!r:.200}; give a dataclass or a mapping.")

@@ -201,7 +201,7 @@ def test_repeated_keys_unknown_splits_and_lone_kwargs_are_refused() -> None:
         replace(PAIR, split="train")
     with pytest.raises(ContrastError, match="1 instruction_ids and 0 kwargs"):
         replace(PAIR, instruction_ids=("a:b",))
-    with pytest.raises(ContrastError, match="must be texts"):
+    with pytest.raises(ContrastError, match="row 0: query is 3; it must be a text"):
         ContrastSet.from_dataset([{**ROW, "query": 3}], name="case")
 
 
@@ -273,7 +273,7 @@ def test_a_hugging_face_dataset_is_a_dataset() -> None:
 def test_bad_files_are_refused_by_line(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps(ROW) + "\n{oops\n")
-    with pytest.raises(ContrastError, match="line 2, is not JSON"):
+    with pytest.raises(ContrastError, match="line 2, is no JSON"):
         ContrastSet.from_jsonl(path)
     path.write_text("[1]\n")
     with pytest.raises(ContrastError, match="line 1, is a list"):

@@ -407,7 +407,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
     "EasySteer's JSON that is none": (lambda p: easysteer(p, "[1"), {}, "no JSON"),
     # ------------------------------------------------------------------ JSON
     "no JSON": (lambda p: text(p / "v.svec", "{"), {}, "no JSON"),
-    "no text": (lambda p: text(p / "v.svec", b"\xff\xfe\x00"), {}, "no JSON"),
+    "no text": (lambda p: text(p / "v.svec", b"\xff\xfe\x00"), {}, "a UTF-8 file"),
     "JSON without end": (lambda p: text(p / "v.svec", "[" * 200_000), {}, "no JSON"),
     "NaN": (lambda p: text(p / "v.svec", '{"directions": {"1": [NaN]}}'), {}, "NaN is no number"),
     "other JSON": (lambda p: text(p / "v.svec", "[1, 2]"), {}, "of none of the formats"),

@@ -6,7 +6,6 @@ Whatever is wrong with a file is said by an :class:`~interp_steer.errors.Interch
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import re
 import zipfile
@@ -19,6 +18,8 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from interp_steer import bounded_files
+from interp_steer.bounded_files import AGAIN
 from interp_steer.errors import InterchangeError
 from interp_steer.files import write_atomically
 
@@ -29,27 +30,15 @@ LARGEST_TEXT = 2**27
 """The most bytes that are read of a file of text."""
 
 _MOST_ENTRIES = 4096  # of an archive; a vector of every layer has two for each
-_AGAIN = "make it again, or copy it again from where it came"
 
 
-def regular(path: Path, largest: int = LARGEST) -> Path:
-    """Return the path when a regular file of at most so many bytes is there.
+def regular(path: Path) -> Path:
+    """Return the path when a regular file of at most :data:`LARGEST` bytes is there.
 
     Raises:
         InterchangeError: for anything else: no file, a folder, a device, too large a file.
     """
-    try:
-        there, size = path.is_file(), path.stat().st_size
-    except (OSError, ValueError) as error:
-        raise InterchangeError(f"{path} cannot be read ({error}); give a file") from error
-    if not there:
-        raise InterchangeError(f"{path} is no regular file; give the path of one")
-    if size > largest:
-        raise InterchangeError(
-            f"{path} has {size:,} bytes, more than the {largest:,} that are read of such a file; a "
-            "vector of every layer of a large model has a tenth of that, so look what it is"
-        )
-    return path
+    return bounded_files.regular(path, InterchangeError, LARGEST)
 
 
 def safe_name(name: str, what: str) -> str:
@@ -79,12 +68,7 @@ def read_json(path: Path) -> Any:
     Raises:
         InterchangeError: for a file that is not there, too large, or no JSON.
     """
-    try:
-        with open(regular(path, LARGEST_TEXT), "rb") as opened:
-            text = opened.read(LARGEST_TEXT + 1)
-        return parse_json(text.decode("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InterchangeError(f"{path} is no JSON ({error}); {_AGAIN}") from error
+    return bounded_files.read_json(path, InterchangeError, LARGEST_TEXT)
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -93,14 +77,7 @@ def parse_json(text: str, where: str) -> Any:
     Raises:
         InterchangeError: for text that is no JSON.
     """
-
-    def no_number(said: str) -> Any:
-        raise ValueError(f"{said} is no number of JSON")
-
-    try:
-        return json.loads(text, parse_constant=no_number)
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise InterchangeError(f"{where} is no JSON ({error}); {_AGAIN}") from error
+    return bounded_files.parse_json(text, where, InterchangeError)
 
 
 def read_pt(path: Path) -> Any:
@@ -125,7 +102,7 @@ def read_pt(path: Path) -> Any:
         ) from error
     except Exception as error:  # whatever a damaged archive made the loader stumble over
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InterchangeError(f"{path} cannot be read by PyTorch ({first}); {_AGAIN}") from error
+        raise InterchangeError(f"{path} cannot be read by PyTorch ({first}); {AGAIN}") from error
 
 
 def _check_archive(path: Path) -> None:
@@ -135,7 +112,7 @@ def _check_archive(path: Path) -> None:
     except Exception as error:
         raise InterchangeError(
             f"{path} is no archive of torch.save ({error}), or was written before PyTorch 1.6; "
-            f"{_AGAIN}, or load it with the tool that wrote it and save its tensors anew"
+            f"{AGAIN}, or load it with the tool that wrote it and save its tensors anew"
         ) from error
     packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
     outside = [
@@ -170,7 +147,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             names = list(opened.keys())
             return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise InterchangeError(f"{path} is no safetensors file ({error}); {_AGAIN}") from error
+        raise InterchangeError(f"{path} is no safetensors file ({error}); {AGAIN}") from error
 
 
 def real(value: Any, what: str, ndim: int = 1) -> Float[Tensor, "..."]:
@@ -217,11 +194,11 @@ def numbers(value: Any, what: str) -> Float[Tensor, " d_model"]:
         InterchangeError: for anything but a list of finite numbers.
     """
     if not isinstance(value, list) or not all(type(each) in (int, float) for each in value):
-        raise InterchangeError(f"{what} is no list of numbers; {_AGAIN}")
+        raise InterchangeError(f"{what} is no list of numbers; {AGAIN}")
     try:
         return real(torch.tensor(value, dtype=torch.float64), what)
     except (OverflowError, RuntimeError) as error:
-        raise InterchangeError(f"{what} has a number out of range ({error}); {_AGAIN}") from error
+        raise InterchangeError(f"{what} has a number out of range ({error}); {AGAIN}") from error
 
 
 def whole(value: Any, what: str, least: int = 0, most: int = 4095) -> int:

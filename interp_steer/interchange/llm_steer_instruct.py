@@ -14,14 +14,14 @@ where one was, stands beside it in the column ``stored``.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 from tqdm import tqdm
 
+from interp_steer.bounded_files import read_json_lines
 from interp_steer.errors import RunError, ScoringError
 from interp_steer.grid import RECORD
 from interp_steer.scoring import ifeval, sentences
@@ -45,6 +45,9 @@ LENGTH_FILES: Mapping[tuple[str, str], str] = {
     ("exactly", "both"): "exactly_*.jsonl",
 }
 """The file of each relation and setting of the experiments on numbers of sentences."""
+
+Schema: TypeAlias = dict[str, tuple[type, ...]]
+"""The columns that a row must have, each with the types that it may be of."""
 
 UNSTEERED = -1
 """The layer under which the published files store what was not steered."""
@@ -81,7 +84,10 @@ def read_format(folder: str | Path) -> pl.DataFrame:
         RunError: for a folder without these files, or files of another form.
     """
     settings = {
-        setting: _rows(_find(Path(folder) / "format", pattern), ("key", "response"))
+        setting: _rows(
+            _find(Path(folder) / "format", pattern),
+            _FORMAT | ({"prompt_no_instr": (str,)} if setting == "none" else {}),
+        )
         for setting, pattern in FORMAT_FILES.items()
     }
     common = set.intersection(*({_place(row) for row in rows} for rows in settings.values()))
@@ -126,7 +132,7 @@ def read_layer_search(folder: str | Path) -> pl.DataFrame:
         )
         for instructed, name in SEARCH_FILES.items()
         for row in tqdm(
-            _rows(_find(Path(folder) / "layer_search", name), ("layer", "perplexity", "response")),
+            _rows(_find(Path(folder) / "layer_search", name), _SEARCH),
             desc="score layer search",
             unit="answer",
             disable=None,
@@ -150,9 +156,7 @@ def read_length(folder: str | Path) -> pl.DataFrame:
     """
     records = []
     for (relation, setting), pattern in LENGTH_FILES.items():
-        for row in _rows(
-            _find(Path(folder) / "length", pattern), ("length_constraint", "response")
-        ):
+        for row in _rows(_find(Path(folder) / "length", pattern), _LENGTH):
             k, counted = row["length_constraint"] + 1, sentences.count_sentences(row["response"])
             records.append(
                 {
@@ -244,20 +248,56 @@ def _find(folder: Path, pattern: str) -> Path:
     return found[0]
 
 
-def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise RunError(f"{path}, line {number}, is no JSON ({error}); fetch it anew") from error
-        missing = [name for name in needed if not isinstance(row, dict) or name not in row]
+_TEXT: Schema = {"response": (str,), "prompt": (str,)}
+_SCORED: Schema = _TEXT | {"instruction_id_list": (list,), "kwargs": (list,)}
+_STORED: Schema = {
+    "follow_all_instructions": (bool, type(None)),
+    "steering_layer": (int, type(None)),
+}
+_FORMAT: Schema = _SCORED | {"key": (int,)}
+_SEARCH: Schema = _SCORED | {
+    "uid": (int, str),
+    "layer": (int,),
+    "perplexity": (int, float, type(None)),
+    "single_instruction_id": (str,),
+    "prompt_without_instruction": (str,),
+}
+_LENGTH: Schema = {
+    "uid": (int, str),
+    "length_constraint": (int,),
+    "prompt_no_instr": (str,),
+    "response": (str,),
+}
+"""What the rows of each kind of file hold."""
+
+_LARGEST = 2**31
+"""More than any number of theirs is."""
+
+
+def _rows(path: Path, needed: Schema) -> list[dict[str, Any]]:
+    rows = read_json_lines(path, RunError, "fetch it anew")
+    for number, row in rows.items():
+        where = f"{path}, line {number},"
+        missing = [name for name in needed if name not in row]
         if missing:
             raise RunError(
-                f"{path}, line {number}, has no {', '.join(missing)}; it is no file of paper A's "
-                "stored answers"
+                f"{where} has no {', '.join(missing)}; it is no file of paper A's stored answers"
             )
-        rows.append(row)
-    return rows
+        for name, kinds in (needed | _STORED).items():
+            value = row.get(name)
+            if name in row and (
+                type(value) not in kinds or (type(value) is int and abs(value) > _LARGEST)
+            ):
+                raise RunError(f"{where} has {name} {value!r:.80}; fetch it anew")
+        if "kwargs" not in needed:
+            continue
+        ids, given = row["instruction_id_list"], row["kwargs"]
+        if not (
+            len(ids) == len(given) > 0
+            and all(isinstance(each, str) for each in ids)
+            and all(isinstance(each, dict) for each in given)
+        ):
+            raise RunError(
+                f"{where} has instructions {ids!r:.80} with arguments {given!r:.80}; fetch it anew"
+            )
+    return list(rows.values())

@@ -19,6 +19,7 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
+import math
 import operator
 import re
 import threading
@@ -191,13 +192,22 @@ def _build(instruction_id: str, given: Mapping[str, Any], prompt: str) -> Any:
     arguments = {name: value for name, value in given.items() if value is not None}
     if instruction_id == "combination:repeat_prompt" and prompt:
         arguments.setdefault("prompt_to_repeat", prompt)
-    _check_arguments(instruction_id, arguments)
+    check_arguments(instruction_id, arguments)
     checker = _checkers()[instruction_id](instruction_id)
     checker.build_description(**arguments)
     return checker
 
 
-def _check_arguments(instruction_id: str, arguments: Mapping[str, Any]) -> None:
+def check_arguments(instruction_id: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments with which an instruction has no verdict.
+
+    Args:
+        instruction_id: one of `REQUIRED`.
+        arguments: its arguments, none of them None.
+
+    Raises:
+        ScoringError: naming what is missing, unknown or impossible.
+    """
     required = REQUIRED[instruction_id]
     missing = [name for name in required if name not in arguments]
     if missing:
@@ -220,19 +230,20 @@ def _check_arguments(instruction_id: str, arguments: Mapping[str, Any]) -> None:
 def _problem(instruction_id: str, name: str, value: Any, arguments: Mapping[str, Any]) -> str:
     """What is wrong with an argument, "" when nothing is."""
     if name in _COUNTS:
-        number = float(value) if isinstance(value, Real) else 0.5
-        if not number.is_integer() or isinstance(value, bool):
+        if not _is_whole(value):
             return "is not a whole number"
-        if number < 0:
+        if value < 0:
             return "is negative; lm-eval would draw a random number: pass 0 or more"
-        if name == "nth_paragraph" and not 1 <= number <= arguments["num_paragraphs"]:
-            return f"is not in 1..num_paragraphs ({arguments['num_paragraphs']})"
+        most = arguments.get("num_paragraphs", math.inf)
+        if name == "nth_paragraph" and _is_whole(most) and not 1 <= value <= most:
+            return f"is not in 1..num_paragraphs ({most})"
     elif name.endswith("relation"):
         relations = [r for r in _RELATIONS if r != "exactly" or instruction_id in EXACTLY]
         if value not in relations:
             return f"is not one of {', '.join(map(repr, relations))}"
     elif name in _LISTS:
-        if isinstance(value, str) or not value or not all(isinstance(w, str) and w for w in value):
+        listed = isinstance(value, (list, tuple)) and value
+        if not listed or not all(isinstance(word, str) and word for word in value):
             return "is not a non-empty list of words"
     elif not isinstance(value, str) or not value.strip():
         return "is not a non-empty text"
@@ -243,6 +254,11 @@ def _problem(instruction_id: str, name: str, value: Any, arguments: Mapping[str,
         if value not in codes:
             return f"is not a language code that IFEval knows; known: {', '.join(codes)}"
     return ""
+
+
+def _is_whole(value: Any) -> bool:
+    known = isinstance(value, Real) and not isinstance(value, bool)
+    return known and value % 1 == 0  # which it is not for nan and infinities
 
 
 def _nearest(instruction_id: str) -> list[str]:
