@@ -10,6 +10,7 @@ results folder. The report, one page that opens with no network, is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import interp_steer as ist
 from analyses.geometry import (
@@ -38,6 +39,15 @@ ANALYSES = (
 )
 """In the order of the report."""
 
+HEADLINES = {
+    "head_geometry": ("auroc.best.", "share."),
+    "stability": ("cosine.", "phrasing.", "rejected."),
+    "linearity": ("obeys.kl.difference_in_means", "gain."),
+    "causality": ("necessity.strict.component.layer.", "sufficiency.strict.steer.layer."),
+    "cross_architecture": ("sound.",),
+}
+"""What of each analysis' summary stands in the summary of the whole."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -45,10 +55,19 @@ class Config:
 
     model: str = "burattino-instruct"
     """A bundled model, a Hugging Face name, or a folder."""
+    target: str = "burattino-gemma"
+    """The model that its vectors are carried to."""
     reference: str = "burattino-base"
     """The model whose perplexity tells degenerate answers."""
 
 
 def main(config: Config, run: ist.Run) -> None:
     """Run the analyses one after the other, and gather them into one page."""
-    perform(run, config, {each: {} for each in ANALYSES}, {}, f"Geometry of {config.model}")
+    perform(run, config, own_fields(config), HEADLINES, f"Geometry of {config.model}")
+
+
+def own_fields(config: Config) -> dict[Any, dict[str, Any]]:
+    """What is said to each analysis alone: where vectors are carried, the model is the source."""
+    own: dict[Any, dict[str, Any]] = {analysis: {} for analysis in ANALYSES}
+    own[cross_architecture] = {"model": config.target, "source": config.model}
+    return own

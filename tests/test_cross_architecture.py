@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp_steer as ist
+from analyses import all_geometry
+from analyses.geometry import cross_architecture
 from analyses.geometry.carried import (
     ANOTHER,
     OWN,
@@ -28,6 +30,7 @@ from analyses.geometry.cross_architecture_figures import Moves, answers
 from analyses.geometry.moved import BothSides, Moved
 from analyses.geometry.shared_prompts import ASKING, FOREIGN, check_apart, shared_prompts
 from analyses.harness import command_line
+from analyses.parts import configured
 from figures.lint import complaints
 from interp_steer import transfer
 from interp_steer.burattino import instructions as registry
@@ -216,6 +219,20 @@ def test_the_analysis_leaves_what_it_says(run):
             assert (made.source.d_model, made.target.d_model) == (64, 96)
         elif not name.startswith("source."):
             ist.SteeringVector.load(path).check(target)
+
+
+def test_a_model_is_no_target_of_its_own_vectors(capsys, tmp_path):
+    given = ["--model", "burattino-tiny", "--source", "burattino-tiny", "--results", str(tmp_path)]
+    assert command_line(["cross_architecture", *given]) != 0
+    assert "name another --source" in capsys.readouterr().err
+    whole = all_geometry.Config(model="burattino-small", target="burattino-tiny")
+    parts = {
+        analysis: configured(analysis, whole, **own)
+        for analysis, own in all_geometry.own_fields(whole).items()
+    }
+    moved = parts.pop(cross_architecture)
+    assert (moved.source, moved.model) == ("burattino-small", "burattino-tiny")
+    assert {getattr(part, "model", "burattino-small") for part in parts.values()} == {whole.model}
 
 
 def test_widths_that_agree_have_an_identity_too_and_kinds_are_checked(capsys, tiny):

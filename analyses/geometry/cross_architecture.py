@@ -101,6 +101,11 @@ def main(config: Config, run: ist.Run) -> None:
             f"--kind {config.kind} --kinds {' '.join(config.kinds)} --prompts "
             f"{' '.join(config.prompts)}: steer with one of the kinds, and name some prompts"
         )
+    if config.source == config.model:
+        raise RunError(
+            f"vectors of {config.source} are {config.model}'s own already: name another --source, "
+            "or another --model"
+        )
     target, source = ist.load(config.model), ist.load(config.source)
     reference = ist.load(config.reference)
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
