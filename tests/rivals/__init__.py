@@ -1,1 +1,2 @@
-"""What other libraries run in environments of their own, by `make test-interchange`."""
+"""What other libraries run in environments of their own, by
+`make test-interchange` and `make test-vllm`."""
