@@ -15,7 +15,7 @@ from torch import Tensor
 
 from interp_steer.errors import CaptureError
 from interp_steer.sites import Site
-from interp_steer.tensorfiles import read_tensors, write_tensors
+from interp_steer.tensorfiles import made_of, read_tensors, typed, write_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,25 +193,58 @@ class Moments:
         Raises:
             CaptureError: when the file is missing, damaged, or not of moments.
         """
-        tensors, header = read_tensors(path, "Moments", CaptureError)
-        by_site: dict[str, dict[Site, Tensor]] = {"mean": {}, "scatter": {}, "rows": {}}
-        for name in sorted(tensors):
-            part, _, site = name.partition("/")
-            if site:
-                by_site[part][Site.parse(site)] = tensors[name]
-        rows = None
-        if by_site["rows"]:
-            rows = Rows(by_site["rows"], tensors["prompt"], tensors["position"])
-        return cls(
-            count=tensors["count"],
-            mean=by_site["mean"],
-            scatter=by_site["scatter"] or None,
-            rows=rows,
-            **{name: header[name] for name in _HEADER},
+        whole = ("count", "prompt", "position")
+        tensors, header = read_tensors(
+            path, "Moments", CaptureError, ("count", *_HEADER), integers=whole
         )
+        by_site: dict[str, dict[Site, Tensor]] = {"mean": {}, "scatter": {}, "rows": {}}
+        with made_of(path, CaptureError):
+            for name in sorted(tensors.keys() - set(whole)):
+                part, _, site = name.partition("/")
+                by_site[part][Site.parse(site)] = tensors[name]
+            rows = None
+            if by_site["rows"]:
+                rows = Rows(by_site["rows"], tensors["prompt"], tensors["position"])
+            found = cls(
+                count=tensors["count"],
+                mean=by_site["mean"],
+                scatter=by_site["scatter"] or None,
+                rows=rows,
+                **typed(header, _HEADER),
+            )
+            found._check_shapes()
+        return found
+
+    def _check_shapes(self) -> None:
+        """Refuse tensors that do not go together.
+
+        Raises:
+            CaptureError: naming the site.
+        """
+        n = len(self.count)
+        for site, mean in self.mean.items():
+            shape = tuple(mean.shape)
+            scatter = None if self.scatter is None else tuple(self.scatter[site].shape)
+            if len(shape) < 2 or shape[0] != n or scatter not in (None, (*shape, shape[-1])):
+                raise CaptureError(
+                    f"at {site} the mean has shape {shape} and the scatter {scatter}, for {n} "
+                    "positions; capture again"
+                )
+            if self.rows is not None and self.rows.values[site].shape[1:] != shape[1:]:
+                raise CaptureError(f"the rows at {site} have another width than the mean")
+        if not self.mean or (self.count < 0).any() or self.prompts < 0:
+            raise CaptureError("there are no sites, or fewer than no tokens; capture again")
+        if self.rows is None:
+            return
+        lengths = {*map(len, self.rows.values.values()), len(self.rows.prompt)}
+        numbered = ((self.rows.prompt, self.prompts), (self.rows.position, n))
+        if lengths != {len(self.rows.position)} or any(
+            not ((index >= 0) & (index < most)).all() for index, most in numbered
+        ):
+            raise CaptureError("the rows are not numbered by their prompts; capture again")
 
 
-_HEADER = ("prompts", "positions", "model", "fingerprint", "source")
+_HEADER = {"prompts": int} | dict.fromkeys(("positions", "model", "fingerprint", "source"), str)
 
 
 def moments_of(

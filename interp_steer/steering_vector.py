@@ -23,7 +23,10 @@ from interp_steer.interventions import Direction, Intervention, compose
 from interp_steer.model import HookedLM
 from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sites import Site
-from interp_steer.tensorfiles import read_tensors, write_tensors
+from interp_steer.tensorfiles import made_of, read_tensors, write_tensors
+
+LARGEST = 2**31
+"""The most bytes that are read of a file of one vector."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -356,16 +359,16 @@ class SteeringVector(Published):
         Raises:
             VectorError: when the file is missing, truncated, changed, or no steering vector.
         """
-        tensors, header = read_tensors(
-            path, "SteeringVector", VectorError, ("directions", "layers", "card")
-        )
-        return cls(
-            directions=tensors["directions"],
-            targets=tensors.get("targets"),
-            layers=layers_of(header["layers"]),
-            card=Card.read(header["card"]),
-            baseline=tensors.get("baseline"),
-        )
+        needed = ("directions", "layers", "card")
+        tensors, header = read_tensors(path, "SteeringVector", VectorError, needed, largest=LARGEST)
+        with made_of(path, VectorError):
+            return cls(
+                directions=tensors["directions"],
+                targets=tensors.get("targets"),
+                layers=layers_of(header["layers"]),
+                card=Card.read(header["card"]),
+                baseline=tensors.get("baseline"),
+            )
 
     def _sum(self, other: SteeringVector, sign: str) -> SteeringVector:
         if not isinstance(other, SteeringVector):

@@ -22,7 +22,8 @@ from interp_steer.interventions import Direction, Intervention, compose
 from interp_steer.model import HookedLM
 from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sites import Site
-from interp_steer.tensorfiles import read_tensors, write_tensors
+from interp_steer.steering_vector import LARGEST
+from interp_steer.tensorfiles import made_of, read_tensors, write_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,15 +340,17 @@ class SteppedVector(Published):
         Raises:
             VectorError: when the file is missing, truncated, changed, or no stepped vector.
         """
+        needed = ("directions", "counts", "layers", "card")
         tensors, header = read_tensors(
-            path, "SteppedVector", VectorError, ("directions", "counts", "layers", "card")
+            path, "SteppedVector", VectorError, needed, integers=("counts",), largest=LARGEST
         )
-        return cls(
-            directions=tensors["directions"],
-            counts=tensors["counts"],
-            layers=layers_of(header["layers"]),
-            card=Card.read(header["card"]),
-        )
+        with made_of(path, VectorError):
+            return cls(
+                directions=tensors["directions"],
+                counts=tensors["counts"],
+                layers=layers_of(header["layers"]),
+                card=Card.read(header["card"]),
+            )
 
     def _row(self, layer: int) -> int:
         if layer not in self.layers:

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from interp_steer.errors import TransferError, VectorError
 from interp_steer.shared_texts import LayerPairs, Stream
+from interp_steer.sites import Site
 from interp_steer.statistics import Interval
 from interp_steer.steering_vector import SteeringVector, inner_product, unit_directions
-from interp_steer.tensorfiles import read_tensors, write_tensors
+from interp_steer.tensorfiles import made_of, read_tensors, typed, write_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,7 @@ class Map:
 
     Raises:
         TransferError: for shapes that do not agree, or numbers that are not finite.
+        SiteError: for a layer that a model does not have.
 
     Example:
         >>> to_gemma = ist.transfer.fit(llama, gemma, prompts)          # doctest: +SKIP
@@ -73,6 +75,14 @@ class Map:
                 raise TransferError(
                     f"{self} has {name} that are not finite; look for overflow in the activations, "
                     "and load the models in bfloat16 or float32 rather than float16"
+                )
+        for here, there in self.layers:
+            Site(self.component, here).check(self.source.n_layers)
+            Site(self.component, there).check(self.target.n_layers)
+        for name in ("quality", "penalties", "ranks"):
+            if len(getattr(self, name) or ()) not in (0, layers):
+                raise TransferError(
+                    f"{self} has {name} of {len(getattr(self, name))} layers; it must be {layers}"
                 )
 
     def __str__(self) -> str:
@@ -238,7 +248,7 @@ class Map:
         """
         header: dict[str, Any] = {name: getattr(self, name) for name in _HEADER}
         header |= {side: asdict(getattr(self, side)) for side in _STREAMS}
-        header["quality"] = None if self.quality is None else [asdict(q) for q in self.quality]
+        header["quality"] = self.quality and [asdict(each) for each in self.quality]
         tensors = {name: getattr(self, name) for name in _TENSORS}
         write_tensors(path, "Map", tensors, header, TransferError)
 
@@ -249,17 +259,22 @@ class Map:
         Raises:
             TransferError: when the file is missing, truncated, changed, or no map.
         """
-        tensors, header = read_tensors(path, "Map", TransferError)
-        quality = header.pop("quality")
-        return cls(
-            **tensors,
-            **{side: Stream(**header.pop(side)) for side in _STREAMS},
-            layers=tuple((here, there) for here, there in header.pop("layers")),
-            penalties=tuple(header.pop("penalties")),
-            ranks=tuple(header.pop("ranks")),
-            quality=None if quality is None else tuple(Interval(**each) for each in quality),
-            **header,
-        )
+        needed = (*_TENSORS, *_HEADER)
+        tensors, header = read_tensors(path, "Map", TransferError, needed)
+        with made_of(path, TransferError):
+            said = typed(header, _HEADER)
+            source, target = (Stream(**typed(said.pop(side), _STREAM)) for side in _STREAMS)
+            quality = said.pop("quality")
+            return cls(
+                **tensors,
+                source=source,
+                target=target,
+                layers=tuple((here, there) for here, there in said.pop("layers")),
+                penalties=tuple(said.pop("penalties")),
+                ranks=tuple(said.pop("ranks")),
+                quality=quality and tuple(Interval(**typed(each, _INTERVAL)) for each in quality),
+                **said,
+            )
 
     def _row(self, layer: int) -> int:
         found = [row for row, (_, there) in enumerate(self.layers) if there == layer]
@@ -271,9 +286,25 @@ class Map:
         return found[0]
 
 
-_HEADER = ("kind", "component", "position", "layers", "n", "data_hash", "penalties", "ranks")
 _STREAMS = ("source", "target")
 _TENSORS = ("weights", "source_mean", "target_mean")
+_HEADER = {
+    **dict.fromkeys(("kind", "component", "position", "data_hash"), str),
+    **dict.fromkeys(("layers", "penalties", "ranks"), list),
+    **dict.fromkeys(_STREAMS, dict),
+    "n": int,
+    "quality": (list, type(None)),
+}
+_STREAM = {
+    **dict.fromkeys(("model", "fingerprint", "basis"), str),
+    **dict.fromkeys(("n_layers", "d_model"), int),
+    "revision": (str, type(None)),
+}
+_INTERVAL = {
+    **dict.fromkeys(("value", "low", "high"), (int, float)),
+    "n": int,
+    "method": str,
+}
 
 
 def _through(

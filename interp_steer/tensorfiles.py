@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from interp_steer.bounded_files import AGAIN, regular
 from interp_steer.errors import InterpSteerError
 from interp_steer.files import write_atomically
 
 FORMAT = 1
 """The version of the layout, in every header."""
+
+LARGEST = 2**38
+"""The most bytes that are read of a file: square matrices of every layer of a large model."""
+
+LARGEST_HEADER = 2**24
+"""The most bytes of its header."""
+
+_DAMAGED = f"it is missing or damaged: {AGAIN}"
 
 
 def write_tensors(
@@ -59,7 +69,13 @@ def write_tensors(
 
 
 def read_tensors(
-    path: str | Path, kind: str, error: type[InterpSteerError], needed: Sequence[str] = ()
+    path: str | Path,
+    kind: str,
+    error: type[InterpSteerError],
+    needed: Sequence[str],
+    *,
+    integers: Sequence[str] = (),
+    largest: int = LARGEST,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read back what :func:`write_tensors` wrote, bit for bit.
 
@@ -68,14 +84,17 @@ def read_tensors(
         kind: what it must be.
         error: what to raise.
         needed: tensors and entries of the header without which it is of no use.
+        integers: the tensors that hold int64; the others hold floating-point numbers.
+        largest: the most bytes that are read.
 
     Returns:
         The tensors by name, and the header.
 
     Raises:
-        InterpSteerError: of the given type, when the file is missing, truncated, changed since it
-            was written, of another kind, or made by another program.
+        InterpSteerError: of the given type, when the file is missing, too large, truncated, changed
+            since it was written, of another kind, or made by another program.
     """
+    _check_size(path, error, largest)
     try:
         with safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -86,23 +105,21 @@ def read_tensors(
                     f"{_some(names)}); give a file that interp_steer saved"
                 )
             if metadata["interp_steer"] != kind:
-                raise error(f"{path} holds {metadata['interp_steer']}, not {kind}; give another")
-            if metadata.get("format") != str(FORMAT):
+                holds = metadata["interp_steer"][:80]
+                raise error(f"{path} holds {holds}, not {kind}; give another")
+            version = str(metadata.get("format"))
+            if version != str(FORMAT):
                 raise error(
-                    f"{path} has format {metadata.get('format')}, this version reads {FORMAT}; "
+                    f"{path} has format {version[:80]}, this version reads {FORMAT}; "
                     "read it with the version of interp_steer that wrote it"
                 )
             tensors = {name: opened.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as failure:
-        raise error(
-            f"{path} cannot be read as safetensors ({failure}); it is missing or damaged: make it "
-            "again, or copy it again from where it came"
-        ) from failure
+        raise error(f"{path} cannot be read as safetensors ({failure}); {_DAMAGED}") from failure
     text = metadata.get("header", "")
     if metadata.get("sha256") != _checksum(kind, text, tensors):
         raise error(
-            f"{path} does not match its checksum: it was changed after it was written; make it "
-            "again, or copy it again from where it came"
+            f"{path} does not match its checksum: it was changed after it was written; {AGAIN}"
         )
     try:
         header = json.loads(text)
@@ -115,7 +132,67 @@ def read_tensors(
             f"{path} calls itself a {kind}, but lacks {lacking}; it was not written by "
             "interp_steer: give another file"
         )
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.int64 if name in integers else not tensor.is_floating_point():
+            raise error(
+                f"{path} has {name[:80]} in {tensor.dtype}; it was not written by interp_steer: "
+                "give another file"
+            )
     return tensors, header
+
+
+@contextmanager
+def made_of(path: str | Path, error: type[InterpSteerError]) -> Iterator[None]:
+    """Turn what goes wrong where the content of a file is put together into one error of the file.
+
+    Args:
+        path: the file.
+        error: what to raise.
+
+    Raises:
+        InterpSteerError: of the given type, for any other, and for values of types that do not
+            belong there.
+    """
+    try:
+        yield
+    except InterpSteerError as failure:
+        raise error(f"{path}: {failure}") from failure
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as failure:
+        raise error(
+            f"{path} does not hold what it says ({type(failure).__name__}: {failure!s:.200}); it "
+            "was not written by interp_steer: give another file"
+        ) from failure
+
+
+def typed(stored: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+    """Values of a header by name, of which each is of its kind.
+
+    Args:
+        stored: what the header holds.
+        kinds: what each value may be; a value that is not there is not asked for.
+
+    Raises:
+        TypeError: for another value, one of another name, or anything but values by name.
+    """
+    if not isinstance(stored, dict):
+        raise TypeError(f"{stored!r:.80} are no values by name")
+    for name, value in stored.items():
+        if not isinstance(value, kinds.get(name, ())) or isinstance(value, bool):
+            raise TypeError(f"{name[:80]} is {value!r:.80}")
+    return stored
+
+
+def _check_size(path: str | Path, error: type[InterpSteerError], largest: int) -> None:
+    try:
+        with open(regular(Path(path), error, largest, _DAMAGED), "rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+    except OSError as failure:
+        raise error(f"{path} cannot be read: {failure}; {_DAMAGED}") from failure
+    if header > LARGEST_HEADER:
+        raise error(
+            f"{path} cannot be read as safetensors: its header has {header:,} bytes, more than the "
+            f"{LARGEST_HEADER:,} that are read; {_DAMAGED}"
+        )
 
 
 def _order(path: Path) -> None:

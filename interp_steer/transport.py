@@ -37,7 +37,7 @@ from einops import einsum
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from interp_steer.cards import Card
+from interp_steer.cards import Card, layers_of
 from interp_steer.errors import InterventionError, VectorError
 from interp_steer.estimators import oas, power
 from interp_steer.interventions import Direction, Edit, Intervention
@@ -48,7 +48,7 @@ from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sides import Sides, capture_sides
 from interp_steer.sites import Site
 from interp_steer.steering_vector import SteeringVector
-from interp_steer.tensorfiles import read_tensors, write_tensors
+from interp_steer.tensorfiles import made_of, read_tensors, write_tensors
 from interp_steer.vectors import estimate
 
 
@@ -135,6 +135,11 @@ class TransportMaps:
                 f"{tuple(self.matrices.shape)} makes no maps; give a vector of the residual "
                 f"stream's width with its baseline, and matrices of shape ({layers}, {d}) or "
                 f"({layers}, {d}, {d})"
+            )
+        if not self.matrices.isfinite().all():
+            raise VectorError(
+                f"the maps {self.name} have matrices with nan or inf; look for overflow in the "
+                "activations, and fit them anew"
             )
 
     @property
@@ -229,15 +234,17 @@ class TransportMaps:
         Raises:
             VectorError: when the file is missing, damaged, or holds no maps.
         """
-        tensors, header = read_tensors(path, "TransportMaps", VectorError)
-        vector = SteeringVector(
-            directions=tensors["shifts"],
-            targets=tensors.get("targets"),
-            layers=tuple(header["layers"]),
-            card=Card.read(header["card"]),
-            baseline=tensors["baseline"],
-        )
-        return cls(vector, tensors["matrices"])
+        needed = ("shifts", "baseline", "matrices", "layers", "card")
+        tensors, header = read_tensors(path, "TransportMaps", VectorError, needed)
+        with made_of(path, VectorError):
+            vector = SteeringVector(
+                directions=tensors["shifts"],
+                targets=tensors.get("targets"),
+                layers=layers_of(header["layers"]),
+                card=Card.read(header["card"]),
+                baseline=tensors["baseline"],
+            )
+            return cls(vector, tensors["matrices"])
 
 
 def gaussian_map(
