@@ -4,7 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo paper-a paper-b geometry gallery test test-all test-legacy test-interchange test-vllm check format models bench bench-peers docs clean help
+.PHONY: demo paper-a paper-b geometry gallery audit test test-all test-legacy test-interchange test-vllm check format models bench bench-peers docs clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 18
@@ -63,6 +63,9 @@ format: $(STAMP) ## put the code in the house's form
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
+audit: .peers/audit/.installed ## known vulnerabilities of the pinned packages, where advisories can be reached
+	.peers/audit/bin/python .ci/advisories.py constraints.txt
+
 models: $(STAMP) ## train the bundled models again, from nothing
 	$(PY) -m interp_steer.burattino.train burattino-instruct
 	$(PY) -m interp_steer.burattino.train burattino-gemma
@@ -78,6 +81,11 @@ bench-peers: $(PEERS:%=.peers/%/.installed) bench ## the same, with each peer in
 	grep -v '^transformer-lens' constraints.txt > .peers/legacy/constraints.txt
 	.peers/legacy/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint .peers/legacy/constraints.txt -r $<
+	@touch $@
+
+.peers/audit/.installed:
+	$(PYTHON) -m venv .peers/audit
+	.peers/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3'
 	@touch $@
 
 .peers/%/.installed: analyses/speed/peers/%.txt

@@ -11,13 +11,28 @@ interp_steer.harness`` is that command with the model and the tasks in it:
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from interp_steer.harness.likelihoods import Likelihood, likelihoods
-from interp_steer.harness.steered_lm import SteeredLM
-from interp_steer.harness.steering import intervention
+import lm_eval.models  # noqa: F401  registers the harness's own, which it does where it knows none
+from lm_eval.api.registry import model_registry
+
+if TYPE_CHECKING:
+    from interp_steer.harness.steered_lm import SteeredLM as SteeredLM
+    from interp_steer.harness.steering import intervention as intervention
 
 TASKS = Path(__file__).parent / "tasks"
 """The folder of the tasks, for ``TaskManager(include_path=...)``."""
 
-__all__ = ["TASKS", "Likelihood", "SteeredLM", "intervention", "likelihoods"]
+# PyTorch takes seconds to import, so that the model is imported when the harness asks for it.
+_HOMES = {"SteeredLM": "steered_lm", "intervention": "steering"}
+__all__ = ["TASKS", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+model_registry.register("interp_steer", target=f"{__name__}.steered_lm:SteeredLM")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
