@@ -1,40 +1,21 @@
-"""Edits of activations: add, shift, turn, project, ablate, transport; scheduled, composed.
+"""Interventions: what acts on a model, composed of edits; scheduled, masked, and told in a line.
 
-Every operation is the same affine edit along a unit direction ``u``, at the positions of its mask,
-with the weight ``a_i`` that its schedule has at step ``i``::
-
-    x  <-  x + a_i (push + pull (target - <x, u>)) u
-
-``add(c)`` is push = c; ``shift(c)`` is push = c |v|; ``turn(c)`` is ``add(c)`` at the length that
-the activation had; ``project(z)`` is pull = 1 and target = z; ``ablate()`` is pull = 1 and target =
-0; ``transport(c)`` is a shift and as many times the linear part of a map
-(:mod:`interp_steer.transport`). That they share one form is what lets a batch carry
-another intervention in each row and still be edited by one tensor operation per site. A direction
-may be another one at each step.
-
-At ``z`` the direction lives in all heads together: ``<x, u>`` runs over heads and head dimensions,
-as the output projection reads them. To edit heads one by one, compose one direction per head, zero
-in the others.
+A direction says what may be done along it: add, shift, turn, project, ablate
+(:mod:`interp_steer.edits` has the formula). What it returns is an intervention, which any
+TransformerLens call runs as hooks.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from interp_steer import canonical
-from interp_steer.basis import UNPROCESSED
+from interp_steer.edits import Edit, PlacedVector, finite
 from interp_steer.errors import InterventionError
-from interp_steer.positions import Clock, span
-from interp_steer.row_edits import Affine, Dials, Linear, SiteHook
+from interp_steer.positions import Clock
+from interp_steer.row_edits import Dials, SiteHook
 from interp_steer.schedules import AnySchedule, Dynamic, fixed
 from interp_steer.schedules import parse as parse_schedule
 from interp_steer.sites import Site
@@ -44,8 +25,10 @@ FwdHooks = list[tuple[str, Callable[..., Any]]]
 
 
 @dataclass(frozen=True, eq=False)
-class Direction:
-    """One direction, read at a site and applied at a site.
+class Direction(PlacedVector):
+    """A vector that was read at a site and is applied at a site, and what may be done along it.
+
+    A steering vector gives one for each of its layers.
 
     Args:
         vector: the raw direction, float32, of the shape of an activation at ``site``; or one for
@@ -65,77 +48,12 @@ class Direction:
             finite or has no length, a shape that ``site`` does not have, or a target that is not
             finite.
         SiteError: when a site is beyond the model's layers.
+
+    Example:
+        >>> lowercase = vector.at(layer=5)
+        >>> str(lowercase.add(4.0))
+        'add(english_lowercase@resid_post.5, coefficient=4.0)'
     """
-
-    vector: Float[Tensor, "*step_and_shape"]
-    target: float | None
-    name: str
-    source: Site
-    site: Site
-    model: str
-    n_layers: int
-    d_model: int
-    basis: str = field(default=UNPROCESSED, kw_only=True)
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[^\s@\[\]]([^@\[\]\n\r]*[^\s@\[\]])?", self.name):
-            raise InterventionError(
-                f"direction name {self.name!r} is empty, begins or ends in a space, or holds "
-                "one of @ [ ] or a line break; rename it"
-            )
-        self.source.check(self.n_layers)
-        self.site.check(self.n_layers)
-        shape = tuple(self.vector.shape)
-        at_z = self.site.component == "z"
-        fits = len(shape) in (2, 3) if at_z else shape[-1:] == (self.d_model,) and len(shape) < 3
-        if not fits or 0 in shape:
-            expected = "(n_heads, d_head)" if at_z else f"({self.d_model},)"
-            raise InterventionError(
-                f"direction {self.name} has shape {shape} but an activation at {self.site} of "
-                f"{self.model} has shape {expected}, before which only an axis of steps may stand; "
-                "take the vector of the site it is applied at"
-            )
-        norm = float(self.vector.detach().double().norm())
-        if not math.isfinite(norm) or norm == 0.0:
-            raise InterventionError(
-                f"direction {self.name} at {self.source} has norm {norm}; a direction must be "
-                "finite and not zero, so fit it on pairs that differ"
-            )
-        if self.target is not None and not math.isfinite(self.target):
-            raise InterventionError(
-                f"direction {self.name} has target {self.target}; give a finite number, or None"
-            )
-
-    @property
-    def stepped(self) -> bool:
-        """Whether there is a direction of its own for each step."""
-        return self.vector.ndim > len(self.shape)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of an activation, without an axis of steps."""
-        return tuple(self.vector.shape[-2:] if self.site.component == "z" else [self.d_model])
-
-    @property
-    def linear(self) -> Linear | None:
-        """What it does to deviations, where it is an affine map and not a direction alone."""
-        return None
-
-    @cached_property
-    def unit(self) -> Float[Tensor, "*step_and_shape"]:
-        """The direction scaled to length 1 (over all heads together at ``z``), float32.
-
-        With a direction for each step, each of them; zero where there is none.
-        """
-        return self.by_step[0].reshape(self.vector.shape)
-
-    @cached_property
-    def by_step(self) -> tuple[Float[Tensor, "step *shape"], tuple[float, ...]]:
-        """Unit directions and lengths, for each step; one of each where they do not differ."""
-        exact = self.vector.detach().double().reshape(-1, *self.shape)
-        norms = exact.flatten(1).norm(dim=1)
-        scale = torch.where(norms == 0, 1.0, norms).reshape(-1, *[1] * len(self.shape))
-        return (exact / scale).float(), tuple(norms.tolist())
 
     def add(
         self,
@@ -153,7 +71,7 @@ class Direction:
         Raises:
             InterventionError: when the coefficient is not a finite number or positions are unknown.
         """
-        return self._edit("add", _number("coefficient", coefficient), positions, schedule)
+        return self._edit("add", finite("coefficient", coefficient), positions, schedule)
 
     def shift(
         self,
@@ -173,7 +91,7 @@ class Direction:
         Raises:
             InterventionError: when the coefficient is not a finite number or positions are unknown.
         """
-        return self._edit("shift", _number("coefficient", coefficient), positions, schedule)
+        return self._edit("shift", finite("coefficient", coefficient), positions, schedule)
 
     def turn(
         self,
@@ -195,7 +113,7 @@ class Direction:
         Raises:
             InterventionError: when the coefficient is not a finite number or positions are unknown.
         """
-        return self._edit("turn", _number("coefficient", coefficient), positions, schedule)
+        return self._edit("turn", finite("coefficient", coefficient), positions, schedule)
 
     def project(
         self,
@@ -220,7 +138,7 @@ class Direction:
             raise InterventionError(
                 f"direction {self.name} carries no target; give one, such as project(target=2.0)"
             )
-        return self._edit("project", _number("target", chosen), positions, schedule)
+        return self._edit("project", finite("target", chosen), positions, schedule)
 
     def ablate(self, positions: str = "all", schedule: AnySchedule = fixed) -> Intervention:
         """``x <- x - <x, u> u``: the activation without its component along the direction.
@@ -238,101 +156,6 @@ class Direction:
         self, operation: str, value: float, positions: str, schedule: AnySchedule
     ) -> Intervention:
         return Intervention((Edit(self, operation, value, positions, schedule),))
-
-    def __str__(self) -> str:
-        read = "" if self.source == self.site else f"[{self.source}]"
-        return f"{self.name}{read}@{self.site}"
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One operation along one direction.
-
-    Args:
-        direction: along what, and where.
-        operation: ``"add"``, ``"shift"``, ``"turn"``, ``"project"``, ``"ablate"`` or
-            ``"transport"``.
-        value: the coefficient of ``add``, ``shift``, ``turn`` and ``transport``, the target of
-            ``project``, 0 for ``ablate``.
-        positions: see :func:`interp_steer.positions.span`.
-        schedule: the weight of the operation at each step.
-
-    Raises:
-        InterventionError: for an unknown operation or positions, a value that is not finite, a
-            transport by what is no map, or a dynamic schedule over positions that no token is
-            generated at.
-    """
-
-    direction: Direction
-    operation: str
-    value: float
-    positions: str = "all"
-    schedule: AnySchedule = fixed
-
-    def __post_init__(self) -> None:
-        if self.operation not in canonical.NUMBERS:
-            raise InterventionError(
-                f"unknown operation {self.operation!r}; use one of {', '.join(canonical.NUMBERS)}"
-            )
-        object.__setattr__(self, "value", _number("value", self.value))
-        if self.operation == "transport" and self.direction.linear is None:
-            raise InterventionError(
-                f"{self.direction} is a direction and no map to transport by; fit one with "
-                "ist.fit_transport(model, pairs), or shift along it"
-            )
-        if span(self.positions).first_step < 0 and isinstance(self.schedule, Dynamic):
-            raise InterventionError(
-                f"{self} would act on the prompt, where nothing is predicted that its schedule "
-                "could follow; give it positions='generated' or 'first(n)'"
-            )
-
-    @property
-    def varies(self) -> bool:
-        """Whether it depends on the step."""
-        return self.direction.stepped or self.schedule != fixed
-
-    def affine(self, dial: int | None = None) -> Affine:
-        """The edit as numbers, for the hook that applies it.
-
-        Args:
-            dial: the number of the dial that its dynamic schedule is told by.
-        """
-        units, norms = self.direction.by_step
-        shifted = tuple(self.value * norm for norm in norms)
-        added = (self.value,)
-        pushes = {"add": added, "turn": added, "shift": shifted, "transport": shifted}
-        mapped = self.operation == "transport"
-        return Affine(
-            unit=units,
-            push=pushes.get(self.operation, (0.0,)),
-            pull=0.0 if self.operation in pushes else 1.0,
-            target=self.value if self.operation == "project" else 0.0,
-            weights=(1.0,) if isinstance(self.schedule, Dynamic) else self.schedule.weights,
-            span=span(self.positions),
-            dial=dial,
-            linear=self.direction.linear if mapped else None,
-            spread=self.value if mapped else 0.0,
-            keeps_length=self.operation == "turn",
-        )
-
-    @property
-    def written(self) -> canonical.Written:
-        """The edit as its canonical line has it, without what goes without saying."""
-        takes = canonical.NUMBERS[self.operation]
-        own = self.operation == "project" and self.value == self.direction.target
-        return canonical.Written(
-            operation=self.operation,
-            name=self.direction.name,
-            source=self.direction.source,
-            site=self.direction.site,
-            coefficient=repr(self.value) if "coefficient" in takes else None,
-            target=repr(self.value) if "target" in takes and not own else None,
-            schedule=None if self.schedule == fixed else str(self.schedule),
-            positions=None if self.positions == "all" else self.positions,
-        )
-
-    def __str__(self) -> str:
-        return canonical.line([self.written])
 
 
 @runtime_checkable
@@ -378,7 +201,7 @@ class Intervention:
     def dynamic(self) -> tuple[tuple[str, Dynamic], ...]:
         """The properties whose weight is found while the model runs: the names of their directions,
         with their schedules, each once."""
-        found = dict.fromkeys(map(_property, self.edits))
+        found = dict.fromkeys(edit.followed for edit in self.edits)
         return tuple(each for each in found if each is not None)
 
     @property
@@ -476,7 +299,7 @@ def row_hooks(
     for site in compose(interventions).sites:
         rows = [
             [
-                edit.affine(numbers[id(one)].get(_property(edit)))  # type: ignore[arg-type]
+                edit.affine(numbers[id(one)].get(edit.followed))  # type: ignore[arg-type]
                 for edit in one.edits
                 if edit.direction.site == site
             ]
@@ -490,13 +313,6 @@ def row_hooks(
             )
         hooks.append((site.hook_name, SiteHook(str(site), rows, clock, dials)))
     return hooks
-
-
-def _property(edit: Edit) -> tuple[str, Dynamic] | None:
-    """What an edit's dynamic schedule follows; edits of one name are one property."""
-    if isinstance(edit.schedule, Dynamic):
-        return edit.direction.name, edit.schedule
-    return None
 
 
 def _edit_of(written: canonical.Written, line: str, directions: Directions) -> Edit:
@@ -516,17 +332,7 @@ def _edit_of(written: canonical.Written, line: str, directions: Directions) -> E
     return Edit(
         direction,
         written.operation,
-        0.0 if value is None else _number("value", value),
+        0.0 if value is None else finite("value", value),
         written.positions or "all",
         schedule,
     )
-
-
-def _number(what: str, value: SupportsFloat | str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise InterventionError(f"{what} {value!r} is not a number; give a finite one") from error
-    if not math.isfinite(number):
-        raise InterventionError(f"{what} is {number}; give a finite number")
-    return number

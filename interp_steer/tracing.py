@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp_steer import canonical
-from interp_steer.interventions import Edit, Intervention, unsteered
+from interp_steer.edits import Edit
+from interp_steer.interventions import Intervention, unsteered
 from interp_steer.model import HookedLM
 from interp_steer.passes import Through
 from interp_steer.prompts import Query

@@ -37,13 +37,14 @@ from einops import einsum
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from interp_steer.affine import Linear
 from interp_steer.cards import Card, layers_of
+from interp_steer.edits import Edit
 from interp_steer.errors import InterventionError, VectorError
 from interp_steer.estimators import oas, power
-from interp_steer.interventions import Direction, Edit, Intervention
+from interp_steer.interventions import Direction, Intervention
 from interp_steer.model import HookedLM
 from interp_steer.pairs import ContrastSet
-from interp_steer.row_edits import Linear
 from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sides import Sides, capture_sides
 from interp_steer.sites import Site

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interp_steer import schedules
+from interp_steer.edits import Edit
 from interp_steer.errors import InterventionError, SiteError
 from interp_steer.interventions import (
     Direction,
-    Edit,
     Intervention,
     compose,
     row_hooks,
