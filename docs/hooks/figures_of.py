@@ -21,10 +21,18 @@ HOME = Path(__file__).parents[1] / "images" / "analyses"
 
 CHOSEN = {
     "adaptation_baselines": ("benefit_against_cost",),
-    "cross_architecture": ("quality",),
+    "causality": ("effects_log-probability",),
+    "cross_architecture": ("quality", "answers"),
     "format_steering": ("accuracy_by_setting",),
+    "head_geometry": ("head_shares", "steer_by_heads"),
     "language_steering": ("in_language_by_schedule",),
+    "layer_geometry": ("projections",),
     "layer_sweep": ("accuracy_by_layer", "accuracy_against_damage"),
+    "linearity": ("auroc", "obeys"),
+    "model_scale": ("success_by_depth_0.3kl",),
+    "propagation": ("survival", "toward_fitted"),
+    "stability": ("cosine", "pairs"),
+    "subspaces": ("cosines",),
     "word_steering": ("accuracy_by_task",),
 }
 """Of analyses that are not best told by the first figure that they draw."""
