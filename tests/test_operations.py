@@ -30,6 +30,8 @@ def test_operations_act_along_the_vector_that_was_read_where_they_say(steerer):
     assert read.direction.vector.equal(steerer.vectors["generated"].at(1).vector)
     assert not read.direction.vector.equal(direction.vector)
     assert steerer.steering(1, "last/add:1raw").edits[0].value == 1.0
+    turned = direction.turn(added.value, "generated")
+    assert str(steerer.steering(1, "turn:2@generated")) == str(turned)
 
 
 def test_a_control_acts_in_the_place_of_the_vector(steerer):
@@ -41,7 +43,7 @@ def test_a_control_acts_in_the_place_of_the_vector(steerer):
 
 @pytest.mark.parametrize(
     "wrong",
-    ["push", "add", "add:", "add:much", "project:", "add:1@nowhere", "add:1@", "here/add:1", "",
+    ["push", "add", "turn", "add:", "add:much", "project:", "add:1@nowhere", "add:1@", "here/add:1", "",
      "/add:1", "add:1furlong", "add:1*", "project*often"],
 )  # fmt: skip
 def test_what_is_no_operation_is_refused(wrong):
