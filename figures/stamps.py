@@ -14,7 +14,8 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from figures.drawing import FigureError
-from interp_steer.folders import checksum, document_hash, read_json
+from interp_steer.errors import RunError
+from interp_steer.folders import AGAIN, checksum, document_hash, read_json
 
 KEY = "interp_steer"
 """What the stamp is called in every kind of file."""
@@ -74,11 +75,11 @@ def stamp_of(figure: Path) -> Stamp:
     found = Stamp(
         figure.stem,
         checksum(figure),
-        caption=read_json(captions).get(figure.stem, "") if captions.is_file() else "",
+        caption=_fields(captions).get(figure.stem, "") if captions.is_file() else "",
     )
     if not (folder / "config.json").is_file():
         return found
-    document = read_json(folder / "config.json")
+    document = _fields(folder / "config.json")
     found = replace(
         found,
         analysis=document.get("analysis"),
@@ -87,16 +88,29 @@ def stamp_of(figure: Path) -> Stamp:
     )
     if not (folder / "provenance.json").is_file():
         return found
-    origin = read_json(folder / "provenance.json")
+    model, data, source, versions = (
+        _fields(folder / "provenance.json", name)
+        for name in ("model", "data", "source", "versions")
+    )
     return replace(
         found,
-        model=origin["model"].get("name"),
-        fingerprint=origin["model"].get("fingerprint"),
-        data=origin.get("data") or {},
-        commit=(origin.get("source") or {}).get("commit"),
-        dirty=(origin.get("source") or {}).get("dirty"),
-        version=(origin.get("versions") or {}).get("interp-steer"),
+        model=model.get("name"),
+        fingerprint=model.get("fingerprint"),
+        data=data,
+        commit=source.get("commit"),
+        dirty=source.get("dirty"),
+        version=versions.get("interp-steer"),
     )
+
+
+def _fields(path: Path, name: str | None = None) -> Mapping[str, Any]:
+    """A document of a results folder, or what it holds under a name."""
+    found = read_json(path)
+    if isinstance(found, dict) and name is not None:
+        found = found.get(name) or {}
+    if not isinstance(found, dict):
+        raise RunError(f"{path} is not as a run leaves it; {AGAIN}.")
+    return found
 
 
 def stamped(file: bytes, kind: str, stamp: Stamp, scale: int = 1) -> bytes:

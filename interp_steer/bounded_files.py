@@ -6,6 +6,9 @@ Whatever is wrong with a file is said by an error of the caller's, which names t
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,21 @@ AGAIN = "make it again, or copy it again from where it came"
 
 Error = type[InterpSteerError]
 """What is raised."""
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Whatever error of ours comes from inside names the file.
+
+    Raises:
+        InterpSteerError: of its own type.
+    """
+    try:
+        yield
+    except InterpSteerError as failure:
+        if str(path) in str(failure):
+            raise
+        raise type(failure)(f"{path}: {failure}") from failure
 
 
 def regular(path: Path, error: Error, largest: int, mend: str = "give a file") -> Path:
@@ -73,8 +91,8 @@ def read_text(
 def parse_json(text: str, where: str, error: Error, mend: str = AGAIN) -> Any:
     """What a text in JSON stands for.
 
-    ``NaN`` and ``Infinity``, which JSON does not have, are refused, and so are halves of characters
-    (lone surrogates), which no tokenizer reads and no file takes.
+    ``NaN`` and ``Infinity``, which JSON does not have, are refused, and so are numbers beyond a
+    float and halves of characters (lone surrogates), which no tokenizer reads and no file takes.
 
     Args:
         text: the text.
@@ -89,8 +107,12 @@ def parse_json(text: str, where: str, error: Error, mend: str = AGAIN) -> Any:
     def no_number(said: str) -> Any:
         raise ValueError(f"{said} is no number of JSON")
 
+    def finite(said: str) -> float:
+        number = float(said)
+        return number if math.isfinite(number) else no_number(said)
+
     try:
-        value = json.loads(text, parse_constant=no_number)
+        value = json.loads(text, parse_constant=no_number, parse_float=finite)
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()
         return value

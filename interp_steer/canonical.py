@@ -19,7 +19,10 @@ UNSTEERED = "unsteered"
 """The line of what does nothing."""
 
 MOST_LAYERS = 10_000
-"""More than any model has: a line of text must not make as many edits as it likes."""
+"""More than any model has."""
+
+MOST_EDITS = 100_000
+"""A line of text must not make as many edits as it likes."""
 
 NUMBERS = {
     "add": ("coefficient",),
@@ -91,14 +94,19 @@ def read(text: str) -> list[Written]:
                 "joined by ' + '"
             )
         found.extend(_edits(text, match))
+        if len(found) > MOST_EDITS:
+            raise InterventionError(
+                f"{text!r:.200} stands for more than {MOST_EDITS:,} edits, which no line of ours "
+                "does; look where it is from"
+            )
         place = match.end()
     return found
 
 
 _EDIT = re.compile(
     rf"(?:^| \+ )(?P<operation>{'|'.join(NUMBERS)})"
-    r"\((?P<name>[^@\[\]\n\r]+)(?:\[(?P<source>[a-z_]+\.\d+)\])?"
-    r"@(?P<site>[a-z_]+\.\d+)(?:-(?P<last>\d+))?"
+    r"\((?P<name>[^@\[\]\n\r]+)(?:\[(?P<source>[a-z_]+\.[0-9]{1,9})\])?"
+    r"@(?P<site>[a-z_]+\.[0-9]{1,9})(?:-(?P<last>[0-9]{1,9}))?"
     r"(?:, coefficient=(?P<coefficient>[^,()]+))?(?:, target=(?P<target>[^,()]+))?"
     r"(?:, schedule=(?P<schedule>[a-z]+(?:\([^()]+\))?))?"
     r"(?:, positions=(?P<positions>[a-z_]+(?:\(\d+\))?))?\)"

@@ -100,7 +100,10 @@ def read(path: str | Path) -> Results:
         "summary": folders.read_json(path / "summary.json"),
         "captions": folders.read_json(path / "figures" / "captions.json"),
     }
-    _check_documents(path, documents)
+    if wrong := [*_wrong(documents, _DOCUMENTS, "documents")]:
+        raise RunError(
+            f"{path} is not as a run leaves it ({', '.join(wrong):.200}); {folders.AGAIN}."
+        )
     expected = manifest.get("config_hash")
     if (found := document_hash(documents["config"])) != expected:
         raise RunError(
@@ -110,44 +113,39 @@ def read(path: str | Path) -> Results:
     return Results(path, documents)
 
 
-_NUMBER = (int, float)
-_FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+_MAYBE_TEXT = (str, type(None))
+_DOCUMENTS: Mapping[str, Any] = {
     "config": {"analysis": str, "config": dict, "seed": int},
     "provenance": {
         "about": str,
-        "model": dict,
-        "data": dict,
+        "model": {"name": _MAYBE_TEXT, "fingerprint": _MAYBE_TEXT, ...: _MAYBE_TEXT},
+        "data": {...: str},
         "estimates": dict,
         "undefined": list,
-        "versions": dict,
-        "source": dict,
-        "machine": dict,
+        "versions": {...: _MAYBE_TEXT},
+        "source": {"commit": _MAYBE_TEXT, "dirty": (bool, type(None))},
+        "machine": {...: (str, int, type(None))},
         "start": str,
         "end": str,
-        "wall_seconds": _NUMBER,
+        "wall_seconds": (int, float),
     },
+    "summary": {...: (int, float)},
+    "captions": {...: str},
 }
-"""What documents have in them."""
-_VALUES: Mapping[str, type | tuple[type, ...]] = {"summary": _NUMBER, "captions": str}
-"""What others have under any name."""
+"""What documents hold under each name, and under any other."""
 
 
-def _check_documents(path: Path, documents: Mapping[str, Any]) -> None:
-    for name, document in documents.items():
-        wrong = [] if isinstance(document, dict) else ["everything"]
-        if not wrong and name in _FIELDS:
-            wrong = [
-                field
-                for field, kind in _FIELDS[name].items()
-                if not isinstance(document.get(field), kind)
-            ]
-        elif not wrong:
-            wrong = [key for key, each in document.items() if not isinstance(each, _VALUES[name])]
-        if wrong:
-            raise RunError(
-                f"{path}: {name} of the run is not as a run leaves it ({', '.join(wrong):.200}); "
-                f"{folders.AGAIN}."
-            )
+def _wrong(value: Any, kind: Any, name: str) -> Iterator[str]:
+    """What in a value is not of its kind, by name."""
+    if not isinstance(kind, Mapping):
+        if not isinstance(value, kind) or (kind == (int, float) and isinstance(value, bool)):
+            yield name
+    elif not isinstance(value, dict):
+        yield name
+    else:
+        for key in dict.fromkeys((*kind, *value)):
+            if key is not ... and (key in kind or ... in kind):
+                yield from _wrong(value.get(key), kind.get(key, kind.get(...)), f"{name}.{key}")
 
 
 def _frame(path: Path) -> pl.DataFrame:

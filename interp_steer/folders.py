@@ -165,7 +165,7 @@ def inside(folder: Path, name: str) -> Path:
             return path
     except (OSError, ValueError) as error:
         raise RunError(f"file {name!r:.200} is no path ({error}); give a plain name.") from error
-    raise RunError(f"file {name!r} lies outside the results folder; give a plain name.")
+    raise RunError(f"file {name!r:.200} lies outside of {folder}; give a plain name.")
 
 
 def document_hash(document: Mapping[str, Any]) -> str:
@@ -219,7 +219,10 @@ def check(folder: Path) -> dict[str, Any]:
     if not isinstance(files, dict) or not all(isinstance(each, str) for each in files.values()):
         raise RunError(f"{folder / MANIFEST} lists no files; {AGAIN}.")
     for name, expected in files.items():
-        path = inside(folder, name)
+        try:
+            path = inside(folder, name)
+        except RunError as error:
+            raise RunError(f"{folder / MANIFEST} is of no run: {error}") from None
         if not path.is_file():
             raise RunError(f"{path} is missing; {AGAIN}.")
         if (actual := checksum(path)) != expected:

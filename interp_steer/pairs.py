@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from interp_steer import displays
-from interp_steer.bounded_files import read_json_lines
+from interp_steer.bounded_files import naming, read_json_lines
 from interp_steer.errors import ContrastError
 from interp_steer.files import write_atomically
 
@@ -272,10 +272,8 @@ class ContrastSet:
         """
         path = Path(path)
         rows = read_json_lines(path, ContrastError, "write one object a line")
-        try:
+        with naming(path):
             return cls.from_dataset(rows.values(), name=name or path.stem, split=split)
-        except ContrastError as error:
-            raise ContrastError(f"{path}: {error}") from error
 
     @classmethod
     def from_dataset(

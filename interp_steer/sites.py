@@ -77,7 +77,7 @@ class Site:
         Raises:
             SiteError: when the text is not ``component.layer``.
         """
-        match = re.fullmatch(r"([a-z_]+)\.([0-9]+)", text)
+        match = re.fullmatch(r"([a-z_]+)\.([0-9]{1,9})", text)
         if match is None:
             raise SiteError(f"{text!r} is not a site; write component.layer, such as resid_post.5")
         return cls(match[1], int(match[2]))

@@ -69,7 +69,8 @@ class Strength:
             InterventionError: for a text that is no strength.
         """
         match = re.fullmatch(r"([+-]?\d*\.?\d+(?:e[+-]?\d+)?)([a-z]*)", text)
-        if match is None or (match[2] or "norm") not in get_args(Unit):
+        known = match is not None and (match[2] or "norm") in get_args(Unit)
+        if match is None or not known or not math.isfinite(float(match[1])):
             raise InterventionError(
                 f"strength {text!r} is none; write a number and one of the units "
                 f"{', '.join(get_args(Unit))}, such as 2, 0.1residual, 0.3kl or 1.5ppl"

@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsInt
 
@@ -46,6 +47,8 @@ class Directions:
     kinds: Mapping[str, str]
     """The type of each, as ``gguf`` names it."""
     directions: Mapping[int, Float[Tensor, " d_model"]]
+    path: Path
+    """Where it stands, for error messages."""
 
     def text(self, key: str, otherwise: str) -> str:
         """What the file says under a key, where that is a text."""
@@ -61,8 +64,8 @@ class Directions:
         """
         if CARD not in self.keys:
             return None
-        where = "the GGUF file"
-        return card_of(parse_json(self.text(CARD, ""), f"the card in {where}"), where)
+        said = parse_json(self.text(CARD, ""), f"the card in {self.path}")
+        return card_of(said, str(self.path))
 
 
 def read_gguf(path: Path) -> Directions:
@@ -102,7 +105,7 @@ def read_gguf(path: Path) -> Directions:
             f"{path} is no GGUF file, or a damaged one ({type(error).__name__}: {error}); make it "
             "again, or copy it again from where it came"
         ) from error
-    return Directions(keys, kinds, directions)
+    return Directions(keys, kinds, directions, path)
 
 
 def write_gguf(
@@ -150,6 +153,7 @@ def _gguf() -> Any:
     return gguf
 
 
+@cache
 def _bounded_reader() -> type[GGUFReader]:
     class Bounded(_gguf().GGUFReader):
         """A reader that stops at the end of the file, and after so many pieces."""

@@ -253,6 +253,7 @@ _SCORED: Schema = _TEXT | {"instruction_id_list": (list,), "kwargs": (list,)}
 _STORED: Schema = {
     "follow_all_instructions": (bool, type(None)),
     "steering_layer": (int, type(None)),
+    "perplexity": (int, float, type(None)),
 }
 _FORMAT: Schema = _SCORED | {"key": (int,)}
 _SEARCH: Schema = _SCORED | {

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from interp_steer.bounded_files import naming
 from interp_steer.errors import InterchangeError, InterchangeWarning
 from interp_steer.interchange.activation_steering import ACTIVATION_STEERING
 from interp_steer.interchange.axbench import AXBENCH
@@ -105,7 +106,8 @@ def read(
             f"{' or '.join(chosen.suffixes)}; give another format"
         )
     _check_options(chosen, "read", chosen.read, options)
-    vector, lost = chosen.read(content, path, model=model, name=name, **options)
+    with naming(path):
+        vector, lost = chosen.read(content, path, model=model, name=name, **options)
     _warn(f"{path}, read as {chosen.name}", lost)
     return vector
 

@@ -108,7 +108,7 @@ def _added(said: Mapping[str, Any], where: str) -> dict[int, Tensor]:
             f"{where} has {len(rows)} directions for the layers {str(layers)[:80]}; it must have "
             "one for each, and no layer twice"
         )
-    return {layer: scale * row.double() for layer, row in zip(layers, rows, strict=True)}
+    return {layer: float(scale) * row.double() for layer, row in zip(layers, rows, strict=True)}
 
 
 def _rows(said: Any, where: str) -> Float[Tensor, "layer d_model"]:
