@@ -296,8 +296,8 @@ def _map_caption(frame: pl.DataFrame, column: str, title: str, middle: float, kn
         ends = f" [{row['low']:.2f}, {row['high']:.2f}]" if known else ""
         said.append(f"{panel}: {row['layer']}.{row['head']} ({row[column]:.2f}{ends})")
     return (
-        f"Furthest from {middle:g} is, as layer.head, in {'; in '.join(said)}. {title} of each "
-        "head of each layer, on one scale."
+        f"Furthest from {middle:g} is, as layer.head, in {'; in '.join(said)}. "
+        f"{title[0].upper()}{title[1:]} of each head of each layer, on one scale."
     )
 
 

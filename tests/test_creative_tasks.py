@@ -7,13 +7,12 @@ import pytest
 
 from analyses.harness import command_line
 from analyses.languages import creative_tasks
+from analyses.languages.alikeness import distinct, repeats
 from analyses.languages.creative_tasks import (
     QUESTIONS,
     Config,
-    distinct,
     is_right,
     prompts_of,
-    repeats,
     task_items,
 )
 from analyses.languages.speaking import read_items

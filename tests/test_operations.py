@@ -43,8 +43,8 @@ def test_a_control_acts_in_the_place_of_the_vector(steerer):
 
 @pytest.mark.parametrize(
     "wrong",
-    ["push", "add", "turn", "add:", "add:much", "project:", "add:1@nowhere", "add:1@", "here/add:1", "",
-     "/add:1", "add:1furlong", "add:1*", "project*often"],
+    ["push", "add", "turn", "add:", "add:much", "project:", "add:1@nowhere", "add:1@", "here/add:1",
+     "", "/add:1", "add:1furlong", "add:1*", "project*often"],
 )  # fmt: skip
 def test_what_is_no_operation_is_refused(wrong):
     with pytest.raises(InterpSteerError, match=r"operation"):

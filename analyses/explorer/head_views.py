@@ -14,7 +14,7 @@ from analyses.explorer.choices import Source
 from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.shelf import Shelf, label
 from analyses.explorer.views import TOP, Seen
-from analyses.geometry.head_geometry import Config, Property, read
+from analyses.geometry.head_readings import Property, read
 from figures.drawing import Drawing
 from figures.heads import head_map
 from interp_steer.geometry import vocabulary
@@ -24,6 +24,9 @@ from interp_steer.layer_geometry import discrimination
 QUANTITIES = {"auroc": "AUROC", "norm": "Length", "share": "Share"}
 """What is mapped, and what the page calls it: how well a head tells both sides apart, how long its
 direction is, and its share of the last layer's."""
+
+DRAWS = 100
+"""Bootstrap draws of the pairs: fewer than the analysis takes, since somebody waits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +61,7 @@ def measuring(shelf: Shelf, source: Source, job: Job) -> Iterator[None]:
     pairs = shelf.pairs(source)
     job.tell(f"Reading the heads of {len(pairs)} pairs")
     yield
-    found = read(shelf.model, pairs, Config(draws=100), shelf.making.seed)
+    found = read(shelf.model, pairs, DRAWS, shelf.making.seed)
     job.tell("", Heads(source, found, found.heads(label(source.name))))
 
 

@@ -15,9 +15,7 @@ word, such as a letter.
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -30,6 +28,7 @@ import interp_steer as ist
 from analyses.asking import asking
 from analyses.judging import VERDICTS, judge_all, judge_of
 from analyses.languages import speaking
+from analyses.languages.alikeness import distinct, repeats, words_of
 from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
 from figures.drawing import interval_text, listed
 from figures.looks import language_name
@@ -64,9 +63,6 @@ MEANS = ("quality", "words", "repeats_others")
 
 SPARE = 24
 """Requests from which the worked examples of the vector's prompts are drawn."""
-
-ALIKE = 4
-"""Words in a row that two answers share, where one repeats the other."""
 
 
 @dataclass(frozen=True)
@@ -273,7 +269,7 @@ def settings(
 def described(records: pl.DataFrame, name: str, items: Sequence[ParallelItem]) -> pl.DataFrame:
     """Add ``task``, ``right``, ``sound``, ``words`` and ``repeats_others``.
 
-    ``repeats_others`` is the share of the answer's runs of :data:`ALIKE` words that another answer
+    ``repeats_others`` is the share of the answer's runs of four words that another answer
     of the same setting has too; null for a shorter answer.
     """
     by_key = {item.key: item for item in items}
@@ -304,53 +300,6 @@ def judged(records: pl.DataFrame, name: str, judge: Judge) -> tuple[pl.DataFrame
         unknown = pl.lit(None, dtype=pl.Float64).alias("quality")
         return records.with_columns(unknown), pl.DataFrame(schema=VERDICTS)
     return judge_all(records, judge)
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text, in small letters."""
-    return re.findall(r"\w+", text.lower())
-
-
-def grams_of(text: str, n: int) -> list[tuple[str, ...]]:
-    """Every run of ``n`` words of a text."""
-    words = words_of(text)
-    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-
-
-def repeats(texts: Sequence[str], n: int = ALIKE) -> list[float | None]:
-    """For each text the share of its runs of ``n`` words that another of the texts has too."""
-    each = [grams_of(text, n) for text in texts]
-    texts_with = Counter(gram for grams in each for gram in set(grams))
-    return [
-        sum(texts_with[gram] > 1 for gram in grams) / len(grams) if grams else None
-        for grams in each
-    ]
-
-
-def distinct(texts: Sequence[str], n: int) -> Interval | None:
-    """Different runs of ``n`` words among all that some texts have (distinct-n, Li et al. 2016).
-
-    It falls as texts get longer: compare it with their lengths beside it.
-
-    Returns:
-        The share with its jackknife interval, one text being left out at a time; None where it is
-        not known without some text.
-    """
-    each = [grams_of(text, n) for text in texts]
-
-    def of(kept: Sequence[list[tuple[str, ...]]]) -> float | None:
-        grams = [gram for one in kept for gram in one]
-        return len(set(grams)) / len(grams) if grams else None
-
-    whole = of(each)
-    without = [of([*each[:i], *each[i + 1 :]]) for i in range(len(each))]
-    known = [value for value in without if value is not None]
-    if whole is None or len(known) < max(2, len(each)):
-        return None
-    middle = sum(known) / len(known)
-    squares = sum((value - middle) ** 2 for value in known)
-    far = 1.96 * math.sqrt((len(known) - 1) / len(known) * squares)
-    return Interval(whole, max(0.0, whole - far), min(1.0, whole + far), len(each), "jackknife 95%")
 
 
 # ---------------------------------------------------------------------------- what is reported
