@@ -15,7 +15,7 @@ from interp_steer.positions import Span
 class Linear:
     """``B (x - b)``: what an affine map does to an activation's deviation from a mean."""
 
-    matrix: Float[Tensor, "width *width"]
+    matrix: Float[Tensor, " width *width"]
     """``B``; of one axis where it is diagonal."""
     origin: Float[Tensor, " width"]
     """``b``."""
@@ -40,7 +40,7 @@ class Affine:
     scaled to the norm of what went in.
     """
 
-    unit: Float[Tensor, "step *shape"]
+    unit: Float[Tensor, " step *shape"]
     push: tuple[float, ...]
     pull: float
     target: float

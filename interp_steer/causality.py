@@ -23,8 +23,8 @@ Part: TypeAlias = Literal["whole", "component", "rest"]
 
 def interchange(
     direction: Direction,
-    donor: Float[Tensor, "prompt *shape"],
-    receiver: Float[Tensor, "prompt *shape"],
+    donor: Float[Tensor, " prompt *shape"],
+    receiver: Float[Tensor, " prompt *shape"],
     part: Part = "whole",
 ) -> list[Intervention]:
     """Give each prompt's last token the activation that another prompt has there.
@@ -91,8 +91,8 @@ def interchange(
 
 def moved_along(
     direction: Direction,
-    donor: Float[Tensor, "prompt *shape"],
-    receiver: Float[Tensor, "prompt *shape"],
+    donor: Float[Tensor, " prompt *shape"],
+    receiver: Float[Tensor, " prompt *shape"],
 ) -> Float64[Tensor, " prompt"]:
     """``<h - h', u>``: how far an exchange moves each prompt along a direction.
 
@@ -104,7 +104,7 @@ def moved_along(
 
 
 def _projections(
-    direction: Direction, rows: Float[Tensor, "prompt *shape"]
+    direction: Direction, rows: Float[Tensor, " prompt *shape"]
 ) -> Float64[Tensor, " prompt"]:
     unit = direction.unit.double().flatten()
     return einsum(rows.double().flatten(1), unit, "prompt d, d -> prompt")

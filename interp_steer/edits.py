@@ -108,7 +108,7 @@ class PlacedVector:
         return self.by_step[0].reshape(self.vector.shape)
 
     @cached_property
-    def by_step(self) -> tuple[Float[Tensor, "step *shape"], tuple[float, ...]]:
+    def by_step(self) -> tuple[Float[Tensor, " step *shape"], tuple[float, ...]]:
         """Unit directions and lengths, for each step; one of each where they do not differ."""
         exact = self.vector.detach().double().reshape(-1, *self.shape)
         norms = exact.flatten(1).norm(dim=1)

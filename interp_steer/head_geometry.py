@@ -339,7 +339,7 @@ def _heads_add_up(model: HookedLM, layer: int) -> bool:
     return projection in attention.modules()
 
 
-def _difference(present: Moments, absent: Moments, site: Site) -> Float64[Tensor, "pair *shape"]:
+def _difference(present: Moments, absent: Moments, site: Site) -> Float64[Tensor, " pair *shape"]:
     """What the property changes at a site, pair by pair."""
     sides = [_rows(side, site) for side in (present, absent)]
     if len(sides[0]) != len(sides[1]):
@@ -350,7 +350,7 @@ def _difference(present: Moments, absent: Moments, site: Site) -> Float64[Tensor
     return sides[0] - sides[1]
 
 
-def _rows(moments: Moments, site: Site) -> Float64[Tensor, "row *shape"]:
+def _rows(moments: Moments, site: Site) -> Float64[Tensor, " row *shape"]:
     """The row of each prompt at a site."""
     if moments.rows is None or site not in moments.rows.values:
         raise CaptureError(f"these moments hold no rows at {site}; capture it with keep_rows=True")

@@ -265,7 +265,7 @@ def _at(
     return table.expand(len(step), -1).gather(1, step.clamp(0, table.shape[1] - 1))
 
 
-def _held(by_step: Float[Tensor, "step *shape"], steps: int) -> Float[Tensor, "held *shape"]:
+def _held(by_step: Float[Tensor, " step *shape"], steps: int) -> Float[Tensor, " held *shape"]:
     """The same with its last entry repeated up to a number of steps."""
     more = steps - len(by_step)
     return torch.cat([by_step, by_step[-1:].expand(more, *by_step.shape[1:])]) if more else by_step

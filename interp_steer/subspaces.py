@@ -108,8 +108,8 @@ def effective_rank(vectors: Float[Tensor, "*draw vector d"]) -> Float64[Tensor, 
 
 
 def resampled_means(
-    rows: Float[Tensor, "row *shape"], draws: int, seed: int
-) -> Float64[Tensor, "draw *shape"]:
+    rows: Float[Tensor, " row *shape"], draws: int, seed: int
+) -> Float64[Tensor, " draw *shape"]:
     """Means of rows drawn with replacement: what other samples of prompts would have given.
 
     Args:

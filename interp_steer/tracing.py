@@ -197,7 +197,7 @@ def _followed(dials: Sequence[FoundBySteps | None], said: int) -> Float[Tensor, 
 
 
 def _along(
-    edit: Edit, activation: Float[Tensor, "pos *shape"], said: int
+    edit: Edit, activation: Float[Tensor, " pos *shape"], said: int
 ) -> Float[Tensor, " step"]:
     """``<x, u_i>`` where each of the tokens is generated."""
     at = activation[-said:].flatten(1)

@@ -66,7 +66,7 @@ class TransportMap(Direction):
             matrix or origin of another width.
     """
 
-    matrix: Float[Tensor, "width *width"]
+    matrix: Float[Tensor, " width *width"]
     origin: Float[Tensor, " width"]
 
     def __post_init__(self) -> None:

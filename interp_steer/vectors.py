@@ -256,7 +256,7 @@ def estimate(
 
 def along(
     sides: Sides,
-    directions: Float[Tensor, "layer *shape"],
+    directions: Float[Tensor, " layer *shape"],
     estimator: str,
     *,
     name: str,
