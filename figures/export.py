@@ -120,7 +120,8 @@ def export(
 ) -> list[Path]:
     """Print the figures of results folders for columns of a page.
 
-    A figure that has no room in one column is printed across two, and a line on stderr says so.
+    A figure that has no room in one column is printed across two, and one that has none there at
+    its own width; a line on stderr says so.
 
     Args:
         runs: finished results folders.
@@ -190,14 +191,18 @@ def print_drawing(figure: Figure, path: Path, **origin: Any) -> Path:
 def _set(figure: Figure, columns: Sequence[str], file: Path) -> dict[str, Figure]:
     """The figure for each column that it has room in."""
     found: dict[str, Figure] = {}
-    for column in columns:
-        try:
-            found[column] = fitted(figure, column)
-        except TooNarrow as error:
-            wider = "double" if column == "single" else None
-            where = "across two columns" if wider else "at its own width"
-            print(f"{file}: set {where}, since {error}", file=sys.stderr)
-            found[wider or column] = fitted(figure, wider) if wider else figure
+    for asked in columns:
+        column = asked
+        while column not in found:
+            try:
+                found[column] = fitted(figure, column)
+            except TooNarrow as error:
+                if column == "double":
+                    _say(f"{file}: set at its own width, since {error}")
+                    found[column] = figure
+                else:
+                    _say(f"{file}: set across two columns, since {error}")
+                    column = "double"
     return found
 
 

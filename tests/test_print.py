@@ -95,6 +95,20 @@ def test_a_figure_takes_the_width_of_a_column(name: str, column: str) -> None:
     check_places(again, column)
 
 
+def test_what_no_column_holds_is_printed_at_its_own_width(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figure, _ = drawn("benchmarks")
+    figure["layout"]["width"] = 9 * PIXELS
+    file = tmp_path / "wide.json"
+    assert export._set(figure, ("single", "double"), file) == {"double": figure}
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(", since")[0] for line in told] == [
+        f"{file}: set across two columns",
+        f"{file}: set at its own width",
+    ]
+
+
 def drop(trace: dict[str, Any]) -> dict[str, Any]:
     """A trace without the numbers in a map's cells, which may go."""
     return {key: value for key, value in trace.items() if key != "texttemplate"}
