@@ -171,6 +171,7 @@ def _points(
         text=[str(row["n"] or "") for row in rows],
         textposition=["middle right" if row is rows[-1] else "middle left" for row in rows],
         textfont={"size": theme.SMALL, "color": theme.MUTED},
+        cliponaxis=False,
         name=style.label,
         showlegend=first,
         hovertemplate="%{text} examples: %{y:.2f} at %{x:.2g}<extra>" + style.label + "</extra>",
