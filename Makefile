@@ -4,7 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo paper-a paper-b geometry gallery audit test test-all test-legacy test-interchange test-vllm check format models bench bench-peers docs clean help
+.PHONY: demo paper-a paper-b geometry gallery audit test test-all test-legacy test-lowest test-interchange test-vllm check format models bench bench-peers docs clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 18
@@ -48,6 +48,16 @@ LEGACY := basis model selfcheck capture generation
 test-legacy: .peers/legacy/.installed ## HookedTransformer and the bridge of TransformerLens 3.9
 	.peers/legacy/bin/python -m pytest -m 'not slow' tests/legacy $(LEGACY:%=tests/test_%.py)
 
+# Files that between them touch every dependency. Shapes are checked by `make test`: the plugin of the
+# lowest jaxtyping does not go with our conftest.
+LOWEST := adaptation analyses_cli basis burattino_models capture cards cluster displays estimators explorer \
+  figures gallery generation geometry grid harness hub ifeval_rows ifeval_sets interchange interventions \
+  language_detection language_sets linearity model parallel print prompts propagation results \
+  scoring selfcheck stability statistics subspaces tracing transfer vectors
+test-lowest: .peers/lowest/.installed ## the same code with the lowest versions that pyproject.toml allows
+	OMP_NUM_THREADS=1 .peers/lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' \
+	  -o addopts='--strict-markers -pno:dash' $(LOWEST:%=tests/test_%.py)
+
 test-interchange: $(STAMP) .peers/repeng/.installed .peers/steering_vectors/.installed ## rivals steer by our files, logits equal
 	$(PY) -m pytest tests/test_interchange_rivals.py
 
@@ -81,6 +91,16 @@ bench-peers: $(PEERS:%=.peers/%/.installed) bench ## the same, with each peer in
 	grep -v '^transformer-lens' constraints.txt > .peers/legacy/constraints.txt
 	.peers/legacy/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint .peers/legacy/constraints.txt -r $<
+	@touch $@
+
+.peers/lowest/.installed: pyproject.toml tests/lowest.txt
+	$(PYTHON) -m venv --clear .peers/lowest
+	.peers/lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.peers/lowest/bin/uv pip compile --quiet --resolution lowest-direct --constraint tests/lowest.txt \
+	  --python .peers/lowest/bin/python --extra adapt --extra dev --extra export pyproject.toml \
+	  --output-file .peers/lowest/constraints.txt
+	.peers/lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint .peers/lowest/constraints.txt --editable '.[adapt,dev,export]'
 	@touch $@
 
 .peers/audit/.installed:

@@ -251,7 +251,7 @@ def _reason(error: BaseException, endpoint: str) -> str:
                 "HF_TOKEN, or give token="
             )
         return f"the hub answered {status} ({error.server_message or said}); try again later"
-    if isinstance(error, (_HTTPError, ConnectionError, LocalEntryNotFoundError)):
+    if isinstance(error, (_HTTPError, ConnectionError, LocalEntryNotFoundError, RuntimeError)):
         return f"{endpoint} cannot be reached ({said}); look at the connection, or try again later"
     if isinstance(error, OSError) and not isinstance(error, FileMetadataError):
         return f"{said}; free some space, or give another cache_dir="

@@ -119,7 +119,7 @@ def test_a_report_of_any_folder_shows_what_it_holds(any_folder: Run) -> None:
     for words in (
         "records.parquet, 3 rows, 4 columns", "by_layer.parquet, 40 rows, 1 column",
         "-2.000 to 0.500", "0 to 39", "True, False", "vectors.one.safetensors",
-        "SteppedVector, difference_in_means", "vectors.map.safetensors (tensors)", "2 more",
+        "SteppedVector", "difference_in_means", "vectors.map.safetensors (tensors)", "2 more",
     ):  # fmt: skip
         assert words in text, words
     assert "b" * 81 not in text and "<script>alert('x')</script>" in text

@@ -90,13 +90,13 @@ class WrappedBridge:
         """TransformerLens' own logit lens.
 
         Raises:
-            ModelError: by TransformerLens 3.9, which has none.
+            ModelError: by a TransformerLens before 4.2, which has none.
         """
         try:
             from transformer_lens.tools.analysis import logit_readout
         except ImportError as missing:
             raise ModelError(
                 "the bridge of this TransformerLens has no logit_readout; install "
-                "transformer-lens>=4"
+                "transformer-lens>=4.2"
             ) from missing
         return logit_readout(self.root, residual).values
