@@ -18,6 +18,12 @@ from interp_steer.sites import Site
 UNSTEERED = "unsteered"
 """The line of what does nothing."""
 
+NAME = r"[^\s@\[\]]([^@\[\]\n\r]*[^\s@\[\]])?"
+"""What a line may call a direction."""
+
+NAMED = "empty, begins or ends in a space, or holds one of @ [ ] or a line break"
+"""What is wrong with another name."""
+
 MOST_LAYERS = 10_000
 """More than any model has."""
 
@@ -81,6 +87,8 @@ def read(text: str) -> list[Written]:
     Raises:
         InterventionError: when the line is not canonical.
     """
+    if not isinstance(text, str):
+        raise InterventionError(f"{text!r} is no line; give the text that str(intervention) wrote")
     if text == UNSTEERED:
         return []
     found: list[Written] = []

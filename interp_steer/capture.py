@@ -23,7 +23,7 @@ from interp_steer.batches import batches_by_length
 from interp_steer.decoding import StopRule, decode, rows_under
 from interp_steer.errors import CaptureError
 from interp_steer.memory import in_parts
-from interp_steer.model import HookedLM
+from interp_steer.model import HookedLM, check_model
 from interp_steer.moments import Moments, Rows, mean_of, moments_of
 from interp_steer.pairs import Prompt
 from interp_steer.passes import forward_under
@@ -86,9 +86,11 @@ def capture(
         >>> moments.mean[Site("resid_post", 5)].shape  # [position, d_model]
         torch.Size([1, 160])
     """
+    check_model(model)
     sites = _checked(model, model.sites() if sites is None else sites)
     label = "last" if positions == -1 else str(positions)
-    if label not in ("last", "all", "generated") and not isinstance(positions, int):
+    index = isinstance(positions, int) and not isinstance(positions, bool)
+    if label not in ("last", "all", "generated") and not index:
         raise CaptureError(
             f"positions {positions!r} are unknown; use 'last', 'all', 'generated' or an index"
         )
@@ -103,6 +105,10 @@ def capture(
         raise CaptureError(
             f"{len(answers)} answers were given with {len(prompts)} prompts and positions "
             f"{label!r}; give an answer to each prompt, with positions='generated'"
+        )
+    if checkpoint is not None and not Path(checkpoint).parent.is_dir():
+        raise CaptureError(
+            f"{checkpoint} cannot be written: there is no folder {Path(checkpoint).parent}; make it"
         )
     rows = model.tokenize(prompts)
     if label == "generated":
@@ -307,6 +313,9 @@ def _checked(model: HookedLM, sites: Sequence[Site]) -> tuple[Site, ...]:
     """The sites, each once and sorted, when the model has all of them."""
     if not sites:
         raise CaptureError("there are no sites to capture; give at least one")
+    for site in sites:
+        if not isinstance(site, Site):
+            raise CaptureError(f"{site!r} is no site; give such as ist.Site('resid_post', 5)")
     return tuple(sorted({site.check(model.n_layers) for site in sites}))
 
 

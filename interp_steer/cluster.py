@@ -7,6 +7,8 @@ keeps the answers, so that workers share nothing and write nothing.
 from __future__ import annotations
 
 import math
+import re
+import socket
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
@@ -24,6 +26,9 @@ from interp_steer.ledger import Kept
 AT_FIRST = 0.75
 """The share of the rows that workers are given at first, in equal parts; the rest goes to those who
 are done, so that none waits long for the last. Many rows at once decode faster than few."""
+
+REACHED_WITHIN = 10.0
+"""Seconds within which an address must answer."""
 
 BATCHES = 4
 """The most batches of rows that a worker is given at once: what is lost when it dies."""
@@ -66,13 +71,11 @@ class Cluster:
         self._ray = ray = _ray()
         self._ours = not ray.is_initialized()
         if self._ours:
+            _check_reachable(address)
             try:
                 ray.init(address, log_to_driver=False, logging_level="error")
             except (ConnectionError, RuntimeError, ValueError) as error:
-                raise GenerationError(
-                    f"there is no ray cluster at {address!r} ({error}); start one with `ray start "
-                    "--head`, or use 'local'"
-                ) from error
+                raise _unreachable(address, error) from error
         room = ray.cluster_resources()
         most = int(room.get("CPU", 0) // cpus)
         if gpus:
@@ -197,6 +200,24 @@ class _Worker:
         answers: dict[int, Kept] = {}
         answer_rows(self._model, requests, how, settled, answers.__setitem__)
         return [answers[row] for row in range(len(requests))]
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address that nothing answers at, which ray would try for minutes."""
+    found = re.fullmatch(r"(?:ray://)?\[?([^/\]]+?)\]?:([0-9]{1,5})", address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=REACHED_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: Exception) -> GenerationError:
+    return GenerationError(
+        f"there is no ray cluster at {address!r} ({error}); start one with `ray start --head`, or "
+        "use 'local'"
+    )
 
 
 def _place(model: HookedLM) -> str:

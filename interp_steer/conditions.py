@@ -25,12 +25,12 @@ from einops import einsum
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from interp_steer.basis import check_basis
 from interp_steer.capture import capture
 from interp_steer.errors import InterventionError
 from interp_steer.interventions import Direction, Intervention, unsteered
-from interp_steer.model import HookedLM
-from interp_steer.pairs import ContrastSet, Prompt
+from interp_steer.model import HookedLM, check_model
+from interp_steer.pairs import ContrastSet, Prompt, in_split
+from interp_steer.rows import check_fit
 from interp_steer.statistics import Interval, wilson
 from interp_steer.steering_vector import SteeringVector
 
@@ -88,10 +88,11 @@ class Condition:
 
         Raises:
             CaptureError: for no prompts.
-            SiteError: when the model has no such site.
+            InterventionError: for a model of other sizes than the direction's.
             BasisError: when the direction was read from weights in another basis.
         """
-        check_basis(self.direction.basis, str(self), model.basis, model.describe())
+        check_model(model)
+        check_fit(model, model.basis, self.direction)
         site, width = self.direction.site, self.direction.unit.numel()
         unit = self.direction.unit.double().flatten()
         found = []
@@ -169,7 +170,7 @@ def choose(
         ContrastError: when a whole set has no ``select`` pairs.
         VectorError: when the vector has not these layers, or is zero there.
     """
-    pairs = pairs.select if pairs.split == "all" else pairs
+    pairs = in_split(pairs, "select")
     tried = vector.layers if layers is None else layers
     best: tuple[float, float] | None = None
     chosen: Condition | None = None
@@ -233,7 +234,7 @@ def detection(condition: Condition, model: HookedLM, pairs: ContrastSet) -> Dete
     Raises:
         ContrastError: when a whole set has no ``test`` pairs.
     """
-    pairs = pairs.test if pairs.split == "all" else pairs
+    pairs = in_split(pairs, "test")
     n = len(pairs)
     hits = int(condition.fires(model, pairs.present).sum())
     alarms = int(condition.fires(model, pairs.absent).sum())

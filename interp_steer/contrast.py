@@ -49,7 +49,8 @@ def build(
         A set of ``fit + select + test`` pairs.
 
     Raises:
-        ContrastError: when there are too few queries or phrasings, saying how many are needed.
+        ContrastError: for queries or phrasings that are no texts, or blank, or when there are too
+            few of them, saying how many are needed.
 
     Example:
         >>> pairs = build("case", ["Name a tree.", "Name a bird."], ["No capitals.", "{query} :)"],
@@ -58,6 +59,8 @@ def build(
         ('fit', 'test')
     """
     sizes = _sizes(fit, select, test)
+    _check_texts("queries", queries)
+    _check_texts("phrasings", phrasings)
     rng = random.Random(f"{name}/{seed}")
     phrasings = _shuffled(phrasings, rng)
     dealt = _deal(phrasings, sizes, "phrasings")
@@ -173,8 +176,10 @@ def word(
         A set named ``include <word>`` or ``exclude <word>``, with what verifies an answer.
 
     Raises:
-        ContrastError: as :func:`build`.
+        ContrastError: for a blank word, or as :func:`build`.
     """
+    if not text.strip():
+        raise ContrastError(f"the word is {text!r}; give one that can be asked for")
     about = registry.FORBIDDEN if exclude else registry.EXISTENCE
     kwargs = {"forbidden_words" if exclude else "keywords": [text]}
     said = [registry.phrase(about, kwargs, index) for index in registry.phrasing_indices("trained")]
@@ -198,11 +203,20 @@ def instructions() -> tuple[str, ...]:
 
 def _sizes(fit: int, select: int, test: int) -> dict[str, int]:
     sizes = dict(zip(SPLITS, (fit, select, test), strict=True))
-    if min(sizes.values()) < 0 or not any(sizes.values()):
+    whole = all(isinstance(size, int) for size in sizes.values())
+    if not whole or min(sizes.values()) < 0 or not any(sizes.values()):
         raise ContrastError(
-            f"sizes {sizes} make no contrast set; give numbers from 0 up, one of them above 0"
+            f"sizes {sizes} make no contrast set; give whole numbers from 0 up, one of them above 0"
         )
     return {split: size for split, size in sizes.items() if size}
+
+
+def _check_texts(what: str, texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise ContrastError(f"{what} is one text, {texts!r:.80}; give a list of them")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise ContrastError(f"{what}, number {number}, is {text!r:.80}; give texts with words")
 
 
 def _shuffled(texts: Iterable[str], rng: random.Random) -> list[str]:

@@ -34,7 +34,7 @@ from interp_steer.affine import Affine, Linear
 from interp_steer.basis import UNPROCESSED
 from interp_steer.errors import InterventionError
 from interp_steer.positions import span
-from interp_steer.schedules import AnySchedule, Dynamic, fixed
+from interp_steer.schedules import AnySchedule, Dynamic, Schedule, fixed
 from interp_steer.sites import Site
 
 
@@ -56,11 +56,8 @@ class PlacedVector:
     basis: str = field(default=UNPROCESSED, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[^\s@\[\]]([^@\[\]\n\r]*[^\s@\[\]])?", self.name):
-            raise InterventionError(
-                f"direction name {self.name!r} is empty, begins or ends in a space, or holds "
-                "one of @ [ ] or a line break; rename it"
-            )
+        if not re.fullmatch(canonical.NAME, self.name):
+            raise InterventionError(f"direction name {self.name!r} is {canonical.NAMED}; rename it")
         self.source.check(self.n_layers)
         self.site.check(self.n_layers)
         shape = tuple(self.vector.shape)
@@ -134,9 +131,9 @@ class Edit:
         schedule: the weight of the operation at each step.
 
     Raises:
-        InterventionError: for an unknown operation or positions, a value that is not finite, a
-            transport by what is no map, or a dynamic schedule over positions that no token is
-            generated at.
+        InterventionError: for an unknown operation or positions, a value that is not finite, what
+            is no schedule, a transport by what is no map, or a dynamic schedule over positions that
+            no token is generated at.
     """
 
     direction: PlacedVector
@@ -151,6 +148,11 @@ class Edit:
                 f"unknown operation {self.operation!r}; use one of {', '.join(canonical.NUMBERS)}"
             )
         object.__setattr__(self, "value", finite("value", self.value))
+        if not isinstance(self.schedule, (Schedule, Dynamic)):
+            raise InterventionError(
+                f"schedule is {self.schedule!r}; give one of ist.schedules, such as "
+                "ist.schedules.parse('diminishing(30)')"
+            )
         if self.operation == "transport" and self.direction.linear is None:
             raise InterventionError(
                 f"{self.direction} is a direction and no map to transport by; fit one with "

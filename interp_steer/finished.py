@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,9 @@ def read(path: str | Path) -> Results:
     return Results(path, documents)
 
 
+_NUMBER = (int, float)
+"""A number that a float can hold."""
+
 _MAYBE_TEXT = (str, type(None))
 _DOCUMENTS: Mapping[str, Any] = {
     "config": {"analysis": str, "config": dict, "seed": int},
@@ -127,9 +131,9 @@ _DOCUMENTS: Mapping[str, Any] = {
         "machine": {...: (str, int, type(None))},
         "start": str,
         "end": str,
-        "wall_seconds": (int, float),
+        "wall_seconds": _NUMBER,
     },
-    "summary": {...: (int, float)},
+    "summary": {...: _NUMBER},
     "captions": {...: str},
 }
 """What documents hold under each name, and under any other."""
@@ -137,8 +141,12 @@ _DOCUMENTS: Mapping[str, Any] = {
 
 def _wrong(value: Any, kind: Any, name: str) -> Iterator[str]:
     """What in a value is not of its kind, by name."""
-    if not isinstance(kind, Mapping):
-        if not isinstance(value, kind) or (kind == (int, float) and isinstance(value, bool)):
+    if kind is _NUMBER:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not abs(value) <= sys.float_info.max:
+            yield name
+    elif not isinstance(kind, Mapping):
+        if not isinstance(value, kind):
             yield name
     elif not isinstance(value, dict):
         yield name

@@ -66,6 +66,8 @@ def mended(path: Path) -> Iterator[None]:
     except InterpSteerError:
         raise
     except Exception as error:
+        if "null byte" in str(error):
+            raise RunError(f"{str(path)!r} is no path; give another results root.") from error
         number = error.errno if isinstance(error, OSError) else None
         if number in _FULL or _FULL_IN_WORDS.search(str(error)):
             raise RunError(f"{path} cannot be written: {_room(path)}") from error

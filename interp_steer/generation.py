@@ -119,8 +119,10 @@ def generate(
         >>> for line in ist.generate(model, castle * 2, [ist.unsteered, vector.at(5).project()]):
         ...     print(line.applied, line.text)
     """
-    if max_new_tokens < 1:
-        raise GenerationError(f"max_new_tokens is {max_new_tokens}; ask for at least 1")
+    if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+        raise GenerationError(f"max_new_tokens is {max_new_tokens!r}; ask for 1 or more")
+    if ledger is not None and not isinstance(ledger, Ledger):
+        raise GenerationError(f"ledger is {ledger!r}; give ist.Ledger(path)")
     if compiled and (not use_cache or through == "hook_points"):
         raise GenerationError(
             f"compiled=True with use_cache={use_cache} and through={through!r}: only the plain "
@@ -134,7 +136,7 @@ def generate(
         )
     lengths = [len(prompt) for prompt in rows.tokens]
     for number, length in enumerate(lengths):
-        check_room(model, number, length, max_new_tokens, "new tokens; lower max_new_tokens")
+        check_room(model, number, length, max_new_tokens, "lower max_new_tokens")
     uniform = None
     if sampling is not None:
         uniform = draws(rows.tokens, rows.applied, max_new_tokens, sampling)

@@ -18,6 +18,7 @@ from interp_steer.generation import Completion, generate
 from interp_steer.interventions import Intervention, unsteered
 from interp_steer.ledger import Ledger
 from interp_steer.model import HookedLM
+from interp_steer.pairs import check_set
 from interp_steer.scoring import early, ifeval
 from interp_steer.scoring.fluency import degenerate, perplexity, repetition
 
@@ -121,14 +122,14 @@ def sweep(
         those of ``score``.
 
     Raises:
-        GenerationError: when the grid is empty.
+        GenerationError: when the grid is empty, or holds what is no cell.
+        ContrastError: for pairs that are no contrast set.
 
     Example:
         >>> grid = [Cell("none"), *(Cell("steered", vector.at(k).project(), k) for k in layers)]
         >>> records = sweep(model, grid, pairs.select)  # doctest: +SKIP
     """
-    if not grid:
-        raise GenerationError("the grid of the sweep is empty; give at least one Cell")
+    check_grid(grid, pairs)
     rows = [(cell, pair) for cell in grid for pair in pairs]
     return answered(
         model,
@@ -141,6 +142,24 @@ def sweep(
         ledger=ledger,
         cluster=cluster,
     )
+
+
+def check_grid(grid: Sequence[Cell], pairs: ContrastSet) -> None:
+    """Refuse what cannot be swept.
+
+    Raises:
+        GenerationError: when the grid is empty, or holds what is no cell.
+        ContrastError: for pairs that are no contrast set.
+    """
+    if not grid:
+        raise GenerationError("the grid is empty; give at least one Cell")
+    for cell in grid:
+        if not isinstance(cell, Cell):
+            raise GenerationError(
+                f"the grid has {cell!s:.120}, a {type(cell).__name__}; put it in a cell, such as "
+                "ist.Cell('steered', vector.at(5).project(), layer=5)"
+            )
+    check_set(pairs)
 
 
 def answered(

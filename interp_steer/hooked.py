@@ -16,7 +16,7 @@ from interp_steer import twin
 from interp_steer.basis import check_basis
 from interp_steer.batches import PaddedBatch
 from interp_steer.errors import ModelError, SiteError
-from interp_steer.prompts import PromptFormat, Query
+from interp_steer.prompts import PromptFormat, Query, check_text
 from interp_steer.sites import COMPONENTS, Site
 from interp_steer.special_tokens import pad_id, stop_ids, token_ids
 from interp_steer.wrapped.bridge import WrappedBridge
@@ -137,6 +137,11 @@ class HookedLM:
         return int(self.bridge.cfg.d_head)
 
     @property
+    def d_vocab(self) -> int:
+        """How many tokens are predicted, those that the tokenizer has no name for included."""
+        return int(self.bridge.cfg.d_vocab)
+
+    @property
     def device(self) -> torch.device:
         """Where tokens go in."""
         return self.wrapped.device
@@ -169,13 +174,22 @@ class HookedLM:
         return f"HookedLM({self.describe()}, {self.dtype}, {self.device})"
 
     # ------------------------------------------------------------------ sites
-    def sites(self, component: str = "resid_post") -> tuple[Site, ...]:
+    def sites(
+        self, component: str = "resid_post", layers: Sequence[int] | None = None
+    ) -> tuple[Site, ...]:
         """A component's sites, one per layer.
 
+        Args:
+            component: one of :data:`~interp_steer.sites.COMPONENTS`.
+            layers: which layers; all when not given.
+
         Raises:
-            SiteError: for an unknown component.
+            SiteError: for an unknown component, or a layer that the model does not have.
         """
-        return tuple(Site(component, layer) for layer in range(self.n_layers))
+        chosen = range(self.n_layers) if layers is None else layers
+        if not isinstance(chosen, Sequence) or isinstance(chosen, str):
+            raise SiteError(f"layers is {layers!r}; give a list of layers, such as [{layers}]")
+        return tuple(Site(component, layer).check(self.n_layers) for layer in chosen)
 
     def module_of(self, site: Site) -> tuple[nn.Module, str]:
         """Where a site lives on :attr:`plain`: a module, and ``"input"`` or ``"output"``.
@@ -313,7 +327,8 @@ class HookedLM:
             Token ids, a row per prompt, not padded.
 
         Raises:
-            ModelError: for no prompts, an empty one, or one longer than the model's context.
+            ModelError: for no prompts, an empty one, one with half a character in it, or one longer
+                than the model's context.
         """
         if isinstance(prompts, str):
             raise ModelError(f"prompts is one text, {prompts!r}; give a list of them")
@@ -323,6 +338,8 @@ class HookedLM:
         # A tokenizer holds far more than the ids of what it is given, so it is given a few at once.
         for start in range(0, len(prompts), TOKENIZED_AT_ONCE):
             texts = [self.render(prompt) for prompt in prompts[start : start + TOKENIZED_AT_ONCE]]
+            for index, text in enumerate(texts, start):
+                check_text(text, index)
             found = self.tokenizer(
                 texts,
                 add_special_tokens=False,

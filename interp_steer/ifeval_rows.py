@@ -88,11 +88,17 @@ def read(source: str | Path = HUB) -> tuple[IFEvalRow, ...]:
         {'detectable_format:number_highlighted_sections': 19, ...}
     """
     path = Path(source)
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:  # such as a name that is too long to be one
+        raise ContrastError(
+            f"{str(source)[:80]!r} is no path ({error.strerror}); {_MEND}"
+        ) from error
+    if is_folder:
         single, stripped = read_published(path, "format"), read_published(path, "stripped")
         known = {row.key for row in single}
         return (*single, *(row for row in stripped if row.key not in known))
-    if path.exists() or path.suffix == ".jsonl":
+    if is_there or path.suffix == ".jsonl":
         return read_file(path)
     return read_hub(str(source))
 

@@ -257,7 +257,18 @@ unsteered = Intervention()
 
 
 def compose(interventions: Iterable[Intervention]) -> Intervention:
-    """All the edits of several interventions, in order; none give :data:`unsteered`."""
+    """All the edits of several interventions, in order; none give :data:`unsteered`.
+
+    Raises:
+        InterventionError: for what is no intervention.
+    """
+    interventions = tuple(interventions)
+    for one in interventions:
+        if not isinstance(one, Intervention):
+            raise InterventionError(
+                f"{one!s:.120} is a {type(one).__name__} and no intervention; say what it does, as "
+                "vector.at(layer).project() or vector.at(layer).add(2.0) does"
+            )
     return Intervention(tuple(edit for one in interventions for edit in one.edits))
 
 

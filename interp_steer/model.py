@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from interp_steer import burattino
+from interp_steer.bounded_files import read_json
 from interp_steer.errors import ModelError
 from interp_steer.hooked import HookedLM, PaddedBatch, Steering
 from interp_steer.prompts import PromptFormat
@@ -27,7 +28,15 @@ from interp_steer.twin import rebuilt_twin, twin_of, use_fast_attention
 from interp_steer.wrapped.bridge import WrappedBridge
 from interp_steer.wrapped.hooked_transformer import WrappedTransformer, is_hooked_transformer
 
-__all__ = ["HookedLM", "PaddedBatch", "PromptFormat", "Steering", "load", "wrap"]
+__all__ = [
+    "HookedLM",
+    "PaddedBatch",
+    "PromptFormat",
+    "Steering",
+    "check_model",
+    "load",
+    "wrap",
+]
 
 
 def load(
@@ -63,8 +72,8 @@ def load(
     Raises:
         ModelError: for a name that is nowhere, a folder that is no checkpoint, a missing
             tokenizer, an architecture that TransformerLens does not know, missing weights, a
-            device and a map of devices, a map that leaves weights on the disk, or a failed
-            self-check.
+            device that is not there, a device and a map of devices, a map that leaves weights on
+            the disk, a revision of a folder, or a failed self-check.
 
     Example:
         >>> model = load("burattino-instruct")                            # doctest: +SKIP
@@ -73,11 +82,16 @@ def load(
     """
     if device is not None and device_map is not None:
         raise ModelError(f"device={device!r} and device_map={device_map!r}; give one of the two")
+    at = _device(device)
     source, name = _locate(name_or_path)
+    if revision is not None and Path(source).is_dir():
+        raise ModelError(
+            f"revision={revision!r} of {source}, a folder, which has none; leave it out, or give "
+            "the name of a model on the Hugging Face hub"
+        )
     tokenizer = _load_tokenizer(source, name, revision)
     hf_model = _load_weights(source, name, revision, dtype, device_map)
     if device_map is None:
-        at = _best_device() if device is None else torch.device(device)
         hf_model = hf_model.to(at)  # type: ignore[arg-type]
     plain = use_fast_attention(twin_of(hf_model))
     model = HookedLM(
@@ -151,8 +165,23 @@ def wrap(
     return hooked
 
 
+def check_model(model: object) -> None:
+    """Refuse what is no model.
+
+    Raises:
+        ModelError: naming what it is.
+    """
+    if not isinstance(model, HookedLM):
+        raise ModelError(
+            f"{model!r:.80} is no model but a {type(model).__name__}; give what ist.load(...) or "
+            "ist.wrap(...) returns"
+        )
+
+
 def _locate(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
     """Where to load from, and what to call it."""
+    if not isinstance(name_or_path, (str, os.PathLike)) or not str(name_or_path).strip():
+        raise ModelError(f"{name_or_path!r} names no model; {_WAYS}")
     text = os.fspath(name_or_path)
     if text in burattino.NAMES:
         folder = burattino.path(text)
@@ -164,14 +193,19 @@ def _locate(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
             )
         return str(folder), text
     folder = Path(text).expanduser()
-    if folder.exists():
+    try:
+        there = folder.exists()
+    except OSError as error:  # such as a name that is too long to be one
+        raise ModelError(f"{text[:80]!r} names no model ({error.strerror}); {_WAYS}") from error
+    if there:
         if not (folder / "config.json").is_file():
             raise ModelError(
                 f"{folder} is no checkpoint: it has no config.json; give the folder that "
                 "save_pretrained wrote, with config.json, *.safetensors and the tokenizer's files"
             )
+        read_json(folder / "config.json", ModelError)  # refuses what is none, before it is taken
         return str(folder), folder.resolve().name
-    if text.startswith((".", "~", os.sep)) or text.count("/") > 1 or not text.strip():
+    if text.startswith((".", "~", os.sep)) or text.count("/") > 1:
         raise ModelError(f"there is no folder {text!r}; {_WAYS}")
     return text, text
 
@@ -182,10 +216,24 @@ _WAYS = (
 )
 
 
-def _best_device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+def _device(given: torch.device | str | None) -> torch.device:
+    """The device that is asked for, or the best there is."""
+    if given is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    there = ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+    try:
+        device = torch.device(given)
+    except (RuntimeError, TypeError):
+        device = None
+    known = {torch.device(each).type for each in there}
+    if device is None or (device.type in ("cpu", "cuda", "mps") and device.type not in known):
+        raise ModelError(f"device {given!r} is not here; use one of {', '.join(there)}")
+    if device.type == "cuda" and (device.index or 0) >= len(cuda):
+        raise ModelError(f"device {given!r} is not here; use one of {', '.join(there)}")
+    return device
 
 
 def _load_tokenizer(source: str, name: str, revision: str | None) -> PreTrainedTokenizerBase:
@@ -209,6 +257,9 @@ def _load_weights(
     device_map: str | Mapping[str, Any] | None,
 ) -> PreTrainedModel:
     local = Path(source).is_dir()
+    known = not isinstance(dtype, str) or isinstance(getattr(torch, dtype, None), torch.dtype)
+    if not known and dtype != "auto":
+        raise ModelError(f"dtype {dtype!r} is unknown; use float32, bfloat16 or float16")
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
@@ -222,8 +273,11 @@ def _load_weights(
         )
     except Exception as error:
         if local:
+            reason = _first_line(error)
+            if "ignore_mismatched_sizes" in reason:
+                reason = "its weights have other shapes than its config.json says"
             raise ModelError(
-                f"{source} cannot be loaded as a causal language model ({_first_line(error)}); "
+                f"{source} cannot be loaded as a causal language model ({reason}); "
                 "it needs config.json and whole *.safetensors files (pickled weights are not "
                 "read: load them with transformers once and save_pretrained them)"
             ) from error

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import combinations
@@ -13,8 +12,10 @@ from typing import Any, overload
 
 from interp_steer import displays
 from interp_steer.bounded_files import naming, read_json_lines
+from interp_steer.canonical import NAME, NAMED
 from interp_steer.errors import ContrastError
 from interp_steer.files import write_atomically
+from interp_steer.pair_texts import brief, canonical, check_types, sha256, utf8
 
 Prompt = str | list[dict[str, str]]
 """What a user asks: a text, or the messages of a conversation."""
@@ -60,33 +61,33 @@ class Pair:
     """A name that no other pair of the set has; a hash of the content when it is not given."""
 
     def __post_init__(self) -> None:
-        _check_types(vars(self))
+        check_types(vars(self))
         for side in ("present", "absent"):
             prompt = getattr(self, side)
             if not (prompt.strip() if isinstance(prompt, str) else prompt):
                 raise ContrastError(
-                    f"the pair of query {_brief(self.query)} has no {side!r} prompt; a contrast "
+                    f"the pair of query {brief(self.query)} has no {side!r} prompt; a contrast "
                     "needs both sides: give it, or drop the row"
                 )
         if not self.query.strip():
-            raise ContrastError(f"the pair of {_brief(self.present)} has an empty query; give it")
+            raise ContrastError(f"the pair of {brief(self.present)} has an empty query; give it")
         if self.present == self.absent:
             raise ContrastError(
-                f"both sides of query {_brief(self.query)} are the same prompt; "
+                f"both sides of query {brief(self.query)} are the same prompt; "
                 "'present' must carry the instruction and 'absent' must not"
             )
         _one_of("split", self.split, SPLITS)
         _one_of("phrasing_kind", self.phrasing_kind, KINDS)
         if len(self.instruction_ids) != len(self.kwargs):
             raise ContrastError(
-                f"the pair of query {_brief(self.query)} has {len(self.instruction_ids)} "
+                f"the pair of query {brief(self.query)} has {len(self.instruction_ids)} "
                 f"instruction_ids and {len(self.kwargs)} kwargs; give one mapping for each id"
             )
         if not self.phrasing:
-            said = self.present if isinstance(self.present, str) else _canonical(self.present)
+            said = self.present if isinstance(self.present, str) else canonical(self.present)
             object.__setattr__(self, "phrasing", said.replace(self.query, "{query}"))
         if not self.key:
-            object.__setattr__(self, "key", _sha256(_canonical(asdict(self)))[:12])
+            object.__setattr__(self, "key", sha256(canonical(asdict(self)))[:12])
 
     @property
     def said(self) -> str:
@@ -98,7 +99,7 @@ class Pair:
         present = self.present if isinstance(self.present, str) else ""
         if not present.startswith(self.query):
             raise ContrastError(
-                f"{_brief(self.present)} does not begin with its query {_brief(self.query)}, so "
+                f"{brief(self.present)} does not begin with its query {brief(self.query)}, so "
                 "that its instruction cannot be joined with another; put it behind the query"
             )
         return present[len(self.query) :].strip()
@@ -113,8 +114,8 @@ class ContrastSet:
     set is made.
 
     Raises:
-        ContrastError: when there are no pairs, when two pairs have the same key, or when splits
-            share a query or a phrasing, which are then named.
+        ContrastError: for a name that no vector can have, when there are no pairs, when two pairs
+            have the same key, or when splits share a query or a phrasing, which are then named.
 
     Example:
         >>> pairs = contrast.instruction("change_case:english_lowercase", seed=0)
@@ -127,14 +128,25 @@ class ContrastSet:
     pairs: tuple[Pair, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(NAME, self.name):
+            raise ContrastError(
+                f"the name of contrast set {self.name!r}, which vectors take, is {NAMED}; give "
+                "another"
+            )
         if not self.pairs:
             raise ContrastError(f"contrast set {self.name!r} is empty; give at least one pair")
+        for pair in self.pairs:
+            if not isinstance(pair, Pair):
+                raise ContrastError(
+                    f"contrast set {self.name!r} has {pair!r:.80} among its pairs; give each as "
+                    "ist.contrast.Pair(query, present, absent)"
+                )
         seen: dict[str, Pair] = {}
         for pair in self.pairs:
             if pair.key in seen:
                 raise ContrastError(
                     f"contrast set {self.name!r}: key {pair.key!r} is used by two pairs "
-                    f"({_brief(seen[pair.key].present)} and {_brief(pair.present)}); "
+                    f"({brief(seen[pair.key].present)} and {brief(pair.present)}); "
                     "drop the repeated pair or give it a key of its own"
                 )
             seen[pair.key] = pair
@@ -143,7 +155,7 @@ class ContrastSet:
             for one, other in combinations(held, 2):
                 shared = sorted(held[one].keys() & held[other].keys())
                 if shared:
-                    named = ", ".join(_brief(held[one][text]) for text in shared[:3])
+                    named = ", ".join(brief(held[one][text]) for text in shared[:3])
                     more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
                     raise ContrastError(
                         f"contrast set {self.name!r}: splits {one!r} and {other!r} share "
@@ -219,7 +231,7 @@ class ContrastSet:
     @property
     def hash(self) -> str:
         """The sha256 of the pairs as canonical JSON; their order and the name do not matter."""
-        return _sha256("\n".join(sorted(_canonical(asdict(pair)) for pair in self.pairs)))
+        return sha256("\n".join(sorted(canonical(asdict(pair)) for pair in self.pairs)))
 
     def shuffled(self, seed: int = 0) -> ContrastSet:
         """The same pairs with the two sides exchanged in a random half of them.
@@ -248,7 +260,7 @@ class ContrastSet:
         Raises:
             ContrastError: when the file cannot be written.
         """
-        content = b"".join(_utf8(_canonical(asdict(pair))) + b"\n" for pair in self.pairs)
+        content = b"".join(utf8(canonical(asdict(pair))) + b"\n" for pair in self.pairs)
         try:
             with write_atomically(path) as aside:
                 aside.write_bytes(content)
@@ -302,6 +314,33 @@ class ContrastSet:
         return ContrastSet(self.name, chosen)
 
 
+def in_split(pairs: ContrastSet, split: str) -> ContrastSet:
+    """Of a whole set the pairs of a split; of a set with one split, all of it.
+
+    Args:
+        pairs: the set.
+        split: one of :data:`SPLITS`.
+
+    Raises:
+        ContrastError: for anything but a set, or a whole set without such pairs.
+    """
+    check_set(pairs)
+    return getattr(pairs, split) if pairs.split == "all" else pairs
+
+
+def check_set(pairs: object) -> None:
+    """Refuse what is no contrast set.
+
+    Raises:
+        ContrastError: naming what it is.
+    """
+    if not isinstance(pairs, ContrastSet):
+        raise ContrastError(
+            f"pairs is a {type(pairs).__name__} and no contrast set; make one with "
+            "ist.contrast.build(...) or ist.ContrastSet.from_dataset(...)"
+        )
+
+
 def _texts(pairs: Iterable[Pair], split: str, what: str) -> dict[str, str]:
     """The queries or phrasings of a split, by the plain text that they are compared by."""
     return {
@@ -316,75 +355,14 @@ def plain_text(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _brief(value: Any) -> str:
-    if isinstance(value, str):
-        return repr(value if len(value) <= 60 else f"{value[:57]}...")
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
-
-
-def _check_types(values: Mapping[str, Any]) -> None:
-    """Refuse what cannot be in the fields of a pair."""
-    for name, value in values.items():
-        if name in _TEXTS and not isinstance(value, str):
-            raise ContrastError(f"{name} is {_brief(value)}; it must be a text")
-        if name in _PROMPTS and not (isinstance(value, str) or _is_conversation(value)):
-            raise ContrastError(
-                f"{name} is {_brief(value)}; give a text, or a conversation of turns such as "
-                "{'role': 'user', 'content': 'Name a tree.'}"
-            )
-        if name in _LISTS and not _all(value, _LISTS[name]):
-            raise ContrastError(
-                f"{name} is {_brief(value)}; instruction_ids is a list of IFEval ids, and kwargs a "
-                "list with a mapping of arguments for each"
-            )
-
-
-def _all(values: Any, kind: type) -> bool:
-    """Whether it is a list of nothing else."""
-    listed = isinstance(values, Sequence) and not isinstance(values, str)
-    return listed and all(isinstance(each, kind) for each in values)
-
-
-def _is_conversation(turns: Any) -> bool:
-    return _all(turns, Mapping) and all(
-        isinstance(turn.get(name), str) for turn in turns for name in ("role", "content")
-    )
-
-
 def _one_of(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise ContrastError(f"{what} {value!r} is unknown; use one of {', '.join(known)}")
 
 
-def _canonical(content: Any) -> str:
-    try:
-        return json.dumps(
-            content, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-        )
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ContrastError(
-            f"{_brief(content)} cannot be written as JSON ({error}); use texts, finite numbers, "
-            "lists and mappings"
-        ) from error
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise ContrastError(
-            f"{_brief(text)} has half a character ({error}); read it anew as UTF-8"
-        ) from error
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(_utf8(text)).hexdigest()
-
-
 def _pair(row: Any, number: int, split: str) -> Pair:
     if not isinstance(row, Mapping):
-        raise ContrastError(f"row {number} is {_brief(row)}; give mappings of columns to values")
+        raise ContrastError(f"row {number} is {brief(row)}; give mappings of columns to values")
     known = {name: row[name] for name in _FIELDS if row.get(name) is not None}
     missing = [name for name in ("query", "present", "absent") if name not in known]
     if missing:
@@ -393,7 +371,7 @@ def _pair(row: Any, number: int, split: str) -> Pair:
             "rename its columns or add them"
         )
     try:
-        _check_types(known)
+        check_types(known)
         if "instruction_ids" in known:
             known["instruction_ids"] = tuple(known["instruction_ids"])
         if "kwargs" in known:  # a table gives every row the keys of all rows: None is "not given"
@@ -407,6 +385,3 @@ def _pair(row: Any, number: int, split: str) -> Pair:
 
 
 _FIELDS = tuple(each.name for each in fields(Pair))
-_TEXTS = {"query", "split", "phrasing", "phrasing_kind", "key"}
-_PROMPTS = {"present", "absent"}
-_LISTS = {"instruction_ids": str, "kwargs": Mapping}

@@ -65,9 +65,12 @@ def span(positions: str) -> Span:
         >>> span("first(3)")
         Span(first_index=0, first_step=0, end_step=3)
     """
-    if positions in _NAMED:
+    if not isinstance(positions, str):
+        match = None
+    elif positions in _NAMED:
         return _NAMED[positions]
-    match = re.fullmatch(r"first\(([1-9][0-9]{0,8})\)", positions)
+    else:
+        match = re.fullmatch(r"first\(([1-9][0-9]{0,8})\)", positions)
     if match is None:
         raise InterventionError(
             f"unknown positions {positions!r}; use one of {', '.join(_NAMED)} or first(n) "

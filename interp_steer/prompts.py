@@ -126,6 +126,25 @@ question_answer = PromptFormat("qa", "Q: {x}\nA:", ("Q:",))
 """The format of base models: a question to be continued by its answer, up to the next question."""
 
 
+def check_text(text: str, index: int) -> None:
+    """Refuse a prompt that no tokenizer reads.
+
+    Args:
+        text: the prompt.
+        index: its number, for the error message.
+
+    Raises:
+        ModelError: for half a character (a lone surrogate).
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ModelError(
+            f"prompt {index} has half a character ({error}), which no tokenizer reads; read its "
+            "text anew as UTF-8"
+        ) from error
+
+
 def closing_token(tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat) -> int | None:
     """The token with which a chat template closes an assistant's turn, found by rendering one.
 

@@ -23,6 +23,7 @@ from interp_steer.grid import (
     BROKEN,
     Cell,
     answered,
+    check_grid,
     fluency_threshold,
     greatest_perplexity,
     with_fluency,
@@ -91,6 +92,8 @@ def race(
     Raises:
         ScoringError: for an error outside of (0, 1), or no cell without a layer to read the
             threshold from.
+        GenerationError: when the grid is empty, or holds what is no cell.
+        ContrastError: for pairs that are no contrast set.
 
     Example:
         >>> run = ist.race(model, grid, pairs.select, reference)  # doctest: +SKIP
@@ -99,6 +102,7 @@ def race(
     """
     if not 0 < error < 1:
         raise ScoringError(f"error {error} is not in (0, 1); 0.05 drops the best cell once in 20")
+    check_grid(grid, pairs)
     drawn = Random(seed).sample(list(pairs), len(pairs))
     raced = [place for place, cell in enumerate(grid) if cell.layer is not None]
     ways = {grid[place].instructed for place in raced}

@@ -203,7 +203,13 @@ class Run:
                 )
 
     def write_records(self, records: pl.DataFrame, name: str = "records") -> None:
-        """Write ``<name>.parquet``, a row per completion or per cell."""
+        """Write ``<name>.parquet``, a row per completion or per cell.
+
+        Raises:
+            RunError: for what is no frame, or a name that would leave the folder.
+        """
+        if not isinstance(records, pl.DataFrame):
+            raise RunError(f"records are a {type(records).__name__}; give a polars DataFrame.")
         with (
             mended(self.path / f"{name}.parquet"),
             write_atomically(self.file(f"{name}.parquet")) as path,
@@ -227,8 +233,12 @@ class Run:
                 listed as undefined in the provenance.
 
         Raises:
-            RunError: for a name left twice, or a value that is no number.
+            RunError: for a name left twice, a value that is no number, or what cannot save itself.
         """
+        if not isinstance(vector, Saveable | None):
+            raise RunError(f"a {type(vector).__name__} cannot be left; give what has save(path).")
+        if not isinstance(summary, Mapping | None):
+            raise RunError(f"the summary is a {type(summary).__name__}; give numbers by name.")
         if vector is not None:
             file = "vectors" if name == "vectors" else f"vectors.{folder_name(name)}"
             path = self.file(f"{file}.safetensors")
@@ -253,9 +263,14 @@ class Run:
         PDF, SVG and PNG are made for all figures together by `finish`.
 
         Raises:
-            RunError: for a name drawn twice.
+            RunError: for a name drawn twice, or what is no figure.
         """
         name = folder_name(name)
+        if not isinstance(drawing, Drawable):
+            raise RunError(
+                f"a {type(drawing).__name__} cannot be drawn; give what figures.* returns, which "
+                "has a caption and write(folder, name)."
+            )
         if name in self._captions:
             raise RunError(f"figure {name!r} was already drawn; give each a name.")
         with mended(self.path / "figures" / name):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from interp_steer.basis import check_basis
+from interp_steer.edits import PlacedVector
 from interp_steer.errors import GenerationError, InterventionError
 from interp_steer.interventions import Intervention
-from interp_steer.model import HookedLM
+from interp_steer.model import HookedLM, check_model
 from interp_steer.prompts import Query
 
 
@@ -36,6 +38,7 @@ def prepare(
         InterventionError: when a direction does not fit the model.
         BasisError: when it was read from weights in another basis than the model's.
     """
+    check_model(model)
     if isinstance(prompts, str):
         raise GenerationError(f"prompts is one text, {prompts!r}; give a list of prompts")
     if len(prompts) == 0:
@@ -43,9 +46,20 @@ def prepare(
     if batch_size < 1:
         raise GenerationError(f"batch_size is {batch_size}; give at least 1")
     for number, prompt in enumerate(prompts):
+        if not isinstance(prompt, Sequence):
+            raise GenerationError(
+                f"prompt {number} is {prompt!r:.80}; give a text, or the turns of a chat"
+            )
         if len(prompt) == 0 or (isinstance(prompt, str) and not prompt.strip()):
             raise GenerationError(f"prompt {number} is empty, {prompt!r}; leave it out")
-    each = [steering] * len(prompts) if isinstance(steering, Intervention) else list(steering)
+    one_for_all = isinstance(steering, str) or not isinstance(steering, Sequence)
+    each: list[Any] = [steering] * len(prompts) if one_for_all else list(steering)  # type: ignore[arg-type]
+    for one in each:
+        if not isinstance(one, Intervention):
+            raise GenerationError(
+                f"steering is {one!s:.120}, a {type(one).__name__} and no intervention; say what "
+                "it does, as vector.at(layer).project() or vector.at(layer).add(2.0) does"
+            )
     if len(each) != len(prompts):
         raise GenerationError(
             f"{len(each)} interventions for {len(prompts)} prompts; "
@@ -55,7 +69,8 @@ def prepare(
     basis = model.basis
     for intervention in each:
         if id(intervention) not in lines:
-            _check_fit(model, basis, intervention)
+            for direction in {edit.direction for edit in intervention.edits}:
+                check_fit(model, basis, direction)
             lines[id(intervention)] = str(intervention)
     return Rows(
         rendered=[model.render(prompt) for prompt in prompts],
@@ -73,22 +88,33 @@ def check_room(model: HookedLM, number: int, n_prompt: int, n_more: int, mend: s
     """
     if model.max_positions is not None and n_prompt + n_more > model.max_positions:
         raise GenerationError(
-            f"prompt {number} has {n_prompt} tokens, which with {n_more} {mend} or shorten the "
-            f"prompt: {model.describe()} has a context of {model.max_positions} tokens"
+            f"prompt {number} has {n_prompt} tokens and is to have {n_more} more, and "
+            f"{model.describe()} has a context of {model.max_positions}; {mend}, or shorten the "
+            "prompt"
         )
 
 
-def _check_fit(model: HookedLM, basis: str, intervention: Intervention) -> None:
-    for direction in {edit.direction for edit in intervention.edits}:
-        shape = direction.site.shape(model.n_heads, model.d_head, model.d_model)
-        same_model = (direction.n_layers, direction.d_model) == (model.n_layers, model.d_model)
-        if not same_model or direction.shape != shape:
-            mend = "fit one with ist.fit(model, pairs)"
-            if direction.site.component != "z":
-                mend += ", or map its vector with ist.transfer.map(...)"
-            raise InterventionError(
-                f"{direction} of shape {tuple(direction.vector.shape)}, for {direction.model} "
-                f"({direction.n_layers} layers, d_model {direction.d_model}), cannot steer "
-                f"{model.describe()}, where {direction.site} has shape {shape}; {mend}"
-            )
-        check_basis(direction.basis, f"{direction}, of {direction.model},", basis, model.describe())
+def check_fit(model: HookedLM, basis: str, direction: PlacedVector) -> None:
+    """Refuse a direction that a model has no room for.
+
+    Args:
+        model: the model.
+        basis: of its weights, which takes a while to find.
+        direction: the direction.
+
+    Raises:
+        InterventionError: when it is for a model of other sizes.
+        BasisError: when it was read from weights in another basis.
+    """
+    shape = direction.site.shape(model.n_heads, model.d_head, model.d_model)
+    same_model = (direction.n_layers, direction.d_model) == (model.n_layers, model.d_model)
+    if not same_model or direction.shape != shape:
+        mend = "fit one with ist.fit(model, pairs)"
+        if direction.site.component != "z":
+            mend += ", or map its vector with ist.transfer.map(...)"
+        raise InterventionError(
+            f"{direction} of shape {tuple(direction.vector.shape)}, for {direction.model} "
+            f"({direction.n_layers} layers, d_model {direction.d_model}), cannot steer "
+            f"{model.describe()}, where {direction.site} has shape {shape}; {mend}"
+        )
+    check_basis(direction.basis, f"{direction}, of {direction.model},", basis, model.describe())

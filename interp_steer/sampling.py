@@ -41,6 +41,8 @@ class Sampling:
             )
         if not 0 < self.top_p <= 1:
             raise GenerationError(f"top_p is {self.top_p}; give a number above 0 and at most 1")
+        if not isinstance(self.seed, int):
+            raise GenerationError(f"seed is {self.seed!r}; give an integer")
 
 
 def draws(

@@ -156,7 +156,7 @@ def exponential(rate: float) -> Schedule:
     if not 0 < rate < 1:
         raise InterventionError(f"exponential({rate}): the rate must be between 0 and 1")
     steps = math.ceil(math.log(1e-6) / math.log(rate))
-    _check_steps(f"exponential({rate:g})", steps)
+    _check_steps(f"exponential({rate!r})", steps)
     return Schedule(f"exponential({rate!r})", (*(rate**i for i in range(steps)), 0.0))
 
 
@@ -175,7 +175,10 @@ def of(weight: Callable[[int], float], steps: int) -> Schedule:
         'steps(1.0;-1.0;1.0)'
     """
     _check_steps("a schedule", steps)
-    weights = tuple(float(weight(step)) for step in range(steps))
+    try:
+        weights = tuple(float(weight(step)) for step in range(steps))
+    except (TypeError, ValueError) as error:
+        raise InterventionError(f"a weight of a schedule is no number: {error}") from error
     return Schedule(f"steps({';'.join(map(repr, weights))})", weights)
 
 
@@ -200,7 +203,8 @@ def parse(text: str) -> AnySchedule:
             return exponential(float(inside))
         parts = [part.strip() for part in inside.split(";")]
         if name == "steps":
-            return of(lambda step: float(parts[step]), len(parts))
+            weights = [float(part) for part in parts]
+            return of(lambda step: weights[step], len(weights))
         if name == "dynamic":
             return _dynamic(parts)
     except (KeyError, ValueError, TypeError) as error:
@@ -228,8 +232,10 @@ def _shortest(number: float) -> str:
 
 
 def _check_steps(what: str, steps: int) -> None:
-    if not 1 <= steps < LONGEST:
-        raise InterventionError(f"{what} of {steps} steps: give from 1 to {LONGEST - 1}")
+    if not isinstance(steps, int) or not 1 <= steps < LONGEST:
+        raise InterventionError(
+            f"{what} of {steps} steps: give from 1 to {LONGEST - 1}, a whole number"
+        )
 
 
 def _nucleus(

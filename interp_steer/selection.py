@@ -55,10 +55,10 @@ def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate
         column: what counts as success.
 
     Raises:
-        ScoringError: when the rows mix instructions or ways of asking, when a layer was not run on
-            the same prompts as the others, or when the unsteered model is missing.
+        ScoringError: when a column is missing, the rows mix instructions or ways of asking, a layer
+            was not run on the same prompts as the others, or the unsteered model is missing.
     """
-    groups = _by_layer(records)
+    groups = _by_layer(records, column)
     found = []
     for layer, rows in groups.items():
         degenerate = rows["degenerate"].fill_null(False)
@@ -76,8 +76,14 @@ def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate
     return tuple(found)
 
 
-def _by_layer(records: pl.DataFrame) -> dict[int | None, pl.DataFrame]:
+def _by_layer(records: pl.DataFrame, column: str) -> dict[int | None, pl.DataFrame]:
     """The rows of each layer in the order of their keys, the unsteered model first."""
+    missing = [name for name in ("layer", "key", "degenerate", column) if name not in records]
+    if missing:
+        raise ScoringError(
+            f"the records have no {' and no '.join(missing)} (they have "
+            f"{', '.join(records.columns)}); a sweep leaves them, and with_fluency adds degenerate"
+        )
     for name in ("instruction", "instructed"):
         if name in records.columns and records[name].n_unique() > 1:
             values = sorted(map(str, records[name].unique()))
@@ -142,7 +148,9 @@ def select_layer(
         return _first_maximum(found, tolerated)
     if rule == "interval":
         return _middle_of_plateau(found)
-    raise ScoringError(f"{rule!r} is not a rule to choose a layer by; choose one of {RULES}")
+    raise ScoringError(
+        f"{rule!r} is not a rule to choose a layer by; choose one of {', '.join(RULES)}"
+    )
 
 
 def improvable(records: pl.DataFrame, *, column: str = "strict") -> bool:
@@ -184,7 +192,7 @@ def stability(
         The share of draws in which each layer is chosen, None being the unsteered model; they add
         up to 1.
     """
-    groups = _by_layer(records)
+    groups = _by_layer(records, column)
     success = np.array([rows[column].to_list() for rows in groups.values()], dtype=float)
     broken = np.array(
         [rows["degenerate"].fill_null(False).to_list() for rows in groups.values()], dtype=float

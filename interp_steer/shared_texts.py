@@ -219,6 +219,11 @@ def paired_layers(
             (min(source.n_layers - 1, max(0, math.floor((layer + run) * ratio + 0.5) - run)), layer)
             for layer in range(target.n_layers)
         ]
+    for pair in layers:
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            raise TransferError(
+                f"layers has {pair!r}; give pairs (source, target), such as [(3, 4)]"
+            )
     pairs = tuple(sorted(layers, key=lambda pair: pair[1]))
     for here, there in pairs:
         Site(component, here).check(source.n_layers)

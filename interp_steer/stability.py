@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from interp_steer.capture import capture
 from interp_steer.cards import Reliability
-from interp_steer.model import HookedLM
+from interp_steer.model import HookedLM, check_model
 from interp_steer.moments import Moments
 from interp_steer.pair_rows import Groups, differences
-from interp_steer.pairs import ContrastSet, plain_text
+from interp_steer.pairs import ContrastSet, in_split, plain_text
 from interp_steer.permutation import PermutationTest, permutation_test, separation_test
 from interp_steer.reliability import (
     Agreement,
@@ -26,7 +26,6 @@ from interp_steer.reliability import (
     spearman_brown,
     split_half,
 )
-from interp_steer.sites import Site
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.vectors import difference_in_means
 
@@ -85,10 +84,9 @@ def fit(
         >>> print(vector.card.reliability.at(5))              # doctest: +SKIP
         0.978 [0.967, 0.983]
     """
-    if pairs.split == "all":
-        pairs = pairs.fit
-    chosen = range(model.n_layers) if layers is None else layers
-    sites = [Site(component, layer) for layer in chosen]
+    check_model(model)
+    pairs = in_split(pairs, "fit")
+    sites = model.sites(component, layers)
     present, absent = (
         capture(model, prompts, sites, position, keep_rows=True, batch_size=batch_size)
         for prompts in (pairs.present, pairs.absent)

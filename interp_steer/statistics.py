@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy import special, stats
@@ -19,6 +19,11 @@ from interp_steer.errors import InterpSteerError
 
 Statistic = str | Callable[..., Any]
 """What to bootstrap: "mean", "median", or a function of an array that takes ``axis``."""
+
+Method = Literal["percentile", "basic", "BCa"]
+"""How an interval is read off the resamples."""
+
+_METHODS = get_args(Method)
 
 Values = Collection[Any]
 """Numbers, or booleans where the text says so: a list, an array, or a column of a table."""
@@ -87,8 +92,10 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
         StatisticsError: on no observations or more successes than observations.
     """
     _check_level(level)
-    if n <= 0 or not 0 <= successes <= n:
-        raise StatisticsError(f"{successes} successes of {n} is no share; need 0 <= successes <= n")
+    if n <= 0 or not 0 <= successes <= n or int(successes) != successes or int(n) != n:
+        raise StatisticsError(
+            f"{successes} successes of {n} is no share; count them: 0 <= successes <= n"
+        )
     bounds = stats.binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
     value = successes / n
     # Rounding may leave a bound of an extreme share a hair on the wrong side of it.
@@ -119,7 +126,7 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
     n_resamples: int = 2000,
-    method: Literal["percentile", "basic", "BCa"] = "percentile",
+    method: Method = "percentile",
 ) -> Interval:
     """Bootstrap interval of a statistic of independent values.
 
@@ -135,9 +142,15 @@ def bootstrap(
         The statistic with its interval; of zero width when all values are equal.
 
     Raises:
-        StatisticsError: on no value, a value that is not finite, or a statistic that is not.
+        StatisticsError: on no value, a value that is not finite, or a statistic that is not; on an
+            unknown statistic or method, or no resamples.
     """
     _check_level(level)
+    if method not in _METHODS or n_resamples < 1:
+        raise StatisticsError(
+            f"{n_resamples} resamples by method {method!r}; draw at least 1, by one of "
+            f"{', '.join(_METHODS)}"
+        )
     data = _finite(values, "values")
     function = _statistic(statistic)
     value = float(function(data, axis=-1))
@@ -191,6 +204,8 @@ def bootstrap_mean(
     if clusters is None:
         return bootstrap(values, "mean", level, seed, n_resamples)
     _check_level(level)
+    if n_resamples < 1:
+        raise StatisticsError(f"{n_resamples} resamples make no interval; draw at least 1")
     data = _finite(values, "values")
     _same_length(data, clusters, "values", "clusters")
     labels: dict[Any, int] = {}
@@ -409,7 +424,7 @@ def _booleans(values: Values, name: str) -> np.ndarray:
 
 
 def _pairs(a: Values, b: Values) -> tuple[np.ndarray, np.ndarray]:
-    _same_length(a, b, "a", "b")
+    _same_length(a, b, "outcomes in a", "in b")
     return _booleans(a, "a"), _booleans(b, "b")
 
 

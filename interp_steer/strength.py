@@ -52,6 +52,9 @@ How: TypeAlias = Literal["add", "turn", "project"]
 class Strength:
     """An amount of a unit; ``str`` writes it as :meth:`parse` reads it.
 
+    Raises:
+        InterventionError: for an amount that is not finite, or an unknown unit.
+
     Example:
         >>> str(Strength.parse("0.3kl")), Strength.parse("-2").unit
         ('0.3kl', 'norm')
@@ -61,6 +64,13 @@ class Strength:
     """Negative to steer away."""
     unit: Unit = "norm"
 
+    def __post_init__(self) -> None:
+        if self.unit not in get_args(Unit) or not math.isfinite(self.amount):
+            raise InterventionError(
+                f"strength {self.amount!r} {self.unit!r} is none; give a finite number and one of "
+                f"the units {', '.join(get_args(Unit))}"
+            )
+
     @classmethod
     def parse(cls, text: str) -> Strength:
         """Read a number with its unit behind it, ``norm`` where none is given.
@@ -69,8 +79,7 @@ class Strength:
             InterventionError: for a text that is no strength.
         """
         match = re.fullmatch(r"([+-]?\d*\.?\d+(?:e[+-]?\d+)?)([a-z]*)", text)
-        known = match is not None and (match[2] or "norm") in get_args(Unit)
-        if match is None or not known or not math.isfinite(float(match[1])):
+        if match is None or (match[2] or "norm") not in get_args(Unit):
             raise InterventionError(
                 f"strength {text!r} is none; write a number and one of the units "
                 f"{', '.join(get_args(Unit))}, such as 2, 0.1residual, 0.3kl or 1.5ppl"

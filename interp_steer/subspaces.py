@@ -128,7 +128,13 @@ def resampled_means(
 
 
 def draw_weights(n: int, draws: int, seed: int) -> Float64[Tensor, "draw row"]:
-    """How much each of ``n`` rows weighs in the mean of each bootstrap draw; weights sum to 1."""
+    """How much each of ``n`` rows weighs in the mean of each bootstrap draw; weights sum to 1.
+
+    Raises:
+        VectorError: for fewer than two draws.
+    """
+    if draws < 2:
+        raise VectorError(f"{draws} draws of a bootstrap make no interval; draw at least 2")
     times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
     return torch.from_numpy(times / n)
 

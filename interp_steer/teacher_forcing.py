@@ -78,7 +78,12 @@ def given_answers(
         tokens = _answer_tokens(model, answer)
         if not tokens:
             raise GenerationError(f"answer {number} has no tokens; give a text that has some")
-        check_room(model, number, len(prompt), len(tokens), "tokens of the answer; shorten it")
+        if unknown := [token for token in tokens if not 0 <= token < model.d_vocab]:
+            raise GenerationError(
+                f"answer {number} has the token {unknown[0]}; those of {model.describe()} go from "
+                f"0 to {model.d_vocab - 1}"
+            )
+        check_room(model, number, len(prompt), len(tokens), "shorten the answer")
         found.append(GivenAnswer(prompt, tokens, steer))
     return found
 

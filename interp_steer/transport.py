@@ -43,8 +43,8 @@ from interp_steer.edits import Edit
 from interp_steer.errors import InterventionError, VectorError
 from interp_steer.estimators import oas, power
 from interp_steer.interventions import Direction, Intervention
-from interp_steer.model import HookedLM
-from interp_steer.pairs import ContrastSet
+from interp_steer.model import HookedLM, check_model
+from interp_steer.pairs import ContrastSet, in_split
 from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sides import Sides, capture_sides
 from interp_steer.sites import Site
@@ -349,13 +349,12 @@ def fit_transport(
     """
     if kind not in KINDS:
         raise VectorError(f"map {kind!r} is unknown; use {', '.join(map(repr, KINDS))}")
-    if pairs.split == "all":
-        pairs = pairs.fit
-    chosen = range(model.n_layers) if layers is None else layers
+    check_model(model)
+    pairs = in_split(pairs, "fit")
     sides = capture_sides(
         model,
         pairs,
-        [Site(component, layer) for layer in chosen],
+        model.sites(component, layers),
         position,
         second_moments=True,
         max_new_tokens=max_new_tokens,

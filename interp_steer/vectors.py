@@ -16,12 +16,11 @@ from torch import Tensor
 from interp_steer import estimators
 from interp_steer.capture import capture
 from interp_steer.cards import Card
-from interp_steer.errors import VectorError
-from interp_steer.model import HookedLM
+from interp_steer.errors import CaptureError, VectorError
+from interp_steer.model import HookedLM, check_model
 from interp_steer.moments import Moments
-from interp_steer.pairs import ContrastSet
+from interp_steer.pairs import ContrastSet, in_split
 from interp_steer.sides import Sides, capture_sides
-from interp_steer.sites import Site
 from interp_steer.steering_vector import SteeringVector, inner_product, unit_directions
 from interp_steer.stepped_vector import SteppedVector
 
@@ -66,7 +65,7 @@ def fit(
         max_new_tokens: where those answers are cut.
         batch_size: the most prompts in a batch.
         checkpoints: a folder for the moments as they grow, from which a fit that was stopped goes
-            on.
+            on; made where it is missing.
         on_read: is told how many prompts were read, batch by batch, of either side; what it raises
             ends the fit.
 
@@ -78,16 +77,16 @@ def fit(
             none, or activations that are not finite.
         ContrastError: when a whole set has no ``fit`` pairs.
         SiteError: for a component or a layer that the model does not have.
+        CaptureError: for positions that a prompt does not have, or a folder that cannot be made.
 
     Example:
         >>> pairs = contrast.instruction("change_case:english_lowercase")
         >>> fit(model, pairs).at(5).project()
     """
     estimators.estimator(estimator)  # refuses what is unknown, before anything is run
-    if pairs.split == "all":
-        pairs = pairs.fit
-    chosen = range(model.n_layers) if layers is None else layers
-    sites = [Site(component, layer) for layer in chosen]
+    check_model(model)
+    pairs = in_split(pairs, "fit")
+    sites = model.sites(component, layers)
     needs = {
         "second_moments": estimator in estimators.SECOND_MOMENTS,
         "paired": estimator in estimators.PAIRED,
@@ -97,7 +96,7 @@ def fit(
         what = [model.fingerprint, pairs.hash, *map(str, sites), position, batch_size]
         what += [max_new_tokens] * (position == "generated")
         what += [need for need, wanted in needs.items() if wanted]
-        kept = Path(checkpoints) / hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+        kept = _folder(checkpoints) / hashlib.sha256(repr(what).encode()).hexdigest()[:16]
     sides = capture_sides(
         model,
         pairs,
@@ -112,6 +111,16 @@ def fit(
     return estimate(
         sides, estimator, name=pairs.name, data_hash=pairs.hash, model=model, split=pairs.split
     )
+
+
+def _folder(path: str | Path) -> Path:
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CaptureError(
+            f"{path} cannot be made to keep moments in ({error}); give another folder"
+        ) from error
+    return Path(path)
 
 
 def fit_steps(
@@ -149,10 +158,9 @@ def fit_steps(
         >>> vector = ist.fit_steps(model, pairs)                              # doctest: +SKIP
         >>> ist.generate(model, prompts, vector.shift(1.5, diminishing(30)))  # doctest: +SKIP
     """
-    if pairs.split == "all":
-        pairs = pairs.fit
-    chosen = range(model.n_layers) if layers is None else layers
-    sites = [Site(component, layer) for layer in chosen]
+    check_model(model)
+    pairs = in_split(pairs, "fit")
+    sites = model.sites(component, layers)
     present, absent = (
         capture(
             model,

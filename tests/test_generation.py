@@ -395,13 +395,13 @@ def test_inputs_that_cannot_be_generated_from(model):
         generate(model, PROMPTS, batch_size=0)
     with pytest.raises(GenerationError, match="2 interventions for 6 prompts"):
         generate(model, PROMPTS, [steer, steer])
-    with pytest.raises(GenerationError, match=r"with 250 new tokens.*context of 256 tokens"):
+    with pytest.raises(GenerationError, match=r"250 more.*context of 256; lower max_new_tokens"):
         generate(model, PROMPTS, max_new_tokens=250)
     with pytest.raises(GenerationError, match="1 answers for 6 prompts"):
         logprobs(model, PROMPTS, ["a"])
     with pytest.raises(GenerationError, match="answer 1 has no tokens"):
         logprobs(model, PROMPTS[:2], ["a", ""])
-    with pytest.raises(GenerationError, match="tokens of the answer"):
+    with pytest.raises(GenerationError, match="shorten the answer"):
         logprobs(model, PROMPTS[:1], ["whale " * 300])
     for sampling in (
         {"temperature": 0.0},

@@ -109,6 +109,9 @@ class SteeredLM(HFLM):
                 f"{', '.join((*OF_THE_MODEL, *OF_THE_STEERING, *OF_HF))}, batch_size and "
                 "max_batch_size"
             )
+        automatic = str(batch_size).startswith("auto")
+        if not automatic and not (str(batch_size).isdigit() and int(batch_size) > 0):
+            raise ModelError(f"batch_size is {batch_size!r}; give a number from 1 up, or 'auto'")
         self.applied = prepare(model, ["."], steering, 1).applied[0]
         self.steering = steering
         self.hooked = model.with_own_twin()
@@ -117,7 +120,6 @@ class SteeredLM(HFLM):
         tokenizer: Any = copy.deepcopy(model.tokenizer)
         if options.get("add_bos_token") is not None:
             tokenizer = model.tokenizer.name_or_path  # such a tokenizer has to be made anew
-        automatic = str(batch_size).startswith("auto")
         with _quiet(
             logging.getLogger(HFLM.__module__)
         ):  # it warns of models that are given as such

@@ -125,8 +125,11 @@ def perplexity(
         One perplexity per text, at least 1.0; ``None`` where there is no token to predict.
 
     Raises:
-        ScoringError: when the reference's losses are not finite.
+        ScoringError: for one text in place of a list, or when the reference's losses are not
+            finite.
     """
+    if isinstance(texts, str):
+        raise ScoringError(f"texts is one text, {texts!r:.80}; give a list of them")
     source = load(reference) if isinstance(reference, str) else reference
     model, tokenizer = source.plain, source.tokenizer
     context = getattr(model.config, "max_position_embeddings", None) or 2048
