@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from interp_steer.errors import InterpSteerError
 
 fuzzed = settings(
-    max_examples=1000,
+    max_examples=40,
     deadline=None,
     report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
