@@ -30,6 +30,8 @@ from tests.conftest import shapes_unchecked
 from tests.damage import altered, altered_text, any_bytes, as_bytes, fuzzed, survives
 from tests.test_interchange_safety import sound
 
+pytestmark = pytest.mark.filterwarnings("ignore::interp_steer.errors.InterchangeWarning")
+
 D = 6  # d_model
 
 
