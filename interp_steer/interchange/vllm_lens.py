@@ -157,7 +157,7 @@ def _bytes(said: Mapping[str, Any], size: int, where: str) -> bytes:
         data = base64.b64decode(said["data"], validate=True)
         if packing is None:
             return data
-        import pyarrow  # comes with datasets; only packed files need it
+        import pyarrow  # takes a while, and only packed files need it
 
         with pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd") as stream:
             return stream.read(size + 1)
