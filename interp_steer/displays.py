@@ -10,10 +10,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from interp_steer.cards import Card
+from typing import Any
 
 EXAMPLES = 3
 """Pairs of a contrast set that are shown."""
@@ -34,13 +31,19 @@ _MUTED = "opacity:.7"
 Prompt = str | Sequence[Mapping[str, str]]
 
 
-def bare_card(card: Card) -> str:
-    """The card of a vector, without the vector."""
-    return _card(card.name, "Card", card.facts())
+def bare_card(name: str, facts: Mapping[str, str]) -> str:
+    """The card of a vector, without the vector.
+
+    Args:
+        name: of the vector.
+        facts: what the card says, by what it is about.
+    """
+    return _card(name, "Card", facts)
 
 
 def vector_card(
-    card: Card,
+    name: str,
+    facts: Mapping[str, str],
     layers: Sequence[int],
     norms: Sequence[float],
     targets: Sequence[float] | None = None,
@@ -48,7 +51,8 @@ def vector_card(
     """The card of a steering vector, with its norm at each layer.
 
     Args:
-        card: where it is from.
+        name: of the vector.
+        facts: what its card says, by what it is about.
         layers: that it was read at.
         norms: of its direction at each, in the units of the activations.
         targets: the mean projection of prompts with the property at each; None when not measured.
@@ -56,11 +60,12 @@ def vector_card(
     parts = [_bars("norm by layer", layers, norms)]
     if targets is not None:
         parts.append(_bars("target projection by layer", layers, targets))
-    return _card(card.name, "SteeringVector", card.facts(), *parts)
+    return _card(name, "SteeringVector", facts, *parts)
 
 
 def stepped_card(
-    card: Card,
+    name: str,
+    facts: Mapping[str, str],
     layers: Sequence[int],
     by_step: Sequence[float],
     by_layer: Sequence[float],
@@ -69,18 +74,19 @@ def stepped_card(
     """The card of a vector of several steps, with its norm at each step and each layer.
 
     Args:
-        card: where it is from.
+        name: of the vector.
+        facts: what its card says, by what it is about.
         layers: that it was read at.
         by_step: the norm at each step, over all layers.
         by_layer: the norm at each layer, over all steps.
         running: at each step the answers that were still running, of the side with fewer.
     """
     steps = range(len(by_step))
-    facts = {"steps": str(len(by_step)), **card.facts()}
+    facts = {"steps": str(len(by_step)), **facts}
     if len(running):
         facts["answers running"] = f"{running[0]} at step 0, {running[-1]} at step {steps[-1]}"
     return _card(
-        card.name,
+        name,
         "SteppedVector",
         facts,
         _bars("norm by step", steps, by_step),

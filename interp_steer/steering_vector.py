@@ -107,7 +107,8 @@ class SteeringVector(Published):
 
     def _repr_html_(self) -> str:
         targets = None if self.targets is None else self.targets.tolist()
-        return displays.vector_card(self.card, self.layers, self.norms.tolist(), targets)
+        facts, norms = self.card.facts(), self.norms.tolist()
+        return displays.vector_card(self.name, facts, self.layers, norms, targets)
 
     @property
     def name(self) -> str:

@@ -84,7 +84,8 @@ class SteppedVector(Published):
 
     def _repr_html_(self) -> str:
         return displays.stepped_card(
-            self.card,
+            self.name,
+            self.card.facts(),
             self.layers,
             self.norms.norm(dim=1).tolist(),
             self.norms.norm(dim=0).tolist(),

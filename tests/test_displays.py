@@ -151,7 +151,9 @@ def test_hostile_names_are_only_text(thing: Any) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=80), st.lists(st.floats(width=32), max_size=9))
 def test_any_text_and_any_numbers_are_well_formed(text: str, numbers: list[float]) -> None:
-    said = displays.vector_card(card(name=text, model=text), range(len(numbers)), numbers)
+    said = displays.vector_card(
+        text, card(name=text, model=text).facts(), range(len(numbers)), numbers
+    )
     read = check_harmless(said)
     assert read.tags.count("rect") == len(numbers)
     heights = [float(v) for tag, k, v in read.attributes if tag == "rect" and k in ("height", "y")]
