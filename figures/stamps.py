@@ -75,11 +75,11 @@ def stamp_of(figure: Path) -> Stamp:
     found = Stamp(
         figure.stem,
         checksum(figure),
-        caption=_fields(captions).get(figure.stem, "") if captions.is_file() else "",
+        caption=_document(captions).get(figure.stem, "") if captions.is_file() else "",
     )
     if not (folder / "config.json").is_file():
         return found
-    document = _fields(folder / "config.json")
+    document = _document(folder / "config.json")
     found = replace(
         found,
         analysis=document.get("analysis"),
@@ -88,9 +88,10 @@ def stamp_of(figure: Path) -> Stamp:
     )
     if not (folder / "provenance.json").is_file():
         return found
+    path = folder / "provenance.json"
+    origin = _document(path)
     model, data, source, versions = (
-        _fields(folder / "provenance.json", name)
-        for name in ("model", "data", "source", "versions")
+        _fields(origin.get(name) or {}, path) for name in ("model", "data", "source", "versions")
     )
     return replace(
         found,
@@ -103,11 +104,12 @@ def stamp_of(figure: Path) -> Stamp:
     )
 
 
-def _fields(path: Path, name: str | None = None) -> Mapping[str, Any]:
-    """A document of a results folder, or what it holds under a name."""
-    found = read_json(path)
-    if isinstance(found, dict) and name is not None:
-        found = found.get(name) or {}
+def _document(path: Path) -> Mapping[str, Any]:
+    """A document of a results folder."""
+    return _fields(read_json(path), path)
+
+
+def _fields(found: Any, path: Path) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise RunError(f"{path} is not as a run leaves it; {AGAIN}.")
     return found

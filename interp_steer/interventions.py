@@ -13,7 +13,7 @@ from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
 from interp_steer import canonical
 from interp_steer.edits import Edit, PlacedVector, finite
-from interp_steer.errors import InterventionError
+from interp_steer.errors import InterpSteerError, InterventionError
 from interp_steer.positions import Clock
 from interp_steer.row_edits import Dials, SiteHook
 from interp_steer.schedules import AnySchedule, Dynamic, fixed
@@ -263,13 +263,28 @@ def compose(interventions: Iterable[Intervention]) -> Intervention:
         InterventionError: for what is no intervention.
     """
     interventions = tuple(interventions)
-    for one in interventions:
+    check_interventions(interventions)
+    return Intervention(tuple(edit for one in interventions for edit in one.edits))
+
+
+def check_interventions(
+    given: Iterable[object], error: type[InterpSteerError] = InterventionError
+) -> None:
+    """Refuse what is no intervention, such as a vector that does not say what it does.
+
+    Args:
+        given: what should be interventions.
+        error: what to raise.
+
+    Raises:
+        InterpSteerError: of the given type.
+    """
+    for one in given:
         if not isinstance(one, Intervention):
-            raise InterventionError(
+            raise error(
                 f"{one!s:.120} is a {type(one).__name__} and no intervention; say what it does, as "
                 "vector.at(layer).project() or vector.at(layer).add(2.0) does"
             )
-    return Intervention(tuple(edit for one in interventions for edit in one.edits))
 
 
 def row_hooks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -222,17 +223,15 @@ def _device(given: torch.device | str | None) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    there = ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     try:
         device = torch.device(given)
     except (RuntimeError, TypeError):
         device = None
-    known = {torch.device(each).type for each in there}
-    if device is None or (device.type in ("cpu", "cuda", "mps") and device.type not in known):
-        raise ModelError(f"device {given!r} is not here; use one of {', '.join(there)}")
-    if device.type == "cuda" and (device.index or 0) >= len(cuda):
-        raise ModelError(f"device {given!r} is not here; use one of {', '.join(there)}")
+    if device is None or (device.index or 0) >= there.get(device.type, math.inf):
+        cuda = (f"cuda:{number}" for number in range(there["cuda"]))
+        known = ", ".join(["cpu", *cuda, *["mps"] * there["mps"]])
+        raise ModelError(f"device {given!r} is not here; use one of {known}")
     return device
 
 

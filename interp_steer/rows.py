@@ -9,7 +9,7 @@ from typing import Any
 from interp_steer.basis import check_basis
 from interp_steer.edits import PlacedVector
 from interp_steer.errors import GenerationError, InterventionError
-from interp_steer.interventions import Intervention
+from interp_steer.interventions import Intervention, check_interventions
 from interp_steer.model import HookedLM, check_model
 from interp_steer.prompts import Query
 
@@ -54,12 +54,7 @@ def prepare(
             raise GenerationError(f"prompt {number} is empty, {prompt!r}; leave it out")
     one_for_all = isinstance(steering, str) or not isinstance(steering, Sequence)
     each: list[Any] = [steering] * len(prompts) if one_for_all else list(steering)  # type: ignore[arg-type]
-    for one in each:
-        if not isinstance(one, Intervention):
-            raise GenerationError(
-                f"steering is {one!s:.120}, a {type(one).__name__} and no intervention; say what "
-                "it does, as vector.at(layer).project() or vector.at(layer).add(2.0) does"
-            )
+    check_interventions(each, GenerationError)
     if len(each) != len(prompts):
         raise GenerationError(
             f"{len(each)} interventions for {len(prompts)} prompts; "
