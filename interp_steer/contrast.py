@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any, TypeVar
 
 from interp_steer.burattino import instructions as registry
@@ -203,7 +204,7 @@ def instructions() -> tuple[str, ...]:
 
 def _sizes(fit: int, select: int, test: int) -> dict[str, int]:
     sizes = dict(zip(SPLITS, (fit, select, test), strict=True))
-    whole = all(isinstance(size, int) for size in sizes.values())
+    whole = all(isinstance(size, Integral) for size in sizes.values())
     if not whole or min(sizes.values()) < 0 or not any(sizes.values()):
         raise ContrastError(
             f"sizes {sizes} make no contrast set; give whole numbers from 0 up, one of them above 0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 
 from jaxtyping import Float
 from torch import Tensor
@@ -119,7 +120,7 @@ def generate(
         >>> for line in ist.generate(model, castle * 2, [ist.unsteered, vector.at(5).project()]):
         ...     print(line.applied, line.text)
     """
-    if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+    if not isinstance(max_new_tokens, Integral) or max_new_tokens < 1:
         raise GenerationError(f"max_new_tokens is {max_new_tokens!r}; ask for 1 or more")
     if ledger is not None and not isinstance(ledger, Ledger):
         raise GenerationError(f"ledger is {ledger!r}; give ist.Ledger(path)")

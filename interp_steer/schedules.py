@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -232,7 +233,7 @@ def _shortest(number: float) -> str:
 
 
 def _check_steps(what: str, steps: int) -> None:
-    if not isinstance(steps, int) or not 1 <= steps < LONGEST:
+    if not isinstance(steps, Integral) or not 1 <= steps < LONGEST:
         raise InterventionError(
             f"{what} of {steps} steps: give from 1 to {LONGEST - 1}, a whole number"
         )
