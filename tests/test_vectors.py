@@ -20,8 +20,9 @@ from interp_steer.contrast import ContrastSet
 from interp_steer.errors import ContrastError, SiteError, VectorError
 from interp_steer.interventions import Intervention
 from interp_steer.model import HookedLM
+from interp_steer.orthogonal import orthogonalised
 from interp_steer.sites import COMPONENTS, Site
-from interp_steer.vectors import Card, SteeringVector, difference_in_means, fit, orthogonalised
+from interp_steer.vectors import Card, SteeringVector, difference_in_means, fit
 
 N_LAYERS, D_MODEL = 3, 4
 CARD = Card(

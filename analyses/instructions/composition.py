@@ -34,9 +34,9 @@ from interp_steer.burattino.instructions import WORDS, compatible
 from interp_steer.contrast import Pair
 from interp_steer.errors import RunError
 from interp_steer.grid import BROKEN, with_divergence, with_fluency
+from interp_steer.orthogonal import orthogonalised
 from interp_steer.scoring import ifeval
 from interp_steer.statistics import share
-from interp_steer.vectors import orthogonalised
 
 NONE = "none"
 """What the table calls no vector."""
