@@ -20,6 +20,7 @@ from interp_steer import estimators, vectors
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.model import HookedLM
 from interp_steer.moments import Moments, Rows, moments_of
+from interp_steer.orthogonal import orthogonalised
 from interp_steer.sides import Sides, capture_sides
 from interp_steer.sites import Site
 
@@ -282,5 +283,5 @@ def test_directions_of_other_estimators_lose_their_targets_when_made_orthogonal(
 ):
     model = tiny("llama3")
     other = ist.contrast.instruction("punctuation:no_comma", fit=6, select=0, test=0)
-    made = vectors.orthogonalised([ist.fit(model, pairs()), ist.fit(model, other, estimator="lda")])
+    made = orthogonalised([ist.fit(model, pairs()), ist.fit(model, other, estimator="lda")])
     assert made[0].targets is not None and made[1].targets is None
