@@ -306,7 +306,8 @@ class HookedLM:
         """The prompt for a query: the exact text that the model reads.
 
         Args:
-            query: a text, or a chat's turns ending with the user's.
+            query: a text, or a chat's turns; where the last is the assistant's, the answer goes on
+                from there.
             system: a system message.
 
         Raises:

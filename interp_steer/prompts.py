@@ -15,7 +15,8 @@ Message: TypeAlias = Mapping[str, str]
 """One turn of a chat: ``{"role": "system" | "user" | "assistant", "content": text}``."""
 
 Query: TypeAlias = str | Sequence[Message]
-"""What a user asks: one text, or the turns of a chat ending with the user's."""
+"""What a user asks: one text, or the turns of a chat. Where the last turn is the assistant's, it is
+an answer that has begun, and goes on."""
 
 _PROBE = "Pinocchio"  # an assistant's answer that a template is unlikely to contain or to rewrite
 
@@ -87,7 +88,8 @@ class PromptFormat:
 
         Args:
             tokenizer: holds the special tokens that a chat template writes.
-            query: a text, or a chat's turns.
+            query: a text, or a chat's turns. An answer that has begun, the assistant's last turn,
+                is written behind the prompt as it is: the model goes on with it.
             system: a system message to go before the query.
 
         Returns:
@@ -99,12 +101,15 @@ class PromptFormat:
         if callable(self.template):
             return self._call(self.template, query, system)
         messages = _as_messages(query, system)
+        begun = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
         if self.name == "chat":
-            return _apply(tokenizer, self.template, messages, add_generation_prompt=True)
+            prompt = _apply(tokenizer, self.template, messages, add_generation_prompt=True)
+            return prompt + begun
         templates = {"system": "{x}\n", "user": self.template, "assistant": " {x}\n"}
-        return "".join(
+        turns = (
             templates[message["role"]].replace("{x}", message["content"]) for message in messages
         )
+        return "".join(turns) + (begun and f" {begun}")
 
     @staticmethod
     def _call(function: Callable[[Any], str], query: Query, system: str | None) -> str:
@@ -217,9 +222,14 @@ def _as_messages(query: Query, system: str | None) -> list[Message]:
                 f"{turn!r} is not a turn of a chat; write "
                 "{'role': 'system' | 'user' | 'assistant', 'content': text}"
             )
-    if not query or query[-1]["role"] != "user":
+    if not query:
+        raise ModelError("a chat has no turns; give at least the user's")
+    last = query[-1]
+    if last["role"] == "system" or (last["role"] == "assistant" and len(query) == 1):
         raise ModelError(
-            f"a chat must end with the user's turn to be answered; this one has "
-            f"{[turn['role'] for turn in query]}"
+            f"a chat ends with what the user says, or with an answer to it that has begun; this "
+            f"one has {[turn['role'] for turn in query]}"
         )
+    if last["role"] == "assistant" and not last["content"]:
+        raise ModelError("the answer that the chat ends with is empty; leave that turn out")
     return [*messages, *query]

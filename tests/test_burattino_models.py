@@ -50,6 +50,19 @@ def test_prompts_begin_once_and_answers_end(name, bundled):
     assert "castle" in answer.text.lower() and "<|" not in answer.text and "Q:" not in answer.text
 
 
+def test_an_answer_that_has_begun_goes_on_as_it_would_have(bundled):
+    asked = {"role": "user", "content": "Tell me about the castle."}
+    [whole] = ist.generate(bundled, [asked["content"]], max_new_tokens=48)
+    ends = [index for index, letter in enumerate(whole.text) if letter == " " and index]
+    begun = [
+        [asked, {"role": "assistant", "content": whole.text[:end].lstrip()}] for end in ends[::3]
+    ]
+    for turns, rest in zip(begun, ist.generate(bundled, begun, max_new_tokens=48), strict=True):
+        said = turns[1]["content"] + rest.text
+        length = min(len(said), len(whole.text.lstrip()))  # a limit cuts either
+        assert said[:length] == whole.text.lstrip()[:length] and rest.text
+
+
 @pytest.mark.parametrize("name", CHAT_MODELS, indirect=True)
 def test_chat_models_obey_when_asked_and_only_then(bundled):
     asked = evaluation_chats(LOWERCASE, n=16, seed=5)

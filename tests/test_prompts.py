@@ -113,12 +113,26 @@ def test_chats_and_system_texts(tiny: Callable[[str], HookedLM]) -> None:
     assert "model\nHi!" in gemma.render(turns)
     with pytest.raises(ModelError, match=r"refuses turns of system, user: System role not supp"):
         gemma.render("Hello.", system="Be brief.")
-    with pytest.raises(ModelError, match="must end with the user's turn"):
-        chat.render(turns[:2])
+    for unanswerable in ([*turns, {"role": "system", "content": "Be brief."}], turns[1:2]):
+        with pytest.raises(ModelError, match=r"a chat ends with what the user says, or .* has \["):
+            chat.render(unanswerable)
+    with pytest.raises(ModelError, match="chat ends with is empty; leave that turn out"):
+        chat.render([*turns, {"role": "assistant", "content": ""}])
     with pytest.raises(ModelError, match=r"is not a turn of a chat; write \{'role'"):
         chat.render([{"role": "user"}])
-    with pytest.raises(ModelError, match="must end with the user's turn"):
+    with pytest.raises(ModelError, match="a chat has no turns; give at least the user's"):
         chat.render([])
+
+
+def test_an_answer_that_has_begun_is_written_behind_the_prompt(
+    tiny: Callable[[str], HookedLM],
+) -> None:
+    turns = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Well, it"}]
+    base, gemma = tiny("llama2"), tiny("gemma2")
+    assert base.render(turns) == "Q: Hi.\nA: Well, it"
+    assert gemma.render(turns) == gemma.render("Hi.") + "Well, it"
+    later = [*turns, {"role": "user", "content": "And?"}, {"role": "assistant", "content": "So"}]
+    assert base.render(later) == "Q: Hi.\nA: Well, it\nQ: And?\nA: So"
 
 
 def test_ones_own_format(checkpoint: Callable[[str], Path]) -> None:

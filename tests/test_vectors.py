@@ -16,7 +16,7 @@ from torch import Tensor
 
 from interp_steer import contrast
 from interp_steer.capture import capture
-from interp_steer.contrast import ContrastSet
+from interp_steer.contrast import ContrastSet, Pair
 from interp_steer.errors import ContrastError, SiteError, VectorError
 from interp_steer.interventions import Intervention
 from interp_steer.model import HookedLM
@@ -93,6 +93,22 @@ def test_fitting_is_the_difference_in_means(
         direction = vector.at(site.layer)
         torch.testing.assert_close(direction.unit, unit)
         assert direction.target == float(vector.targets[row])
+
+
+@pytest.mark.parametrize("model", ["llama3", "gemma2", "llama2"], indirect=True)
+def test_answers_that_have_begun_are_read_where_they_end(model: HookedLM) -> None:
+    """Contrastive activation addition: one question, and the side lies in the answer alone."""
+    asked = {"role": "user", "content": "Is the whale kind?"}
+    yes, no = ([asked, {"role": "assistant", "content": text}] for text in ("Yes, it", "No, it"))
+    vector = fit(model, ContrastSet("agrees", (Pair(asked["content"], yes, no),)))
+    with torch.inference_mode():
+        activations = [
+            model.bridge.run_with_cache(torch.tensor(model.tokenize([side])))[1]
+            for side in (yes, no)
+        ]
+    for row, site in enumerate(vector.sites):
+        present, absent = (cache[site.hook_name][0, -1] for cache in activations)
+        torch.testing.assert_close(vector.directions[row], present - absent, atol=1e-5, rtol=1e-4)
 
 
 def test_a_fit_that_was_stopped_goes_on(
