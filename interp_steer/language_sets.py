@@ -285,6 +285,8 @@ def question_blocks(query: Query, bos: str = "") -> str:
             )
         about = {"system": (text, "\n"), "user": ("Q:", text, "\nA:"), "assistant": (text, "\n\n")}
         pieces += about[role]
+    if turns and turns[-1]["role"] == "assistant":
+        pieces.pop()  # an answer that has begun is not at its end
     return "".join(bos + piece for piece in pieces)
 
 

@@ -200,6 +200,8 @@ def test_the_published_prompt_to_the_letter() -> None:
         "Rispondi alle seguenti domande\nQ:Q0?\nA:sì 0\n\nQ:Q2?\nA:"
     )
     assert question_blocks(pair.query) == "Q:Q2?\nA:"
+    begun = [*pair.present, {"role": "assistant", "content": "sì"}]
+    assert question_blocks(begun) == f"{question_blocks(pair.present)}sì"
     with pytest.raises(ModelError, match="is not a turn of a chat"):
         question_blocks([{"role": "tool", "content": "x"}])
 
