@@ -139,8 +139,7 @@ def fit_steps(
         layers: which layers; all when not given.
         n_steps: the most steps, ``M`` of the paper.
         answers: to the prompts with the property and to those without; the model's own greedy ones
-            when not given. Where both sides have one prompt and differ in the answers alone,
-            ``D_0`` is zero: nothing has been said yet.
+            when not given.
         batch_size: the most prompts in a batch.
 
     Returns:
