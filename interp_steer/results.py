@@ -23,7 +23,7 @@ from .errors import RunError
 from .files import write_atomically
 from .finished import Results, read
 from .folders import MANIFEST, Lock, document_hash, folder_name, mended
-from .summary import Summary, print_table
+from .summary import Summary, print_tables
 
 
 @runtime_checkable
@@ -315,7 +315,7 @@ class Run:
         self._results = Run.read(self.path)
         self._lock.release()
         title = f"{self.analysis}, {self._results.model or 'no model'}"
-        print_table(self._results.summary, title)
+        print_tables(self._results.summary, title)
         return self._results
 
     def _move_into_place(self) -> None:

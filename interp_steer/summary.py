@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -87,15 +87,55 @@ def number_text(value: Number) -> str:
     return f"{value:.3f}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.3g}"
 
 
-def print_table(summary: Mapping[str, Number], title: str) -> None:
-    """Print a summary as a table on stdout."""
-    table = Table(title=Text(title), title_justify="left", header_style="bold")
-    table.add_column("number", overflow="fold")
-    table.add_column("value", justify="right")
-    table.add_column("interval", justify="right")
+NAME_WIDTH, NUMBER_WIDTH = 30, 23
+"""Characters of a terminal that a name needs, and a number with its interval."""
+
+
+def print_tables(summary: Mapping[str, Number], title: str) -> None:
+    """Print a summary on stdout, the numbers that several things have side by side.
+
+    A name is the measure and, behind the first point, what it was measured of. Things of which the
+    same was measured share a table, as far as the terminal is wide enough; other numbers stand one
+    below another in the first.
+    """
+    console = Console()
+    room = max(1, (console.width - NAME_WIDTH) // NUMBER_WIDTH)
+    of: dict[str, dict[str, Row]] = {}
     for row in rows(summary):
-        interval = ""
-        if row.low is not None and row.high is not None:
-            interval = f"{number_text(row.low)} to {number_text(row.high)}"
-        table.add_row(Text(row.name), number_text(row.value), interval)
-    Console().print(table)
+        measure, _, thing = row.name.partition(".")
+        of.setdefault(thing, {})[measure] = row
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for thing, measured in of.items():
+        alike.setdefault(tuple(measured), []).append(thing)
+    single, tables = [], []
+    for measures, things in alike.items():
+        cells = [[_cell(of[thing][measure]) for measure in measures] for thing in things]
+        if len(things) > 1 and len(measures) <= room:
+            tables.append(_table(measures, zip(things, cells, strict=True)))
+        elif 1 < len(things) <= room:
+            turned = map(list, zip(*cells, strict=True))
+            tables.append(_table(things, zip(measures, turned, strict=True)))
+        else:
+            single += [(row.name, [_cell(row)]) for thing in things for row in of[thing].values()]
+    if single or not tables:
+        tables.insert(0, _table(["value"], single))
+    console.print(Text(title, style="bold"))
+    for table in tables:
+        console.print(table)
+
+
+def _table(columns: Sequence[str], lines: Iterable[tuple[str, Sequence[str]]]) -> Table:
+    table = Table(header_style="bold")
+    table.add_column("", overflow="fold")
+    for column in columns:
+        table.add_column(Text(column), justify="right", overflow="fold")
+    for name, cells in lines:
+        table.add_row(Text(name), *(Text(cell) for cell in cells))
+    return table
+
+
+def _cell(row: Row) -> str:
+    value = number_text(row.value)
+    if row.low is None or row.high is None:
+        return value
+    return f"{value} [{number_text(row.low)}, {number_text(row.high)}]"

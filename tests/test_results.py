@@ -22,7 +22,7 @@ from interp_steer.finished import find
 from interp_steer.folders import Lock, folder_name
 from interp_steer.results import Run, open_run
 from interp_steer.statistics import Interval, wilson
-from interp_steer.summary import Summary, number_text, rows
+from interp_steer.summary import Summary, number_text, print_tables, rows
 
 
 @dataclass(frozen=True)
@@ -336,6 +336,31 @@ def test_intervals_survive_the_flat_summary(values: dict[str, list[float]]) -> N
         summary.add(name, Interval(value, low, high, 3, "wilson 95%"))
     found = {row.name: [row.low, row.value, row.high] for row in rows(summary.numbers)}
     assert found == values
+
+
+def test_what_several_things_have_stands_side_by_side(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = Summary()
+    for thing, hits in (("none", 1), ("steered", 3)):
+        summary.add(f"accuracy.{thing}", wilson(hits, 4))
+        summary.add(f"layer.{thing}", hits)
+    summary.add("n", 4)
+
+    def printed(width: int) -> list[list[str]]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_tables(summary.numbers, "a run")
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "a run" and max(map(len, lines)) <= width
+        return [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+
+    assert printed(100) == [
+        ["n", "4"],
+        ["none", "0.250 [0.046, 0.699]", "1"],
+        ["steered", "0.750 [0.301, 0.954]", "3"],
+    ]
+    assert ["accuracy.steered", "0.750 [0.301, 0.954]"] in printed(60)  # one number fits
+    assert len(printed(60)) == len(rows(summary.numbers))
 
 
 @pytest.mark.parametrize(
