@@ -24,7 +24,7 @@ from figures.table import COLUMNS, accuracy_caption, accuracy_lines, fits
 from interp_steer.files import write_atomically
 from interp_steer.finished import Results
 from interp_steer.folders import mended
-from interp_steer.summary import Row, number_text, rows
+from interp_steer.summary import Number, Row, number_text, rows
 
 LONG = 40
 """Rows from which on a table may break over pages."""
@@ -177,7 +177,7 @@ def _groups(found: Sequence[Row]) -> dict[str, list[Row]]:
     return {name: members for name, members in groups.items() if members}
 
 
-def _number(value: float) -> str:
+def _number(value: Number) -> str:
     """A number as the report has it, its sign and its power set as LaTeX does."""
     text = number_text(value)
     power = re.fullmatch(r"(-?[\d.]+)e([+-]\d+)", text)

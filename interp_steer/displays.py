@@ -126,7 +126,7 @@ def run_card(
     analysis: str,
     state: str,
     facts: Mapping[str, Any],
-    summary: Mapping[str, float],
+    summary: Mapping[str, float | None],
     captions: Mapping[str, str],
 ) -> str:
     """A results folder: its numbers with their intervals, and what its figures show.

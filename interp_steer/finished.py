@@ -13,6 +13,7 @@ from . import displays, folders
 from .bounded_files import regular
 from .errors import RunError
 from .folders import MANIFEST, document_hash
+from .summary import Number
 
 LARGEST = 2**34
 """The most bytes that are read of a file of records."""
@@ -27,7 +28,8 @@ class Results:
         config: the analysis' config as plain values.
         seed: the run's seed.
         provenance: versions, model, data, commit, machine, times.
-        summary: flat numbers; an estimate ``name`` has ``name.low`` and ``name.high`` beside it.
+        summary: flat numbers, None where nothing was chosen; an estimate ``name`` has ``name.low``
+            and ``name.high`` beside it.
         captions: caption of each figure by name, in the order drawn.
     """
 
@@ -37,7 +39,7 @@ class Results:
         self.config: dict[str, Any] = documents["config"]["config"]
         self.seed: int = documents["config"]["seed"]
         self.provenance: dict[str, Any] = documents["provenance"]
-        self.summary: dict[str, int | float] = documents["summary"]
+        self.summary: dict[str, Number] = documents["summary"]
         self.captions: dict[str, str] = documents["captions"]
 
     def _repr_html_(self) -> str:
@@ -116,6 +118,7 @@ def read(path: str | Path) -> Results:
 
 _NUMBER = (int, float)
 """A number that a float can hold."""
+_MAYBE_NUMBER = (int, float, type(None))
 
 _MAYBE_TEXT = (str, type(None))
 _DOCUMENTS: Mapping[str, Any] = {
@@ -133,7 +136,7 @@ _DOCUMENTS: Mapping[str, Any] = {
         "end": str,
         "wall_seconds": _NUMBER,
     },
-    "summary": {...: _NUMBER},
+    "summary": {...: _MAYBE_NUMBER},
     "captions": {...: str},
 }
 """What documents hold under each name, and under any other."""
@@ -141,7 +144,9 @@ _DOCUMENTS: Mapping[str, Any] = {
 
 def _wrong(value: Any, kind: Any, name: str) -> Iterator[str]:
     """What in a value is not of its kind, by name."""
-    if kind is _NUMBER:
+    if kind is _MAYBE_NUMBER and value is None:
+        return
+    if kind in (_NUMBER, _MAYBE_NUMBER):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not abs(value) <= sys.float_info.max:
             yield name

@@ -13,8 +13,9 @@ from rich.text import Text
 from .errors import RunError
 from .statistics import Interval
 
-Number = int | float
-"""A count or a measurement; a count stays a whole number in the file."""
+Number = int | float | None
+"""A count, a measurement, or None where there is nothing to tell, as of a layer that none was worth
+choosing; a count stays a whole number in the file."""
 
 
 class Row(NamedTuple):
@@ -22,15 +23,15 @@ class Row(NamedTuple):
 
     name: str
     value: Number
-    low: Number | None
-    high: Number | None
+    low: Number
+    high: Number
 
 
 class Summary:
     """Numbers collected while an analysis runs.
 
     Attributes:
-        numbers: finite numbers by name, estimates with ``.low`` and ``.high`` beside them.
+        numbers: finite numbers and None by name, estimates with ``.low`` and ``.high`` beside them.
         estimates: the sample size and method behind each interval.
         undefined: names whose value was not finite, which JSON and a table cannot hold.
     """
@@ -54,12 +55,15 @@ class Summary:
             return
         if name in self.numbers or name in self.undefined:
             raise RunError(f"summary number {name!r} was already left; give each its own name.")
+        if value is None:
+            self.numbers[name] = None
+            return
         try:
             number = float(value)
         except (TypeError, ValueError):
             raise RunError(
-                f"summary {name!r} is {value!r} ({type(value).__name__}); leave a number or an "
-                "Interval."
+                f"summary {name!r} is {value!r} ({type(value).__name__}); leave a number, an "
+                "Interval, or None for nothing."
             ) from None
         if not math.isfinite(number):
             self.undefined.append(name)
@@ -82,6 +86,8 @@ def rows(summary: Mapping[str, Number]) -> list[Row]:
 
 def number_text(value: Number) -> str:
     """A number for a table: whole numbers whole, others with three significant decimals."""
+    if value is None:
+        return "none"
     if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 10):
         return f"{int(value):,}"
     return f"{value:.3f}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.3g}"

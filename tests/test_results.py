@@ -315,9 +315,9 @@ def test_names_are_left_once(tmp_path: Path) -> None:
 
 def test_numbers_that_are_not_finite_are_named_and_not_written(tmp_path: Path) -> None:
     with open_run("x", Config(), root=tmp_path) as run:
-        run.leave(summary={"ratio": float("nan"), "n": 2})
+        run.leave(summary={"ratio": float("nan"), "n": 2, "layer": None})
     read = Run.read(run.path)
-    assert read.summary == {"n": 2} and read.provenance["undefined"] == ["ratio"]
+    assert read.summary == {"n": 2, "layer": None} and read.provenance["undefined"] == ["ratio"]
     json.loads((run.path / "summary.json").read_text(), parse_constant=pytest.fail)
 
 
@@ -346,6 +346,7 @@ def test_what_several_things_have_stands_side_by_side(
         summary.add(f"accuracy.{thing}", wilson(hits, 4))
         summary.add(f"layer.{thing}", hits)
     summary.add("n", 4)
+    summary.add("chosen", None)
 
     def printed(width: int) -> list[list[str]]:
         monkeypatch.setenv("COLUMNS", str(width))
@@ -356,6 +357,7 @@ def test_what_several_things_have_stands_side_by_side(
 
     assert printed(100) == [
         ["n", "4"],
+        ["chosen", "none"],
         ["none", "0.250 [0.046, 0.699]", "1"],
         ["steered", "0.750 [0.301, 0.954]", "3"],
     ]

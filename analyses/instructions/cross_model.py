@@ -162,12 +162,10 @@ def accuracies(records: pl.DataFrame) -> dict[str, object]:
     return numbers
 
 
-def chosen_layers(choices: Mapping[str, Chosen]) -> dict[str, int]:
-    """The layer of each vector on the base model; -1 where none was better than no steering."""
+def chosen_layers(choices: Mapping[str, Chosen]) -> dict[str, int | None]:
+    """The layer of each vector on the base model; None where none was better than no steering."""
     return {
-        f"layer.{source}.{name}.{'with' if text else 'without'}_text": -1
-        if picked.layer is None
-        else picked.layer
+        f"layer.{source}.{name}.{'with' if text else 'without'}_text": picked.layer
         for source in SOURCES
         for (name, text, _), picked in choices[source].items()
     }

@@ -164,7 +164,7 @@ def leave(
     choices: Chosen,
     rule: str,
 ) -> None:
-    """Records, vectors, numbers and figures; a layer of -1 says that no layer was chosen."""
+    """Records, vectors, numbers and figures; a layer of None says that no layer was chosen."""
     run.write_records(records)
     leave_choices(run, steerers, choices, rule)
     run.leave(summary=accuracies(records) | damages(records) | {"instructions": len(steerers)})
@@ -177,12 +177,11 @@ def leave(
 def leave_choices(
     run: ist.Run, steerers: Mapping[str, Steerer], choices: Chosen, rule: str
 ) -> None:
-    """Vectors, and the layer that was chosen for each; -1 where none was."""
+    """Vectors, and the layer that was chosen for each; None where none was."""
     for name, steerer in steerers.items():
         steerer.leave(run, name)
         for instructed, text in ((False, "without_text"), (True, "with_text")):
-            layer = choices[name, instructed, rule].layer
-            run.leave(summary={f"layer.{name}.{text}": -1 if layer is None else layer})
+            run.leave(summary={f"layer.{name}.{text}": choices[name, instructed, rule].layer})
 
 
 def accuracies(records: pl.DataFrame) -> dict[str, object]:

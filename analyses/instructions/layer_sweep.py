@@ -244,14 +244,13 @@ def leave(
     steerers: Mapping[str, Steerer],
     choices: Chosen,
 ) -> None:
-    """Records, vectors, choices and figures; a layer of -1 says that no layer was chosen."""
+    """Records, vectors, choices and figures; a layer of None says that none was chosen."""
     run.write_records(records)
     for name, steerer in steerers.items():
         steerer.leave(run, name)
     for (name, instructed, rule), picked in choices.items():
         key = f"{name}.{'with' if instructed else 'without'}_text.{rule}"
-        layer = -1 if picked.layer is None else picked.layer
-        run.leave(summary={f"layer.{key}": layer, f"accuracy.{key}": picked.choice.accuracy})
+        run.leave(summary={f"layer.{key}": picked.layer, f"accuracy.{key}": picked.choice.accuracy})
     operations = tried(records)
     for operation in operations:
         under = "" if len(operations) == 1 else f".{operation.translate(_IN_A_NAME)}"

@@ -138,14 +138,14 @@ def choices(
 ) -> dict[str, object]:
     """The layer of each rule, how firm the paper's is, and whether it is the one that was run.
 
-    A layer of -1 says that no layer was chosen.
+    A layer of None says that no layer was chosen.
     """
     numbers: dict[str, object] = {}
     for (name, instructed), paper in papers.items():
         key = f"{name}.{'with' if instructed else 'without'}_text"
-        numbers[f"layer.{key}.paper"] = -1 if paper.layer is None else paper.layer
+        numbers[f"layer.{key}.paper"] = paper.layer
         interval = sound[name, instructed]
-        numbers[f"layer.{key}.interval"] = -1 if interval.layer is None else interval.layer
+        numbers[f"layer.{key}.interval"] = interval.layer
         numbers[f"accuracy.{key}.interval"] = interval.accuracy
         if (name, instructed) in again:
             numbers[f"chosen_again.{key}"] = again[name, instructed][paper.layer]

@@ -27,6 +27,7 @@ from figures.quality import quality_change
 from figures.shares import mean_of, share_of
 from interp_steer.errors import ScoringError
 from interp_steer.scoring.judge import Judge, questions_of
+from interp_steer.summary import Number
 
 COMPARISONS = (("none", "steered"), ("random", "steered"), ("instruction", "both"))
 """What steered answers are compared with, baseline first."""
@@ -86,10 +87,10 @@ def leave(
     run: ist.Run,
     records: pl.DataFrame,
     verdicts: pl.DataFrame,
-    steered: Mapping[str, int | float],
+    steered: Mapping[str, Number],
     config: Config,
 ) -> None:
-    """Records, verdicts, numbers and figures; a layer of -1 says that none was chosen."""
+    """Records, verdicts, numbers and figures; a layer of None says that none was chosen."""
     run.write_records(records)
     run.write_records(verdicts, "verdicts")
     run.leave(summary={k: layer for k, layer in steered.items() if k.startswith("layer.")})

@@ -146,7 +146,7 @@ def exactly(
 ) -> list[pl.DataFrame]:
     """Answers to every "exactly k", with a vector of its own where one helps on the select split.
 
-    A layer of -1 in the summary says that it helps at none.
+    A layer of None in the summary says that it helps at none.
     """
     named = {pairs.name: pairs for pairs in sets.values()}
     operations = tuple(f"add:{weight:g}" for weight in config.weights)
@@ -161,7 +161,7 @@ def exactly(
         steerer.leave(run, f"exactly_{k}")
         plain, asked = (choices[pairs.name, text, config.rule] for text in (False, True))
         for picked, text in ((plain, "without_text"), (asked, "with_text")):
-            found: dict[str, float] = {"layer": -1 if picked.layer is None else picked.layer}
+            found: dict[str, float | None] = {"layer": picked.layer}
             strength = Operation.parse(picked.operation).strength
             if picked.layer is not None and strength is not None:
                 found["weight"] = strength.amount

@@ -295,7 +295,7 @@ def beside_casing(
     picked = choose(searched)[config.casing, False, "interval"]
     cased = ist.unsteered if picked.layer is None else steerer.steering(*picked.cell)
     steerer.leave(run, "casing")
-    run.leave(summary={"layer.casing": -1 if picked.layer is None else picked.layer})
+    run.leave(summary={"layer.casing": picked.layer})
     asked = [
         replace(
             pair,

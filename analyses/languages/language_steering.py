@@ -384,11 +384,14 @@ def examples(
 
 
 def enough(needed: pl.DataFrame) -> dict[str, object]:
-    """The least number of examples whose vectors are all but sure to lie within a cosine of 0.9."""
+    """The least number of examples whose vectors are all but sure to lie within a cosine of 0.9.
+
+    None where no number was enough.
+    """
     found: dict[str, object] = {}
     for (code,), rows in needed.filter(pl.col("quantity") == "cosine").group_by("language"):
         stable = rows.filter(pl.col("low") > 0.9)["n_examples"]
-        found[f"examples_needed.{code}"] = -1 if stable.is_empty() else int(stable.min())  # type: ignore[arg-type]
+        found[f"examples_needed.{code}"] = stable.min()
         for n, value, low, high in rows.select("n_examples", "value", "low", "high").iter_rows():
             found[f"cosine_of_{n}.{code}"] = Interval(value, low, high, n, "bootstrap 95%")
     return found
