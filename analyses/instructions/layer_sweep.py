@@ -265,7 +265,11 @@ def leave(
                 for name in steerers
             }
             rows = swept.filter(pl.col("instructed") == instructed)
-            run.draw(f"accuracy_by_layer{suffix}{under}", figures.layer_curve(rows, chosen))
+            # Where the text left nothing to gain no layer was tried, and there is no curve to draw.
+            steered = rows.filter(pl.col("layer").is_not_null())["instruction"].unique().to_list()
+            if steered:
+                shown = rows.filter(pl.col("instruction").is_in(steered))
+                run.draw(f"accuracy_by_layer{suffix}{under}", figures.layer_curve(shown, chosen))
     if "kl" in records.columns:  # a race asks too few prompts for it
         run.draw("accuracy_against_damage", figures.pareto(records.filter(~pl.col("instructed"))))
 
