@@ -62,7 +62,8 @@ def train(
     if recipe.start is None:
         shared = recipe.tokenizer
         tokenizer = AutoTokenizer.from_pretrained(path(shared)) if shared else train_tokenizer(seed)
-        model = AutoModelForCausalLM.from_config(recipe.config, attn_implementation="eager")
+        config = copy.deepcopy(recipe.config)  # saving writes its own type of numbers into it
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     else:
         start = folder / recipe.start
         if not start.is_dir():
