@@ -75,14 +75,17 @@ def interval_dots(
         for name in groups
     }
     looks = {setting: _look(setting, at) for at, setting in enumerate(settings)}
-    sizes = [len(labels[name]) for name in groups]
+    # A group is as tall as its labels need, and its name, which stands upright beside them.
+    heights = [
+        max(ROW * len(labels[name]), lettering.width(name, theme.NORMAL) + 10) for name in groups
+    ]
     figure = make_subplots(
         len(groups),
         len(panels),
         shared_yaxes=True,
         shared_xaxes=True,
         column_titles=panels if len(panels) > 1 else None,
-        row_heights=sizes,
+        row_heights=heights,
         horizontal_spacing=0.03,
         vertical_spacing=0.06,
     )
@@ -129,23 +132,25 @@ def interval_dots(
     said = lettering.wrapped(title, theme.NORMAL, room)
     figure.update_xaxes(title_text=said, row=len(groups))
     top, bottom = 26 + 16 * (len(panels) > 1), 36 + 14 * len(lettering.lines(said))
-    theme.figure(width, top + bottom + ROW * sum(sizes) + 14 * len(groups), figure)
+    theme.figure(width, top + bottom + round(sum(heights)) + 14 * len(groups), figure)
     figure.update_layout(margin={"t": top, "l": left, "r": right, "b": bottom - 6})
     figure.update_annotations(font_size=theme.NORMAL)
     if group is not None:
-        _name_groups(figure, groups, len(panels), at=-(left - 10) / (width - left - right))
+        _name_groups(figure, groups, len(panels), aside=left - 10)
     figure.update_yaxes(automargin=False)
     return Drawing(figure, _caption(frame, title, about))
 
 
-def _name_groups(figure: go.Figure, groups: list[str], panels: int, at: float) -> None:
-    """The names of the groups, upright at the left edge, one below the other."""
+def _name_groups(figure: go.Figure, groups: list[str], panels: int, aside: float) -> None:
+    """The names of the groups, upright at the left edge, one below the other: so many pixels beside
+    the plot, however wide it is printed."""
     for row, name in enumerate(groups):
         axis: Any = figure.layout[f"yaxis{row * panels + 1}" if row else "yaxis"]
         low, high = axis.domain
         figure.add_annotation(
             text=name,
-            x=at,
+            x=0,
+            xshift=-aside,
             y=(low + high) / 2,
             xref="paper",
             yref="paper",
