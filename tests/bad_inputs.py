@@ -253,7 +253,7 @@ FILES: dict[str, Bad] = {
     "a root that is a file": (lambda w: ist.open_run("x", {}, root=w.folder / "v.safetensors"), errors.RunError, "move the file, or give another results root"),
     "a root that is no path": (lambda w: ist.open_run("x", {}, root="a\0b"), errors.RunError, "give another results root"),
     "results that are not there": (lambda w: ist.Run.read(w.folder / "none"), errors.RunError, "run the analysis that leaves it"),
-    "words in a summary": (lambda w: w.run(lambda run: run.leave(summary={"a": "b"})), errors.RunError, "leave a number or an Interval"),
+    "words in a summary": (lambda w: w.run(lambda run: run.leave(summary={"a": "b"})), errors.RunError, "leave a number, an Interval, or None"),
     "a number for a vector": (lambda w: w.run(lambda run: run.leave(3)), errors.RunError, r"give what has save\(path\)"),
     "a vector left twice": (lambda w: w.run(lambda run: (run.leave(w.vector), run.leave(w.vector))), errors.RunError, "give each a name"),
     "records in a list": (lambda w: w.run(lambda run: run.write_records([1])), errors.RunError, "give a polars DataFrame"),
