@@ -19,7 +19,7 @@ from figures.contents import frames_of, vector_cards
 from figures.drawing import FigureError
 from figures.page import figures_of, question_of, write_page
 from interp_steer.finished import Results
-from interp_steer.summary import number_text, rows
+from interp_steer.summary import interval_text, number_text, rows
 
 FOOTER = (
     "Made by figures.report from the folders named under Provenance; their checksums were verified "
@@ -104,11 +104,9 @@ def _section(
 
 
 def _row(row: Any) -> dict[str, Any]:
-    interval, strip = "", None
-    if row.low is not None and row.high is not None:
-        interval = f"{number_text(row.low)} to {number_text(row.high)}"
-        if 0 <= row.low <= row.high <= 1:
-            strip = [round(100 * x, 2) for x in (row.value, row.low, row.high)]
+    interval, strip = interval_text(row), None
+    if interval and 0 <= row.low <= row.high <= 1:
+        strip = [round(100 * x, 2) for x in (row.value, row.low, row.high)]
     return {
         "name": row.name,
         "value": number_text(row.value),

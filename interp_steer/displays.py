@@ -139,18 +139,9 @@ def run_card(
         captions: of its figures, by name.
     """
     # Here, since prompts and answers have displays too and need none of what tables need.
-    from interp_steer.summary import number_text, rows
+    from interp_steer.summary import interval_text, number_text, rows
 
-    lines = [
-        (
-            row.name,
-            number_text(row.value),
-            ""
-            if row.low is None or row.high is None
-            else f"{number_text(row.low)} to {number_text(row.high)}",
-        )
-        for row in rows(summary)
-    ]
+    lines = [(row.name, number_text(row.value), interval_text(row)) for row in rows(summary)]
     header = ("number", "value", "interval")
     rest = lines[ROWS:]
     return _card(

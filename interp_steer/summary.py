@@ -93,6 +93,13 @@ def number_text(value: Number) -> str:
     return f"{value:.3f}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.3g}"
 
 
+def interval_text(row: Row) -> str:
+    """The interval of an estimate for a table; empty where there is none."""
+    if row.low is None or row.high is None:
+        return ""
+    return f"{number_text(row.low)} to {number_text(row.high)}"
+
+
 NAME_WIDTH, NUMBER_WIDTH = 30, 23
 """Characters of a terminal that a name needs, and a number with its interval."""
 
