@@ -13,8 +13,8 @@ import plotly.io
 import polars as pl
 
 from interp_steer.errors import InterpSteerError
-from interp_steer.files import write_atomically
 from interp_steer.statistics import Interval
+from interp_steer.storage.atomic import write_atomically
 
 CONFIG = {"displayModeBar": False, "responsive": False}
 """plotly's options in a page. Its tool bar covers titles and offers to send the figure away."""

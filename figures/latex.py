@@ -21,9 +21,9 @@ import tyro
 from figures.commands import command, gathered
 from figures.drawing import FigureError
 from figures.table import COLUMNS, accuracy_caption, accuracy_lines, fits
-from interp_steer.files import write_atomically
 from interp_steer.finished import Results
 from interp_steer.folders import mended
+from interp_steer.storage.atomic import write_atomically
 from interp_steer.summary import Number, Row, number_text, rows
 
 LONG = 40

@@ -9,11 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from . import displays, folders
-from .bounded_files import regular
-from .errors import RunError
-from .folders import MANIFEST, document_hash
-from .summary import Number
+from interp_steer import displays, folders
+from interp_steer.errors import RunError
+from interp_steer.folders import MANIFEST, document_hash
+from interp_steer.storage.bounded import regular
+from interp_steer.summary import Number
 
 LARGEST = 2**34
 """The most bytes that are read of a file of records."""

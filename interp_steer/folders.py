@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import bounded_files
-from .errors import InterpSteerError, RunError
+from interp_steer.errors import InterpSteerError, RunError
+from interp_steer.storage import bounded
 
 try:
     import fcntl
@@ -147,7 +147,7 @@ def json_values(value: Any) -> Any:
     """
     try:
         text = json.dumps(value, default=str, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        return bounded_files.parse_json(text, "the config", RunError)
+        return bounded.parse_json(text, "the config", RunError)
     except (TypeError, ValueError, RecursionError) as error:
         raise RunError(
             f"{value!r:.200} cannot be written as JSON ({error}); give texts, finite numbers, "
@@ -190,7 +190,7 @@ def read_json(path: Path) -> Any:
     Raises:
         RunError: when it is missing, too large or not JSON.
     """
-    return bounded_files.read_json(path, RunError, LARGEST_DOCUMENT)
+    return bounded.read_json(path, RunError, LARGEST_DOCUMENT)
 
 
 def manifest(folder: Path, **facts: Any) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from interp_steer.bounded_files import read_json_lines
 from interp_steer.errors import ContrastError, ScoringError
 from interp_steer.ifeval_stripping import Rule, strip
 from interp_steer.pairs import plain_text
 from interp_steer.scoring.ifeval import REQUIRED, check_arguments
+from interp_steer.storage.bounded import read_json_lines
 
 HUB = "google/IFEval"
 """The data set's name on the hub."""

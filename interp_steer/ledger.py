@@ -13,9 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from interp_steer.bounded_files import regular
 from interp_steer.errors import GenerationError
 from interp_steer.interventions import Intervention
+from interp_steer.storage.bounded import regular
 
 try:
     import fcntl

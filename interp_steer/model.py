@@ -20,11 +20,11 @@ from transformers import (
 )
 
 from interp_steer import burattino
-from interp_steer.bounded_files import read_json
 from interp_steer.errors import ModelError
 from interp_steer.hooked import HookedLM, PaddedBatch, Steering
 from interp_steer.prompts import PromptFormat
 from interp_steer.selfcheck import self_check
+from interp_steer.storage.bounded import read_json
 from interp_steer.twin import rebuilt_twin, twin_of, use_fast_attention
 from interp_steer.wrapped.bridge import WrappedBridge
 from interp_steer.wrapped.hooked_transformer import WrappedTransformer, is_hooked_transformer

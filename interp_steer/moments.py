@@ -15,7 +15,7 @@ from torch import Tensor
 
 from interp_steer.errors import CaptureError
 from interp_steer.sites import Site
-from interp_steer.tensorfiles import made_of, read_tensors, typed, write_tensors
+from interp_steer.storage.tensors import made_of, read_tensors, typed, write_tensors
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,12 +13,12 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from interp_steer.bounded_files import read_json, read_json_lines
 from interp_steer.burattino import grammar, obeying
 from interp_steer.burattino.queries import queries, questionable_facts
 from interp_steer.burattino.world import LANGUAGES
 from interp_steer.errors import ContrastError
 from interp_steer.pairs import plain_text
+from interp_steer.storage.bounded import read_json, read_json_lines
 
 CODES: Mapping[str, str] = {
     "ENG": "en", "ITA": "it", "FRA": "fr", "SPA": "es", "ZHO": "zh", "DEU": "de", "POR": "pt",

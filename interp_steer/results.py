@@ -18,12 +18,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
-from . import displays, folders, provenance
-from .errors import RunError
-from .files import write_atomically
-from .finished import Results, read
-from .folders import MANIFEST, Lock, document_hash, folder_name, mended
-from .summary import Summary, print_tables
+from interp_steer import displays, folders, provenance
+from interp_steer.errors import RunError
+from interp_steer.finished import Results, read
+from interp_steer.folders import MANIFEST, Lock, document_hash, folder_name, mended
+from interp_steer.storage.atomic import write_atomically
+from interp_steer.summary import Summary, print_tables
 
 
 @runtime_checkable

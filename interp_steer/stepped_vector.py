@@ -23,7 +23,7 @@ from interp_steer.model import HookedLM
 from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sites import Site
 from interp_steer.steering_vector import LARGEST
-from interp_steer.tensorfiles import made_of, read_tensors, write_tensors
+from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
 
 
 @dataclass(frozen=True, eq=False)

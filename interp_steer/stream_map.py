@@ -17,7 +17,7 @@ from interp_steer.shared_texts import LayerPairs, Stream
 from interp_steer.sites import Site
 from interp_steer.statistics import Interval
 from interp_steer.steering_vector import SteeringVector, inner_product, unit_directions
-from interp_steer.tensorfiles import made_of, read_tensors, typed, write_tensors
+from interp_steer.storage.tensors import made_of, read_tensors, typed, write_tensors
 
 
 @dataclass(frozen=True, eq=False)

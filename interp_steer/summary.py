@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .errors import RunError
-from .statistics import Interval
+from interp_steer.errors import RunError
+from interp_steer.statistics import Interval
 
 Number = int | float | None
 """A count, a measurement, or None where there is nothing to tell, as of a layer that none was worth

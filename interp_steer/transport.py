@@ -49,7 +49,7 @@ from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sides import Sides, capture_sides
 from interp_steer.sites import Site
 from interp_steer.steering_vector import SteeringVector
-from interp_steer.tensorfiles import made_of, read_tensors, write_tensors
+from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
 from interp_steer.vectors import estimate
 
 

@@ -13,7 +13,7 @@ import torch
 import interp_steer as ist
 from interp_steer.cards import Card, Reliability
 from interp_steer.errors import VectorError
-from interp_steer.tensorfiles import write_tensors
+from interp_steer.storage.tensors import write_tensors
 from tests.conftest import shapes_unchecked
 from tests.html_checks import check_harmless
 from tests.test_displays import card, stepped, vector

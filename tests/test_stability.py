@@ -35,7 +35,7 @@ from interp_steer.stability import (
     spearman_brown,
     split_half,
 )
-from interp_steer.tensorfiles import read_tensors, write_tensors
+from interp_steer.storage.tensors import read_tensors, write_tensors
 
 D = 60
 SCALE = torch.arange(1, D + 1, dtype=torch.float64) ** -0.5

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import interp_steer as ist
 from figures.stamps import stamp_of
-from interp_steer import bounded_files, ifeval_rows
+from interp_steer import ifeval_rows
 from interp_steer.cards import Card
 from interp_steer.errors import InterpSteerError
 from interp_steer.folders import document_hash, manifest
@@ -27,6 +27,7 @@ from interp_steer.interchange import llm_steer_instruct
 from interp_steer.ledger import Kept, Ledger, _line
 from interp_steer.results import Run, open_run
 from interp_steer.statistics import wilson
+from interp_steer.storage import bounded
 from tests.conftest import shapes_unchecked
 from tests.damage import altered, altered_text, any_bytes, as_bytes, fuzzed, survives
 
@@ -337,7 +338,7 @@ def test_a_line_does_not_make_as_many_edits_as_it_likes() -> None:
 def test_texts_have_bounds(tmp_path: Path) -> None:
     path = tmp_path / "it.jsonl"
     with open(path, "wb") as file:
-        file.truncate(bounded_files.LARGEST_TEXT + 1)
+        file.truncate(bounded.LARGEST_TEXT + 1)
     parallel = lambda path: ist.parallel.from_files(path.parent)  # noqa: E731
     for read in (ist.ContrastSet.from_jsonl, ifeval_rows.read, parallel):
         with pytest.raises(ist.InterpSteerError, match=r"1,073,741,825 bytes, more than the"):

@@ -14,12 +14,12 @@ from interp_steer.burattino.chats import Chat
 from interp_steer.burattino.choices import LETTERS, MultipleChoice, multiple_choice
 from interp_steer.burattino.held_out import evaluation_chats, unsolicited
 from interp_steer.burattino.instructions import CHANCE_IDS, IDS
-from interp_steer.files import write_atomically
 from interp_steer.generation import generate, logprobs
 from interp_steer.hooked import HookedLM
 from interp_steer.model import load
 from interp_steer.scoring import ifeval
 from interp_steer.statistics import Interval, share
+from interp_steer.storage.atomic import write_atomically
 
 WAYS = ("trained", "held-out", "without")
 """How the evaluation asks: in a trained phrasing, in an unseen one, or without the instruction."""

@@ -18,10 +18,10 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from interp_steer import bounded_files
-from interp_steer.bounded_files import AGAIN
 from interp_steer.errors import InterchangeError
-from interp_steer.files import write_atomically
+from interp_steer.storage import bounded
+from interp_steer.storage.atomic import write_atomically
+from interp_steer.storage.bounded import AGAIN
 
 LARGEST = 2**29
 """The most bytes that are read of a file of tensors."""
@@ -38,7 +38,7 @@ def regular(path: Path) -> Path:
     Raises:
         InterchangeError: for anything else: no file, a folder, a device, too large a file.
     """
-    return bounded_files.regular(path, InterchangeError, LARGEST)
+    return bounded.regular(path, InterchangeError, LARGEST)
 
 
 def safe_name(name: str, what: str) -> str:
@@ -68,7 +68,7 @@ def read_json(path: Path) -> Any:
     Raises:
         InterchangeError: for a file that is not there, too large, or no JSON.
     """
-    return bounded_files.read_json(path, InterchangeError, LARGEST_TEXT)
+    return bounded.read_json(path, InterchangeError, LARGEST_TEXT)
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -77,7 +77,7 @@ def parse_json(text: str, where: str) -> Any:
     Raises:
         InterchangeError: for text that is no JSON.
     """
-    return bounded_files.parse_json(text, where, InterchangeError)
+    return bounded.parse_json(text, where, InterchangeError)
 
 
 def read_pt(path: Path) -> Any:

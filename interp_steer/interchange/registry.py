@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from interp_steer.bounded_files import naming
 from interp_steer.errors import InterchangeError, InterchangeWarning
 from interp_steer.interchange.activation_steering import ACTIVATION_STEERING
 from interp_steer.interchange.axbench import AXBENCH
@@ -27,6 +26,7 @@ from interp_steer.interchange.vllm_lens import VLLM_LENS
 from interp_steer.interventions import Intervention
 from interp_steer.model import HookedLM
 from interp_steer.steering_vector import SteeringVector
+from interp_steer.storage.bounded import naming
 
 FORMATS: Mapping[str, Format] = {
     each.name: each

@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from interp_steer.bounded_files import AGAIN, regular
 from interp_steer.errors import InterpSteerError
-from interp_steer.files import write_atomically
+from interp_steer.storage.atomic import write_atomically
+from interp_steer.storage.bounded import AGAIN, regular
 
 FORMAT = 1
 """The version of the layout, in every header."""
