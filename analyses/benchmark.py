@@ -36,7 +36,7 @@ from interp_steer.batches import batches_by_length
 from interp_steer.errors import RunError
 from interp_steer.grid import breaks_instruction
 from interp_steer.passes import Through
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 PEERS = Path(__file__).parent / "speed" / "peers"
 

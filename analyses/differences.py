@@ -16,7 +16,7 @@ import figures
 import interp_steer as ist
 from interp_steer.errors import RunError
 from interp_steer.pairs import Pair, plain_text
-from interp_steer.statistics import Interval, share
+from interp_steer.statistics.intervals import Interval, share
 
 PERPLEXITY = 30.0
 """Of a t-SNE: about how many neighbours a point has; fewer where there are few points."""

@@ -24,7 +24,7 @@ from figures.drawing import (
 from figures.looks import looks_of
 from figures.panels import legend_height
 from figures.shares import Comparison, compare, corrected, shares
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 COMPARISONS = (("none", "steered"), ("random", "steered"), ("instruction", "both"))
 """What steering is compared with, baseline first."""

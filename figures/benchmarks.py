@@ -13,7 +13,7 @@ import polars as pl
 from figures import theme
 from figures.drawing import Drawing, FigureError, interval_text, listed, need, percent
 from figures.looks import ORIGINAL, setting_look, setting_looks
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 MEASURES = {"accuracy": "accuracy", "in_language": "language", "parses": "parses"}
 """Measures that are known, in the order of the columns, and their headers."""

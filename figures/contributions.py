@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from figures import theme
 from figures.drawing import NO_ESTIMATE, Drawing, FigureError, need
 from figures.panels import LEGEND_ROW, Grid, curve
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 COLUMNS = 3
 """Most panels side by side."""

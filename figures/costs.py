@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from figures import theme
 from figures.drawing import Drawing, FigureError, interval_text, listed, need
 from figures.looks import setting_looks
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 MARKS = ("circle", "square", "diamond", "triangle-up", "star")
 """Marks by the number of examples, rising; a method that takes none has the first, open."""

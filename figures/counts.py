@@ -11,7 +11,7 @@ from figures import theme
 from figures.drawing import NO_ESTIMATE, Drawing, interval_text, need
 from figures.panels import Grid, curve
 from figures.shares import compare, share_of
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 
 def sentence_curves(

@@ -22,7 +22,7 @@ from figures.drawing import (
 )
 from figures.panels import Grid, curve
 from figures.shares import share_of, shares
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 RULES = {
     "paper": ("chosen (paper's rule)", "circle-open", 9),

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from figures import theme
 from figures.drawing import Drawing, interval_text, need, whiskers
 from figures.shares import share_of
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 
 def damage_scatter(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:

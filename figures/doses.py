@@ -13,7 +13,7 @@ from scipy.stats import gaussian_kde
 from figures import theme
 from figures.drawing import NO_ESTIMATE, Drawing, listed, need
 from figures.panels import Grid, curve
-from interp_steer.statistics import Interval, bootstrap_mean
+from interp_steer.statistics.intervals import Interval, bootstrap_mean
 
 COLUMNS = ("instruction", "setting", "strength", "query")
 

@@ -13,7 +13,7 @@ import plotly.io
 import polars as pl
 
 from interp_steer.errors import InterpSteerError
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 from interp_steer.storage.atomic import write_atomically
 
 CONFIG = {"displayModeBar": False, "responsive": False}

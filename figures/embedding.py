@@ -10,7 +10,7 @@ import polars as pl
 from figures import theme
 from figures.drawing import NO_ESTIMATE, Drawing, FigureError, interval_text, need, percent
 from figures.lettering import width
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 SIDE = 360
 """Of the map in pixels."""

@@ -11,7 +11,7 @@ from figures import theme
 from figures.drawing import Drawing, FigureError, interval_text, listed, need
 from figures.looks import language_name
 from figures.panels import curve
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 STABLE = 0.9
 """Cosine above which a vector counts as the one of all examples."""

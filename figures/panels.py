@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from figures import theme
 from figures.anatomy import layout_of, left_margin
 from figures.anatomy import legend_rows as rows_of_legend
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 LEGEND_ROW = 18
 """Height in pixels of a row of the legend."""

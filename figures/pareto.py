@@ -18,7 +18,7 @@ from figures.drawing import (
     whiskers,
 )
 from figures.shares import share_of
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 FLOOR = 1e-4
 """Nats a token below which a setting is drawn as moving nothing, on an axis that has no zero."""

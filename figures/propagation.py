@@ -8,7 +8,7 @@ from figures import theme
 from figures.drawing import Drawing, FigureError, listed, need, short_names
 from figures.panels import Grid, curve
 from figures.tokens import token_table
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 DASHES = {"vector": "solid", "random": "dot"}
 

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from figures import theme
 from figures.drawing import NO_ESTIMATE, Drawing, FigureError, listed, need, short_names, whiskers
-from interp_steer.statistics import Interval, bootstrap_mean
+from interp_steer.statistics.intervals import Interval, bootstrap_mean
 
 COMPARISONS = (("none", "steered"), ("instruction", "both"))
 """What steering is compared with, baseline first."""

@@ -19,7 +19,7 @@ from figures.drawing import (
     short_names,
 )
 from figures.shares import shares
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 SHOWN = ("none", "steered", "instruction", "both")
 """The settings that are drawn; controls would hide them."""

@@ -12,7 +12,7 @@ from figures import theme
 from figures.bars import bar
 from figures.drawing import Drawing, FigureError, interval_text, listed, need, percent
 from figures.looks import ORIGINAL, setting_looks
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 COLUMNS = ("setting", "benchmark", "value", "low", "high")
 

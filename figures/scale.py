@@ -11,7 +11,7 @@ import polars as pl
 from figures import theme
 from figures.drawing import Drawing, FigureError, listed, need, short_names
 from figures.panels import Grid, curve
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 
 def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, about: str) -> Drawing:

@@ -15,7 +15,7 @@ from figures.looks import SCHEDULES, kind_of, language_name, schedule_looks, set
 from figures.panels import Grid, curve
 from figures.shares import mean_of, share_of
 from figures.theme import Style
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 OUTCOMES = {
     "in_language": "answers in the language",

@@ -9,16 +9,8 @@ from typing import Any
 import polars as pl
 
 from figures.drawing import FigureError
-from interp_steer.statistics import (
-    Interval,
-    PairedTest,
-    bootstrap_mean,
-    holm,
-    mcnemar,
-    paired_difference,
-    share,
-    wilson,
-)
+from interp_steer.statistics.intervals import Interval, bootstrap_mean, share, wilson
+from interp_steer.statistics.paired import PairedTest, holm, mcnemar, paired_difference
 
 
 def share_of(records: pl.DataFrame, outcome: str) -> Interval:

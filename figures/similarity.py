@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from figures import theme
 from figures.drawing import Drawing, FigureError, need, short_names
 from figures.panels import Grid, curve
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 CELL = 32
 """Side of a cell of a map in pixels."""

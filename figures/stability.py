@@ -11,7 +11,7 @@ from figures import theme
 from figures.contributions import interval_curves
 from figures.drawing import Drawing, listed, need, short_names
 from figures.examples import STABLE, enough, ticks
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 ROOM = 1.3
 """How far the axis goes beyond its first and last number, as a factor."""

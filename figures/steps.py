@@ -13,7 +13,7 @@ from figures.looks import language_name, schedule_looks, setting_looks
 from figures.panels import Grid, curve
 from figures.shares import mean_of
 from figures.theme import Style
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 FEWEST = 3
 """Queries that a step needs; of fewer still running there is no interval."""

@@ -11,7 +11,7 @@ from figures import theme
 from figures.drawing import Drawing, FigureError, need, percent
 from figures.looks import language_name
 from figures.panels import Grid, curve
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 
 def switch_curves(frame: pl.DataFrame) -> Drawing:

@@ -11,7 +11,8 @@ import polars as pl
 from figures import theme
 from figures.drawing import Drawing, interval_text, listed, need, percent
 from figures.shares import corrected
-from interp_steer.statistics import Interval, PairedTest
+from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.paired import PairedTest
 
 SHARES = ("strict", "loose", "degenerate")
 """Columns of the table that are shares, each with ``_low`` and ``_high`` beside it."""

@@ -8,7 +8,7 @@ from figures import theme
 from figures.drawing import Drawing, need, percent
 from figures.panels import Grid, curve
 from figures.shares import mean_of, share_of
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 LOOKS = {False: ("without the text", "solid", "circle"), True: ("with the text", "dash", "diamond")}
 

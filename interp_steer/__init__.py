@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from interp_steer import schedules as schedules
     from interp_steer import scoring as scoring
     from interp_steer import stability as stability
-    from interp_steer import statistics as statistics
     from interp_steer import transfer as transfer
     from interp_steer.answer_scores import divergence as divergence
     from interp_steer.cluster import Cluster as Cluster
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from interp_steer.results import open_run as open_run
     from interp_steer.selection import select_layer as select_layer
     from interp_steer.sites import Site as Site
+    from interp_steer.statistics import intervals as intervals
     from interp_steer.steering_vector import SteeringVector as SteeringVector
     from interp_steer.stepped_vector import SteppedVector as SteppedVector
     from interp_steer.strength import Gauge as Gauge

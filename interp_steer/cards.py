@@ -11,7 +11,7 @@ from typing import Any
 from interp_steer import displays
 from interp_steer.basis import UNPROCESSED
 from interp_steer.errors import VectorError
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 
 def _versions() -> dict[str, str]:

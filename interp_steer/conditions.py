@@ -31,7 +31,7 @@ from interp_steer.interventions import Direction, Intervention, unsteered
 from interp_steer.model import HookedLM, check_model
 from interp_steer.pairs import ContrastSet, Prompt, in_split
 from interp_steer.rows import check_fit
-from interp_steer.statistics import Interval, wilson
+from interp_steer.statistics.intervals import Interval, wilson
 from interp_steer.steering_vector import SteeringVector
 
 Reads: TypeAlias = Literal["all", "last"]

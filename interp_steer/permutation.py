@@ -20,9 +20,9 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from interp_steer.errors import VectorError
-from interp_steer.head_geometry import auroc
 from interp_steer.pair_rows import Groups, exact_rows, grouped
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.separation import auroc
 
 TIES = 1e-9
 """Statistics of swapped sides that are equal but for this share of their size are ties."""

@@ -32,12 +32,12 @@ from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from interp_steer.errors import VectorError
-from interp_steer.estimators import oas
-from interp_steer.head_geometry import separation
 from interp_steer.sides import Sides
 from interp_steer.sites import Site
-from interp_steer.statistics import Interval
-from interp_steer.subspaces import draw_weights
+from interp_steer.statistics.covariance import oas
+from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.resampling import draw_weights
+from interp_steer.statistics.separation import separation
 
 Kind: TypeAlias = Literal["logistic", "sparse", "mlp"]
 
@@ -221,7 +221,7 @@ def auroc_gain(
     """By how much a second reading tells two sides apart better than a first: ``AUROC2 - AUROC1``.
 
     The interval is of the method of variance estimates recovery (Zou and Donner 2008): Newcombe's
-    of either AUROC (see :func:`interp_steer.head_geometry.separation`), put together with their
+    of either AUROC (see :func:`interp_steer.statistics.separation.separation`), put together with their
     correlation, which a bootstrap of the pairs gives. A bootstrap of the difference would be sure
     of it where both tell all prompts apart; this is not.
 
@@ -235,7 +235,7 @@ def auroc_gain(
         The difference, above 0 where the second is better.
 
     Raises:
-        CaptureError: as :func:`~interp_steer.head_geometry.separation`.
+        CaptureError: as :func:`~interp_steer.statistics.separation.separation`.
     """
     one, other = (separation(*sides) for sides in (first, second))
     n = one.n

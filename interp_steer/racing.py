@@ -30,7 +30,7 @@ from interp_steer.grid import (
 )
 from interp_steer.hooked import HookedLM
 from interp_steer.pairs import ContrastSet, Pair
-from interp_steer.statistics import sign_evidence
+from interp_steer.statistics.paired import sign_evidence
 
 
 @dataclass(frozen=True)

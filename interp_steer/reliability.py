@@ -35,8 +35,8 @@ from torch.nn.functional import normalize
 
 from interp_steer.errors import VectorError
 from interp_steer.pair_rows import Groups, exact_rows, grouped
-from interp_steer.statistics import Interval, jackknife_interval, left_out
-from interp_steer.subspaces import draw_weights
+from interp_steer.statistics.intervals import Interval, jackknife_interval, left_out
+from interp_steer.statistics.resampling import draw_weights
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from interp_steer.errors import ScoringError
-from interp_steer.statistics import Interval, mcnemar, wilson
+from interp_steer.statistics.intervals import Interval, wilson
+from interp_steer.statistics.paired import mcnemar
 
 RULES = ("paper", "interval")
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from interp_steer.errors import RunError
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 Number = int | float | None
 """A count, a measurement, or None where there is nothing to tell, as of a layer that none was worth

@@ -23,9 +23,9 @@ from interp_steer.errors import TransferError
 from interp_steer.linear_maps import KINDS, Candidate, squared_errors
 from interp_steer.model import HookedLM
 from interp_steer.pairs import Prompt
-from interp_steer.ratios import ratio_of_means
 from interp_steer.shared_texts import SharedTexts, read
-from interp_steer.statistics import Interval
+from interp_steer.statistics.effect_shares import ratio_of_means
+from interp_steer.statistics.intervals import Interval
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.stream_map import Map
 

@@ -6,7 +6,7 @@ activations lie about their mean::
     T(x) = m + A (x - m') = x + (m - m') + (A - I) (x - m')
 
 with ``m'`` and ``m`` the means of the prompts without and with the property, and by kind, ``S'``
-and ``S`` being the covariances, each shrunk by :func:`interp_steer.estimators.oas`:
+and ``S`` being the covariances, each shrunk by :func:`interp_steer.statistics.covariance.oas`:
 
 =============== ====================================================================================
 ``mean``        ``A = I``: a difference in means, added
@@ -41,13 +41,13 @@ from interp_steer.affine import Linear
 from interp_steer.cards import Card, layers_of
 from interp_steer.edits import Edit
 from interp_steer.errors import InterventionError, VectorError
-from interp_steer.estimators import oas, power
 from interp_steer.interventions import Direction, Intervention
 from interp_steer.model import HookedLM, check_model
 from interp_steer.pairs import ContrastSet, in_split
 from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sides import Sides, capture_sides
 from interp_steer.sites import Site
+from interp_steer.statistics.covariance import oas, power
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
 from interp_steer.vectors import estimate

@@ -23,7 +23,7 @@ from interp_steer import errors, ifeval_rows, pairs
 from interp_steer.harness import SteeredLM
 from interp_steer.harness.steering import intervention
 from interp_steer.scoring import fluency, ifeval, language
-from interp_steer.statistics import StatisticsError
+from interp_steer.statistics.checks import StatisticsError
 
 NAN, INF = math.nan, math.inf
 QUERIES = [

@@ -11,7 +11,7 @@ from interp_steer import burattino
 from interp_steer.burattino import evaluate
 from interp_steer.burattino.held_out import evaluation_chats, unsolicited
 from interp_steer.burattino.instructions import FORMAT_IDS, IDS, LOWERCASE
-from interp_steer.statistics import mcnemar
+from interp_steer.statistics.paired import mcnemar
 
 CHAT_MODELS = ("burattino-instruct", "burattino-gemma", "burattino-small", "burattino-tiny")
 

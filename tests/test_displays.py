@@ -18,7 +18,7 @@ from interp_steer.cards import Card
 from interp_steer.generation import Completion
 from interp_steer.pairs import ContrastSet, Pair
 from interp_steer.results import Run, open_run
-from interp_steer.statistics import wilson
+from interp_steer.statistics.intervals import wilson
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.stepped_vector import SteppedVector
 from tests.drawings import DRAWINGS

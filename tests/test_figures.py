@@ -39,7 +39,8 @@ from figures.theme import QUALITATIVE, SETTINGS, ordered
 from interp_steer.errors import RunError
 from interp_steer.results import Run, open_run
 from interp_steer.selection import RULES, select_layer
-from interp_steer.statistics import mcnemar, wilson
+from interp_steer.statistics.intervals import wilson
+from interp_steer.statistics.paired import mcnemar
 from tests.synthetic import INSTRUCTIONS, settings_records, sweep_records
 
 LOWER = INSTRUCTIONS[0]

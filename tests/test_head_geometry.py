@@ -10,13 +10,8 @@ from sklearn.metrics import roc_auc_score
 import interp_steer as ist
 from interp_steer.capture import capture
 from interp_steer.errors import CaptureError, VectorError
-from interp_steer.head_geometry import (
-    head_projections,
-    head_rows,
-    separation,
-    share_sites,
-    write_shares,
-)
+from interp_steer.head_geometry import head_projections, head_rows, share_sites, write_shares
+from interp_steer.statistics.separation import separation
 
 
 def pairs(n: int = 6) -> ist.ContrastSet:

@@ -11,7 +11,7 @@ from analyses.instructions import interventions
 from analyses.operations import Placement, Steerer
 from figures.shares import share_of
 from interp_steer.errors import InterpSteerError
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 QUOTATION = "startend:quotation"
 ITALIAN = "language:response_language?language=it"

@@ -24,7 +24,7 @@ from interp_steer.scoring.language import (
     share_in,
     undetected,
 )
-from interp_steer.statistics import StatisticsError
+from interp_steer.statistics.checks import StatisticsError
 
 WORLD = default_world()
 FACTS = Random(1).sample(WORLD.facts, 60)

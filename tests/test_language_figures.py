@@ -28,7 +28,7 @@ from figures.schedules import schedule_curves
 from figures.steps import step_curves
 from figures.strength_text import strength_text
 from figures.switching import switch_curves
-from interp_steer.statistics import share, wilson
+from interp_steer.statistics.intervals import share, wilson
 
 STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 SWEPT = ("start", "fixed", "diminishing(30)", "exponential(0.9)")

@@ -19,7 +19,7 @@ from figures.latex import LONG, accuracy_booktabs, escaped, summary_table
 from interp_steer.errors import RunError
 from interp_steer.finished import Results
 from interp_steer.results import Run, open_run
-from interp_steer.statistics import wilson
+from interp_steer.statistics.intervals import wilson
 from tests.synthetic import settings_records
 
 SPECIAL = "\\{}$&#^_%~"

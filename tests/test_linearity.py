@@ -19,8 +19,8 @@ from figures.drawing import FigureError
 from figures.shifts import pair_shifts
 from interp_steer import contrast, probes
 from interp_steer.errors import CaptureError, VectorError
-from interp_steer.head_geometry import separation
 from interp_steer.probes import Both, auroc_gain, density_ratio, log_loss, train, trained
+from interp_steer.statistics.separation import separation
 from tests.test_estimators import SITE, cosine, gaussian, sides
 
 

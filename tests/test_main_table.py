@@ -14,7 +14,7 @@ from figures import FigureError, accuracy_table, write_report
 from figures.drawing import interval_text
 from figures.published import OVERRIDDEN, OVERRIDE, as_plotted, reported
 from figures.shares import share_of
-from interp_steer.statistics import mcnemar
+from interp_steer.statistics.paired import mcnemar
 from tests.synthetic import settings_records
 
 PHI = "microsoft/Phi-3-mini-4k-instruct"

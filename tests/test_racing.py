@@ -12,7 +12,7 @@ import interp_steer as ist
 from interp_steer.errors import ScoringError
 from interp_steer.grid import breaks_instruction, with_fluency
 from interp_steer.racing import beaten, decisive
-from interp_steer.statistics import sign_evidence
+from interp_steer.statistics.paired import sign_evidence
 
 ERROR = 0.1
 

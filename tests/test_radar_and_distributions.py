@@ -11,7 +11,7 @@ import pytest
 from figures import FigureError, dose_density, embedding_map, settings_radar
 from figures.drawing import interval_text
 from figures.theme import SETTINGS
-from interp_steer.statistics import wilson
+from interp_steer.statistics.intervals import wilson
 from tests.synthetic import settings_records
 
 

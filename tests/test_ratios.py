@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer.ratios import ratio_of_means, share_between
-from interp_steer.statistics import Interval, StatisticsError, wilson
+from interp_steer.statistics.checks import StatisticsError
+from interp_steer.statistics.effect_shares import ratio_of_means, share_between
+from interp_steer.statistics.intervals import Interval, wilson
 
 finite = st.floats(-3, 3)
 error = st.floats(0.01, 0.4)

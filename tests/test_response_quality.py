@@ -20,7 +20,7 @@ from interp_steer.burattino.judging import WorldJudge
 from interp_steer.errors import ScoringError
 from interp_steer.finished import Results, find
 from interp_steer.results import Run
-from interp_steer.statistics import bootstrap_mean
+from interp_steer.statistics.intervals import bootstrap_mean
 from tests.chat_server import served
 from tests.conftest import shapes_unchecked
 from tests.synthetic import INSTRUCTIONS, settings_records

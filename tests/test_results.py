@@ -20,7 +20,7 @@ from interp_steer.errors import RunError
 from interp_steer.finished import find
 from interp_steer.folders import Lock, folder_name
 from interp_steer.results import Run, open_run
-from interp_steer.statistics import Interval, wilson
+from interp_steer.statistics.intervals import Interval, wilson
 from interp_steer.storage.atomic import write_atomically
 from interp_steer.summary import Summary, number_text, print_tables, rows
 

@@ -10,18 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from interp_steer.statistics import (
-    StatisticsError,
+from interp_steer.statistics.checks import StatisticsError
+from interp_steer.statistics.intervals import (
     bootstrap,
     bootstrap_mean,
-    holm,
     jackknife_interval,
     left_out,
-    mcnemar,
-    paired_difference,
     share,
     wilson,
 )
+from interp_steer.statistics.paired import holm, mcnemar, paired_difference
 
 SUCCESSES = st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 OUTCOMES = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)

@@ -26,7 +26,7 @@ from interp_steer.folders import document_hash, manifest
 from interp_steer.interchange import llm_steer_instruct
 from interp_steer.ledger import Kept, Ledger, _line
 from interp_steer.results import Run, open_run
-from interp_steer.statistics import wilson
+from interp_steer.statistics.intervals import wilson
 from interp_steer.storage import bounded
 from tests.conftest import shapes_unchecked
 from tests.damage import altered, altered_text, any_bytes, as_bytes, fuzzed, survives

@@ -20,7 +20,7 @@ from interp_steer.errors import InterpSteerError
 from interp_steer.harness.steering import read_vector
 from interp_steer.moments import Moments, Rows
 from interp_steer.shared_texts import Stream
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.stepped_vector import SteppedVector
 from interp_steer.storage import tensors

@@ -16,7 +16,7 @@ from analyses.explorer.shelf import SAVED, Shelf, label
 from figures.drawing import Drawing
 from interp_steer.grid import follows_instruction
 from interp_steer.pairs import Pair, Prompt
-from interp_steer.statistics import bootstrap_mean, wilson
+from interp_steer.statistics.intervals import bootstrap_mean, wilson
 
 Measure = Literal["follow", "kl"]
 MEASURES = {"follow": "follow the instruction", "kl": "KL (nats a token)"}

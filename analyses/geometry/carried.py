@@ -13,7 +13,7 @@ from analyses.asking import Asking
 from analyses.operations import Operation, Steerer
 from figures.shares import compare, mean_of, share_of
 from interp_steer.grid import BROKEN, breaks_instruction, with_divergence, with_fluency
-from interp_steer.statistics import holm, mcnemar
+from interp_steer.statistics.paired import holm, mcnemar
 
 Vectors = Mapping[str, ist.SteeringVector]
 """By where they were read."""

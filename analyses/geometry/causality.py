@@ -44,8 +44,10 @@ from figures.dots import interval_dots
 from figures.drawing import short_names
 from figures.shares import share_of
 from interp_steer.errors import RunError
-from interp_steer.ratios import ratio_of_means, share_between
-from interp_steer.statistics import Interval, StatisticsError, bootstrap_mean, holm, mcnemar
+from interp_steer.statistics.checks import StatisticsError
+from interp_steer.statistics.effect_shares import ratio_of_means, share_between
+from interp_steer.statistics.intervals import Interval, bootstrap_mean
+from interp_steer.statistics.paired import holm, mcnemar
 
 MAIN = {"necessity": "zero", "sufficiency": "steer"}
 """The act that the layer of a question is chosen by, and that is tested."""

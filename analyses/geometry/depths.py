@@ -21,9 +21,10 @@ from figures.shares import mean_of, share_of
 from interp_steer.errors import RunError
 from interp_steer.layer_geometry import Discrimination, discrimination, spread
 from interp_steer.pairs import ContrastSet
-from interp_steer.ratios import ratio_of_means
-from interp_steer.statistics import Interval, StatisticsError, share
-from interp_steer.subspaces import draw_weights
+from interp_steer.statistics.checks import StatisticsError
+from interp_steer.statistics.effect_shares import ratio_of_means
+from interp_steer.statistics.intervals import Interval, share
+from interp_steer.statistics.resampling import draw_weights
 
 DRAWS = 1000
 """Resamples of the prompts that the best depth is chosen on."""

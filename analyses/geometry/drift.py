@@ -10,7 +10,7 @@ import polars as pl
 
 import interp_steer as ist
 from analyses.operations import Steerer
-from interp_steer.statistics import Interval, bootstrap_mean
+from interp_steer.statistics.intervals import Interval, bootstrap_mean
 
 READING = "reading"
 """The name under which the residual stream is read and nothing is done to it."""

@@ -16,8 +16,9 @@ from analyses.obedience import Act, Obedience
 from figures.shares import mean_of, share_of
 from interp_steer.grid import BROKEN, breaks_instruction, with_fluency
 from interp_steer.pairs import Pair
-from interp_steer.ratios import ratio_of_means
-from interp_steer.statistics import Interval, StatisticsError, bootstrap_mean
+from interp_steer.statistics.checks import StatisticsError
+from interp_steer.statistics.effect_shares import ratio_of_means
+from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.transport import TransportMap
 
 MEANS = "difference_in_means"

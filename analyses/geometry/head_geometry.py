@@ -39,8 +39,8 @@ from figures.drawing import short_names
 from figures.heads import head_map
 from interp_steer.errors import RunError
 from interp_steer.pairs import ContrastSet
-from interp_steer.statistics import Interval, bootstrap_mean
-from interp_steer.subspaces import resampled_means
+from interp_steer.statistics.intervals import Interval, bootstrap_mean
+from interp_steer.statistics.resampling import resampled_means
 
 Heads = list[tuple[int, int]]
 """Heads as layer and head."""

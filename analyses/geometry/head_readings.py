@@ -13,16 +13,15 @@ from torch import Tensor
 
 import interp_steer as ist
 from interp_steer.head_geometry import (
-    Separation,
     Shares,
     head_projections,
     head_rows,
-    separation,
     share_sites,
     write_shares,
 )
 from interp_steer.pairs import ContrastSet
-from interp_steer.subspaces import normal_interval, resampled_means
+from interp_steer.statistics.resampling import normal_interval, resampled_means
+from interp_steer.statistics.separation import Separation, separation
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from interp_steer.layer_geometry import (
     spread,
     unembedding_angle,
 )
-from interp_steer.statistics import Interval, bootstrap
+from interp_steer.statistics.intervals import Interval, bootstrap
 from interp_steer.vectors import difference_in_means
 
 CURVES = {

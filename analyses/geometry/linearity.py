@@ -48,7 +48,7 @@ from analyses.geometry.linearity_figures import draw_read, draw_steered
 from analyses.geometry.readings import TOLD_BY, AtLayer, Property, at
 from analyses.obedience import Answering, Obedience
 from figures.shares import share_of
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 N_RANDOM = 8
 """Random directions that are read along."""

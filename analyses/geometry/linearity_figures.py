@@ -22,7 +22,7 @@ from analyses.geometry.readings import (
 from figures.dots import interval_dots
 from figures.drawing import listed, short_names
 from figures.shifts import pair_shifts
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 CURVES = (MEANS, "pca_centred", "lda", "gaussian", "mlp", RANDOM)
 """Readings that are drawn layer by layer; the others are drawn at one layer."""

@@ -29,7 +29,7 @@ from figures.dots import interval_dots
 from figures.drawing import short_names
 from figures.scale import model_curves
 from interp_steer.errors import InterpSteerError, InterventionError, RunError
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 CURVES = {
     "auroc": (

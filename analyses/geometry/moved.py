@@ -13,8 +13,8 @@ from torch import Tensor
 import interp_steer as ist
 from analyses.operations import READ_TOKENS, position_of
 from interp_steer.layer_geometry import discrimination
-from interp_steer.statistics import Interval, bootstrap
-from interp_steer.subspaces import draw_weights, normal_interval
+from interp_steer.statistics.intervals import Interval, bootstrap
+from interp_steer.statistics.resampling import draw_weights, normal_interval
 from interp_steer.transfer import Map
 from interp_steer.vectors import difference_in_means
 

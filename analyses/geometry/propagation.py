@@ -19,7 +19,7 @@ import figures
 import interp_steer as ist
 from analyses.contrasts import contrast_sets
 from interp_steer.propagation import QUANTITIES, Propagation, propagate
-from interp_steer.statistics import Interval, bootstrap_mean
+from interp_steer.statistics.intervals import Interval, bootstrap_mean
 
 CURVES = {
     "survival": (

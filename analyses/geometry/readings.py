@@ -15,10 +15,10 @@ from torch import Tensor
 
 import interp_steer as ist
 from interp_steer.estimators import ESTIMATORS, shift_along
-from interp_steer.head_geometry import separation
 from interp_steer.probes import Both, Kind, Probe, auroc_gain, density_ratio, train, trained
 from interp_steer.sides import Sides
-from interp_steer.statistics import Interval, bootstrap, jackknife_interval, left_out
+from interp_steer.statistics.intervals import Interval, bootstrap, jackknife_interval, left_out
+from interp_steer.statistics.separation import separation
 from interp_steer.transport import KINDS, TransportMap, transport_of
 from interp_steer.vectors import along
 

@@ -46,7 +46,8 @@ from figures.drawing import listed, short_names
 from figures.examples import enough
 from figures.stability import cosines_by_number
 from interp_steer.errors import RunError
-from interp_steer.statistics import Interval, bootstrap_mean, holm, wilson
+from interp_steer.statistics.intervals import Interval, bootstrap_mean, wilson
+from interp_steer.statistics.paired import holm
 
 DRIFT = {
     "none": "unsteered",

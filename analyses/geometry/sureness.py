@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 import interp_steer as ist
 from analyses.geometry.extractions import Extractions, joined
-from interp_steer.head_geometry import separation
 from interp_steer.stability import (
     agreement,
     assess,
@@ -26,7 +25,8 @@ from interp_steer.stability import (
     spearman_brown,
     split_half,
 )
-from interp_steer.statistics import Interval, wilson
+from interp_steer.statistics.intervals import Interval, wilson
+from interp_steer.statistics.separation import separation
 from interp_steer.vectors import difference_in_means
 
 COPIES = 40

@@ -36,7 +36,7 @@ from interp_steer.errors import RunError
 from interp_steer.grid import BROKEN, with_divergence, with_fluency
 from interp_steer.orthogonal import orthogonalised
 from interp_steer.scoring import ifeval
-from interp_steer.statistics import share
+from interp_steer.statistics.intervals import share
 
 NONE = "none"
 """What the table calls no vector."""

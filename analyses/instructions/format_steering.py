@@ -36,7 +36,7 @@ from figures.shares import compare as compare_settings
 from figures.shares import mean_of, share_of
 from interp_steer.errors import RunError
 from interp_steer.grid import with_divergence, with_fluency
-from interp_steer.statistics import mcnemar
+from interp_steer.statistics.paired import mcnemar
 
 CONTROLS = ("random", "shuffled", "others")
 """What acts in place of the vector."""

@@ -29,7 +29,7 @@ from analyses.operations import Control, Placement, Steerer
 from figures.shares import compare, mean_of, share_of
 from interp_steer.errors import RunError
 from interp_steer.grid import with_divergence, with_fluency
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 ROWS = {
     "none": "none",

@@ -31,7 +31,7 @@ from interp_steer.burattino.instructions import WORDS
 from interp_steer.burattino.queries import queries
 from interp_steer.grid import follows_instruction, with_divergence, with_fluency
 from interp_steer.scoring.sentences import count_sentences
-from interp_steer.statistics import bootstrap_mean
+from interp_steer.statistics.intervals import bootstrap_mean
 from interp_steer.word_and_length_sets import CONCISENESS, VERBOSITY, length_sets
 
 KINDS = {"conciseness": {"relation": "less than"}, "verbosity": {"relation": "at least"}}

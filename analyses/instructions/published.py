@@ -22,7 +22,7 @@ from figures.published import BASELINES, as_plotted, reported, reported_sentence
 from figures.shares import corrected, share_of
 from interp_steer.interchange import llm_steer_instruct
 from interp_steer.selection import Choice, stability
-from interp_steer.statistics import mcnemar
+from interp_steer.statistics.paired import mcnemar
 
 Asked = tuple[str, bool]
 """An instruction, and whether its text stands in the prompt."""

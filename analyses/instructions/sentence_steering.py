@@ -40,7 +40,8 @@ from figures.shares import mean_of, share_of
 from interp_steer.burattino.queries import queries
 from interp_steer.grid import with_divergence, with_fluency
 from interp_steer.pairs import plain_text
-from interp_steer.statistics import bootstrap_mean, mcnemar
+from interp_steer.statistics.intervals import bootstrap_mean
+from interp_steer.statistics.paired import mcnemar
 from interp_steer.word_and_length_sets import sentence_sets
 
 CONTROL = "instruction + random"

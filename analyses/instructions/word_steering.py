@@ -33,7 +33,7 @@ from interp_steer.burattino.instructions import CAPITAL, EXISTENCE, FORBIDDEN
 from interp_steer.contrast import Pair
 from interp_steer.grid import BROKEN, answered, with_fluency
 from interp_steer.scoring import ifeval
-from interp_steer.statistics import mcnemar
+from interp_steer.statistics.paired import mcnemar
 
 TASKS = {"inclusion": (EXISTENCE, "keywords"), "exclusion": (FORBIDDEN, "forbidden_words")}
 """The instruction of each task, and the argument that holds its words."""

@@ -45,7 +45,8 @@ from interp_steer.burattino import grammar
 from interp_steer.burattino.choices import LETTERS, MultipleChoice, multiple_choice
 from interp_steer.errors import RunError
 from interp_steer.parallel import ParallelItem, from_files, world
-from interp_steer.statistics import Interval, bootstrap, mcnemar, paired_difference, share
+from interp_steer.statistics.intervals import Interval, bootstrap, share
+from interp_steer.statistics.paired import mcnemar, paired_difference
 
 Method = Literal["system prompt", "few-shot", "lora", "prefix tuning", "steered"]
 METHODS: tuple[Method, ...] = ("system prompt", "few-shot", "lora", "prefix tuning", "steered")

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 ALIKE = 4
 """Words in a row that two answers share, where one repeats the other."""

@@ -18,7 +18,7 @@ from interp_steer.errors import RunError
 from interp_steer.grid import Cell
 from interp_steer.interventions import Intervention
 from interp_steer.parallel import ParallelItem
-from interp_steer.statistics import mcnemar, paired_difference
+from interp_steer.statistics.paired import mcnemar, paired_difference
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager

@@ -44,7 +44,7 @@ from interp_steer.errors import RunError
 from interp_steer.grid import BROKEN, Cell
 from interp_steer.parallel import ParallelItem
 from interp_steer.scoring.judge import Judge
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 QUESTIONS = ("fact", "yes_no", "choice")
 """Tasks that have a right answer."""

@@ -35,7 +35,7 @@ from figures.looks import kind_of, language_name
 from figures.shares import mean_of, share_of
 from interp_steer.grid import Cell
 from interp_steer.schedules import AnySchedule, Dynamic
-from interp_steer.statistics import mcnemar, paired_difference
+from interp_steer.statistics.paired import mcnemar, paired_difference
 
 Strengths = Mapping[tuple[str, str], float]
 """By property and schedule."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import interp_steer as ist
 from interp_steer.sites import Site
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,8 @@ from interp_steer.grid import Cell, with_divergence
 from interp_steer.parallel import ParallelItem
 from interp_steer.schedules import Dynamic
 from interp_steer.scoring.language import Detection, agreement
-from interp_steer.statistics import Interval, bootstrap_mean, mcnemar, share
+from interp_steer.statistics.intervals import Interval, bootstrap_mean, share
+from interp_steer.statistics.paired import mcnemar
 
 OUTCOMES = ("in_language", "in_language_langdetect", "kept", "names", "garbled", "degenerate")
 """What is counted of every answer."""

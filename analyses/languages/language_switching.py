@@ -41,7 +41,8 @@ from interp_steer.pairs import Pair
 from interp_steer.parallel import ParallelItem
 from interp_steer.schedules import Schedule
 from interp_steer.scoring.language import detect
-from interp_steer.statistics import Interval, mcnemar
+from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.paired import mcnemar
 
 MIXTURES = (0.25, 0.5, 0.75)
 """How much of the first of two languages is in a mixture with the second."""

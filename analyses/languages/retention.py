@@ -30,7 +30,7 @@ from analyses.languages.benchmarking import (
 )
 from analyses.languages.speaking import target_of
 from figures.shares import share_of
-from interp_steer.statistics import Interval, bootstrap_mean
+from interp_steer.statistics.intervals import Interval, bootstrap_mean
 
 BUNDLED = (
     Benchmark("MMLU", "burattino_mmlu_en"),

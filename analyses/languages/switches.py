@@ -10,7 +10,7 @@ import polars as pl
 import interp_steer as ist
 from interp_steer.schedules import Schedule
 from interp_steer.scoring.language import detect
-from interp_steer.statistics import bootstrap_mean, share
+from interp_steer.statistics.intervals import bootstrap_mean, share
 
 FEWEST = 3
 """Answers that a step needs, to have a share."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from interp_steer.statistics import Interval
+from interp_steer.statistics.intervals import Interval
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from interp_steer.generation import generate, logprobs
 from interp_steer.hooked import HookedLM
 from interp_steer.model import load
 from interp_steer.scoring import ifeval
-from interp_steer.statistics import Interval, share
+from interp_steer.statistics.intervals import Interval, share
 from interp_steer.storage.atomic import write_atomically
 
 WAYS = ("trained", "held-out", "without")

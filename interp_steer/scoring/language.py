@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from interp_steer.errors import ScoringError
-from interp_steer.statistics import Interval, bootstrap_mean, share
+from interp_steer.statistics.intervals import Interval, bootstrap_mean, share
 
 if TYPE_CHECKING:
     from langdetect.detector_factory import DetectorFactory

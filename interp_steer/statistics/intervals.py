@@ -8,14 +8,22 @@ Every function refuses empty, mismatched or non-finite input rather than return 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from scipy import special, stats
+from scipy import stats
 
-from interp_steer.errors import InterpSteerError
+from interp_steer.statistics.checks import (
+    StatisticsError,
+    Values,
+    _booleans,
+    _check_level,
+    _finite,
+    _percent,
+    _same_length,
+)
 
 Statistic = str | Callable[..., Any]
 """What to bootstrap: "mean", "median", or a function of an array that takes ``axis``."""
@@ -24,13 +32,6 @@ Method = Literal["percentile", "basic", "BCa"]
 """How an interval is read off the resamples."""
 
 _METHODS = get_args(Method)
-
-Values = Collection[Any]
-"""Numbers, or booleans where the text says so: a list, an array, or a column of a table."""
-
-
-class StatisticsError(InterpSteerError):
-    """Values that no interval or test can be made from: none, mismatched, or not finite."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +62,6 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """McNemar's exact test of two settings on the same prompts."""
-
-    p_value: float
-    """Two-sided; 1.0 when the settings disagree nowhere."""
-    only_a: int
-    """Prompts where the first setting succeeds and the second does not."""
-    only_b: int
-    """Prompts where the second setting succeeds and the first does not."""
-    n: int
-    """Pairs."""
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
@@ -274,121 +261,6 @@ def jackknife_interval(
     return Interval(value, min(low, value), max(high, value), n, method)
 
 
-def sign_evidence(wins: Any, losses: Any) -> Any:
-    """Evidence that one setting beats another, which may be looked at after every prompt.
-
-    An e-value: the likelihood of the wins and losses when the chance of a win is anywhere above a
-    half, all such chances alike, over their likelihood when it is a half. While the first setting
-    is no better than the second, the probability that it ever reaches ``k`` is at most ``1 / k``
-    (Ville 1939; Robbins 1970).
-
-    Args:
-        wins: how many prompts only the first succeeds on; a number, or an array of them.
-        losses: how many prompts only the second succeeds on, of the same shape.
-
-    Returns:
-        The evidence, of that shape.
-
-    Example:
-        >>> round(float(sign_evidence(10, 0)))
-        186
-    """
-    wins, losses = np.asarray(wins), np.asarray(losses)
-    above = special.betainc(losses + 1, wins + 1, 0.5)
-    logarithm = (wins + losses + 1) * np.log(2) + special.betaln(wins + 1, losses + 1)
-    return np.exp(logarithm) * above
-
-
-def mcnemar(a: Values, b: Values) -> PairedTest:
-    """McNemar's exact test: do two settings succeed equally often on the same prompts?
-
-    Under the null hypothesis each prompt on which the settings disagree is as likely to favour one
-    as the other, so the p-value is that of a two-sided binomial test with probability 1/2.
-
-    Args:
-        a: outcome per prompt under the first setting.
-        b: outcome per prompt under the second, in the same order.
-
-    Returns:
-        The test; it is symmetric in its arguments but for ``only_a`` and ``only_b``.
-
-    Raises:
-        StatisticsError: on empty or mismatched outcomes, or outcomes other than true and false.
-    """
-    first, second = _pairs(a, b)
-    only_a = int((first & ~second).sum())
-    only_b = int((~first & second).sum())
-    discordant = only_a + only_b
-    p_value = float(stats.binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
-    return PairedTest(p_value, only_a, only_b, len(first))
-
-
-def paired_difference(a: Values, b: Values, level: float = 0.95) -> Interval:
-    """Difference of two shares on the same prompts, ``share(b) - share(a)``.
-
-    The interval is Newcombe's (1998, method 10): the two Wilson intervals combined with the
-    correlation of the outcomes. Inside [-1, 1], and sound for small n and shares near 0 or 1.
-
-    Args:
-        a: outcome per prompt under the first setting (the baseline).
-        b: outcome per prompt under the second, in the same order.
-        level: confidence level, in (0, 1).
-
-    Returns:
-        The difference, positive when the second setting succeeds more often.
-
-    Raises:
-        StatisticsError: on empty or mismatched outcomes, or outcomes other than true and false.
-    """
-    first, second = _pairs(a, b)
-    n = len(first)
-    of_a, of_b = wilson(int(first.sum()), n, level), wilson(int(second.sum()), n, level)
-    correlation = _newcombe_phi(first, second)
-    value = of_b.value - of_a.value
-    below_b, above_b = of_b.value - of_b.low, of_b.high - of_b.value
-    below_a, above_a = of_a.value - of_a.low, of_a.high - of_a.value
-    reach_down = below_b**2 - 2 * correlation * below_b * above_a + above_a**2
-    reach_up = above_b**2 - 2 * correlation * above_b * below_a + below_a**2
-    low, high = value - math.sqrt(max(reach_down, 0.0)), value + math.sqrt(max(reach_up, 0.0))
-    return Interval(value, max(low, -1.0), min(high, 1.0), n, f"newcombe paired {_percent(level)}")
-
-
-def holm(p_values: Values) -> list[float]:
-    """Holm's step-down correction for several tests (Holm 1979).
-
-    Args:
-        p_values: of the tests of one family.
-
-    Returns:
-        Adjusted p-values in the order given: compare each with the family's level.
-
-    Raises:
-        StatisticsError: on no p-value or one outside [0, 1].
-    """
-    values = _finite(p_values, "p_values")
-    if values.min() < 0 or values.max() > 1:
-        raise StatisticsError(f"p-values must lie in [0, 1], got {values.tolist()}")
-    order = np.argsort(values, kind="stable")
-    factors = np.arange(len(values), 0, -1)
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1.0)
-    return adjusted.tolist()
-
-
-def _newcombe_phi(first: np.ndarray, second: np.ndarray) -> float:
-    """Correlation of paired outcomes, with Newcombe's continuity correction when positive."""
-    n = len(first)
-    both, neither = int((first & second).sum()), int((~first & ~second).sum())
-    only_a, only_b = int((first & ~second).sum()), int((~first & second).sum())
-    margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
-    if margins == 0:
-        return 0.0
-    cross = both * neither - only_a * only_b
-    if cross > 0:
-        cross = max(cross - n / 2, 0.0)
-    return cross / math.sqrt(margins)
-
-
 def _statistic(statistic: Statistic) -> Callable[..., Any]:
     if not isinstance(statistic, str):
         return statistic
@@ -398,47 +270,3 @@ def _statistic(statistic: Statistic) -> Callable[..., Any]:
             f"unknown statistic {statistic!r}; pass {', '.join(known)}, or a function taking axis"
         )
     return known[statistic]
-
-
-def _finite(values: Values, name: str) -> np.ndarray:
-    try:
-        data = np.asarray(list(values), dtype=np.float64)  # a None becomes NaN, refused below
-    except (TypeError, ValueError) as error:
-        raise StatisticsError(f"{name} are not all numbers ({error})") from error
-    if data.ndim != 1 or len(data) == 0:
-        raise StatisticsError(f"{name} of shape {data.shape}; pass a flat list of at least one")
-    bad = np.flatnonzero(~np.isfinite(data))
-    if len(bad):
-        raise StatisticsError(
-            f"{len(bad)} of {len(data)} {name} are not finite, the first ({data[bad[0]]}) at index "
-            f"{bad[0]}; leave them out and say how many, or mend what made them"
-        )
-    return data
-
-
-def _booleans(values: Values, name: str) -> np.ndarray:
-    data = _finite(values, name)
-    if not np.isin(data, (0.0, 1.0)).all():
-        raise StatisticsError(f"{name} must be true or false, got {sorted(set(data.tolist()))[:5]}")
-    return data.astype(bool)
-
-
-def _pairs(a: Values, b: Values) -> tuple[np.ndarray, np.ndarray]:
-    _same_length(a, b, "outcomes in a", "in b")
-    return _booleans(a, "a"), _booleans(b, "b")
-
-
-def _same_length(a: Any, b: Any, name_a: str, name_b: str) -> None:
-    if len(a) != len(b):
-        raise StatisticsError(
-            f"{len(a)} {name_a} but {len(b)} {name_b}; pass one of each per prompt, in one order"
-        )
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise StatisticsError(f"confidence level {level} is not between 0 and 1; 0.95 is usual")
-
-
-def _percent(level: float) -> str:
-    return f"{100 * level:g}%"

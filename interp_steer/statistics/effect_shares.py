@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 
-from interp_steer.statistics import Interval, StatisticsError, Values
-from interp_steer.subspaces import resampled_means
+from interp_steer.statistics.checks import StatisticsError, Values
+from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.resampling import resampled_means
 
 
 def share_between(value: Interval, start: Interval, end: Interval) -> Interval:
@@ -32,7 +33,7 @@ def share_between(value: Interval, start: Interval, end: Interval) -> Interval:
         StatisticsError: when ``end`` may be ``start``: a share of what may be nothing is no number.
 
     Example:
-        >>> from interp_steer.statistics import wilson
+        >>> from interp_steer.statistics.intervals import wilson
         >>> str(share_between(wilson(12, 24), wilson(0, 24), wilson(24, 24)))
         '0.500 [0.290, 0.710]'
     """
