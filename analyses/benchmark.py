@@ -32,10 +32,10 @@ from analyses.speed.nodes import nodes
 from analyses.speed.peer import Peer
 from analyses.speed.timing import Contender, alternate, clocked, ratio
 from analyses.speed.work import Work, drawn
-from interp_steer.batches import batches_by_length
 from interp_steer.errors import RunError
 from interp_steer.grid import breaks_instruction
-from interp_steer.passes import Through
+from interp_steer.models.batching import batches_by_length
+from interp_steer.models.forward import Through
 from interp_steer.statistics.intervals import Interval
 
 PEERS = Path(__file__).parent / "speed" / "peers"

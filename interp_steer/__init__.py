@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from interp_steer.interventions import compose as compose
     from interp_steer.interventions import unsteered as unsteered
     from interp_steer.ledger import Ledger as Ledger
-    from interp_steer.model import HookedLM as HookedLM
-    from interp_steer.model import load as load
-    from interp_steer.model import wrap as wrap
+    from interp_steer.models.loading import HookedLM as HookedLM
+    from interp_steer.models.loading import load as load
+    from interp_steer.models.loading import wrap as wrap
+    from interp_steer.models.sites import Site as Site
     from interp_steer.moments import Moments as Moments
     from interp_steer.pairs import ContrastSet as ContrastSet
     from interp_steer.racing import Race as Race
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from interp_steer.results import Run as Run
     from interp_steer.results import open_run as open_run
     from interp_steer.selection import select_layer as select_layer
-    from interp_steer.sites import Site as Site
     from interp_steer.statistics import intervals as intervals
     from interp_steer.steering_vector import SteeringVector as SteeringVector
     from interp_steer.stepped_vector import SteppedVector as SteppedVector
@@ -66,19 +66,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # PyTorch and TransformerLens take seconds to import, so a name is imported when it is first used.
-_MODULES = (
-    "capture",
-    "conditions",
-    "contrast",
-    "interchange",
-    "language_sets",
-    "parallel",
-    "schedules",
-    "scoring",
-    "stability",
-    "statistics",
-    "transfer",
-)
+_MODULES = {
+    "capture": "capture",
+    "conditions": "conditions",
+    "contrast": "contrast",
+    "interchange": "interchange",
+    "language_sets": "language_sets",
+    "parallel": "parallel",
+    "schedules": "schedules",
+    "scoring": "scoring",
+    "stability": "stability",
+    "statistics": "statistics.intervals",
+    "transfer": "transfer",
+}
 _HOMES = {
     "Cluster": "cluster",
     "ContrastSet": "pairs",
@@ -93,16 +93,16 @@ _HOMES = {
     "compose": "interventions",
     "unsteered": "interventions",
     "Ledger": "ledger",
-    "HookedLM": "model",
-    "load": "model",
-    "wrap": "model",
+    "HookedLM": "models.loading",
+    "load": "models.loading",
+    "wrap": "models.loading",
     "Moments": "moments",
     "Race": "racing",
     "race": "racing",
     "Run": "results",
     "open_run": "results",
     "select_layer": "selection",
-    "Site": "sites",
+    "Site": "models.sites",
     "Cell": "grid",
     "sweep": "grid",
     "SteeringVector": "steering_vector",
@@ -121,7 +121,7 @@ __all__ = ["__version__", *_MODULES, *_HOMES]  # pyright: ignore[reportUnsupport
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

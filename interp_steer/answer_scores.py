@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp_steer.interventions import Intervention, unsteered
-from interp_steer.model import HookedLM
-from interp_steer.passes import Through
-from interp_steer.prompts import Query
+from interp_steer.models.forward import Through
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.prompts import Query
 from interp_steer.teacher_forcing import (
     GivenAnswer,
     Predictions,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from interp_steer.errors import InterventionError, SiteError
-from interp_steer.sites import Site
+from interp_steer.models.sites import Site
 
 UNSTEERED = "unsteered"
 """The line of what does nothing."""

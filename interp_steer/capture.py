@@ -19,15 +19,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from interp_steer.batches import batches_by_length
 from interp_steer.decoding import StopRule, decode, rows_under
 from interp_steer.errors import CaptureError
-from interp_steer.memory import in_parts
-from interp_steer.model import HookedLM, check_model
+from interp_steer.models.batching import batches_by_length, in_parts
+from interp_steer.models.forward import forward_under
+from interp_steer.models.loading import HookedLM, check_model
+from interp_steer.models.sites import Site
 from interp_steer.moments import Moments, Rows, mean_of, moments_of
 from interp_steer.pairs import Prompt
-from interp_steer.passes import forward_under
-from interp_steer.sites import Site
 
 
 def capture(

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from interp_steer import displays
-from interp_steer.basis import UNPROCESSED
 from interp_steer.errors import VectorError
+from interp_steer.models.basis import UNPROCESSED
 from interp_steer.statistics.intervals import Interval
 
 
@@ -111,7 +111,7 @@ class Card:
     n_layers: int
     d_model: int
     component: str
-    """One of :data:`interp_steer.sites.COMPONENTS`."""
+    """One of :data:`interp_steer.models.sites.COMPONENTS`."""
     position: str
     """``"last"``, an index, ``"all"`` or ``"generated"``: where it was read."""
     estimator: str
@@ -127,7 +127,7 @@ class Card:
     reliability: Reliability | None = None
     """How sure the vector is; None where it was not assessed."""
     basis: str = UNPROCESSED
-    """The basis of the weights that it was read from (:mod:`interp_steer.basis`)."""
+    """The basis of the weights that it was read from (:mod:`interp_steer.models.basis`)."""
 
     contrast: str | None = None
     """The name of the contrast set that it was fitted on; None where that was not recorded."""

@@ -16,12 +16,12 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from interp_steer import burattino
 from interp_steer.answering import Decoding, Finished, Request, answer_rows
 from interp_steer.decoding import Settled, of_rows
 from interp_steer.errors import GenerationError
-from interp_steer.hooked import HookedLM
 from interp_steer.ledger import Kept
+from interp_steer.models import bundled
+from interp_steer.models.hooked_lm import HookedLM
 
 AT_FIRST = 0.75
 """The share of the rows that workers are given at first, in equal parts; the rest goes to those who
@@ -186,7 +186,7 @@ class _Worker:
     def __init__(self, source: dict[str, Any], cpus: int, on_gpu: bool) -> None:
         import torch
 
-        from interp_steer.model import load
+        from interp_steer.models.loading import load
 
         torch.set_num_threads(cpus)
         self._model = load(**source, device="cuda" if on_gpu else "cpu")
@@ -222,7 +222,7 @@ def _unreachable(address: str, error: Exception) -> GenerationError:
 
 def _place(model: HookedLM) -> str:
     """Where a model can be loaded from."""
-    place = model.name if model.name in burattino.NAMES else model.plain.name_or_path
+    place = model.name if model.name in bundled.NAMES else model.plain.name_or_path
     if not place:
         raise GenerationError(
             f"{model.describe()} was not loaded from anywhere, so that no worker can load it; save "

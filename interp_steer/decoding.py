@@ -17,11 +17,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp_steer.batches import longest_first
-from interp_steer.hooked import HookedLM, Hooks
 from interp_steer.in_flight import Answer, Batch, Cached, Uncached
-from interp_steer.memory import fewer, is_out_of_memory
-from interp_steer.passes import Through, forward_under
+from interp_steer.models.batching import fewer, is_out_of_memory, longest_first
+from interp_steer.models.forward import Through, forward_under
+from interp_steer.models.hooked_lm import HookedLM, Hooks
 from interp_steer.positions import Clock
 
 REFILL_AT = 0.75
@@ -191,7 +190,7 @@ def rows_under(
         model: the model.
         prompts: the token ids of all rows that are to be decoded.
         hooks: makes the hooks, given the clock to read.
-        through: what runs the passes; see :func:`interp_steer.passes.forward_under`.
+        through: what runs the passes; see :func:`interp_steer.models.forward.forward_under`.
         kind: with a cache, or whole at every step.
     """
     clock = Clock()

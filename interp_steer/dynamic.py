@@ -18,11 +18,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp_steer.hooked import HookedLM, Hooks, PaddedBatch
 from interp_steer.in_flight import Answer, Cached, Uncached
 from interp_steer.interventions import Intervention, row_hooks
-from interp_steer.kv_cache import DecodingCache
-from interp_steer.passes import Forward, Through, forward_under
+from interp_steer.models.forward import Forward, Through, forward_under
+from interp_steer.models.hooked_lm import HookedLM, Hooks, PaddedBatch
+from interp_steer.models.kv_cache import DecodingCache
 from interp_steer.positions import Clock
 from interp_steer.row_edits import Dials
 from interp_steer.schedules import Dynamic
@@ -178,7 +178,7 @@ def probed_rows(
         model: the model.
         prompts: the token ids of all rows that are to be decoded.
         steering: the intervention of each row.
-        through: see :func:`interp_steer.passes.forward_under`.
+        through: see :func:`interp_steer.models.forward.forward_under`.
         kind: with a cache, or whole at every step.
         max_new_tokens: the most tokens of an answer.
     """

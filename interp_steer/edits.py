@@ -31,11 +31,11 @@ from torch import Tensor
 
 from interp_steer import canonical
 from interp_steer.affine import Affine, Linear
-from interp_steer.basis import UNPROCESSED
 from interp_steer.errors import InterventionError
+from interp_steer.models.basis import UNPROCESSED
+from interp_steer.models.sites import Site
 from interp_steer.positions import span
 from interp_steer.schedules import AnySchedule, Dynamic, Schedule, fixed
-from interp_steer.sites import Site
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,9 +20,9 @@ from interp_steer.errors import GenerationError
 from interp_steer.interventions import Intervention, unsteered
 from interp_steer.ledger import Kept, Ledger
 from interp_steer.ledger import keys as ledger_keys
-from interp_steer.model import HookedLM
-from interp_steer.passes import Through
-from interp_steer.prompts import Query
+from interp_steer.models.forward import Through
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.prompts import Query
 from interp_steer.rows import Rows, check_room, prepare
 from interp_steer.sampling import Sampling, draws
 

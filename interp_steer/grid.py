@@ -17,7 +17,7 @@ from interp_steer.errors import GenerationError, ScoringError
 from interp_steer.generation import Completion, generate
 from interp_steer.interventions import Intervention, unsteered
 from interp_steer.ledger import Ledger
-from interp_steer.model import HookedLM
+from interp_steer.models.loading import HookedLM
 from interp_steer.pairs import check_set
 from interp_steer.scoring import early, ifeval
 from interp_steer.scoring.fluency import degenerate, perplexity, repetition

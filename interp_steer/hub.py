@@ -32,7 +32,7 @@ from torch import Tensor
 from interp_steer import __version__
 from interp_steer.cards import Card
 from interp_steer.errors import HubError, InterpSteerError, VectorError
-from interp_steer.sites import Site
+from interp_steer.models.sites import Site
 
 FILE = "vector.safetensors"
 """What the file of a vector is called in its repository."""

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp_steer.hooked import HookedLM, PaddedBatch
-from interp_steer.kv_cache import DecodingCache
-from interp_steer.passes import Forward
+from interp_steer.models.forward import Forward
+from interp_steer.models.hooked_lm import HookedLM, PaddedBatch
+from interp_steer.models.kv_cache import DecodingCache
 from interp_steer.positions import Clock
 
 

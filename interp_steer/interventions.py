@@ -14,11 +14,11 @@ from typing import Any, Protocol, SupportsFloat, runtime_checkable
 from interp_steer import canonical
 from interp_steer.edits import Edit, PlacedVector, finite
 from interp_steer.errors import InterpSteerError, InterventionError
+from interp_steer.models.sites import Site
 from interp_steer.positions import Clock
 from interp_steer.row_edits import Dials, SiteHook
 from interp_steer.schedules import AnySchedule, Dynamic, fixed
 from interp_steer.schedules import parse as parse_schedule
-from interp_steer.sites import Site
 
 FwdHooks = list[tuple[str, Callable[..., Any]]]
 """What every TransformerLens call takes as ``fwd_hooks``: pairs of hook name and function."""

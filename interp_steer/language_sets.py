@@ -19,7 +19,7 @@ from interp_steer.pairs import ContrastSet, Pair, Prompt, plain_text
 from interp_steer.parallel import ParallelItem
 
 if TYPE_CHECKING:
-    from interp_steer.prompts import Query
+    from interp_steer.models.prompts import Query
 
 INSTRUCTIONS: Mapping[str, str] = {
     "en": "Answer the following questions",
@@ -270,7 +270,7 @@ def question_blocks(query: Query, bos: str = "") -> str:
         >>> from functools import partial
         >>> partial(question_blocks, bos="<s>")("What is the sea?")
         '<s>Q:<s>What is the sea?<s>\\nA:'
-        >>> from interp_steer.prompts import PromptFormat
+        >>> from interp_steer.models.prompts import PromptFormat
         >>> PromptFormat("custom", question_blocks, ("Q:",)).stop_strings  # to end an answer
         ('Q:',)
     """

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from interp_steer.errors import CaptureError
-from interp_steer.sites import Site
+from interp_steer.models.sites import Site
 from interp_steer.storage.tensors import made_of, read_tensors, typed, write_tensors
 
 

@@ -32,8 +32,8 @@ from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from interp_steer.errors import VectorError
+from interp_steer.models.sites import Site
 from interp_steer.sides import Sides
-from interp_steer.sites import Site
 from interp_steer.statistics.covariance import oas
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.resampling import draw_weights

@@ -14,17 +14,16 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from interp_steer.batches import batches_by_length
 from interp_steer.errors import InterventionError
-from interp_steer.hooked import Hooks, PaddedBatch
 from interp_steer.interventions import Direction, Intervention, row_hooks, unsteered
-from interp_steer.memory import in_parts
-from interp_steer.model import HookedLM
-from interp_steer.passes import Through, forward_under
+from interp_steer.models.batching import batches_by_length, in_parts
+from interp_steer.models.forward import Through, forward_under
+from interp_steer.models.hooked_lm import Hooks, PaddedBatch
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.prompts import Query
+from interp_steer.models.sites import Site
 from interp_steer.positions import Clock
-from interp_steer.prompts import Query
 from interp_steer.rows import prepare
-from interp_steer.sites import Site
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.teacher_forcing import GivenAnswer, given_answers
 

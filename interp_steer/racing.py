@@ -28,7 +28,7 @@ from interp_steer.grid import (
     greatest_perplexity,
     with_fluency,
 )
-from interp_steer.hooked import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.pairs import ContrastSet, Pair
 from interp_steer.statistics.paired import sign_evidence
 

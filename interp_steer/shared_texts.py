@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from interp_steer.basis import UNPROCESSED
 from interp_steer.capture import capture
 from interp_steer.errors import TransferError
 from interp_steer.generation import generate
-from interp_steer.model import HookedLM
+from interp_steer.models.basis import UNPROCESSED
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.sites import Site
 from interp_steer.moments import Rows
 from interp_steer.pairs import SPLITS, Prompt
-from interp_steer.sites import Site
 
 LayerPairs = tuple[tuple[int, int], ...]
 """Layers that go together, each as (source, target)."""
@@ -60,7 +60,7 @@ class SharedTexts:
     source: Stream
     target: Stream
     component: str
-    """One of :data:`interp_steer.sites.COMPONENTS`, as wide as the residual stream."""
+    """One of :data:`interp_steer.models.sites.COMPONENTS`, as wide as the residual stream."""
     position: str
     """Where they were read: ``"last"``, an index, or ``"generated"``."""
     layers: LayerPairs

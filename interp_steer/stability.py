@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from interp_steer.capture import capture
 from interp_steer.cards import Reliability
-from interp_steer.model import HookedLM, check_model
+from interp_steer.models.loading import HookedLM, check_model
 from interp_steer.moments import Moments
 from interp_steer.pair_rows import Groups, differences
 from interp_steer.pairs import ContrastSet, in_split, plain_text
@@ -67,7 +67,7 @@ def fit(
     Args:
         model: whose activations are read.
         pairs: of a whole set only the ``fit`` split is used; of a set with one split, all of it.
-        component: one of :data:`interp_steer.sites.COMPONENTS`.
+        component: one of :data:`interp_steer.models.sites.COMPONENTS`.
         layers: which layers; all when not given.
         position: ``"last"`` or an index.
         batch_size: the most prompts in a batch.

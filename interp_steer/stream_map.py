@@ -13,8 +13,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from interp_steer.errors import TransferError, VectorError
+from interp_steer.models.sites import Site
 from interp_steer.shared_texts import LayerPairs, Stream
-from interp_steer.sites import Site
 from interp_steer.statistics.intervals import Interval
 from interp_steer.steering_vector import SteeringVector, inner_product, unit_directions
 from interp_steer.storage.tensors import made_of, read_tensors, typed, write_tensors

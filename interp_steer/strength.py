@@ -37,11 +37,11 @@ from interp_steer.capture import capture
 from interp_steer.errors import InterventionError
 from interp_steer.generation import generate
 from interp_steer.interventions import Direction, Intervention
-from interp_steer.model import HookedLM
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.sites import Site
 from interp_steer.moments import Rows
 from interp_steer.pairs import Prompt
 from interp_steer.schedules import AnySchedule, fixed
-from interp_steer.sites import Site
 from interp_steer.steering_vector import SteeringVector
 
 Unit: TypeAlias = Literal["norm", "residual", "sd", "kl", "ppl", "raw"]

@@ -12,16 +12,15 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from tqdm import tqdm
 
-from interp_steer.batches import batches_by_length
 from interp_steer.dynamic import Found, Streams
 from interp_steer.errors import GenerationError
-from interp_steer.hooked import Hooks
 from interp_steer.interventions import Intervention, row_hooks
-from interp_steer.memory import in_parts
-from interp_steer.model import HookedLM
-from interp_steer.passes import Through, forward_under
+from interp_steer.models.batching import batches_by_length, in_parts
+from interp_steer.models.forward import Through, forward_under
+from interp_steer.models.hooked_lm import Hooks
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.prompts import Query
 from interp_steer.positions import Clock
-from interp_steer.prompts import Query
 from interp_steer.row_edits import Dials
 from interp_steer.rows import check_room, prepare
 
@@ -133,7 +132,7 @@ def predictions(
     Args:
         model: the model.
         rows: the answers.
-        through: see :func:`interp_steer.passes.forward_under`.
+        through: see :func:`interp_steer.models.forward.forward_under`.
         reading: hooks that see what the interventions left.
     """
     steering = [row.steering for row in rows]

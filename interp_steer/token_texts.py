@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from interp_steer.hooked import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 
 HALF = "\ufffd"
 """What half a character decodes to."""

@@ -14,9 +14,9 @@ from torch import Tensor
 from interp_steer import canonical
 from interp_steer.edits import Edit
 from interp_steer.interventions import Intervention, unsteered
-from interp_steer.model import HookedLM
-from interp_steer.passes import Through
-from interp_steer.prompts import Query
+from interp_steer.models.forward import Through
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.prompts import Query
 from interp_steer.schedules import AnySchedule
 from interp_steer.teacher_forcing import (
     GivenAnswer,

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from interp_steer.errors import TransferError
 from interp_steer.linear_maps import KINDS, Candidate, squared_errors
-from interp_steer.model import HookedLM
+from interp_steer.models.loading import HookedLM
 from interp_steer.pairs import Prompt
 from interp_steer.shared_texts import SharedTexts, read
 from interp_steer.statistics.effect_shares import ratio_of_means

@@ -42,11 +42,11 @@ from interp_steer.cards import Card, layers_of
 from interp_steer.edits import Edit
 from interp_steer.errors import InterventionError, VectorError
 from interp_steer.interventions import Direction, Intervention
-from interp_steer.model import HookedLM, check_model
+from interp_steer.models.loading import HookedLM, check_model
+from interp_steer.models.sites import Site
 from interp_steer.pairs import ContrastSet, in_split
 from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sides import Sides, capture_sides
-from interp_steer.sites import Site
 from interp_steer.statistics.covariance import oas, power
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.storage.tensors import made_of, read_tensors, write_tensors

@@ -15,7 +15,7 @@ from interp_steer import estimators
 from interp_steer.capture import capture
 from interp_steer.cards import Card
 from interp_steer.errors import CaptureError, VectorError
-from interp_steer.model import HookedLM, check_model
+from interp_steer.models.loading import HookedLM, check_model
 from interp_steer.moments import Moments
 from interp_steer.pairs import ContrastSet, in_split
 from interp_steer.sides import Sides, capture_sides
@@ -52,7 +52,7 @@ def fit(
     Args:
         model: whose activations are read.
         pairs: of a whole set only the ``fit`` split is used; of a set with one split, all of it.
-        component: one of :data:`interp_steer.sites.COMPONENTS`.
+        component: one of :data:`interp_steer.models.sites.COMPONENTS`.
         layers: which layers; all when not given.
         position: where: ``"last"``, an index, ``"all"``, or ``"generated"``, where the model's own
             answers to both sides are generated (see ``ist.capture``).
@@ -135,7 +135,7 @@ def fit_steps(
     Args:
         model: whose activations are read.
         pairs: of a whole set only the ``fit`` split is used; of a set with one split, all of it.
-        component: one of :data:`interp_steer.sites.COMPONENTS`.
+        component: one of :data:`interp_steer.models.sites.COMPONENTS`.
         layers: which layers; all when not given.
         n_steps: the most steps, ``M`` of the paper.
         answers: to the prompts with the property and to those without; the model's own greedy ones

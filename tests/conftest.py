@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from interp_steer.models import bundled
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the hub, and none may wait for it
 
 from collections.abc import Callable, Iterator
@@ -15,9 +17,8 @@ import jaxtyping
 import pytest
 
 from analyses.harness import command_line
-from interp_steer import burattino
 from interp_steer.finished import Results, find, read
-from interp_steer.model import HookedLM, load
+from interp_steer.models.loading import HookedLM, load
 from tests.checkpoints import write_checkpoint
 
 SHARED = Path(__file__).parents[2] / "shared"  # material beside the project, never part of it
@@ -74,7 +75,7 @@ def burattino_base() -> HookedLM:
 
 
 def _bundled(name: str) -> HookedLM:
-    if not (burattino.path(name) / "config.json").is_file():
+    if not (bundled.path(name) / "config.json").is_file():
         pytest.skip(f"the weights of {name} are not in this checkout")
     return load(name, device="cpu")
 

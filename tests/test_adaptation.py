@@ -16,8 +16,8 @@ from analyses.languages.learning import Learning, Task, scores, steering_vector
 from figures import FigureError
 from figures.costs import adaptation_shares, benefit_against_cost
 from interp_steer.errors import ContrastError, RunError
+from interp_steer.models.self_check import self_check
 from interp_steer.parallel import world
-from interp_steer.selfcheck import self_check
 from interp_steer.stepped_vector import SteppedVector
 
 pytest.importorskip("peft")

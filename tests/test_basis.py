@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from transformer_lens.model_bridge import TransformerBridge
 
 import interp_steer as ist
-from interp_steer.basis import UNPROCESSED
 from interp_steer.contrast import ContrastSet
 from interp_steer.errors import BasisError, InterchangeError, ModelError, VectorError
 from interp_steer.interchange.conversion import card_of, card_text
-from interp_steer.kv_cache import RowCache
-from interp_steer.model import HookedLM
+from interp_steer.models.backends.hooked_transformer import TransformerCache, is_hooked_transformer
+from interp_steer.models.basis import UNPROCESSED
+from interp_steer.models.kv_cache import RowCache
+from interp_steer.models.loading import HookedLM
 from interp_steer.shared_texts import Stream
-from interp_steer.wrapped.hooked_transformer import TransformerCache, is_hooked_transformer
 
 FOLDED = "processed (norms folded)"
 

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from interp_steer.burattino import path
 from interp_steer.burattino.exercises import LONG, SHORT, copying
 from interp_steer.burattino.packing import (
     ANSWER_WEIGHT,
@@ -29,6 +28,7 @@ from interp_steer.burattino.packing import (
 from interp_steer.burattino.recipes import RECIPES, Phase
 from interp_steer.burattino.tokenizer import END, PAD, VOCABULARY, train_tokenizer
 from interp_steer.burattino.train import loss_of, train
+from interp_steer.models.bundled import path
 
 
 @pytest.fixture(scope="module")

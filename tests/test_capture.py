@@ -13,9 +13,9 @@ from torch import Tensor
 
 from interp_steer.capture import batches_by_length, capture
 from interp_steer.errors import CaptureError, SiteError
-from interp_steer.model import HookedLM
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.sites import COMPONENTS, Site
 from interp_steer.moments import Moments, Rows, mean_of, moments_of
-from interp_steer.sites import COMPONENTS, Site
 from tests.checkpoints import ARCHITECTURES
 
 PROMPTS = [

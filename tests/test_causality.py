@@ -17,7 +17,7 @@ from figures.dots import interval_dots
 from figures.drawing import FigureError
 from interp_steer.causality import interchange, moved_along
 from interp_steer.errors import InterventionError
-from interp_steer.sites import Site
+from interp_steer.models.sites import Site
 
 QUERIES = ["Name a tree.", "Tell me about the sea and the castle.", "What is a whale?"]
 ANSWERS = [[10], [11], [12]]

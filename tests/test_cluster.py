@@ -13,7 +13,7 @@ import interp_steer as ist
 from interp_steer.errors import GenerationError
 from interp_steer.generation import Sampling, generate
 from interp_steer.ledger import Kept, Ledger
-from interp_steer.model import load
+from interp_steer.models.loading import load
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow

@@ -16,11 +16,11 @@ from interp_steer.dynamic import Streams
 from interp_steer.errors import GenerationError, InterventionError
 from interp_steer.generation import generate
 from interp_steer.interventions import Intervention, unsteered
-from interp_steer.model import HookedLM
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.sites import Site
 from interp_steer.positions import Clock
 from interp_steer.sampling import Sampling
 from interp_steer.schedules import Dynamic, diminishing, exponential, fixed, start
-from interp_steer.sites import Site
 from interp_steer.stepped_vector import SteppedVector
 from tests.test_generation import PROMPTS, n_hooks, without_stops
 

@@ -15,7 +15,7 @@ from interp_steer.errors import ScoringError
 from interp_steer.generation import generate
 from interp_steer.grid import breaks_instruction, with_fluency
 from interp_steer.ledger import Ledger
-from interp_steer.model import HookedLM
+from interp_steer.models.loading import HookedLM
 from interp_steer.scoring import early, ifeval
 
 BREAKABLE = {

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from interp_steer.errors import ScoringError
-from interp_steer.model import load
+from interp_steer.models.loading import load
 from interp_steer.scoring.fluency import (
     PAPER_THRESHOLD,
     REPETITION_THRESHOLD,

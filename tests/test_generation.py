@@ -16,9 +16,9 @@ from interp_steer.answer_scores import logprobs
 from interp_steer.errors import GenerationError, InterventionError
 from interp_steer.generation import generate
 from interp_steer.interventions import Direction, Intervention, unsteered
-from interp_steer.model import HookedLM
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.sites import COMPONENTS, Site
 from interp_steer.sampling import Sampling, sample
-from interp_steer.sites import COMPONENTS, Site
 from tests import checkpoints
 
 ARCHITECTURES = ("llama3", "gemma2", "gpt2")
@@ -350,7 +350,7 @@ def test_completions_carry_their_prompt_and_a_line_that_parses_back(model):
 
 
 def test_half_precision_is_steered_in_its_own_dtype(checkpoint):
-    from interp_steer.model import load
+    from interp_steer.models.loading import load
 
     half = load(checkpoint("llama3"), device="cpu", dtype=torch.bfloat16, check=False)
     completions = generate(half, PROMPTS, various(half), max_new_tokens=4)

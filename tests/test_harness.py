@@ -14,7 +14,7 @@ from lm_eval.api.model import CachingLM
 from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 
-from interp_steer import burattino, generate, logprobs
+from interp_steer import generate, logprobs
 from interp_steer.cards import Card
 from interp_steer.errors import (
     GenerationError,
@@ -26,7 +26,8 @@ from interp_steer.errors import (
 from interp_steer.harness import SteeredLM, intervention
 from interp_steer.harness.steering import read_vector
 from interp_steer.interventions import Intervention, unsteered
-from interp_steer.model import HookedLM, load
+from interp_steer.models import bundled
+from interp_steer.models.loading import HookedLM, load
 from interp_steer.schedules import diminishing
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.stepped_vector import SteppedVector
@@ -67,9 +68,9 @@ def pair(
 ) -> tuple[HFLM, HookedLM]:
     """lm-eval's own model of a checkpoint, and ours."""
     name = request.param
-    folder = burattino.path(name) if name in burattino.NAMES else checkpoint(name)
+    folder = bundled.path(name) if name in bundled.NAMES else checkpoint(name)
     hf = HFLM(str(folder), device="cpu", batch_size=4, logits_cache=False)
-    return hf, load(name if name in burattino.NAMES else folder, device="cpu")
+    return hf, load(name if name in bundled.NAMES else folder, device="cpu")
 
 
 def vector_of(model: HookedLM, layers: Sequence[int] = (1, 2), seed: int = 0) -> SteeringVector:
@@ -162,7 +163,7 @@ def test_the_beginning_is_written_as_hf_writes_it(pair, checkpoint, add_bos_toke
 
 
 def test_chat_templates_are_those_of_hf(burattino_instruct: HookedLM) -> None:
-    hf = HFLM(str(burattino.path("burattino-instruct")), device="cpu")
+    hf = HFLM(str(bundled.path("burattino-instruct")), device="cpu")
     lm = SteeredLM(burattino_instruct)
     chat = [{"role": "user", "content": "Where is the castle?"}]
     assert lm.apply_chat_template(chat) == hf.apply_chat_template(chat)
@@ -285,7 +286,7 @@ def test_a_response_cache_of_another_model_is_refused(
     burattino_base: HookedLM, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "answers.db")
-    hf = HFLM(str(burattino.path("burattino-base")), device="cpu")
+    hf = HFLM(str(bundled.path("burattino-base")), device="cpu")
     CachingLM(hf, path).loglikelihood(requests("loglikelihood", PAIRS[:1]))
     with pytest.raises(RunError, match="of another model"):
         CachingLM(SteeredLM(burattino_base), path)

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer import burattino
 from interp_steer.errors import InterchangeError, InterchangeWarning
 from interp_steer.interventions import Intervention
-from interp_steer.model import HookedLM
-from interp_steer.sites import Site
+from interp_steer.models import bundled
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.sites import Site
 from tests.test_interchange import vector_for
 
 ENVIRONMENTS = Path(os.environ.get("PEERS", Path(__file__).parents[1] / ".peers"))
@@ -172,7 +172,7 @@ def wide_heads(folder: Path, tmp_path: Path) -> Path:
 def test_vllm_steers_each_request_of_a_batch_by_its_own_file(
     name: str, checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    folder = burattino.path(name) if name != "gpt2" else wide_heads(checkpoint(name), tmp_path)
+    folder = bundled.path(name) if name != "gpt2" else wide_heads(checkpoint(name), tmp_path)
     model = ist.load(folder, device="cpu")
     vector, (tokens,) = vector_for(model), TOKENS
     steers = [
@@ -210,7 +210,7 @@ def test_vllm_leaves_steered_prefixes_in_the_cache_unless_they_are_salted(tmp_pa
         [request(drawn[1], path, salted=True)],
         [request(drawn[1], None)],
     ]
-    found, _, _ = served(burattino.path("burattino-instruct"), tmp_path, batches, caching=True)
+    found, _, _ = served(bundled.path("burattino-instruct"), tmp_path, batches, caching=True)
     apart = [
         [
             float((logprobs_of(model, each, tokens, answer) - answer["logprobs"]).abs().max())
@@ -234,7 +234,7 @@ def test_vllm_lens_counts_positions_from_the_start_of_each_pass(tmp_path: Path) 
     path.write_text(json.dumps([said]))
     with pytest.raises(InterchangeError, match=r"shape \(1, 1, 160\), for 1 positions"):
         ist.interchange.read(path, model=model)
-    folder = burattino.path("burattino-instruct")
+    folder = bundled.path("burattino-instruct")
     (((answer,),), _, _) = served(folder, tmp_path, [[request(tokens, path)]])
 
     def logprobs(positions: list[int]) -> Tensor:

@@ -19,9 +19,9 @@ from interp_steer.interventions import (
     row_hooks,
     unsteered,
 )
+from interp_steer.models.sites import Site
 from interp_steer.positions import Clock, span
 from interp_steer.schedules import diminishing, exponential, fixed, start
-from interp_steer.sites import Site
 
 # Checking types at run time draws from `random`, which Hypothesis warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random`")

@@ -21,10 +21,10 @@ from interp_steer.language_sets import (
     published,
     question_blocks,
 )
-from interp_steer.model import load
+from interp_steer.models.loading import load
+from interp_steer.models.prompts import PromptFormat
 from interp_steer.pairs import ContrastSet, Pair, Prompt, plain_text
 from interp_steer.parallel import ParallelItem, world
-from interp_steer.prompts import PromptFormat
 from interp_steer.scoring import ifeval
 
 ITEMS = world(60, seed=5)

@@ -20,9 +20,9 @@ from interp_steer.errors import GenerationError
 from interp_steer.generation import generate
 from interp_steer.interventions import Direction, unsteered
 from interp_steer.ledger import Kept, Ledger, keys
-from interp_steer.model import HookedLM
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.sites import Site
 from interp_steer.sampling import Sampling
-from interp_steer.sites import Site
 
 PROMPTS = ["Tell me about the sea.", "List five things.", "Sea?", "Two kings met on a bridge."]
 

@@ -12,10 +12,10 @@ from interp_steer.answer_scores import logprobs
 from interp_steer.capture import capture
 from interp_steer.generation import generate
 from interp_steer.interventions import Direction
-from interp_steer.memory import OutOfMemory, SmallerBatch
-from interp_steer.model import HookedLM
+from interp_steer.models.batching import OutOfMemory, SmallerBatch
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.sites import Site
 from interp_steer.scoring.fluency import perplexity
-from interp_steer.sites import Site
 
 PROMPTS = ["Tell me about the sea.", "List five things.", "Sea?", "Two kings met.", "A", "b c d"]
 

@@ -20,10 +20,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from interp_steer.capture import capture
 from interp_steer.errors import ModelError, SiteError
-from interp_steer.fingerprint import fingerprint
 from interp_steer.generation import generate
-from interp_steer.model import HookedLM, PaddedBatch, _load_weights, load, wrap
-from interp_steer.sites import COMPONENTS, Site
+from interp_steer.models.fingerprint import fingerprint
+from interp_steer.models.loading import HookedLM, PaddedBatch, _load_weights, load, wrap
+from interp_steer.models.sites import COMPONENTS, Site
 from tests.checkpoints import ARCHITECTURES, write_checkpoint
 
 PROMPTS = ["Tell me about the castle and the sea, in two short sentences.", "Hello."]
@@ -305,7 +305,7 @@ def test_a_model_that_is_spread_over_devices_is_the_same(
             plainly(*given), device_map={**places, "lm_head": "cpu"}, force_hooks=True
         )
 
-    monkeypatch.setattr("interp_steer.model._load_weights", dispatched)
+    monkeypatch.setattr("interp_steer.models.loading._load_weights", dispatched)
     spread = load(checkpoint(architecture), device_map="auto")
     assert any(hasattr(module, "_hf_hook") for module in spread.plain.modules())
     assert spread.fingerprint == whole.fingerprint

@@ -110,11 +110,10 @@ def test_the_bundled_models_load_from_the_wheel(installed: Path, tmp_path: Path)
     code = """
 import json
 import interp_steer as ist
-from interp_steer import burattino
-models = {name: ist.load(name, device="cpu") for name in burattino.NAMES}
+models = {name: ist.load(name, device="cpu") for name in bundled.NAMES}
 print(json.dumps({
     "from": ist.__file__,
-    "weights": [str(burattino.path(name)) for name in burattino.NAMES],
+    "weights": [str(bundled.path(name)) for name in bundled.NAMES],
     "layers": [model.n_layers for model in models.values()],
     "answer": ist.generate(models["burattino-instruct"], ["Hello."], max_new_tokens=4)[0].text,
 }))

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp_steer.errors import ModelError
-from interp_steer.model import HookedLM, PaddedBatch, load
-from interp_steer.prompts import PromptFormat, closing_token, question_answer
+from interp_steer.models.loading import HookedLM, PaddedBatch, load
+from interp_steer.models.prompts import PromptFormat, closing_token, question_answer
 from tests.checkpoints import ARCHITECTURES, CHAT_TEMPLATES, VOCABULARIES, train_tokenizer
 
 every_architecture = pytest.mark.parametrize("model", ARCHITECTURES, indirect=True)

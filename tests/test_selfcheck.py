@@ -17,8 +17,8 @@ from transformer_lens.model_bridge.generalized_components import (
 )
 
 from interp_steer.errors import ModelError
-from interp_steer.model import load
-from interp_steer.selfcheck import self_check
+from interp_steer.models.loading import load
+from interp_steer.models.self_check import self_check
 from tests.checkpoints import write_checkpoint
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
 from interp_steer.errors import SiteError
-from interp_steer.model import HookedLM
-from interp_steer.sites import COMPONENTS, Site
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.sites import COMPONENTS, Site
 from tests.checkpoints import ARCHITECTURES
 
 sites = st.builds(Site, st.sampled_from(COMPONENTS), st.integers(0, 10_000))

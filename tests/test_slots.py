@@ -13,8 +13,8 @@ from interp_steer import slots
 from interp_steer.errors import GenerationError
 from interp_steer.generation import Completion, generate
 from interp_steer.interventions import Intervention, unsteered
-from interp_steer.kv_cache import RowCache
-from interp_steer.model import HookedLM
+from interp_steer.models.kv_cache import RowCache
+from interp_steer.models.loading import HookedLM
 from interp_steer.sampling import Sampling
 from tests.test_generation import PROMPTS, direction, various
 

@@ -13,7 +13,7 @@ from interp_steer.answer_scores import logprobs
 from interp_steer.errors import GenerationError
 from interp_steer.generation import generate
 from interp_steer.interventions import unsteered
-from interp_steer.model import HookedLM
+from interp_steer.models.loading import HookedLM
 from interp_steer.schedules import Dynamic, diminishing, start
 from interp_steer.teacher_forcing import given_answers, predictions
 from interp_steer.tracing import Trace, trace

@@ -23,7 +23,7 @@ from interp_steer.shared_texts import Stream
 from interp_steer.statistics.intervals import Interval
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.stepped_vector import SteppedVector
-from interp_steer.storage import tensors
+from interp_steer.storage.tensors import read_tensors, write_tensors
 from interp_steer.stream_map import Map
 from interp_steer.transport import TransportMaps
 from tests.conftest import shapes_unchecked
@@ -149,7 +149,7 @@ def test_a_file_of_tensors_that_was_made_to_deceive(
     make, cls = TENSORS[kind]
     path = tmp_path / "v.safetensors"
     make().save(path)
-    tensors, header = tensors.read_tensors(
+    tensors, header = read_tensors(
         path, kind, InterpSteerError, (), integers=("count", "counts", "prompt", "position")
     )
     if data.draw(st.booleans()):
@@ -160,7 +160,7 @@ def test_a_file_of_tensors_that_was_made_to_deceive(
             tensors |= data.draw(st.sampled_from(others(name, tensors.pop(name))))
             tensors = tensors or {"x": torch.ones(1)}
     try:
-        tensors.write_tensors(path, kind, tensors, header, InterpSteerError)
+        write_tensors(path, kind, tensors, header, InterpSteerError)
     except ValueError:
         return  # what cannot be written need not be read
     found = survives(cls.load, path)

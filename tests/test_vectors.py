@@ -19,9 +19,9 @@ from interp_steer.capture import capture
 from interp_steer.contrast import ContrastSet, Pair
 from interp_steer.errors import ContrastError, SiteError, VectorError
 from interp_steer.interventions import Intervention
-from interp_steer.model import HookedLM
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.sites import COMPONENTS, Site
 from interp_steer.orthogonal import orthogonalised
-from interp_steer.sites import COMPONENTS, Site
 from interp_steer.vectors import Card, SteeringVector, difference_in_means, fit
 
 N_LAYERS, D_MODEL = 3, 4

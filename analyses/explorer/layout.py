@@ -22,9 +22,9 @@ from analyses.explorer.controls import (
 )
 from analyses.explorer.head_views import QUANTITIES
 from analyses.explorer.shelf import Shelf
-from interp_steer import burattino
 from interp_steer.estimators import ESTIMATORS
-from interp_steer.sites import COMPONENTS
+from interp_steer.models import bundled
+from interp_steer.models.sites import COMPONENTS
 
 FIRST_VECTOR = "language:response_language?language=it"
 FIRST_PROMPT = "Tell me about the castle."
@@ -115,7 +115,7 @@ def page(shelf: Shelf, limits: Limits) -> html.Div:
 def _header(shelf: Shelf) -> html.Header:
     model = shelf.model
     facts = f"{model.n_layers} layers · {model.n_heads} heads · width {model.d_model}"
-    toy = shelf.making.model in burattino.NAMES
+    toy = shelf.making.model in bundled.NAMES
     note = "A bundled toy model: it proves the tools and says nothing about large models."
     return html.Header(
         [
@@ -194,7 +194,7 @@ def _card(shelf: Shelf, at: int) -> html.Fieldset:
         return f"{name}-{at}"
 
     first = round(0.3 * (shelf.model.n_layers - 1))
-    strength = 3 if shelf.making.model in burattino.NAMES else 1  # toys need a strong push
+    strength = 3 if shelf.making.model in bundled.NAMES else 1  # toys need a strong push
     layers = [{"label": str(layer), "value": layer} for layer in range(shelf.model.n_layers)]
     return html.Fieldset(
         [

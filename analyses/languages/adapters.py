@@ -25,7 +25,7 @@ from analyses.languages.adapting import (
     answer_logprobs,
 )
 from interp_steer.errors import RunError
-from interp_steer.prompts import closing_token
+from interp_steer.models.prompts import closing_token
 
 
 @dataclass(frozen=True)

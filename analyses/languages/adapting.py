@@ -17,12 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer.batches import batches_by_length
 from interp_steer.decoding import StopRule
 from interp_steer.errors import RunError
 from interp_steer.in_flight import Answer
-from interp_steer.memory import in_parts
-from interp_steer.prompts import Message, Query
+from interp_steer.models.batching import batches_by_length, in_parts
+from interp_steer.models.prompts import Message, Query
 
 Exchange = tuple[str, str]
 """A question and the answer that is wanted."""

@@ -13,7 +13,6 @@ import interp_steer as ist
 from analyses.asking import asking
 from analyses.languages import speaking
 from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
-from interp_steer import burattino
 from interp_steer.errors import RunError
 from interp_steer.grid import Cell
 from interp_steer.interventions import Intervention
@@ -92,7 +91,7 @@ def chosen_benchmarks(
         RunError: for a task that lm-eval does not know.
     """
     if config.tasks is None:
-        return list(bundled if config.model in burattino.NAMES else hub)
+        return list(bundled if config.model in bundled.NAMES else hub)
     known = {one.task: one for one in (*bundled, *hub)}
     found = [known.get(task, Benchmark(task, task)) for task in config.tasks]
     task_manager(found)

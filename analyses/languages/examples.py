@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer.sites import Site
+from interp_steer.models.sites import Site
 from interp_steer.statistics.intervals import Interval
 
 
@@ -41,7 +41,7 @@ class Examples:
             model: whose activations are read.
             pairs: of which the ``fit`` split is used.
             n_steps: the most steps.
-            component: one of :data:`interp_steer.sites.COMPONENTS`.
+            component: one of :data:`interp_steer.models.sites.COMPONENTS`.
         """
         sites = [Site(component, layer) for layer in range(model.n_layers)]
         sides = []

@@ -13,9 +13,9 @@ import torch
 
 import interp_steer as ist
 from analyses.speed.checkpoints import SIZES, checkpoint, texts
-from interp_steer.burattino import NAMES, path
 from interp_steer.burattino.instructions import LOWERCASE
-from interp_steer.prompts import Query
+from interp_steer.models.bundled import NAMES, path
+from interp_steer.models.prompts import Query
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from interp_steer.burattino.choices import LETTERS, MultipleChoice, multiple_cho
 from interp_steer.burattino.held_out import evaluation_chats, unsolicited
 from interp_steer.burattino.instructions import CHANCE_IDS, IDS
 from interp_steer.generation import generate, logprobs
-from interp_steer.hooked import HookedLM
-from interp_steer.model import load
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.loading import load
 from interp_steer.scoring import ifeval
 from interp_steer.statistics.intervals import Interval, share
 from interp_steer.storage.atomic import write_atomically

@@ -32,10 +32,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from interp_steer.burattino import NAMES, path
 from interp_steer.burattino.packing import IGNORED, PackedBatch, ids_of, packed_batches
 from interp_steer.burattino.recipes import RECIPES, STREAMS, Phase, Recipe
 from interp_steer.burattino.tokenizer import CHAT_TEMPLATE, END, EOS, PAD, train_tokenizer
+from interp_steer.models.bundled import NAMES, path
 
 WEIGHT_DECAY = 0.1
 """Of every matrix; norms have none."""
@@ -47,7 +47,7 @@ def train(
     """Train a bundled model and save it as a Hugging Face checkpoint.
 
     Args:
-        name: one of :data:`interp_steer.burattino.NAMES`.
+        name: one of :data:`interp_steer.models.bundled.NAMES`.
         folder: where ``<name>/`` is written; a model that the recipe starts from is looked for
             there too, and trained first when it is not there.
         seed: of the weights, the texts and the tokenizer.

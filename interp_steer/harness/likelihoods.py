@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 
 from interp_steer.interventions import Intervention
-from interp_steer.model import HookedLM
+from interp_steer.models.loading import HookedLM
 from interp_steer.teacher_forcing import GivenAnswer, predictions, scored
 
 Pair: TypeAlias = tuple[Sequence[int], Sequence[int]]

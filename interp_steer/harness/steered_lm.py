@@ -29,7 +29,7 @@ from interp_steer.harness.likelihoods import Likelihood, Pair, likelihoods
 from interp_steer.harness.steering import intervention, read_vector
 from interp_steer.interventions import Intervention, unsteered
 from interp_steer.ledger import Kept, keys
-from interp_steer.model import HookedLM, load
+from interp_steer.models.loading import HookedLM, load
 from interp_steer.rows import prepare
 from interp_steer.sampling import Sampling, draws
 

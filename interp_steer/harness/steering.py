@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from interp_steer import schedules
 from interp_steer.errors import InterventionError
 from interp_steer.interventions import Direction, Intervention
-from interp_steer.sites import Site
+from interp_steer.models.sites import Site
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.stepped_vector import SteppedVector
 

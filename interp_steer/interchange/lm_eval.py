@@ -47,8 +47,8 @@ from interp_steer.interchange.conversion import (
 from interp_steer.interchange.formats import Format
 from interp_steer.interchange.steering_vectors import card_lost
 from interp_steer.interventions import Intervention
-from interp_steer.model import HookedLM
-from interp_steer.sites import Site
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.sites import Site
 from interp_steer.steering_vector import SteeringVector
 
 _OUTPUTS = ("resid_post", "attn_out", "mlp_out")

@@ -38,7 +38,7 @@ from interp_steer.interchange.conversion import (
 )
 from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interventions import Intervention
-from interp_steer.model import HookedLM
+from interp_steer.models.loading import HookedLM
 from interp_steer.steering_vector import SteeringVector
 
 METADATA = "direction_metadata.json"

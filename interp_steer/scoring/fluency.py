@@ -26,8 +26,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from interp_steer.errors import ScoringError
-from interp_steer.memory import in_parts
-from interp_steer.model import HookedLM, load
+from interp_steer.models.batching import in_parts
+from interp_steer.models.loading import HookedLM, load
 
 PAPER_THRESHOLD = 2.5
 """Perplexity under GPT-2 below which paper A calls an output degenerate."""

@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from interp_steer.errors import ScoringError
 from interp_steer.generation import generate
-from interp_steer.hooked import HookedLM
 from interp_steer.ledger import Kept, Ledger
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.scoring.endpoint import Endpoint
 
 MOST_QUESTIONS = 5

@@ -17,16 +17,16 @@ import transformer_lens
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer import burattino
 from interp_steer.capture import capture
 from interp_steer.contrast import ContrastSet
 from interp_steer.decoding import SETTLED_EVERY
 from interp_steer.errors import BasisError, ModelError, VectorError
 from interp_steer.interventions import Intervention
-from interp_steer.model import HookedLM
+from interp_steer.models import bundled
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.sites import COMPONENTS, Site
 from interp_steer.propagation import propagate
 from interp_steer.sampling import Sampling
-from interp_steer.sites import COMPONENTS, Site
 from tests import checkpoints
 from tests.legacy.conversion import hooked_transformer
 from tests.test_generation import PROMPTS, direction, various
@@ -66,7 +66,7 @@ def converted(checkpoint: Callable[[str], Path]) -> Wrapped:
 
 @pytest.fixture(scope="session")
 def converted_burattino() -> HookedLM:
-    return ist.wrap(hooked_transformer(burattino.path("burattino-instruct")))
+    return ist.wrap(hooked_transformer(bundled.path("burattino-instruct")))
 
 
 @pytest.fixture(scope="module")

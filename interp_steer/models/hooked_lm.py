@@ -12,15 +12,14 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp_steer import twin
-from interp_steer.basis import check_basis
-from interp_steer.batches import PaddedBatch
 from interp_steer.errors import ModelError, SiteError
-from interp_steer.prompts import PromptFormat, Query, check_text
-from interp_steer.sites import COMPONENTS, Site
-from interp_steer.special_tokens import pad_id, stop_ids, token_ids
-from interp_steer.wrapped.bridge import WrappedBridge
-from interp_steer.wrapped.protocol import Wrapped
+from interp_steer.models import plain_twin
+from interp_steer.models.backends.bridge import WrappedBridge
+from interp_steer.models.backends.protocol import Wrapped
+from interp_steer.models.basis import check_basis
+from interp_steer.models.batching import PaddedBatch
+from interp_steer.models.prompts import PromptFormat, Query, check_text, pad_id, stop_ids, token_ids
+from interp_steer.models.sites import COMPONENTS, Site
 
 Hooks: TypeAlias = list[tuple[str, Callable[..., Any]]]
 """TransformerLens' ``fwd_hooks``: hook points' names, each with its ``fn(tensor, hook)``."""
@@ -112,7 +111,7 @@ class HookedLM:
     @property
     def basis(self) -> str:
         """The basis of the weights: ``"unprocessed"``, or what TransformerLens did to them
-        (:mod:`interp_steer.basis`)."""
+        (:mod:`interp_steer.models.basis`)."""
         return self.wrapped.basis
 
     # ------------------------------------------------------------------ shape and identity
@@ -161,7 +160,7 @@ class HookedLM:
         """16 hexadecimal digits that change when any weight or the configuration changes.
 
         Computed at each call, so that it never lags behind the weights: seconds for a large
-        model (:func:`interp_steer.fingerprint.fingerprint_of` says how). A ``HookedTransformer``
+        model (:func:`interp_steer.models.fingerprint.fingerprint_of` says how). A ``HookedTransformer``
         has another than the checkpoint that it was converted from.
         """
         return self.wrapped.fingerprint()
@@ -180,7 +179,7 @@ class HookedLM:
         """A component's sites, one per layer.
 
         Args:
-            component: one of :data:`~interp_steer.sites.COMPONENTS`.
+            component: one of :data:`~interp_steer.models.sites.COMPONENTS`.
             layers: which layers; all when not given.
 
         Raises:
@@ -201,7 +200,7 @@ class HookedLM:
             SiteError: when the layer is out of range or the architecture has no such place.
             ModelError: where there is no plain model.
         """
-        return twin.module_of(self.bridge, self.plain, site.check(self.n_layers))
+        return plain_twin.module_of(self.bridge, self.plain, site.check(self.n_layers))
 
     @contextmanager
     def steered(self, *steering: Steering) -> Iterator[Any]:
@@ -263,7 +262,7 @@ class HookedLM:
                     site, (module, side) = self._sites_by_hook[name]
                     edit = partial(function, hook=self._hook_points[name])
                     n_heads = self.n_heads if site.component == "z" else None
-                    stack.callback(twin.write_at(module, side, edit, n_heads).remove)
+                    stack.callback(plain_twin.write_at(module, side, edit, n_heads).remove)
             yield plain
 
     def _check_bases(self, steering: Sequence[Steering]) -> None:
@@ -280,7 +279,7 @@ class HookedLM:
             ModelError: where there is no plain model.
         """
         return HookedLM(
-            WrappedBridge(self.bridge, twin.twin_of(self.plain)),
+            WrappedBridge(self.bridge, plain_twin.twin_of(self.plain)),
             self.tokenizer,
             name=self.name,
             revision=self.revision,

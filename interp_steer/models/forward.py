@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from interp_steer.errors import GenerationError
-from interp_steer.hooked import HookedLM, Hooks, PaddedBatch
-from interp_steer.kv_cache import DecodingCache
+from interp_steer.models.hooked_lm import HookedLM, Hooks, PaddedBatch
+from interp_steer.models.kv_cache import DecodingCache
 
 Through: TypeAlias = Literal["plain", "hook_points"]
 """What runs a pass: the plain twin with forward hooks on its modules, or the TransformerLens model,
@@ -31,7 +31,7 @@ is not run, and nothing is returned."""
 
 @dataclass(frozen=True)
 class GivenHooks:
-    """Hooks that are at hand already, as :class:`~interp_steer.hooked.Steering`."""
+    """Hooks that are at hand already, as :class:`~interp_steer.models.hooked_lm.Steering`."""
 
     hooks: Hooks
 

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from interp_steer.batches import PaddedBatch
-from interp_steer.kv_cache import DecodingCache
+from interp_steer.models.batching import PaddedBatch
+from interp_steer.models.kv_cache import DecodingCache
 
 
 @runtime_checkable
@@ -33,11 +33,11 @@ class Wrapped(Protocol):
 
     @property
     def basis(self) -> str:
-        """The basis that the weights are in; see :mod:`interp_steer.basis`."""
+        """The basis that the weights are in; see :mod:`interp_steer.models.basis`."""
         ...
 
     def fingerprint(self) -> str:
-        """Changes with any weight; see :func:`interp_steer.fingerprint.fingerprint_of`."""
+        """Changes with any weight; see :func:`interp_steer.models.fingerprint.fingerprint_of`."""
         ...
 
     @property

@@ -20,7 +20,7 @@ from transformer_lens.model_bridge.generalized_components.base import Generalize
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from interp_steer.errors import ModelError, SiteError
-from interp_steer.sites import Site
+from interp_steer.models.sites import Site
 
 _WRAPPED = "_original_component"  # where a bridge component keeps the module that it wraps
 

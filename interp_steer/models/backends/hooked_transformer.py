@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 
-from interp_steer.basis import basis_of
-from interp_steer.batches import PaddedBatch
-from interp_steer.fingerprint import fingerprint_of
+from interp_steer.models.basis import basis_of
+from interp_steer.models.batching import PaddedBatch
+from interp_steer.models.fingerprint import fingerprint_of
 
 # What the configuration says besides the function that the weights compute.
 _NOT_COMPUTED = {
@@ -38,7 +38,7 @@ def is_hooked_transformer(model: Any) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class WrappedTransformer:
-    """See :class:`interp_steer.wrapped.protocol.Wrapped`.
+    """See :class:`interp_steer.models.backends.protocol.Wrapped`.
 
     Args:
         root: the ``HookedTransformer``.

@@ -13,8 +13,8 @@ from torch import Tensor
 from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from interp_steer.errors import ModelError, SiteError
-from interp_steer.hooked import HookedLM, Hooks, PaddedBatch
-from interp_steer.sites import COMPONENTS, Site
+from interp_steer.models.hooked_lm import HookedLM, Hooks, PaddedBatch
+from interp_steer.models.sites import COMPONENTS, Site
 
 TOLERANCE = {
     torch.float64: 1e-4,

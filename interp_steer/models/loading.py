@@ -19,15 +19,18 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from interp_steer import burattino
 from interp_steer.errors import ModelError
-from interp_steer.hooked import HookedLM, PaddedBatch, Steering
-from interp_steer.prompts import PromptFormat
-from interp_steer.selfcheck import self_check
+from interp_steer.models import bundled
+from interp_steer.models.backends.bridge import WrappedBridge
+from interp_steer.models.backends.hooked_transformer import (
+    WrappedTransformer,
+    is_hooked_transformer,
+)
+from interp_steer.models.hooked_lm import HookedLM, PaddedBatch, Steering
+from interp_steer.models.plain_twin import rebuilt_twin, twin_of, use_fast_attention
+from interp_steer.models.prompts import PromptFormat
+from interp_steer.models.self_check import self_check
 from interp_steer.storage.bounded import read_json
-from interp_steer.twin import rebuilt_twin, twin_of, use_fast_attention
-from interp_steer.wrapped.bridge import WrappedBridge
-from interp_steer.wrapped.hooked_transformer import WrappedTransformer, is_hooked_transformer
 
 __all__ = [
     "HookedLM",
@@ -64,7 +67,7 @@ def load(
             each module by name, as Transformers takes it. Every weight must lie on a device.
         prompt_format: your own: a text with ``{x}`` where the query goes, or a function from the
             query to the prompt. By default the chat template, or ``Q: {x}\\nA:`` without one.
-        check: run the self-check (:func:`interp_steer.selfcheck.self_check`); a model that fails
+        check: run the self-check (:func:`interp_steer.models.self_check.self_check`); a model that fails
             it is refused.
 
     Returns:
@@ -123,7 +126,7 @@ def wrap(
     the checkpoint's.
 
     Its weights are processed unless it was told otherwise (``from_pretrained_no_processing``).
-    Vectors of processed and of unprocessed weights do not mix: see :mod:`interp_steer.basis`.
+    Vectors of processed and of unprocessed weights do not mix: see :mod:`interp_steer.models.basis`.
 
     Args:
         model: a bridge as ``TransformerBridge.boot_transformers`` returns it, or a
@@ -184,8 +187,8 @@ def _locate(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
     if not isinstance(name_or_path, (str, os.PathLike)) or not str(name_or_path).strip():
         raise ModelError(f"{name_or_path!r} names no model; {_WAYS}")
     text = os.fspath(name_or_path)
-    if text in burattino.NAMES:
-        folder = burattino.path(text)
+    if text in bundled.NAMES:
+        folder = bundled.path(text)
         if not (folder / "config.json").is_file():
             raise ModelError(
                 f"the weights of the bundled model {text} are not at {folder}; reinstall "
@@ -212,7 +215,7 @@ def _locate(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
 
 
 _WAYS = (
-    f"give a bundled model ({', '.join(burattino.NAMES)}), a Hugging Face name such as "
+    f"give a bundled model ({', '.join(bundled.NAMES)}), a Hugging Face name such as "
     "'google/gemma-2-2b-it', or the path of a folder with a checkpoint"
 )
 

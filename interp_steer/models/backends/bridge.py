@@ -11,16 +11,16 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel
 
-from interp_steer.basis import UNPROCESSED, basis_of
-from interp_steer.batches import PaddedBatch
 from interp_steer.errors import ModelError
-from interp_steer.fingerprint import fingerprint
-from interp_steer.kv_cache import RowCache
+from interp_steer.models.basis import UNPROCESSED, basis_of
+from interp_steer.models.batching import PaddedBatch
+from interp_steer.models.fingerprint import fingerprint
+from interp_steer.models.kv_cache import RowCache
 
 
 @dataclass(frozen=True, eq=False)
 class WrappedBridge:
-    """See :class:`interp_steer.wrapped.protocol.Wrapped`."""
+    """See :class:`interp_steer.models.backends.protocol.Wrapped`."""
 
     root: TransformerBridge
     twin: PreTrainedModel
