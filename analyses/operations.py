@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import interp_steer as ist
 from interp_steer.errors import InterventionError, RunError
-from interp_steer.positions import span
-from interp_steer.schedules import AnySchedule, fixed
+from interp_steer.interventions.positions import span
+from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.strength import How
 
 Control = Callable[[ist.SteeringVector], ist.SteeringVector]
@@ -37,7 +37,7 @@ class Operation:
     strength: ist.Strength | None = None
     """Of an addition or a turn always; a projection without one goes to the vector's own target."""
     positions: str = "all"
-    """Where it acts; see :func:`interp_steer.positions.span`."""
+    """Where it acts; see :func:`interp_steer.interventions.positions.span`."""
     read: str = "last"
     """Where in the prompt the vector is read: last, all, generated, or an index."""
     schedule: AnySchedule = fixed

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from interp_steer import interchange as interchange
     from interp_steer import language_sets as language_sets
     from interp_steer import parallel as parallel
-    from interp_steer import schedules as schedules
     from interp_steer import scoring as scoring
     from interp_steer import stability as stability
     from interp_steer import transfer as transfer
@@ -35,10 +34,11 @@ if TYPE_CHECKING:
     from interp_steer.generation import logprobs as logprobs
     from interp_steer.grid import Cell as Cell
     from interp_steer.grid import sweep as sweep
-    from interp_steer.interventions import Direction as Direction
-    from interp_steer.interventions import Intervention as Intervention
-    from interp_steer.interventions import compose as compose
-    from interp_steer.interventions import unsteered as unsteered
+    from interp_steer.interventions import schedules as schedules
+    from interp_steer.interventions.intervention import Direction as Direction
+    from interp_steer.interventions.intervention import Intervention as Intervention
+    from interp_steer.interventions.intervention import compose as compose
+    from interp_steer.interventions.intervention import unsteered as unsteered
     from interp_steer.ledger import Ledger as Ledger
     from interp_steer.models.loading import HookedLM as HookedLM
     from interp_steer.models.loading import load as load
@@ -73,7 +73,7 @@ _MODULES = {
     "interchange": "interchange",
     "language_sets": "language_sets",
     "parallel": "parallel",
-    "schedules": "schedules",
+    "schedules": "interventions.schedules",
     "scoring": "scoring",
     "stability": "stability",
     "statistics": "statistics.intervals",
@@ -88,10 +88,10 @@ _HOMES = {
     "Sampling": "generation",
     "generate": "generation",
     "logprobs": "generation",
-    "Direction": "interventions",
-    "Intervention": "interventions",
-    "compose": "interventions",
-    "unsteered": "interventions",
+    "Direction": "interventions.intervention",
+    "Intervention": "interventions.intervention",
+    "compose": "interventions.intervention",
+    "unsteered": "interventions.intervention",
     "Ledger": "ledger",
     "HookedLM": "models.loading",
     "load": "models.loading",

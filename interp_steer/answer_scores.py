@@ -11,7 +11,7 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.interventions import Intervention, unsteered
+from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.models.forward import Through
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.prompts import Query

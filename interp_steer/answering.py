@@ -13,7 +13,7 @@ from torch import Tensor
 from interp_steer.decoding import Batches, Settled, StopRule, Told, decode, greedy, rows_under
 from interp_steer.dynamic import probed_rows
 from interp_steer.in_flight import Answer, Cached, Uncached
-from interp_steer.interventions import Intervention, row_hooks
+from interp_steer.interventions.intervention import Intervention, row_hooks
 from interp_steer.ledger import Kept
 from interp_steer.models.forward import Through
 from interp_steer.models.hooked_lm import HookedLM

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from interp_steer.errors import InterventionError
-from interp_steer.interventions import Direction, Intervention, unsteered
+from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 
 Part: TypeAlias = Literal["whole", "component", "rest"]
 """What is exchanged: the whole activation, its component along a direction, or all but that."""

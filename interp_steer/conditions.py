@@ -27,7 +27,7 @@ from torch import Tensor
 
 from interp_steer.capture import capture
 from interp_steer.errors import InterventionError
-from interp_steer.interventions import Direction, Intervention, unsteered
+from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 from interp_steer.models.loading import HookedLM, check_model
 from interp_steer.pairs import ContrastSet, Prompt, in_split
 from interp_steer.rows import check_fit

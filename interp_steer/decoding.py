@@ -18,10 +18,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp_steer.in_flight import Answer, Batch, Cached, Uncached
+from interp_steer.interventions.positions import Clock
 from interp_steer.models.batching import fewer, is_out_of_memory, longest_first
 from interp_steer.models.forward import Through, forward_under
 from interp_steer.models.hooked_lm import HookedLM, Hooks
-from interp_steer.positions import Clock
 
 REFILL_AT = 0.75
 """Waiting rows are admitted when no more than this share of the batch is still decoding: each

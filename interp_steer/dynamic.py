@@ -19,13 +19,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp_steer.in_flight import Answer, Cached, Uncached
-from interp_steer.interventions import Intervention, row_hooks
+from interp_steer.interventions.hooks import Dials
+from interp_steer.interventions.intervention import Intervention, row_hooks
+from interp_steer.interventions.positions import Clock
+from interp_steer.interventions.schedules import Dynamic
 from interp_steer.models.forward import Forward, Through, forward_under
 from interp_steer.models.hooked_lm import HookedLM, Hooks, PaddedBatch
 from interp_steer.models.kv_cache import DecodingCache
-from interp_steer.positions import Clock
-from interp_steer.row_edits import Dials
-from interp_steer.schedules import Dynamic
 
 
 class Streams:

@@ -17,7 +17,7 @@ from interp_steer.answering import Decoding, Request, answer_rows
 from interp_steer.cluster import Cluster
 from interp_steer.decoding import Settled, Told, of_rows
 from interp_steer.errors import GenerationError
-from interp_steer.interventions import Intervention, unsteered
+from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.ledger import Kept, Ledger
 from interp_steer.ledger import keys as ledger_keys
 from interp_steer.models.forward import Through

@@ -15,7 +15,7 @@ from interp_steer.cluster import Cluster
 from interp_steer.contrast import ContrastSet, Pair
 from interp_steer.errors import GenerationError, ScoringError
 from interp_steer.generation import Completion, generate
-from interp_steer.interventions import Intervention, unsteered
+from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.ledger import Ledger
 from interp_steer.models.loading import HookedLM
 from interp_steer.pairs import check_set

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from interp_steer.errors import GenerationError
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.intervention import Intervention
 from interp_steer.storage.bounded import regular
 
 try:

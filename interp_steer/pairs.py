@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, overload
 
 from interp_steer import displays
-from interp_steer.canonical import NAME, NAMED
 from interp_steer.errors import ContrastError
+from interp_steer.interventions.notation import NAME, NAMED
 from interp_steer.pair_texts import brief, canonical, check_types, sha256, utf8
 from interp_steer.storage.atomic import write_atomically
 from interp_steer.storage.bounded import naming, read_json_lines

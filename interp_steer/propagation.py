@@ -15,14 +15,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp_steer.errors import InterventionError
-from interp_steer.interventions import Direction, Intervention, row_hooks, unsteered
+from interp_steer.interventions.intervention import Direction, Intervention, row_hooks, unsteered
+from interp_steer.interventions.positions import Clock
 from interp_steer.models.batching import batches_by_length, in_parts
 from interp_steer.models.forward import Through, forward_under
 from interp_steer.models.hooked_lm import Hooks, PaddedBatch
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.prompts import Query
 from interp_steer.models.sites import Site
-from interp_steer.positions import Clock
 from interp_steer.rows import prepare
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.teacher_forcing import GivenAnswer, given_answers
@@ -143,7 +143,7 @@ def propagate(
         fitted: the vector of the property at the layers after, at ``resid_post``.
         layers: where changes of ``resid_post`` are read; that of the direction and all after it
             when not given.
-        positions: where it is added, see :func:`interp_steer.positions.span`.
+        positions: where it is added, see :func:`interp_steer.interventions.positions.span`.
         batch_size: rows run together; a batch that does not fit in memory is halved.
         through: as for :func:`interp_steer.generate`.
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interp_steer.edits import PlacedVector
 from interp_steer.errors import GenerationError, InterventionError
-from interp_steer.interventions import Intervention, check_interventions
+from interp_steer.interventions.edits import PlacedVector
+from interp_steer.interventions.intervention import Intervention, check_interventions
 from interp_steer.models.basis import check_basis
 from interp_steer.models.loading import HookedLM, check_model
 from interp_steer.models.prompts import Query

@@ -20,11 +20,11 @@ from transformers.cache_utils import StaticLayer
 
 from interp_steer.errors import GenerationError
 from interp_steer.in_flight import Answer, Uncached
+from interp_steer.interventions.hooks import SiteHook
+from interp_steer.interventions.positions import Clock, SlotClock
 from interp_steer.models.forward import Forward, GivenHooks, forward_under
 from interp_steer.models.hooked_lm import HookedLM, Hooks
 from interp_steer.models.kv_cache import RowCache
-from interp_steer.positions import Clock, SlotClock
-from interp_steer.row_edits import SiteHook
 
 SPARE = 64
 """Columns beyond what the longest row takes; the more, the seldomer columns are shifted."""

@@ -18,11 +18,11 @@ from interp_steer import displays
 from interp_steer.cards import Card, closed, layers_of, listed
 from interp_steer.errors import VectorError
 from interp_steer.hub import Published
-from interp_steer.interventions import Direction, Intervention, compose
+from interp_steer.interventions.intervention import Direction, Intervention, compose
+from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.basis import check_basis
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
 
 LARGEST = 2**31
@@ -166,7 +166,7 @@ class SteeringVector(Published):
         Args:
             coefficient: how many times the raw directions are added.
             schedule: the weights ``a_i``.
-            positions: see :func:`interp_steer.positions.span`.
+            positions: see :func:`interp_steer.interventions.positions.span`.
 
         Raises:
             InterventionError: for a coefficient that is not finite, or unknown positions.

@@ -17,11 +17,11 @@ from interp_steer import displays
 from interp_steer.cards import Card, closed, layers_of
 from interp_steer.errors import VectorError
 from interp_steer.hub import Published
-from interp_steer.interventions import Direction, Intervention, compose
+from interp_steer.interventions.intervention import Direction, Intervention, compose
+from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.basis import check_basis
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.steering_vector import LARGEST
 from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
 
@@ -133,7 +133,7 @@ class SteppedVector(Published):
         Args:
             coefficient: ``alpha`` of the paper.
             schedule: the weights ``a_i``.
-            positions: see :func:`interp_steer.positions.span`; where answers are generated, as far
+            positions: see :func:`interp_steer.interventions.positions.span`; where answers are generated, as far
                 as there are directions, when not given.
 
         Raises:

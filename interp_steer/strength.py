@@ -36,12 +36,12 @@ from interp_steer.answer_scores import Divergence, divergence
 from interp_steer.capture import capture
 from interp_steer.errors import InterventionError
 from interp_steer.generation import generate
-from interp_steer.interventions import Direction, Intervention
+from interp_steer.interventions.intervention import Direction, Intervention
+from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.moments import Rows
 from interp_steer.pairs import Prompt
-from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.steering_vector import SteeringVector
 
 Unit: TypeAlias = Literal["norm", "residual", "sd", "kl", "ppl", "raw"]
@@ -145,7 +145,7 @@ class Gauge:
             layer: where the vector was read.
             how: ``"add"``, ``"turn"`` or ``"project"``.
             strength: 1 ``norm`` when not given.
-            positions: see :func:`interp_steer.positions.span`.
+            positions: see :func:`interp_steer.interventions.positions.span`.
             schedule: what share of it is done at each step; strengths are measured at the whole.
             apply_layer: where it acts; where it was read when not given.
             along: another vector, such as a control, to act along with the coefficient that this

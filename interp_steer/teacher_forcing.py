@@ -14,14 +14,14 @@ from tqdm import tqdm
 
 from interp_steer.dynamic import Found, Streams
 from interp_steer.errors import GenerationError
-from interp_steer.interventions import Intervention, row_hooks
+from interp_steer.interventions.hooks import Dials
+from interp_steer.interventions.intervention import Intervention, row_hooks
+from interp_steer.interventions.positions import Clock
 from interp_steer.models.batching import batches_by_length, in_parts
 from interp_steer.models.forward import Through, forward_under
 from interp_steer.models.hooked_lm import Hooks
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.prompts import Query
-from interp_steer.positions import Clock
-from interp_steer.row_edits import Dials
 from interp_steer.rows import check_room, prepare
 
 Score = TypeVar("Score")

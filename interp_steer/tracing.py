@@ -11,13 +11,13 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer import canonical
-from interp_steer.edits import Edit
-from interp_steer.interventions import Intervention, unsteered
+from interp_steer.interventions import notation
+from interp_steer.interventions.edits import Edit
+from interp_steer.interventions.intervention import Intervention, unsteered
+from interp_steer.interventions.schedules import AnySchedule
 from interp_steer.models.forward import Through
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.prompts import Query
-from interp_steer.schedules import AnySchedule
 from interp_steer.teacher_forcing import (
     GivenAnswer,
     found_weights,
@@ -184,7 +184,7 @@ def _strength(
         if found is not None:
             weight = found[1]
         inside = (step >= numbers.span.first_step) & (step < numbers.span.end_step)
-        scale = edit.value if "coefficient" in canonical.NUMBERS[edit.operation] else 1.0
+        scale = edit.value if "coefficient" in notation.NUMBERS[edit.operation] else 1.0
         each.append(scale * weight * inside)
     stacked = torch.stack(each)
     return stacked.gather(0, stacked.abs().argmax(dim=0, keepdim=True))[0]

@@ -37,15 +37,14 @@ from einops import einsum
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from interp_steer.affine import Linear
 from interp_steer.cards import Card, layers_of
-from interp_steer.edits import Edit
 from interp_steer.errors import InterventionError, VectorError
-from interp_steer.interventions import Direction, Intervention
+from interp_steer.interventions.edits import Edit, Linear
+from interp_steer.interventions.intervention import Direction, Intervention
+from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.loading import HookedLM, check_model
 from interp_steer.models.sites import Site
 from interp_steer.pairs import ContrastSet, in_split
-from interp_steer.schedules import AnySchedule, fixed
 from interp_steer.sides import Sides, capture_sides
 from interp_steer.statistics.covariance import oas, power
 from interp_steer.steering_vector import SteeringVector
@@ -62,7 +61,7 @@ class TransportMap(Direction):
         origin: ``m'``, the mean without the property.
 
     Raises:
-        InterventionError: as :class:`~interp_steer.interventions.Direction`, at ``z``, or for a
+        InterventionError: as :class:`~interp_steer.interventions.intervention.Direction`, at ``z``, or for a
             matrix or origin of another width.
     """
 
@@ -101,7 +100,7 @@ class TransportMap(Direction):
 
         Args:
             coefficient: what share of the way; beyond 1 it goes on.
-            positions: see :func:`interp_steer.positions.span`.
+            positions: see :func:`interp_steer.interventions.positions.span`.
             schedule: by what it is multiplied at each step.
 
         Raises:

@@ -17,8 +17,8 @@ from analyses.languages.examples import Examples
 from analyses.languages.language_switching import alike
 from analyses.languages.switches import Steerer, languages_by_step, word_shares
 from interp_steer.errors import RunError
+from interp_steer.interventions.schedules import diminishing, exponential, fixed, start
 from interp_steer.pairs import Pair
-from interp_steer.schedules import diminishing, exponential, fixed, start
 
 SIZES = ["--n-fit", "4", "--n-select", "2", "--n-test", "3", "--shots", "0"]
 SIZES += ["--max-new-tokens", "12", "--n-steps", "12"]

@@ -15,7 +15,7 @@ from torch import Tensor
 from interp_steer.answer_scores import logprobs
 from interp_steer.errors import GenerationError, InterventionError
 from interp_steer.generation import generate
-from interp_steer.interventions import Direction, Intervention, unsteered
+from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
 from interp_steer.sampling import Sampling, sample

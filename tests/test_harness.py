@@ -25,10 +25,10 @@ from interp_steer.errors import (
 )
 from interp_steer.harness import SteeredLM, intervention
 from interp_steer.harness.steering import read_vector
-from interp_steer.interventions import Intervention, unsteered
+from interp_steer.interventions.intervention import Intervention, unsteered
+from interp_steer.interventions.schedules import diminishing
 from interp_steer.models import bundled
 from interp_steer.models.loading import HookedLM, load
-from interp_steer.schedules import diminishing
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.stepped_vector import SteppedVector
 

@@ -19,10 +19,10 @@ import interp_steer as ist
 from interp_steer.errors import InterchangeError, InterchangeWarning
 from interp_steer.interchange import FORMATS
 from interp_steer.interchange.steering_vectors import layer_activations
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.intervention import Intervention
+from interp_steer.interventions.schedules import diminishing
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.schedules import diminishing
 from interp_steer.vectors import Card, SteeringVector, SteppedVector
 from tests import foreign
 from tests.foreign import Directions, adding, clamping

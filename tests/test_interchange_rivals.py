@@ -22,7 +22,7 @@ from torch import Tensor
 
 import interp_steer as ist
 from interp_steer.errors import InterchangeError, InterchangeWarning
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.intervention import Intervention
 from interp_steer.models import bundled
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site

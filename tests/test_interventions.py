@@ -9,19 +9,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer import schedules
-from interp_steer.edits import Edit
 from interp_steer.errors import InterventionError, SiteError
-from interp_steer.interventions import (
+from interp_steer.interventions import schedules
+from interp_steer.interventions.edits import Edit
+from interp_steer.interventions.intervention import (
     Direction,
     Intervention,
     compose,
     row_hooks,
     unsteered,
 )
+from interp_steer.interventions.positions import Clock, span
+from interp_steer.interventions.schedules import diminishing, exponential, fixed, start
 from interp_steer.models.sites import Site
-from interp_steer.positions import Clock, span
-from interp_steer.schedules import diminishing, exponential, fixed, start
 
 # Checking types at run time draws from `random`, which Hypothesis warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random`")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from interp_steer.errors import GenerationError
 from interp_steer.generation import generate
-from interp_steer.interventions import Direction, unsteered
+from interp_steer.interventions.intervention import Direction, unsteered
 from interp_steer.ledger import Kept, Ledger, keys
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer import schedules
 from interp_steer.errors import InterventionError
-from interp_steer.schedules import (
+from interp_steer.interventions import schedules
+from interp_steer.interventions.schedules import (
     LONGEST,
     AnySchedule,
     Dynamic,

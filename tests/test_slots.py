@@ -12,7 +12,7 @@ from jaxtyping import config as jaxtyping
 from interp_steer import slots
 from interp_steer.errors import GenerationError
 from interp_steer.generation import Completion, generate
-from interp_steer.interventions import Intervention, unsteered
+from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.models.kv_cache import RowCache
 from interp_steer.models.loading import HookedLM
 from interp_steer.sampling import Sampling

@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from interp_steer import schedules
 from interp_steer.cards import Card
 from interp_steer.errors import CaptureError, ContrastError, InterventionError, VectorError
 from interp_steer.generation import generate
-from interp_steer.interventions import Intervention, compose
+from interp_steer.interventions import schedules
+from interp_steer.interventions.intervention import Intervention, compose
+from interp_steer.interventions.positions import Clock
+from interp_steer.interventions.schedules import Dynamic, diminishing, exponential, fixed, start
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.pairs import ContrastSet, Pair
-from interp_steer.positions import Clock
-from interp_steer.schedules import Dynamic, diminishing, exponential, fixed, start
 from interp_steer.stepped_vector import SteppedVector
 from interp_steer.teacher_forcing import GivenAnswer, predictions
 from interp_steer.vectors import fit, fit_steps

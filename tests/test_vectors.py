@@ -18,7 +18,7 @@ from interp_steer import contrast
 from interp_steer.capture import capture
 from interp_steer.contrast import ContrastSet, Pair
 from interp_steer.errors import ContrastError, SiteError, VectorError
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
 from interp_steer.orthogonal import orthogonalised

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 import interp_steer as ist
 from analyses.explorer.jobs import ExplorerError
 from interp_steer.estimators import ESTIMATORS
+from interp_steer.interventions.positions import span
+from interp_steer.interventions.schedules import parse as parse_schedule
 from interp_steer.models.sites import COMPONENTS
-from interp_steer.positions import span
-from interp_steer.schedules import parse as parse_schedule
 from interp_steer.strength import Unit
 
 Operation = Literal["project", "add", "turn", "ablate"]

@@ -9,7 +9,7 @@ from analyses.contrasts import arguments, instruction_id
 from analyses.explorer.choices import Ask, Source, Steer
 from analyses.explorer.shelf import SAVED, Making, Shelf
 from analyses.operations import READ_TOKENS
-from interp_steer.edits import Edit
+from interp_steer.interventions.edits import Edit
 
 _FITTED = {"component": "resid_post", "position": "last", "estimator": "difference_in_means"}
 """What goes without saying."""

@@ -18,9 +18,9 @@ from analyses.operations import READ_TOKENS
 from interp_steer.burattino.instructions import IDS, LANGUAGE, LANGUAGE_NAMES
 from interp_steer.burattino.queries import queries
 from interp_steer.errors import InterpSteerError
-from interp_steer.interventions import Direction, Intervention, compose
+from interp_steer.interventions.intervention import Direction, Intervention, compose
+from interp_steer.interventions.schedules import parse as parse_schedule
 from interp_steer.pairs import Prompt
-from interp_steer.schedules import parse as parse_schedule
 
 SAVED = "saved:"
 """How the key of a saved vector begins."""

@@ -48,7 +48,7 @@ class Editor:
     sides: tuple[Rows, Rows]
     """See :func:`last_tokens`."""
     removed_at: str
-    """Where components are set to zero; see :func:`interp_steer.positions.span`."""
+    """Where components are set to zero; see :func:`interp_steer.interventions.positions.span`."""
     set_at: str
     """Where they are set to a mean. Exchanges are at the last token of the prompt."""
 

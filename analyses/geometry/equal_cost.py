@@ -61,7 +61,7 @@ def contenders(
     Args:
         found: what was fitted.
         layer: where it acts.
-        positions: see :func:`interp_steer.positions.span`.
+        positions: see :func:`interp_steer.interventions.positions.span`.
         n_random: random directions, and random maps.
         seed: of the first of them.
     """

@@ -15,7 +15,7 @@ from analyses.languages import speaking
 from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
 from interp_steer.errors import RunError
 from interp_steer.grid import Cell
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.intervention import Intervention
 from interp_steer.parallel import ParallelItem
 from interp_steer.statistics.paired import mcnemar, paired_difference
 
@@ -47,7 +47,7 @@ class Benchmarked(Speaking):
     others: tuple[str, ...] = ("en-it",)
     """More contrasts, each with a vector of its own."""
     schedule: str = "diminishing(30)"
-    """Schedule of the strength; see interp_steer.schedules.parse."""
+    """Schedule of the strength; see interp_steer.interventions.schedules.parse."""
     strengths: tuple[float, ...] = (1.5,)
     """How many times a vector is added; of several, the best on the select split."""
     rule: str = "sound"

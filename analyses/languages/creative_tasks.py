@@ -83,7 +83,7 @@ class Config(Speaking):
     """Kinds of text (interp_steer.burattino.grammar.QUERY_STYLES), and of question: fact, yes_no,
     choice."""
     schedules: tuple[str, ...] = ("diminishing(30)",)
-    """Schedules of the strength, of which one is chosen; see interp_steer.schedules.parse."""
+    """Schedules of the strength, of which one is chosen; see interp_steer.interventions.schedules.parse."""
     strengths: tuple[float, ...] = (1.0, 1.5, 2.0)
     """How many times the vector is added, of which one is chosen."""
     rule: str = "sound"

@@ -34,7 +34,7 @@ from figures.drawing import interval_text, p_text, short_names
 from figures.looks import kind_of, language_name
 from figures.shares import mean_of, share_of
 from interp_steer.grid import Cell
-from interp_steer.schedules import AnySchedule, Dynamic
+from interp_steer.interventions.schedules import AnySchedule, Dynamic
 from interp_steer.statistics.paired import mcnemar, paired_difference
 
 Strengths = Mapping[tuple[str, str], float]
@@ -53,7 +53,7 @@ class Config(Speaking):
     """IFEval ids of what the language is combined with, with ?ARGUMENT=VALUE behind one that is to
     have it."""
     schedules: tuple[str, ...] = ("start", "fixed", "diminishing(30)", "dynamic(0.5)")
-    """Schedules of the strength; see interp_steer.schedules.parse."""
+    """Schedules of the strength; see interp_steer.interventions.schedules.parse."""
     strengths: tuple[float, ...] = (0.7, 1.0, 1.5, 4.0)
     """How many times a vector is added, of which one is chosen."""
     dynamic_strengths: tuple[float, ...] = (0.5, 1.0)

@@ -25,8 +25,8 @@ from analyses.languages.examples import Examples
 from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
 from figures.shares import mean_of, share_of
 from interp_steer.grid import Cell, with_divergence
+from interp_steer.interventions.schedules import Dynamic
 from interp_steer.parallel import ParallelItem
-from interp_steer.schedules import Dynamic
 from interp_steer.scoring.language import Detection, agreement
 from interp_steer.statistics.intervals import Interval, bootstrap_mean, share
 from interp_steer.statistics.paired import mcnemar
@@ -48,7 +48,7 @@ class Config(Speaking):
         "exponential(0.9)",
         "dynamic(0.5)",
     )
-    """Schedules of the strength; see interp_steer.schedules.parse."""
+    """Schedules of the strength; see interp_steer.interventions.schedules.parse."""
     strengths: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
     """How many times the vector is added, alpha of the paper."""
     dynamic_strengths: tuple[float, ...] = (0.5, 1.0)

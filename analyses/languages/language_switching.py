@@ -37,9 +37,9 @@ from figures.looks import language_name
 from figures.shares import share_of
 from interp_steer.errors import RunError
 from interp_steer.grid import Cell, answered, with_fluency
+from interp_steer.interventions.schedules import Schedule
 from interp_steer.pairs import Pair
 from interp_steer.parallel import ParallelItem
-from interp_steer.schedules import Schedule
 from interp_steer.scoring.language import detect
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.paired import mcnemar

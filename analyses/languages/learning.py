@@ -81,7 +81,7 @@ class Learning:
     steps: int = 30
     """Generated steps with a direction of their own, M of paper B."""
     schedules: tuple[str, ...] = ("fixed", "diminishing(30)")
-    """Schedules of steering (see interp_steer.schedules.parse), of which the best is chosen."""
+    """Schedules of steering (see interp_steer.interventions.schedules.parse), of which the best is chosen."""
     strengths: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
     """Strengths of steering, of which the best is chosen; 1 is the vector as it is."""
 

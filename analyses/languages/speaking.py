@@ -17,11 +17,11 @@ from analyses.asking import Asking
 from interp_steer.burattino.content import content
 from interp_steer.errors import RunError
 from interp_steer.grid import BROKEN, Cell, answered, with_fluency
+from interp_steer.interventions.schedules import AnySchedule
 from interp_steer.language_sets import question_blocks
 from interp_steer.models.prompts import PromptFormat, question_answer
 from interp_steer.pairs import Pair
 from interp_steer.parallel import ParallelItem
-from interp_steer.schedules import AnySchedule
 from interp_steer.scoring import language
 
 STEPS = 30

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 import interp_steer as ist
-from interp_steer.schedules import Schedule
+from interp_steer.interventions.schedules import Schedule
 from interp_steer.scoring.language import detect
 from interp_steer.statistics.intervals import bootstrap_mean, share
 

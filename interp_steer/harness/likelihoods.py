@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import torch
 
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
 from interp_steer.teacher_forcing import GivenAnswer, predictions, scored
 

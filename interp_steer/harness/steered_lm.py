@@ -27,7 +27,7 @@ from interp_steer.answering import Decoding, Request, answer_rows
 from interp_steer.errors import GenerationError, ModelError, RunError
 from interp_steer.harness.likelihoods import Likelihood, Pair, likelihoods
 from interp_steer.harness.steering import intervention, read_vector
-from interp_steer.interventions import Intervention, unsteered
+from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.ledger import Kept, keys
 from interp_steer.models.loading import HookedLM, load
 from interp_steer.rows import prepare

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from interp_steer import schedules
 from interp_steer.errors import InterventionError
-from interp_steer.interventions import Direction, Intervention
+from interp_steer.interventions import schedules
+from interp_steer.interventions.intervention import Direction, Intervention
 from interp_steer.models.sites import Site
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.stepped_vector import SteppedVector
@@ -53,9 +53,9 @@ def intervention(
             with steps, which takes no other, and ``"add"`` otherwise.
         coefficient: of ``"add"`` and ``"shift"``, 1 when it is not given; the projection after
             ``"project"``, the vector's own target when it is not given.
-        positions: see :func:`interp_steer.positions.span`; where answers are generated, and of a
+        positions: see :func:`interp_steer.interventions.positions.span`; where answers are generated, and of a
             vector with steps as far as there are directions, when not given.
-        schedule: see :func:`interp_steer.schedules.parse`.
+        schedule: see :func:`interp_steer.interventions.schedules.parse`.
 
     Raises:
         InterventionError: for an unknown operation, positions or schedule, an operation that the

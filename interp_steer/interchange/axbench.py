@@ -21,7 +21,7 @@ from interp_steer.interchange.checked_files import real, torch_bytes, whole, wri
 from interp_steer.interchange.conversion import Incoming, incoming, outgoing
 from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.steering_vectors import card_lost
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
 from interp_steer.steering_vector import SteeringVector
 

@@ -17,14 +17,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp_steer.cards import Card
-from interp_steer.edits import Edit
 from interp_steer.errors import InterchangeError, VectorError
 from interp_steer.interchange.checked_files import real, safe_name
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.edits import Edit
+from interp_steer.interventions.intervention import Intervention
+from interp_steer.interventions.schedules import fixed
 from interp_steer.models.basis import UNPROCESSED, check_basis
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.schedules import fixed
 from interp_steer.steering_vector import SteeringVector
 
 Residual = Literal["resid_pre", "resid_post"]

@@ -31,7 +31,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.edits import Edit
 from interp_steer.errors import InterchangeError, SiteError
 from interp_steer.interchange.checked_files import real, torch_bytes, write_file
 from interp_steer.interchange.conversion import (
@@ -46,7 +45,8 @@ from interp_steer.interchange.conversion import (
 )
 from interp_steer.interchange.formats import Format
 from interp_steer.interchange.steering_vectors import card_lost
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.edits import Edit
+from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.steering_vector import SteeringVector

@@ -37,7 +37,7 @@ from interp_steer.interchange.conversion import (
     outgoing,
 )
 from interp_steer.interchange.formats import ADDS_ONLY, Format
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
 from interp_steer.steering_vector import SteeringVector
 

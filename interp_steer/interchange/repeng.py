@@ -20,7 +20,7 @@ from pathlib import Path
 from interp_steer.interchange.conversion import UNKNOWN, Incoming, incoming, outgoing
 from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.gguf_files import FORMAT, Directions, write_gguf
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
 from interp_steer.steering_vector import SteeringVector
 

@@ -40,7 +40,7 @@ from interp_steer.interchange.conversion import (
 )
 from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.gguf_files import CARD
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
 from interp_steer.steering_vector import SteeringVector
 

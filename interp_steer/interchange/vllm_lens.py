@@ -38,7 +38,7 @@ from interp_steer.interchange.activation_steering import OURS
 from interp_steer.interchange.checked_files import LARGEST, real, whole, write_file
 from interp_steer.interchange.conversion import Incoming, card_of, card_text, incoming, outgoing
 from interp_steer.interchange.formats import ADDS_ONLY, Format
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
 from interp_steer.steering_vector import SteeringVector
 

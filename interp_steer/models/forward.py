@@ -48,7 +48,7 @@ def forward_under(
 
     Args:
         model: the model.
-        hooks: as :func:`interp_steer.interventions.row_hooks` makes them.
+        hooks: as :func:`interp_steer.interventions.intervention.row_hooks` makes them.
         through: ``"plain"`` or ``"hook_points"``; None for the twin where there is one, unless hook
             points have hooks already (``with model.steered(...)``), which the twin would not see.
 

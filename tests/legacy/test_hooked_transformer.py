@@ -21,7 +21,7 @@ from interp_steer.capture import capture
 from interp_steer.contrast import ContrastSet
 from interp_steer.decoding import SETTLED_EVERY
 from interp_steer.errors import BasisError, ModelError, VectorError
-from interp_steer.interventions import Intervention
+from interp_steer.interventions.intervention import Intervention
 from interp_steer.models import bundled
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site

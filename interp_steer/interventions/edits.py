@@ -29,20 +29,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer import canonical
-from interp_steer.affine import Affine, Linear
 from interp_steer.errors import InterventionError
+from interp_steer.interventions import notation
+from interp_steer.interventions.positions import Span, span
+from interp_steer.interventions.schedules import AnySchedule, Dynamic, Schedule, fixed
 from interp_steer.models.basis import UNPROCESSED
 from interp_steer.models.sites import Site
-from interp_steer.positions import span
-from interp_steer.schedules import AnySchedule, Dynamic, Schedule, fixed
 
 
 @dataclass(frozen=True, eq=False)
 class PlacedVector:
     """A vector that was read at a site and is applied at a site.
 
-    The fields are those of :class:`~interp_steer.interventions.Direction`.
+    The fields are those of :class:`~interp_steer.interventions.intervention.Direction`.
     """
 
     vector: Float[Tensor, "*step_and_shape"]
@@ -56,8 +55,8 @@ class PlacedVector:
     basis: str = field(default=UNPROCESSED, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(canonical.NAME, self.name):
-            raise InterventionError(f"direction name {self.name!r} is {canonical.NAMED}; rename it")
+        if not re.fullmatch(notation.NAME, self.name):
+            raise InterventionError(f"direction name {self.name!r} is {notation.NAMED}; rename it")
         self.source.check(self.n_layers)
         self.site.check(self.n_layers)
         shape = tuple(self.vector.shape)
@@ -127,7 +126,7 @@ class Edit:
             ``"transport"``.
         value: the coefficient of ``add``, ``shift``, ``turn`` and ``transport``, the target of
             ``project``, 0 for ``ablate``.
-        positions: see :func:`interp_steer.positions.span`.
+        positions: see :func:`interp_steer.interventions.positions.span`.
         schedule: the weight of the operation at each step.
 
     Raises:
@@ -143,9 +142,9 @@ class Edit:
     schedule: AnySchedule = fixed
 
     def __post_init__(self) -> None:
-        if self.operation not in canonical.NUMBERS:
+        if self.operation not in notation.NUMBERS:
             raise InterventionError(
-                f"unknown operation {self.operation!r}; use one of {', '.join(canonical.NUMBERS)}"
+                f"unknown operation {self.operation!r}; use one of {', '.join(notation.NUMBERS)}"
             )
         object.__setattr__(self, "value", finite("value", self.value))
         if not isinstance(self.schedule, (Schedule, Dynamic)):
@@ -202,11 +201,11 @@ class Edit:
         )
 
     @property
-    def written(self) -> canonical.Written:
+    def written(self) -> notation.Written:
         """The edit as its canonical line has it, without what goes without saying."""
-        takes = canonical.NUMBERS[self.operation]
+        takes = notation.NUMBERS[self.operation]
         own = self.operation == "project" and self.value == self.direction.target
-        return canonical.Written(
+        return notation.Written(
             operation=self.operation,
             name=self.direction.name,
             source=self.direction.source,
@@ -218,7 +217,7 @@ class Edit:
         )
 
     def __str__(self) -> str:
-        return canonical.line([self.written])
+        return notation.line([self.written])
 
 
 def finite(what: str, value: SupportsFloat | str) -> float:
@@ -234,3 +233,44 @@ def finite(what: str, value: SupportsFloat | str) -> float:
     if not math.isfinite(number):
         raise InterventionError(f"{what} is {number}; give a finite number")
     return number
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """``B (x - b)``: what an affine map does to an activation's deviation from a mean."""
+
+    matrix: Float[Tensor, " width *width"]
+    """``B``; of one axis where it is diagonal."""
+    origin: Float[Tensor, " width"]
+    """``b``."""
+    _placed: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Both in float32 on a device, where they stay: rows come and go, maps do not."""
+        if device not in self._placed:
+            matrix, origin = (each.detach().float() for each in (self.matrix, self.origin))
+            self._placed[device] = matrix.to(device), origin.to(device)
+        return self._placed[device]
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """``x <- x + w_i (push_i + pull (target - <x, u_i>)) u_i + w_i spread B (x - b)`` at step
+    ``i``, within a span.
+
+    What is told by step has an entry for step 0, 1 and so on; the last one holds from then on, and
+    tokens of the prompt before step 0 have the first. Where there is a dial, ``w_i`` is multiplied
+    by what the dial says of the row and the step. Where it keeps the length, what comes out is
+    scaled to the norm of what went in.
+    """
+
+    unit: Float[Tensor, " step *shape"]
+    push: tuple[float, ...]
+    pull: float
+    target: float
+    weights: tuple[float, ...]
+    span: Span
+    dial: int | None = None
+    linear: Linear | None = None
+    spread: float = 0.0
+    keeps_length: bool = False

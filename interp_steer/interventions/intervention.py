@@ -1,7 +1,7 @@
 """Interventions: what acts on a model, composed of edits; scheduled, masked, and told in a line.
 
 A direction says what may be done along it: add, shift, turn, project, ablate
-(:mod:`interp_steer.edits` has the formula). What it returns is an intervention, which any
+(:mod:`interp_steer.interventions.edits` has the formula). What it returns is an intervention, which any
 TransformerLens call runs as hooks.
 """
 
@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
-from interp_steer import canonical
-from interp_steer.edits import Edit, PlacedVector, finite
 from interp_steer.errors import InterpSteerError, InterventionError
+from interp_steer.interventions import notation
+from interp_steer.interventions.edits import Edit, PlacedVector, finite
+from interp_steer.interventions.hooks import Dials, SiteHook
+from interp_steer.interventions.positions import Clock
+from interp_steer.interventions.schedules import AnySchedule, Dynamic, fixed
+from interp_steer.interventions.schedules import parse as parse_schedule
 from interp_steer.models.sites import Site
-from interp_steer.positions import Clock
-from interp_steer.row_edits import Dials, SiteHook
-from interp_steer.schedules import AnySchedule, Dynamic, fixed
-from interp_steer.schedules import parse as parse_schedule
 
 FwdHooks = list[tuple[str, Callable[..., Any]]]
 """What every TransformerLens call takes as ``fwd_hooks``: pairs of hook name and function."""
@@ -65,7 +65,7 @@ class Direction(PlacedVector):
 
         Args:
             coefficient: in units of the activation's norm, since ``u`` has length 1.
-            positions: see :func:`interp_steer.positions.span`.
+            positions: see :func:`interp_steer.interventions.positions.span`.
             schedule: by what it is multiplied at each step.
 
         Raises:
@@ -85,7 +85,7 @@ class Direction(PlacedVector):
 
         Args:
             coefficient: how many times the direction is added.
-            positions: see :func:`interp_steer.positions.span`.
+            positions: see :func:`interp_steer.interventions.positions.span`.
             schedule: by what it is multiplied at each step.
 
         Raises:
@@ -107,7 +107,7 @@ class Direction(PlacedVector):
         Args:
             coefficient: in units of the activation's norm, as in :meth:`add`: of an activation at
                 right angles, the tangent of the angle times its norm.
-            positions: see :func:`interp_steer.positions.span`.
+            positions: see :func:`interp_steer.interventions.positions.span`.
             schedule: by what it is multiplied at each step.
 
         Raises:
@@ -127,7 +127,7 @@ class Direction(PlacedVector):
 
         Args:
             target: the projection to clamp to; by default the direction's own.
-            positions: see :func:`interp_steer.positions.span`.
+            positions: see :func:`interp_steer.interventions.positions.span`.
             schedule: what share of the way it goes at each step.
 
         Raises:
@@ -144,7 +144,7 @@ class Direction(PlacedVector):
         """``x <- x - <x, u> u``: the activation without its component along the direction.
 
         Args:
-            positions: see :func:`interp_steer.positions.span`.
+            positions: see :func:`interp_steer.interventions.positions.span`.
             schedule: what share of the component goes at each step.
 
         Raises:
@@ -195,7 +195,7 @@ class Intervention:
         return Intervention(self.edits + other.edits)
 
     def __str__(self) -> str:
-        return canonical.line([edit.written for edit in self.edits])
+        return notation.line([edit.written for edit in self.edits])
 
     @property
     def dynamic(self) -> tuple[tuple[str, Dynamic], ...]:
@@ -242,7 +242,7 @@ class Intervention:
             InterventionError: when the line is not canonical, a name is unknown, or what the names
                 stand for would write another line.
         """
-        edits = [_edit_of(written, line, directions) for written in canonical.read(line)]
+        edits = [_edit_of(written, line, directions) for written in notation.read(line)]
         parsed = cls(tuple(edits))
         if str(parsed) != line:
             raise InterventionError(
@@ -341,7 +341,7 @@ def row_hooks(
     return hooks
 
 
-def _edit_of(written: canonical.Written, line: str, directions: Directions) -> Edit:
+def _edit_of(written: notation.Written, line: str, directions: Directions) -> Edit:
     name = written.name
     try:
         vector = directions[name] if isinstance(directions, Mapping) else directions(name)

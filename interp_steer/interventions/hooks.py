@@ -11,9 +11,9 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp_steer.affine import Affine, Linear
 from interp_steer.errors import InterventionError
-from interp_steer.positions import Clock, SlotClock, Span
+from interp_steer.interventions.edits import Affine, Linear
+from interp_steer.interventions.positions import Clock, SlotClock, Span
 
 
 class Dials:

@@ -1,0 +1,1 @@
+"""Say what acts where and when, and turn it into hooks."""
