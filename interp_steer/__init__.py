@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from interp_steer import scoring as scoring
     from interp_steer import stability as stability
     from interp_steer import transfer as transfer
-    from interp_steer.answer_scores import divergence as divergence
-    from interp_steer.cluster import Cluster as Cluster
     from interp_steer.errors import InterpSteerError as InterpSteerError
-    from interp_steer.generation import Completion as Completion
-    from interp_steer.generation import Sampling as Sampling
-    from interp_steer.generation import generate as generate
-    from interp_steer.generation import logprobs as logprobs
+    from interp_steer.generation.answer_scores import divergence as divergence
+    from interp_steer.generation.cluster import Cluster as Cluster
+    from interp_steer.generation.completions import Completion as Completion
+    from interp_steer.generation.completions import Sampling as Sampling
+    from interp_steer.generation.completions import generate as generate
+    from interp_steer.generation.completions import logprobs as logprobs
+    from interp_steer.generation.ledger import Ledger as Ledger
+    from interp_steer.generation.tracing import Trace as Trace
+    from interp_steer.generation.tracing import trace as trace
     from interp_steer.grid import Cell as Cell
     from interp_steer.grid import sweep as sweep
     from interp_steer.interventions import schedules as schedules
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from interp_steer.interventions.intervention import Intervention as Intervention
     from interp_steer.interventions.intervention import compose as compose
     from interp_steer.interventions.intervention import unsteered as unsteered
-    from interp_steer.ledger import Ledger as Ledger
     from interp_steer.models.loading import HookedLM as HookedLM
     from interp_steer.models.loading import load as load
     from interp_steer.models.loading import wrap as wrap
@@ -56,8 +58,6 @@ if TYPE_CHECKING:
     from interp_steer.stepped_vector import SteppedVector as SteppedVector
     from interp_steer.strength import Gauge as Gauge
     from interp_steer.strength import Strength as Strength
-    from interp_steer.tracing import Trace as Trace
-    from interp_steer.tracing import trace as trace
     from interp_steer.transport import TransportMaps as TransportMaps
     from interp_steer.transport import fit_transport as fit_transport
     from interp_steer.vectors import fit as fit
@@ -80,19 +80,19 @@ _MODULES = {
     "transfer": "transfer",
 }
 _HOMES = {
-    "Cluster": "cluster",
+    "Cluster": "generation.cluster",
     "ContrastSet": "pairs",
-    "divergence": "answer_scores",
+    "divergence": "generation.answer_scores",
     "InterpSteerError": "errors",
-    "Completion": "generation",
-    "Sampling": "generation",
-    "generate": "generation",
-    "logprobs": "generation",
+    "Completion": "generation.completions",
+    "Sampling": "generation.completions",
+    "generate": "generation.completions",
+    "logprobs": "generation.completions",
     "Direction": "interventions.intervention",
     "Intervention": "interventions.intervention",
     "compose": "interventions.intervention",
     "unsteered": "interventions.intervention",
-    "Ledger": "ledger",
+    "Ledger": "generation.ledger",
     "HookedLM": "models.loading",
     "load": "models.loading",
     "wrap": "models.loading",
@@ -109,8 +109,8 @@ _HOMES = {
     "SteppedVector": "stepped_vector",
     "Gauge": "strength",
     "Strength": "strength",
-    "Trace": "tracing",
-    "trace": "tracing",
+    "Trace": "generation.tracing",
+    "trace": "generation.tracing",
     "TransportMaps": "transport",
     "fit_transport": "transport",
     "fit": "vectors",

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from interp_steer.decoding import StopRule, decode, rows_under
 from interp_steer.errors import CaptureError
+from interp_steer.generation.decoding import StopRule, decode, rows_under
 from interp_steer.models.batching import batches_by_length, in_parts
 from interp_steer.models.forward import forward_under
 from interp_steer.models.loading import HookedLM, check_model

@@ -10,13 +10,13 @@ from typing import Any
 
 import polars as pl
 
-from interp_steer.answer_scores import Divergence, divergence
-from interp_steer.cluster import Cluster
 from interp_steer.contrast import ContrastSet, Pair
 from interp_steer.errors import GenerationError, ScoringError
-from interp_steer.generation import Completion, generate
+from interp_steer.generation.answer_scores import Divergence, divergence
+from interp_steer.generation.cluster import Cluster
+from interp_steer.generation.completions import Completion, generate
+from interp_steer.generation.ledger import Ledger
 from interp_steer.interventions.intervention import Intervention, unsteered
-from interp_steer.ledger import Ledger
 from interp_steer.models.loading import HookedLM
 from interp_steer.pairs import check_set
 from interp_steer.scoring import early, ifeval
@@ -179,7 +179,7 @@ def answered(
         name: of the pairs, for those that have no instruction ids.
         score: see :func:`sweep`.
         settled: see :func:`sweep`.
-        options: for :func:`interp_steer.generation.generate`.
+        options: for :func:`interp_steer.generation.completions.generate`.
     """
     left = Counter(id(cell) for cell, _ in rows)
 

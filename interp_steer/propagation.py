@@ -15,6 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp_steer.errors import InterventionError
+from interp_steer.generation.inputs import prepare
+from interp_steer.generation.teacher_forcing import GivenAnswer, given_answers
 from interp_steer.interventions.intervention import Direction, Intervention, row_hooks, unsteered
 from interp_steer.interventions.positions import Clock
 from interp_steer.models.batching import batches_by_length, in_parts
@@ -23,9 +25,7 @@ from interp_steer.models.hooked_lm import Hooks, PaddedBatch
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.prompts import Query
 from interp_steer.models.sites import Site
-from interp_steer.rows import prepare
 from interp_steer.steering_vector import SteeringVector
-from interp_steer.teacher_forcing import GivenAnswer, given_answers
 
 Found = TypeVar("Found")
 

@@ -87,7 +87,7 @@ def race(
             without a layer when not given.
         settled: an early verdict, see :func:`interp_steer.grid.sweep`.
         seed: of the order of the prompts.
-        options: for :func:`interp_steer.generation.generate`.
+        options: for :func:`interp_steer.generation.completions.generate`.
 
     Raises:
         ScoringError: for an error outside of (0, 1), or no cell without a layer to read the

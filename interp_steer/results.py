@@ -156,7 +156,7 @@ class Run:
 
     @property
     def answers(self) -> Path:
-        """Where a :class:`interp_steer.ledger.Ledger` keeps the answers of all runs of this root.
+        """Where a :class:`interp_steer.generation.ledger.Ledger` keeps the answers of all runs of this root.
 
         It outlives the run: one that was stopped goes on, one with another config reuses what is
         the same. It may be deleted at any time.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from interp_steer.capture import capture
 from interp_steer.errors import TransferError
-from interp_steer.generation import generate
+from interp_steer.generation.completions import generate
 from interp_steer.models.basis import UNPROCESSED
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site

@@ -32,10 +32,10 @@ from einops import einsum, reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.answer_scores import Divergence, divergence
 from interp_steer.capture import capture
 from interp_steer.errors import InterventionError
-from interp_steer.generation import generate
+from interp_steer.generation.answer_scores import Divergence, divergence
+from interp_steer.generation.completions import generate
 from interp_steer.interventions.intervention import Direction, Intervention
 from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.loading import HookedLM

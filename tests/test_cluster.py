@@ -11,8 +11,8 @@ import torch
 
 import interp_steer as ist
 from interp_steer.errors import GenerationError
-from interp_steer.generation import Sampling, generate
-from interp_steer.ledger import Kept, Ledger
+from interp_steer.generation.completions import Sampling, generate
+from interp_steer.generation.ledger import Kept, Ledger
 from interp_steer.models.loading import load
 
 ray = pytest.importorskip("ray")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from figures.drawing import Drawing
 from interp_steer import contrast, displays
 from interp_steer.cards import Card
-from interp_steer.generation import Completion
+from interp_steer.generation.completions import Completion
 from interp_steer.pairs import ContrastSet, Pair
 from interp_steer.results import Run, open_run
 from interp_steer.statistics.intervals import wilson

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from interp_steer.cards import Card
-from interp_steer.decoding import StopRule
-from interp_steer.dynamic import Streams
 from interp_steer.errors import GenerationError, InterventionError
-from interp_steer.generation import generate
+from interp_steer.generation.completions import generate
+from interp_steer.generation.decoding import StopRule
+from interp_steer.generation.dynamic import Streams
+from interp_steer.generation.sampling import Sampling
 from interp_steer.interventions import schedules
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.interventions.positions import Clock
 from interp_steer.interventions.schedules import Dynamic, diminishing, exponential, fixed, start
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.sampling import Sampling
 from interp_steer.stepped_vector import SteppedVector
 from tests.test_generation import PROMPTS, n_hooks, without_stops
 

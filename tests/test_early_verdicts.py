@@ -12,9 +12,9 @@ import interp_steer as ist
 from interp_steer.burattino import instructions
 from interp_steer.burattino.held_out import evaluation_chats
 from interp_steer.errors import ScoringError
-from interp_steer.generation import generate
+from interp_steer.generation.completions import generate
+from interp_steer.generation.ledger import Ledger
 from interp_steer.grid import breaks_instruction, with_fluency
-from interp_steer.ledger import Ledger
 from interp_steer.models.loading import HookedLM
 from interp_steer.scoring import early, ifeval
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from interp_steer.answer_scores import logprobs
 from interp_steer.errors import GenerationError, InterventionError
-from interp_steer.generation import generate
+from interp_steer.generation.answer_scores import logprobs
+from interp_steer.generation.completions import generate
+from interp_steer.generation.sampling import Sampling, sample
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
-from interp_steer.sampling import Sampling, sample
 from tests import checkpoints
 
 ARCHITECTURES = ("llama3", "gemma2", "gpt2")

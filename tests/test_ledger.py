@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interp_steer.errors import GenerationError
-from interp_steer.generation import generate
+from interp_steer.generation.completions import generate
+from interp_steer.generation.ledger import Kept, Ledger, keys
+from interp_steer.generation.sampling import Sampling
 from interp_steer.interventions.intervention import Direction, unsteered
-from interp_steer.ledger import Kept, Ledger, keys
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.sampling import Sampling
 
 PROMPTS = ["Tell me about the sea.", "List five things.", "Sea?", "Two kings met on a bridge."]
 
@@ -164,7 +164,7 @@ def test_two_processes_append_to_one_ledger(tmp_path: Path) -> None:
 KILLED = """
 import sys
 import interp_steer as ist
-from interp_steer.ledger import Ledger
+from interp_steer.generation.ledger import Ledger
 model = ist.load(sys.argv[1], device="cpu", check=False)
 prompts = [f"Tell me {n} things about the sea." for n in range(60)]
 print("ready", flush=True)

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from interp_steer.answer_scores import logprobs
 from interp_steer.capture import capture
-from interp_steer.generation import generate
+from interp_steer.generation.answer_scores import logprobs
+from interp_steer.generation.completions import generate
 from interp_steer.interventions.intervention import Direction
 from interp_steer.models.batching import OutOfMemory, SmallerBatch
 from interp_steer.models.loading import HookedLM

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from interp_steer.capture import capture
 from interp_steer.errors import ModelError, SiteError
-from interp_steer.generation import generate
+from interp_steer.generation.completions import generate
 from interp_steer.models.fingerprint import fingerprint
 from interp_steer.models.loading import HookedLM, PaddedBatch, _load_weights, load, wrap
 from interp_steer.models.sites import COMPONENTS, Site

@@ -9,13 +9,13 @@ import pytest
 import torch
 from jaxtyping import config as jaxtyping
 
-from interp_steer import slots
 from interp_steer.errors import GenerationError
-from interp_steer.generation import Completion, generate
+from interp_steer.generation import compiled as slots
+from interp_steer.generation.completions import Completion, generate
+from interp_steer.generation.sampling import Sampling
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.models.kv_cache import RowCache
 from interp_steer.models.loading import HookedLM
-from interp_steer.sampling import Sampling
 from tests.test_generation import PROMPTS, direction, various
 
 ARCHITECTURES = (

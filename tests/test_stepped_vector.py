@@ -15,7 +15,8 @@ from torch import Tensor
 
 from interp_steer.cards import Card
 from interp_steer.errors import CaptureError, ContrastError, InterventionError, VectorError
-from interp_steer.generation import generate
+from interp_steer.generation.completions import generate
+from interp_steer.generation.teacher_forcing import GivenAnswer, predictions
 from interp_steer.interventions import schedules
 from interp_steer.interventions.intervention import Intervention, compose
 from interp_steer.interventions.positions import Clock
@@ -24,7 +25,6 @@ from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.pairs import ContrastSet, Pair
 from interp_steer.stepped_vector import SteppedVector
-from interp_steer.teacher_forcing import GivenAnswer, predictions
 from interp_steer.vectors import fit, fit_steps
 from tests.test_dynamic import random_steps
 

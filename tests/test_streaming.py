@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import interp_steer as ist
 from interp_steer.cards import Card
-from interp_steer.token_texts import token_texts
+from interp_steer.generation.tracing import token_texts
 from tests.checkpoints import ARCHITECTURES
 
 PROMPTS = ["Name a tree.", "Tell me about the sea and the castle.", "Name a tree.", "Why?"]

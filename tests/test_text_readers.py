@@ -23,8 +23,8 @@ from interp_steer import ifeval_rows
 from interp_steer.cards import Card
 from interp_steer.errors import InterpSteerError
 from interp_steer.folders import document_hash, manifest
+from interp_steer.generation.ledger import Kept, Ledger, _line
 from interp_steer.interchange import llm_steer_instruct
-from interp_steer.ledger import Kept, Ledger, _line
 from interp_steer.results import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from interp_steer.storage import bounded

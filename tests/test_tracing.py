@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp_steer.answer_scores import logprobs
 from interp_steer.errors import GenerationError
-from interp_steer.generation import generate
+from interp_steer.generation.answer_scores import logprobs
+from interp_steer.generation.completions import generate
+from interp_steer.generation.teacher_forcing import given_answers, predictions
+from interp_steer.generation.tracing import Trace, trace
 from interp_steer.interventions.intervention import unsteered
 from interp_steer.interventions.schedules import Dynamic, diminishing, start
 from interp_steer.models.loading import HookedLM
-from interp_steer.teacher_forcing import given_answers, predictions
-from interp_steer.tracing import Trace, trace
 from tests.test_dynamic import STEPS, by_hand, every_schedule, on_three, random_steps, tokens
 from tests.test_generation import PROMPTS, direction, without_stops
 

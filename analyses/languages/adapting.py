@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer.decoding import StopRule
 from interp_steer.errors import RunError
-from interp_steer.in_flight import Answer
+from interp_steer.generation.decoding import StopRule
+from interp_steer.generation.row_batches import Answer
 from interp_steer.models.batching import batches_by_length, in_parts
 from interp_steer.models.prompts import Message, Query
 

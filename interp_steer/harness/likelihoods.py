@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 import torch
 
+from interp_steer.generation.teacher_forcing import GivenAnswer, predictions, scored
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
-from interp_steer.teacher_forcing import GivenAnswer, predictions, scored
 
 Pair: TypeAlias = tuple[Sequence[int], Sequence[int]]
 """Token ids of a context and of what is said to follow it; neither is empty."""
@@ -43,7 +43,7 @@ def likelihoods(
     """Score continuations, each as if its tokens were being generated after its own context.
 
     The last token of a pair's context is step 0, so that ``"generated"`` means what it means in
-    :func:`interp_steer.generation.generate`, whatever the other pairs are. Pairs with the same
+    :func:`interp_steer.generation.completions.generate`, whatever the other pairs are. Pairs with the same
     context whose continuations differ in their last token alone, such as the letters of a multiple
     choice, take one row. Pairs whose tokens agree but are split elsewhere do not: they are steered
     elsewhere.

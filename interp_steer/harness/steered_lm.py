@@ -23,15 +23,15 @@ from lm_eval.utils import simple_parse_args_string
 from torch import Tensor
 from tqdm import tqdm
 
-from interp_steer.answering import Decoding, Request, answer_rows
 from interp_steer.errors import GenerationError, ModelError, RunError
+from interp_steer.generation.engine import Decoding, Request, answer_rows
+from interp_steer.generation.inputs import prepare
+from interp_steer.generation.ledger import Kept, keys
+from interp_steer.generation.sampling import Sampling, draws
 from interp_steer.harness.likelihoods import Likelihood, Pair, likelihoods
 from interp_steer.harness.steering import intervention, read_vector
 from interp_steer.interventions.intervention import Intervention, unsteered
-from interp_steer.ledger import Kept, keys
 from interp_steer.models.loading import HookedLM, load
-from interp_steer.rows import prepare
-from interp_steer.sampling import Sampling, draws
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class SteeredLM(HFLM):
     ``loglikelihood_rolling`` are such continuations too, and steps are counted anew in each.
 
     Sampling takes ``temperature`` and ``top_p``, and draws by lm-eval's torch seed
-    (:func:`interp_steer.sampling.draws`); log-likelihoods are taken in float32, whatever the
+    (:func:`interp_steer.generation.sampling.draws`); log-likelihoods are taken in float32, whatever the
     weights.
 
     Args:

@@ -23,8 +23,8 @@ from typing import Any, Protocol, TypeAlias
 from tqdm import tqdm
 
 from interp_steer.errors import ScoringError
-from interp_steer.generation import generate
-from interp_steer.ledger import Kept, Ledger
+from interp_steer.generation.completions import generate
+from interp_steer.generation.ledger import Kept, Ledger
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.scoring.endpoint import Endpoint
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import torch
@@ -11,20 +12,21 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.interventions import notation
-from interp_steer.interventions.edits import Edit
-from interp_steer.interventions.intervention import Intervention, unsteered
-from interp_steer.interventions.schedules import AnySchedule
-from interp_steer.models.forward import Through
-from interp_steer.models.loading import HookedLM
-from interp_steer.models.prompts import Query
-from interp_steer.teacher_forcing import (
+from interp_steer.generation.teacher_forcing import (
     GivenAnswer,
     found_weights,
     given_answers,
     predictions,
     scored,
 )
+from interp_steer.interventions import notation
+from interp_steer.interventions.edits import Edit
+from interp_steer.interventions.intervention import Intervention, unsteered
+from interp_steer.interventions.schedules import AnySchedule
+from interp_steer.models.forward import Through
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.prompts import Query
 
 FoundBySteps: TypeAlias = tuple[Float[Tensor, " step"], Float[Tensor, " step"]]
 """Divergences and weights of a dynamic schedule."""
@@ -208,3 +210,38 @@ def _along(
 
 def _stacked(each: Sequence[Float[Tensor, " step"]], said: int) -> Float[Tensor, "property step"]:
     return torch.stack(list(each)) if each else torch.zeros(0, said)
+
+
+HALF = "\ufffd"
+"""What half a character decodes to."""
+
+
+def token_texts(model: HookedLM, tokens: Sequence[int], text: str | None = None) -> list[str]:
+    """What each token adds to the text of those before it.
+
+    A token may hold half a character, as those of byte-level tokenizers do, or decode to something
+    else alone than behind others: the whole is decoded, and cut where the tokens end. A character
+    belongs to the token that completes it; special tokens are empty.
+
+    Args:
+        model: whose tokenizer decodes.
+        tokens: token ids, such as ``completion.tokens``.
+        text: what of their text is wanted, a beginning of it, such as ``completion.text``, which
+            ends before the stop string; all of it when not given.
+
+    Returns:
+        A text for each token, which joined are the whole.
+
+    Example:
+        >>> "".join(token_texts(model, said.tokens, said.text)) == said.text  # doctest: +SKIP
+        True
+    """
+    whole = model.decode(tokens)
+    end = len(whole) if text is None else min(len(text), len(whole))
+    ends = [0]
+    for count in range(1, len(tokens)):
+        known = model.decode(tokens[:count]).rstrip(HALF)
+        stands = len(known) >= ends[-1] and whole.startswith(known)
+        ends.append(len(known) if stands else ends[-1])
+    bounds = [min(at, end) for at in (*ends, len(whole))]
+    return [whole[start:stop] for start, stop in pairwise(bounds)][: len(tokens)]

@@ -12,19 +12,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp_steer import displays
-from interp_steer.answer_scores import AnswerScore, logprobs
-from interp_steer.answering import Decoding, Request, answer_rows
-from interp_steer.cluster import Cluster
-from interp_steer.decoding import Settled, Told, of_rows
 from interp_steer.errors import GenerationError
+from interp_steer.generation.answer_scores import AnswerScore, logprobs
+from interp_steer.generation.cluster import Cluster
+from interp_steer.generation.decoding import Settled, Told, of_rows
+from interp_steer.generation.engine import Decoding, Request, answer_rows
+from interp_steer.generation.inputs import Rows, check_room, prepare
+from interp_steer.generation.ledger import Kept, Ledger
+from interp_steer.generation.ledger import keys as ledger_keys
+from interp_steer.generation.sampling import Sampling, draws
 from interp_steer.interventions.intervention import Intervention, unsteered
-from interp_steer.ledger import Kept, Ledger
-from interp_steer.ledger import keys as ledger_keys
 from interp_steer.models.forward import Through
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.prompts import Query
-from interp_steer.rows import Rows, check_room, prepare
-from interp_steer.sampling import Sampling, draws
 
 __all__ = ["AnswerScore", "Completion", "Sampling", "generate", "logprobs"]
 
@@ -97,7 +97,7 @@ def generate(
             one to a sweep that may be stopped, repeated or extended.
         settled: says of a prompt's number and the text of its answer so far whether the rest can be
             done without, such as an answer with a comma where none may be; it is asked every
-            :data:`~interp_steer.decoding.SETTLED_EVERY` tokens. None lets every answer end by
+            :data:`~interp_steer.generation.decoding.SETTLED_EVERY` tokens. None lets every answer end by
             itself.
         cluster: workers that answer the prompts in place of this process.
         on_answer: is told the number of each prompt once its answer is there; what it returns is

@@ -16,10 +16,10 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from interp_steer.answering import Decoding, Finished, Request, answer_rows
-from interp_steer.decoding import Settled, of_rows
 from interp_steer.errors import GenerationError
-from interp_steer.ledger import Kept
+from interp_steer.generation.decoding import Settled, of_rows
+from interp_steer.generation.engine import Decoding, Finished, Request, answer_rows
+from interp_steer.generation.ledger import Kept
 from interp_steer.models import bundled
 from interp_steer.models.hooked_lm import HookedLM
 
@@ -104,7 +104,7 @@ class Cluster:
         settled: Settled | None,
         on_finished: Finished,
     ) -> None:
-        """Answer rows, in whatever order they end: see :func:`interp_steer.answering.answer_rows`.
+        """Answer rows, in whatever order they end: see :func:`interp_steer.generation.engine.answer_rows`.
 
         Raises:
             GenerationError: when no worker is left; the answers that were given have been told.

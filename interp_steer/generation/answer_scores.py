@@ -11,17 +11,17 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.interventions.intervention import Intervention, unsteered
-from interp_steer.models.forward import Through
-from interp_steer.models.loading import HookedLM
-from interp_steer.models.prompts import Query
-from interp_steer.teacher_forcing import (
+from interp_steer.generation.teacher_forcing import (
     GivenAnswer,
     Predictions,
     given_answers,
     predictions,
     scored,
 )
+from interp_steer.interventions.intervention import Intervention, unsteered
+from interp_steer.models.forward import Through
+from interp_steer.models.loading import HookedLM
+from interp_steer.models.prompts import Query
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ def logprobs(
 ) -> list[AnswerScore]:
     """Score given answers, one per prompt, as if each of their tokens were being generated.
 
-    Positions mean what they mean in :func:`interp_steer.generation.generate`: the last prompt token
+    Positions mean what they mean in :func:`interp_steer.generation.completions.generate`: the last prompt token
     is the first of ``"generated"``, and ``"prompt"`` ends with it.
 
     Args:
@@ -76,7 +76,7 @@ def logprobs(
             ``completion.tokens``.
         steering: one intervention for all prompts, or one per prompt.
         batch_size: rows scored together; a batch that does not fit in memory is halved.
-        through: as for :func:`interp_steer.generation.generate`; the numbers are the same.
+        through: as for :func:`interp_steer.generation.completions.generate`; the numbers are the same.
 
     Returns:
         one score per prompt, in the order of the prompts.

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp_steer.in_flight import Answer, Batch, Cached, Uncached
+from interp_steer.generation.row_batches import Answer, Batch, Cached, Uncached
 from interp_steer.interventions.positions import Clock
 from interp_steer.models.batching import fewer, is_out_of_memory, longest_first
 from interp_steer.models.forward import Through, forward_under

@@ -10,15 +10,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.decoding import Batches, Settled, StopRule, Told, decode, greedy, rows_under
-from interp_steer.dynamic import probed_rows
-from interp_steer.in_flight import Answer, Cached, Uncached
+from interp_steer.generation.compiled import slots_of
+from interp_steer.generation.decoding import (
+    Batches,
+    Settled,
+    StopRule,
+    Told,
+    decode,
+    greedy,
+    rows_under,
+)
+from interp_steer.generation.dynamic import probed_rows
+from interp_steer.generation.ledger import Kept
+from interp_steer.generation.row_batches import Answer, Cached, Uncached
+from interp_steer.generation.sampling import Sampler, Sampling
 from interp_steer.interventions.intervention import Intervention, row_hooks
-from interp_steer.ledger import Kept
 from interp_steer.models.forward import Through
 from interp_steer.models.hooked_lm import HookedLM
-from interp_steer.sampling import Sampler, Sampling
-from interp_steer.slots import slots_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How rows are decoded; see :func:`interp_steer.generation.generate`."""
+    """How rows are decoded; see :func:`interp_steer.generation.completions.generate`."""
 
     max_new_tokens: int
     sampling: Sampling | None

@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from tqdm import tqdm
 
-from interp_steer.dynamic import Found, Streams
 from interp_steer.errors import GenerationError
+from interp_steer.generation.dynamic import Found, Streams
+from interp_steer.generation.inputs import check_room, prepare
 from interp_steer.interventions.hooks import Dials
 from interp_steer.interventions.intervention import Intervention, row_hooks
 from interp_steer.interventions.positions import Clock
@@ -22,7 +23,6 @@ from interp_steer.models.forward import Through, forward_under
 from interp_steer.models.hooked_lm import Hooks
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.prompts import Query
-from interp_steer.rows import check_room, prepare
 
 Score = TypeVar("Score")
 
@@ -126,7 +126,7 @@ def predictions(
 ) -> Predictions:
     """Run rows once and leave what is predicted at each token of their answers.
 
-    Positions mean what they mean in :func:`interp_steer.generation.generate`: the last prompt token
+    Positions mean what they mean in :func:`interp_steer.generation.completions.generate`: the last prompt token
     is the first of ``"generated"``, and ``"prompt"`` ends with it.
 
     Args:

@@ -19,7 +19,7 @@ from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import StaticLayer
 
 from interp_steer.errors import GenerationError
-from interp_steer.in_flight import Answer, Uncached
+from interp_steer.generation.row_batches import Answer, Uncached
 from interp_steer.interventions.hooks import SiteHook
 from interp_steer.interventions.positions import Clock, SlotClock
 from interp_steer.models.forward import Forward, GivenHooks, forward_under

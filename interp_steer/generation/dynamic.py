@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp_steer.in_flight import Answer, Cached, Uncached
+from interp_steer.generation.row_batches import Answer, Cached, Uncached
 from interp_steer.interventions.hooks import Dials
 from interp_steer.interventions.intervention import Intervention, row_hooks
 from interp_steer.interventions.positions import Clock

@@ -1,0 +1,1 @@
+"""Answer prompts under interventions, in batches, here or on a cluster."""
