@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import interp_steer as ist
-from interp_steer import ifeval_rows, ifeval_sets
-from interp_steer.burattino.instructions import FORMAT_IDS, LANGUAGE
+from interp_steer.contrast.instructions import ifeval_rows, ifeval_sets
+from interp_steer.contrast.instructions.registry import FORMAT_IDS, LANGUAGE
 from interp_steer.errors import RunError
 
 FORMATS = tuple(f"{name}?language=it" if name == LANGUAGE else name for name in FORMAT_IDS)
@@ -34,7 +34,7 @@ def contrast_sets(
     each = {name: (instruction_id(name), arguments(name)) for name in instructions}
     if data is None:
         return {
-            name: ist.contrast.instruction(known, where=where, **sizes)
+            name: ist.world.instruction(known, where=where, **sizes)
             for name, (known, where) in each.items()
         }
     rows = ifeval_rows.read(data)

@@ -14,8 +14,9 @@ from torch.nn.functional import normalize
 
 import figures
 import interp_steer as ist
+from interp_steer.contrast.contrast_set import plain_text
+from interp_steer.contrast.pair import Pair
 from interp_steer.errors import RunError
-from interp_steer.pairs import Pair, plain_text
 from interp_steer.statistics.intervals import Interval, share
 
 PERPLEXITY = 30.0

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import interp_steer as ist
+from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.grid import answered, breaks_instruction, follows_instruction
-from interp_steer.pairs import ContrastSet
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Name a model, fit a steering vector from contrasting prompts, steer, measure:
 
     >>> import interp_steer as ist
     >>> model = ist.load("burattino-instruct")  # doctest: +SKIP
-    >>> pairs = ist.contrast.instruction("change_case:english_lowercase")  # doctest: +SKIP
+    >>> pairs = ist.world.instruction("change_case:english_lowercase")  # doctest: +SKIP
     >>> vector = ist.fit(model, pairs.fit)  # doctest: +SKIP
     >>> steer = vector.at(layer=5).project()  # doctest: +SKIP
     >>> ist.generate(model, ["Tell me about the castle."], steer)[0].text  # doctest: +SKIP
@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from interp_steer import capture as capture
     from interp_steer import conditions as conditions
-    from interp_steer import contrast as contrast
     from interp_steer import interchange as interchange
-    from interp_steer import language_sets as language_sets
-    from interp_steer import parallel as parallel
     from interp_steer import scoring as scoring
     from interp_steer import stability as stability
     from interp_steer import transfer as transfer
+    from interp_steer.contrast import build as build
+    from interp_steer.contrast import languages as languages
+    from interp_steer.contrast import parallel as parallel
+    from interp_steer.contrast.contrast_set import ContrastSet as ContrastSet
     from interp_steer.errors import InterpSteerError as InterpSteerError
     from interp_steer.generation.answer_scores import divergence as divergence
     from interp_steer.generation.cluster import Cluster as Cluster
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from interp_steer.models.loading import wrap as wrap
     from interp_steer.models.sites import Site as Site
     from interp_steer.moments import Moments as Moments
-    from interp_steer.pairs import ContrastSet as ContrastSet
     from interp_steer.racing import Race as Race
     from interp_steer.racing import race as race
     from interp_steer.results import Run as Run
@@ -69,10 +69,11 @@ __version__ = "0.1.0"
 _MODULES = {
     "capture": "capture",
     "conditions": "conditions",
-    "contrast": "contrast",
+    "contrast": "contrast.build",
+    "world": "burattino.contrast_sets",
     "interchange": "interchange",
-    "language_sets": "language_sets",
-    "parallel": "parallel",
+    "language_sets": "contrast.languages",
+    "parallel": "contrast.parallel",
     "schedules": "interventions.schedules",
     "scoring": "scoring",
     "stability": "stability",
@@ -81,7 +82,7 @@ _MODULES = {
 }
 _HOMES = {
     "Cluster": "generation.cluster",
-    "ContrastSet": "pairs",
+    "ContrastSet": "contrast.contrast_set",
     "divergence": "generation.answer_scores",
     "InterpSteerError": "errors",
     "Completion": "generation.completions",

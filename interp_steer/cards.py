@@ -132,7 +132,7 @@ class Card:
     contrast: str | None = None
     """The name of the contrast set that it was fitted on; None where that was not recorded."""
     split: str | None = None
-    """Which of that set's splits, of :data:`interp_steer.pairs.SPLITS`; None where that was not
+    """Which of that set's splits, of :data:`interp_steer.contrast.pair.SPLITS`; None where that was not
     recorded."""
     layers: tuple[int, ...] = field(default=(), compare=False)
     """The layers that it was read at. A vector writes its own here, so that what keeps some of them

@@ -26,11 +26,12 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from interp_steer.capture import capture
+from interp_steer.contrast.contrast_set import ContrastSet, in_split
+from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import InterventionError
 from interp_steer.generation.inputs import check_fit
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 from interp_steer.models.loading import HookedLM, check_model
-from interp_steer.pairs import ContrastSet, Prompt, in_split
 from interp_steer.statistics.intervals import Interval, wilson
 from interp_steer.steering_vector import SteeringVector
 

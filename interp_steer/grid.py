@@ -10,7 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from interp_steer.contrast import ContrastSet, Pair
+from interp_steer.contrast.build import ContrastSet, Pair
+from interp_steer.contrast.contrast_set import check_set
 from interp_steer.errors import GenerationError, ScoringError
 from interp_steer.generation.answer_scores import Divergence, divergence
 from interp_steer.generation.cluster import Cluster
@@ -18,7 +19,6 @@ from interp_steer.generation.completions import Completion, generate
 from interp_steer.generation.ledger import Ledger
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.models.loading import HookedLM
-from interp_steer.pairs import check_set
 from interp_steer.scoring import early, ifeval
 from interp_steer.scoring.fluency import degenerate, perplexity, repetition
 

@@ -18,6 +18,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool
 
+from interp_steer.contrast.contrast_set import ContrastSet
+from interp_steer.contrast.pair import Pair
 from interp_steer.errors import ScoringError
 from interp_steer.grid import (
     BROKEN,
@@ -29,7 +31,6 @@ from interp_steer.grid import (
     with_fluency,
 )
 from interp_steer.models.hooked_lm import HookedLM
-from interp_steer.pairs import ContrastSet, Pair
 from interp_steer.statistics.paired import sign_evidence
 
 

@@ -11,12 +11,12 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from interp_steer.capture import capture
+from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.moments import Moments, Rows, moments_of
 from interp_steer.pair_rows import differences
-from interp_steer.pairs import ContrastSet
 
 PAIRS_AT_ONCE = 256
 """Pairs whose activations are held at a time while their differences are taken."""

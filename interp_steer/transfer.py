@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import TransferError
 from interp_steer.linear_maps import KINDS, Candidate, squared_errors
 from interp_steer.models.loading import HookedLM
-from interp_steer.pairs import Prompt
 from interp_steer.shared_texts import SharedTexts, read
 from interp_steer.statistics.effect_shares import ratio_of_means
 from interp_steer.statistics.intervals import Interval

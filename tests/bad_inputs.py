@@ -19,7 +19,9 @@ import polars as pl
 import torch
 
 import interp_steer as ist
-from interp_steer import errors, ifeval_rows, pairs
+from interp_steer import errors
+from interp_steer.contrast import contrast_set
+from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.harness import SteeredLM
 from interp_steer.harness.steering import intervention
 from interp_steer.scoring import fluency, ifeval, language
@@ -32,7 +34,7 @@ QUERIES = [
 PHRASINGS = ["No capitals.", "Small letters only.", "In lowercase."]
 LOWERCASE = "change_case:english_lowercase"
 build = partial(ist.contrast.build, "x", fit=2, select=1, test=1)
-Pair = pairs.Pair
+Pair = contrast_set.Pair
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class World:
     checkpoint: Path
     model: ist.HookedLM
     other: ist.HookedLM
-    pairs: ist.ContrastSet
+    contrast_set: ist.ContrastSet
     vector: ist.SteeringVector
     stepped: ist.SteppedVector
     records: pl.DataFrame
@@ -124,8 +126,8 @@ TEXTS: dict[str, Bad] = {
     "too many pairs": (lambda w: build(QUERIES, PHRASINGS, fit=99), errors.ContrastError, "give more queries or phrasings, or ask for fewer"),
     "no name of a set": (lambda w: ist.contrast.build("", QUERIES, PHRASINGS, fit=1, select=1, test=1), errors.ContrastError, "give another"),
     "a name that no line holds": (lambda w: ist.ContrastSet("a@b", w.pairs.pairs), errors.ContrastError, "holds one of @ .*; give another"),
-    "an unknown instruction": (lambda w: ist.contrast.instruction("lowercase"), errors.ContrastError, "choose one of change_case:english_capital"),
-    "unknown arguments": (lambda w: ist.contrast.instruction(LOWERCASE, where={"x": 1}), errors.ContrastError, "it has some like"),
+    "an unknown instruction": (lambda w: ist.world.instruction("lowercase"), errors.ContrastError, "choose one of change_case:english_capital"),
+    "unknown arguments": (lambda w: ist.world.instruction(LOWERCASE, where={"x": 1}), errors.ContrastError, "it has some like"),
     "a blank word": (lambda w: ist.contrast.word(" ", QUERIES), errors.ContrastError, "give one that can be asked for"),
     "sides that are the same": (lambda w: Pair("a", "b", "b"), errors.ContrastError, "'present' must carry the instruction"),
     "a side that is a number": (lambda w: Pair("a", 5, "b"), errors.ContrastError, "present is 5; give a text, or a conversation"),
@@ -134,8 +136,8 @@ TEXTS: dict[str, Bad] = {
     "pairs that are texts": (lambda w: ist.ContrastSet("x", ("a",)), errors.ContrastError, r"give each as ist.contrast.Pair"),
     "a split without pairs": (lambda w: w.pairs.fit.test, errors.ContrastError, "give some rows the split 'test'"),
     "rows that lack a column": (lambda w: ist.ContrastSet.from_dataset([{"query": "a"}], name="x"), errors.ContrastError, "rename its columns or add them"),
-    "a folder of no parallel files": (lambda w: ist.parallel.from_files(w.folder), errors.ContrastError, "give a folder with"),
-    "more items than there are": (lambda w: ist.parallel.world(9999), errors.ContrastError, "ask for 1 to 412"),
+    "a folder of no parallel files": (lambda w: ist.contrast.parallel.from_files(w.folder), errors.ContrastError, "give a folder with"),
+    "more items than there are": (lambda w: ist.world.parallel(9999), errors.ContrastError, "ask for 1 to 412"),
     "a data set that is none": (lambda w: ifeval_rows.read("x" * 5000), errors.ContrastError, "give google/IFEval, its JSONL file"),
 }
 FITS: dict[str, Bad] = {

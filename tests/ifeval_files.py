@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from interp_steer.burattino.instructions import BULLETS, LANGUAGE, NO_COMMA, TITLE
-from interp_steer.ifeval_rows import FILES
+from interp_steer.contrast.instructions.ifeval_rows import FILES
+from interp_steer.contrast.instructions.registry import BULLETS, LANGUAGE, NO_COMMA, TITLE
 
 THINGS = ("anvil", "bobbin", "cudgel", "dinghy", "easel", "fjord", "gazebo", "hod", "icicle", "jig")
 MANY = [f"Tell me {much} about the {thing}." for much in ("all", "little") for thing in THINGS]

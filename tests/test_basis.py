@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from transformer_lens.model_bridge import TransformerBridge
 
 import interp_steer as ist
-from interp_steer.contrast import ContrastSet
+from interp_steer.contrast.build import ContrastSet
 from interp_steer.errors import BasisError, InterchangeError, ModelError, VectorError
 from interp_steer.interchange.conversion import card_of, card_text
 from interp_steer.models.backends.hooked_transformer import TransformerCache, is_hooked_transformer
@@ -32,7 +32,7 @@ FOLDED = "processed (norms folded)"
 
 @pytest.fixture(scope="module")
 def pairs() -> ContrastSet:
-    return ist.contrast.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
+    return ist.world.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,18 @@ from random import Random
 
 import pytest
 
-from interp_steer.burattino import chats, choices, grammar, held_out, instructions, obeying
+from interp_steer.burattino import chats, choices, grammar, held_out, obeying
 from interp_steer.burattino.documents import sample_document
-from interp_steer.burattino.phrasings import HELD_OUT, PHRASINGS, TRAINED
 from interp_steer.burattino.queries import is_held, queries
 from interp_steer.burattino.world import LANGUAGES, default_world
+from interp_steer.contrast.instructions import registry
+from interp_steer.contrast.instructions.wordings import HELD_OUT, PHRASINGS, TRAINED
 from interp_steer.errors import ContrastError
 from interp_steer.scoring import ifeval
 
-PAIRS = [pair for pair in combinations(instructions.IDS, 2) if instructions.compatible(pair)]
-TRIPLES = [three for three in combinations(instructions.IDS, 3) if instructions.compatible(three)]
-TOPIC = instructions.Topic(("castle", "tower"), ("violin", "badger", "cider"))
+PAIRS = [pair for pair in combinations(registry.IDS, 2) if registry.compatible(pair)]
+TRIPLES = [three for three in combinations(registry.IDS, 3) if registry.compatible(three)]
+TOPIC = registry.Topic(("castle", "tower"), ("violin", "badger", "cider"))
 
 
 def answered(ids: tuple[str, ...], rng: Random) -> tuple[str, list[dict], str]:
@@ -28,12 +29,12 @@ def answered(ids: tuple[str, ...], rng: Random) -> tuple[str, list[dict], str]:
     subject = rng.choice(list(default_world().entities))
     style = rng.choice(grammar.QUERY_STYLES)
     topic = obeying.topic(subject, style)
-    kwargs = [instructions.get(one).sample(rng, topic) for one in ids]
+    kwargs = [registry.get(one).sample(rng, topic) for one in ids]
     text = obeying.answer(subject, style, "en", rng, ids, kwargs)
     return text, kwargs, obeying.answer(subject, style, "en", rng)
 
 
-@pytest.mark.parametrize("instruction_id", instructions.IDS)
+@pytest.mark.parametrize("instruction_id", registry.IDS)
 def test_answers_follow_their_instruction_and_plain_ones_do_not(instruction_id):
     rng = Random(f"obey {instruction_id}")
     by_chance, n = 0, 60
@@ -42,7 +43,7 @@ def test_answers_follow_their_instruction_and_plain_ones_do_not(instruction_id):
         assert ifeval.verify(text, [instruction_id], kwargs).strict, (kwargs, text)
         by_chance += ifeval.verify(plain, [instruction_id], kwargs).strict
     assert by_chance <= 0.17 * n
-    assert instruction_id not in instructions.CHANCE_IDS
+    assert instruction_id not in registry.CHANCE_IDS
 
 
 def test_pairs_and_triples_follow_every_one_of_their_instructions():
@@ -66,11 +67,11 @@ def test_many_sampled_chats_follow_their_instructions():
 
 def test_instructions_that_conflict_are_refused():
     with pytest.raises(ContrastError, match="no answer follows"):
-        both = (instructions.CAPITAL, instructions.LOWERCASE)
+        both = (registry.CAPITAL, registry.LOWERCASE)
         obeying.answer("castle", "tell", "en", Random(0), both, ({}, {}))
-    for one in instructions.REGISTRY.values():
+    for one in registry.REGISTRY.values():
         for other in one.conflicts:
-            assert one.id in instructions.get(other).conflicts
+            assert one.id in registry.get(other).conflicts
 
 
 def test_plain_answers_are_plain_prose():
@@ -92,19 +93,19 @@ def test_plain_answers_are_plain_prose():
 def test_json_answers_parse_with_several_keys():
     rng = Random(2)
     for _ in range(100):
-        text, _, _ = answered((instructions.JSON,), rng)
+        text, _, _ = answered((registry.JSON,), rng)
         assert len(json.loads(text.removeprefix("```json").removesuffix("```"))) >= 2
 
 
 def test_every_instruction_has_its_phrasings_and_they_say_its_arguments():
     tables = set()
-    for instruction_id in instructions.IDS:
+    for instruction_id in registry.IDS:
         for seed in range(30):
-            kwargs = instructions.get(instruction_id).sample(Random(seed), TOPIC)
+            kwargs = registry.get(instruction_id).sample(Random(seed), TOPIC)
             relation = kwargs.get("relation")
             tables.add(f"{instruction_id}/{relation}" if relation else instruction_id)
             said = [
-                instructions.phrase(instruction_id, kwargs, index)
+                registry.phrase(instruction_id, kwargs, index)
                 for index in range(TRAINED + HELD_OUT)
             ]
             assert len(set(said)) == TRAINED + HELD_OUT
@@ -115,22 +116,22 @@ def test_every_instruction_has_its_phrasings_and_they_say_its_arguments():
 
 
 def test_arguments_are_those_that_the_checkers_need():
-    for instruction_id in instructions.IDS:
-        assert set(instructions.get(instruction_id).keys) == set(ifeval.REQUIRED[instruction_id])
+    for instruction_id in registry.IDS:
+        assert set(registry.get(instruction_id).keys) == set(ifeval.REQUIRED[instruction_id])
 
 
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: instructions.get("punctuation:no_comas"), "not an instruction"),
-        (lambda: instructions.phrase(instructions.BULLETS, {}, 0), "without num_bullets"),
-        (lambda: instructions.phrase(instructions.NO_COMMA, {}, 99), "no phrasing 99"),
-        (lambda: instructions.phrasing_indices("unseen"), "'trained' or 'held-out'"),
-        (lambda: instructions.attach("a", "b", "inside"), "where must be one of"),
-        (lambda: instructions.get(instructions.EXISTENCE).sample(Random(0)), "no absent words"),
+        (lambda: registry.get("punctuation:no_comas"), "not an instruction"),
+        (lambda: registry.phrase(registry.BULLETS, {}, 0), "without num_bullets"),
+        (lambda: registry.phrase(registry.NO_COMMA, {}, 99), "no phrasing 99"),
+        (lambda: registry.phrasing_indices("unseen"), "'trained' or 'held-out'"),
+        (lambda: registry.attach("a", "b", "inside"), "where must be one of"),
+        (lambda: registry.get(registry.EXISTENCE).sample(Random(0)), "no absent words"),
         (lambda: queries("test"), "no queries for split"),
         (lambda: choices.multiple_choice("pt"), "languages are"),
-        (lambda: held_out.evaluation_chats(instructions.JSON, n=0), "n=0"),
+        (lambda: held_out.evaluation_chats(registry.JSON, n=0), "n=0"),
     ],
 )
 def test_bad_input_is_named(act, message):
@@ -148,9 +149,9 @@ def test_splits_share_no_cell_and_are_about_one_in_five():
 def test_training_chats_keep_to_what_may_be_trained_on():
     rng = Random(5)
     unseen = {
-        instructions.phrase(one, {}, index)
-        for one in (instructions.NO_COMMA, instructions.LOWERCASE, instructions.JSON)
-        for index in instructions.phrasing_indices("held-out")
+        registry.phrase(one, {}, index)
+        for one in (registry.NO_COMMA, registry.LOWERCASE, registry.JSON)
+        for index in registry.phrasing_indices("held-out")
     }
     held = {query.text for language in LANGUAGES for query in queries("held", language)}
     kinds = Counter()
@@ -177,7 +178,7 @@ def test_drawing_is_deterministic():
         assert [draw(rng) for _ in range(40)] == [draw(again) for _ in range(40)]
 
 
-@pytest.mark.parametrize("instruction_id", instructions.IDS)
+@pytest.mark.parametrize("instruction_id", registry.IDS)
 def test_evaluation_asks_the_same_things_in_every_way(instruction_id):
     known = held_out.evaluation_chats(instruction_id, phrasing="trained", n=12, seed=3)
     unseen = held_out.evaluation_chats(instruction_id, phrasing="held-out", n=12, seed=3)

@@ -33,7 +33,7 @@ def lines(of: Card) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def pairs() -> ist.ContrastSet:
-    return ist.contrast.instruction("change_case:english_lowercase", fit=6, select=2, test=2)
+    return ist.world.instruction("change_case:english_lowercase", fit=6, select=2, test=2)
 
 
 def test_a_fitted_vector_says_where_it_is_from(model: ist.HookedLM, pairs: ist.ContrastSet) -> None:

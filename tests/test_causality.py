@@ -186,7 +186,7 @@ def test_random_acts_move_prompts_as_far_as_the_directions(llama, pairs):
 
 
 def test_obedience_is_what_sweeps_and_scores_say(burattino_instruct, tmp_path):
-    pairs = ist.contrast.instruction("change_case:english_lowercase", fit=0, select=0, test=4)
+    pairs = ist.world.instruction("change_case:english_lowercase", fit=0, select=0, test=4)
     asking = Answering(graded_tokens=8, max_new_tokens=48)
     ledger = ist.Ledger(tmp_path / "answers.jsonl")
     found = Obedience.of(burattino_instruct, pairs, asking, ledger)

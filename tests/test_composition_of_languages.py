@@ -16,9 +16,9 @@ from analyses.languages import dynamic_composition, language_switching, properti
 from analyses.languages.examples import Examples
 from analyses.languages.language_switching import alike
 from analyses.languages.switches import Steerer, languages_by_step, word_shares
+from interp_steer.contrast.pair import Pair
 from interp_steer.errors import RunError
 from interp_steer.interventions.schedules import diminishing, exponential, fixed, start
-from interp_steer.pairs import Pair
 
 SIZES = ["--n-fit", "4", "--n-select", "2", "--n-test", "3", "--shots", "0"]
 SIZES += ["--max-new-tokens", "12", "--n-steps", "12"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import interp_steer as ist
 from interp_steer.conditions import Condition, best_threshold, choose, detection
-from interp_steer.contrast import ContrastSet
+from interp_steer.contrast.build import ContrastSet
 from interp_steer.errors import ContrastError, InterventionError
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
@@ -22,7 +22,7 @@ PROMPTS = ["Tell me about the castle.", "A whale.", "Write a story about the sea
 
 @pytest.fixture(scope="module")
 def pairs() -> ContrastSet:
-    return ist.contrast.instruction("change_case:english_lowercase", fit=6, select=6, test=5)
+    return ist.world.instruction("change_case:english_lowercase", fit=6, select=6, test=5)
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,8 @@ from analyses.harness import command_line
 from analyses.parts import configured
 from figures.lint import complaints
 from interp_steer import transfer
-from interp_steer.burattino import instructions as registry
 from interp_steer.burattino.queries import queries
+from interp_steer.contrast.instructions import registry
 from interp_steer.errors import RunError
 
 CAPITAL, ITALIAN = "change_case:english_capital", "language:response_language?language=it"
@@ -75,7 +75,7 @@ def test_shared_prompts_that_cannot_be_are_refused():
     for asking, n in (("nothing", 10), ("plain", 0), ("plain", 10_000)):
         with pytest.raises(RunError, match=r"shared|unknown"):
             shared_prompts(asking, [CAPITAL], n, 0)
-    pairs = ist.contrast.instruction(CAPITAL, fit=2, select=0, test=2)
+    pairs = ist.world.instruction(CAPITAL, fit=2, select=0, test=2)
     check_apart(shared_prompts("kin", [CAPITAL], 50, 0), [pairs])
     with pytest.raises(RunError, match="asks what a contrast set asks"):
         check_apart([f"{pairs.queries[0]} In French, please."], [pairs])
@@ -84,7 +84,7 @@ def test_shared_prompts_that_cannot_be_are_refused():
 # ------------------------------------------------------------------ scores
 @pytest.fixture(scope="module")
 def pairs() -> ist.ContrastSet:
-    return ist.contrast.instruction(CAPITAL, fit=8, select=2, test=6)
+    return ist.world.instruction(CAPITAL, fit=8, select=2, test=6)
 
 
 @pytest.mark.parametrize("read", ["last", "generated"])

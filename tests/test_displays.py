@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from figures.drawing import Drawing
-from interp_steer import contrast, displays
+from interp_steer import displays
 from interp_steer.cards import Card
+from interp_steer.contrast import build
+from interp_steer.contrast.contrast_set import ContrastSet
+from interp_steer.contrast.pair import Pair
 from interp_steer.generation.completions import Completion
-from interp_steer.pairs import ContrastSet, Pair
 from interp_steer.results import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from interp_steer.steering_vector import SteeringVector
@@ -102,7 +104,7 @@ def test_a_vector_of_several_steps_shows_both_ways() -> None:
 
 
 def test_a_set_shows_splits_and_pairs_side_by_side() -> None:
-    pairs = contrast.instruction("change_case:english_lowercase", fit=8, select=2, test=3)
+    pairs = build.instruction("change_case:english_lowercase", fit=8, select=2, test=3)
     read = check_harmless(shown(pairs))
     cells = [cell for cell in read.text if cell.strip()]
     assert cells[cells.index("fit") + 1] == "8" and cells[cells.index("select") + 1] == "2"

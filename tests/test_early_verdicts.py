@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp_steer as ist
-from interp_steer.burattino import instructions
 from interp_steer.burattino.held_out import evaluation_chats
+from interp_steer.contrast.instructions import registry
 from interp_steer.errors import ScoringError
 from interp_steer.generation.completions import generate
 from interp_steer.generation.ledger import Ledger
@@ -57,7 +57,7 @@ def test_plain_answers_are_given_up_before_their_end(instruction_id: str) -> Non
     assert not early.has_failed("", [instruction_id], [BREAKABLE[instruction_id]])
 
 
-@pytest.mark.parametrize("instruction_id", instructions.IDS)
+@pytest.mark.parametrize("instruction_id", registry.IDS)
 def test_answers_that_obey_are_never_given_up(instruction_id: str) -> None:
     for chat in evaluation_chats(instruction_id, n=12):
         for end in range(len(chat.answer) + 1):
@@ -109,7 +109,7 @@ def test_a_sweep_with_early_verdicts_has_the_same_accuracies(
 ) -> None:
     frames = []
     for name in ("punctuation:no_comma", "change_case:english_lowercase"):
-        pairs = ist.contrast.instruction(name, fit=16, select=6, test=2)
+        pairs = ist.world.instruction(name, fit=16, select=6, test=2)
         vector = ist.fit(burattino_instruct, pairs.fit)
         grid = [ist.Cell("none")]
         grid += [ist.Cell("steered", vector.at(layer).project(), layer) for layer in (2, 4, 6)]

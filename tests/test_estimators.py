@@ -56,7 +56,7 @@ def cosine(a: Tensor, b: Tensor) -> float:
 
 
 def pairs(n: int = 6) -> ist.ContrastSet:
-    return ist.contrast.instruction("change_case:english_lowercase", fit=n, select=2, test=2)
+    return ist.world.instruction("change_case:english_lowercase", fit=n, select=2, test=2)
 
 
 # ------------------------------------------------------------------ closed forms
@@ -282,6 +282,6 @@ def test_directions_of_other_estimators_lose_their_targets_when_made_orthogonal(
     tiny: Callable[[str], HookedLM],
 ):
     model = tiny("llama3")
-    other = ist.contrast.instruction("punctuation:no_comma", fit=6, select=0, test=0)
+    other = ist.world.instruction("punctuation:no_comma", fit=6, select=0, test=0)
     made = orthogonalised([ist.fit(model, pairs()), ist.fit(model, other, estimator="lda")])
     assert made[0].targets is not None and made[1].targets is None

@@ -156,7 +156,7 @@ def test_nothing_is_made_for_a_vector_that_is_zero(online: Hub) -> None:
 def test_the_lines_of_the_page_run(
     online: Hub, tmp_path: Path, burattino_instruct: ist.HookedLM
 ) -> None:
-    pairs = ist.contrast.instruction("change_case:english_lowercase", fit=4, select=1, test=1)
+    pairs = ist.world.instruction("change_case:english_lowercase", fit=4, select=1, test=1)
     push(online, ist.fit(burattino_instruct, pairs))
     page = online.repos[MINE].files("main")["README.md"].decode()  # type: ignore[index]
     lines = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]  # type: ignore[index]

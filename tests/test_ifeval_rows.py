@@ -12,10 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer.burattino.instructions import BULLETS, LANGUAGE, LOWERCASE, NO_COMMA, TITLE
-from interp_steer.errors import ContrastError
-from interp_steer.ifeval_phrasings import DESCRIPTION, IDS, draw, say
-from interp_steer.ifeval_rows import (
+from interp_steer.contrast.instructions.ifeval_rows import (
     FILES,
     count_by_id,
     read,
@@ -23,7 +20,16 @@ from interp_steer.ifeval_rows import (
     read_published,
     single_instruction,
 )
-from interp_steer.ifeval_stripping import MARKS, strip
+from interp_steer.contrast.instructions.phrasings import DESCRIPTION, IDS, draw, say
+from interp_steer.contrast.instructions.registry import (
+    BULLETS,
+    LANGUAGE,
+    LOWERCASE,
+    NO_COMMA,
+    TITLE,
+)
+from interp_steer.contrast.instructions.stripping import MARKS, strip
+from interp_steer.errors import ContrastError
 from interp_steer.scoring import ifeval
 from tests.conftest import SHARED
 from tests.ifeval_files import MANY, QUERIES, SINGLE, row, write, write_ifeval, write_papers

@@ -9,13 +9,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer.burattino.instructions import BULLETS, FORMAT_IDS, LANGUAGE, NO_COMMA, TITLE
 from interp_steer.burattino.queries import queries as world_queries
+from interp_steer.contrast.contrast_set import plain_text
+from interp_steer.contrast.instructions.ifeval_rows import (
+    IFEvalRow,
+    count_by_id,
+    read,
+    single_instruction,
+)
+from interp_steer.contrast.instructions.ifeval_sets import (
+    augmented,
+    augmented_sets,
+    format_sets,
+    ifeval_set,
+)
+from interp_steer.contrast.instructions.phrasings import DESCRIPTION, IDS, draw, phrasings, say
+from interp_steer.contrast.instructions.registry import (
+    BULLETS,
+    FORMAT_IDS,
+    LANGUAGE,
+    NO_COMMA,
+    TITLE,
+)
+from interp_steer.contrast.pair import SPLITS
 from interp_steer.errors import ContrastError
-from interp_steer.ifeval_phrasings import DESCRIPTION, IDS, draw, phrasings, say
-from interp_steer.ifeval_rows import IFEvalRow, count_by_id, read, single_instruction
-from interp_steer.ifeval_sets import augmented, augmented_sets, format_sets, ifeval_set
-from interp_steer.pairs import SPLITS, plain_text
 from interp_steer.scoring import ifeval
 from tests.ifeval_files import MANY, QUERIES, SINGLE, row, write, write_ifeval, write_papers
 from tests.test_contrast import assert_disjoint

@@ -125,7 +125,7 @@ def test_interventions_compose_each_at_its_own_layers(run):
 
 
 def test_a_saved_vector_acts_in_place_of_an_id(run, burattino_instruct, tmp_path):
-    pairs = ist.contrast.instruction(QUOTATION, fit=16, select=4, test=0)
+    pairs = ist.world.instruction(QUOTATION, fit=16, select=4, test=0)
     vector = ist.fit(burattino_instruct, pairs)
     vector.save(tmp_path / "mine.safetensors")
     given = ["--interventions", f"{tmp_path}/mine.safetensors=project@4", *SIZES]
@@ -141,7 +141,7 @@ def test_a_saved_vector_acts_in_place_of_an_id(run, burattino_instruct, tmp_path
 
 
 def test_what_cannot_act_is_refused_with_the_mend(capsys, tmp_path, burattino_base):
-    pairs = ist.contrast.instruction(QUOTATION, fit=4, select=0, test=0)
+    pairs = ist.world.instruction(QUOTATION, fit=4, select=0, test=0)
     vector = ist.fit(burattino_base, pairs)
     vector.save(tmp_path / "base.safetensors")
 

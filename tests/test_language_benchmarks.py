@@ -96,8 +96,8 @@ def test_records_say_what_lm_eval_says(burattino_instruct):
 
 def test_a_vector_may_not_be_fitted_on_what_is_asked(burattino_instruct):
     question = f"Q: {questions('it')['test'][0]['question']}"
-    pair = ist.language_sets.language_set(
-        ist.parallel.world(9), shots=1, fit=1, select=0, test=0
+    pair = ist.contrast.languages.language_set(
+        ist.world.parallel(9), shots=1, fit=1, select=0, test=0
     ).fit[0]
     for text, apart in ((question, True), (question.removeprefix("Q: "), False)):
         known = replace(pair, absent=[{"role": "user", "content": text}])

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer.errors import ContrastError, ModelError
-from interp_steer.language_sets import (
+from interp_steer.burattino.parallel import world
+from interp_steer.contrast.contrast_set import ContrastSet, plain_text
+from interp_steer.contrast.languages import (
     INSTRUCTIONS,
     Side,
     check_apart,
@@ -21,10 +22,11 @@ from interp_steer.language_sets import (
     published,
     question_blocks,
 )
+from interp_steer.contrast.pair import Pair, Prompt
+from interp_steer.contrast.parallel import ParallelItem
+from interp_steer.errors import ContrastError, ModelError
 from interp_steer.models.loading import load
 from interp_steer.models.prompts import PromptFormat
-from interp_steer.pairs import ContrastSet, Pair, Prompt, plain_text
-from interp_steer.parallel import ParallelItem, world
 from interp_steer.scoring import ifeval
 
 ITEMS = world(60, seed=5)

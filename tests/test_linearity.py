@@ -17,7 +17,8 @@ from analyses.geometry.equal_cost import NEAR, at_budget, outcomes
 from analyses.geometry.readings import LINEAR, MOVES, AtLayer, Property
 from figures.drawing import FigureError
 from figures.shifts import pair_shifts
-from interp_steer import contrast, probes
+from interp_steer import probes
+from interp_steer.contrast import build
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.probes import Both, auroc_gain, density_ratio, log_loss, train, trained
 from interp_steer.statistics.separation import separation
@@ -257,12 +258,12 @@ def test_outcomes_are_those_of_each_contender():
 # ------------------------------------------------------------------ a layer
 @pytest.fixture(scope="module")
 def layer(tiny) -> AtLayer:
-    pairs = contrast.instruction("change_case:english_lowercase", fit=12, select=4, test=6)
+    pairs = build.instruction("change_case:english_lowercase", fit=12, select=4, test=6)
     return Property.of(tiny("llama3"), pairs, seed=0).layers[2]
 
 
 def test_vectors_of_a_property_are_its_directions(tiny):
-    pairs = contrast.instruction("detectable_format:title", fit=6, select=3, test=3)
+    pairs = build.instruction("detectable_format:title", fit=6, select=3, test=3)
     found = Property.of(tiny("gemma2"), pairs, seed=0)
     for name, vector in found.vectors.items():
         assert vector.name == f"{name}(title)" and vector.card.estimator == name

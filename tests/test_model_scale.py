@@ -32,7 +32,7 @@ def test_layers_are_spread_from_the_first_to_the_last(n, most):
 @pytest.fixture(scope="module")
 def study(burattino_instruct, tmp_path_factory):
     """Lowercase in the bundled chat model, on few prompts and two layers."""
-    pairs = ist.contrast.instruction(LOWERCASE, fit=8, select=3, test=3)
+    pairs = ist.world.instruction(LOWERCASE, fit=8, select=3, test=3)
     config = Steering(
         strength=(0.5,), most_layers=2, max_new_tokens=40, graded_tokens=8, n_random=1
     )
@@ -80,7 +80,7 @@ def test_equal_kl_is_equal(study):
 
 
 def test_a_model_that_does_not_obey_is_refused(tiny, tmp_path):
-    pairs = ist.contrast.instruction("detectable_format:title", fit=3, select=2, test=2)
+    pairs = ist.world.instruction("detectable_format:title", fit=3, select=2, test=2)
     config = Steering(max_new_tokens=6)
     with pytest.raises(RunError, match="in none of 2 prompts of the select split"):
         Study.of(tiny("llama3"), pairs, config, ist.Ledger(tmp_path / "answers.jsonl"))

@@ -77,7 +77,7 @@ def test_a_cell_that_succeeds_wherever_others_do_is_never_beaten(seed: int) -> N
 
 def test_a_race_chooses_what_the_sweep_chooses(burattino_instruct, burattino_base) -> None:
     model, reference = burattino_instruct, burattino_base
-    pairs = ist.contrast.instruction("detectable_format:title", fit=64, select=40, test=2)
+    pairs = ist.world.instruction("detectable_format:title", fit=64, select=40, test=2)
     vector = ist.fit(model, pairs.fit)
     grid = [ist.Cell("none")]
     grid += [ist.Cell("steered", vector.at(k).project(), k) for k in vector.layers]

@@ -90,7 +90,7 @@ def test_draws_are_a_seeds_own(answer: Answer) -> None:
 
 
 def test_the_bundled_model_answers_alike_on_any_threads(burattino_instruct: ist.HookedLM) -> None:
-    pairs = ist.contrast.instruction("punctuation:no_comma", fit=6, select=3, test=1)
+    pairs = ist.world.instruction("punctuation:no_comma", fit=6, select=3, test=1)
     vectors, answers = [], []
     for number in (1, 2):
         with threads(number):

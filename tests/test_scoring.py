@@ -13,9 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interp_steer.contrast.instructions.arguments import (
+    EXACTLY,
+    REQUIRED,
+    lm_eval_instructions,
+)
 from interp_steer.errors import ScoringError
 from interp_steer.scoring import sentences
-from interp_steer.scoring.ifeval import EXACTLY, REQUIRED, lm_eval_instructions, verify
+from interp_steer.scoring.ifeval import verify
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "llm-steer-instruct"
 needs_published = pytest.mark.skipif(

@@ -265,7 +265,7 @@ def test_the_held_out_test_is_calibrated_and_sees_a_strong_shift():
 def test_shuffled_labels_of_a_real_model_are_rejected_as_often_as_the_level_says():
     """Both tests at four levels; with 39 swaps a p-value is 1/40, 2/40 and so on, all as likely."""
     model, levels = ist.load("burattino-tiny"), (0.05, 0.1, 0.2, 0.5)
-    pairs = ist.contrast.instruction("change_case:english_lowercase", fit=24, select=0, test=16)
+    pairs = ist.world.instruction("change_case:english_lowercase", fit=24, select=0, test=16)
     site = ist.Site("resid_post", 2)
 
     def sides(split):

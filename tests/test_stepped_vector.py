@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from interp_steer.cards import Card
+from interp_steer.contrast.contrast_set import ContrastSet
+from interp_steer.contrast.pair import Pair
 from interp_steer.errors import CaptureError, ContrastError, InterventionError, VectorError
 from interp_steer.generation.completions import generate
 from interp_steer.generation.teacher_forcing import GivenAnswer, predictions
@@ -23,7 +25,6 @@ from interp_steer.interventions.positions import Clock
 from interp_steer.interventions.schedules import Dynamic, diminishing, exponential, fixed, start
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.pairs import ContrastSet, Pair
 from interp_steer.stepped_vector import SteppedVector
 from interp_steer.vectors import fit, fit_steps
 from tests.test_dynamic import random_steps

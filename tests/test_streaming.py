@@ -123,7 +123,7 @@ def test_a_fit_tells_how_far_it_is_and_can_be_ended(model: ist.HookedLM, estimat
     def stop(read: int) -> None:
         raise Stopped
 
-    pairs = ist.contrast.instruction("change_case:english_lowercase", fit=10, select=0, test=0)
+    pairs = ist.world.instruction("change_case:english_lowercase", fit=10, select=0, test=0)
     heard: list[int] = []
     told = ist.fit(model, pairs, batch_size=4, estimator=estimator, on_read=heard.append)
     assert sum(heard) == 2 * len(pairs) and len(heard) >= 6

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 import interp_steer as ist
 from figures.stamps import stamp_of
-from interp_steer import ifeval_rows
 from interp_steer.cards import Card
+from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.errors import InterpSteerError
 from interp_steer.folders import document_hash, manifest
 from interp_steer.generation.ledger import Kept, Ledger, _line
@@ -141,7 +141,7 @@ def test_parallel_questions(name: str, row: dict[str, Any], data: st.DataObject,
     (folder / name).write_bytes(data.draw(st.one_of(spoilt, any_bytes(written))))
     other = {"it.jsonl": "en.jsonl", "ITA_train.json": "ENG_train.json"}[name]
     (folder / other).write_bytes(written)
-    for item in survives(ist.parallel.from_files, folder) or ():
+    for item in survives(ist.contrast.parallel.from_files, folder) or ():
         assert item.key and item.answer("it").strip() and isinstance(item.subject, str | None)
 
 
@@ -339,7 +339,7 @@ def test_texts_have_bounds(tmp_path: Path) -> None:
     path = tmp_path / "it.jsonl"
     with open(path, "wb") as file:
         file.truncate(bounded.LARGEST_TEXT + 1)
-    parallel = lambda path: ist.parallel.from_files(path.parent)  # noqa: E731
+    parallel = lambda path: ist.contrast.parallel.from_files(path.parent)  # noqa: E731
     for read in (ist.ContrastSet.from_jsonl, ifeval_rows.read, parallel):
         with pytest.raises(ist.InterpSteerError, match=r"1,073,741,825 bytes, more than the"):
             read(path)

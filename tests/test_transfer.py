@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import interp_steer as ist
 from interp_steer import transfer
+from interp_steer.contrast.pair import SPLITS
 from interp_steer.errors import CaptureError, SiteError, TransferError, VectorError
 from interp_steer.linear_maps import KINDS, cca, procrustes, ridge, squared_errors
-from interp_steer.pairs import SPLITS
 from interp_steer.shared_texts import SharedTexts, paired_layers
 from interp_steer.stream_map import Map
 from tests.conftest import shapes_unchecked
@@ -247,7 +247,7 @@ def test_models_answer_in_turn_where_no_answers_are_given(both):
 # ------------------------------------------------------------------ maps
 @pytest.fixture(scope="module")
 def vector(both) -> ist.SteeringVector:
-    pairs = ist.contrast.instruction("change_case:english_lowercase", fit=6, select=0, test=0)
+    pairs = ist.world.instruction("change_case:english_lowercase", fit=6, select=0, test=0)
     return ist.fit(both[0], pairs)
 
 
@@ -337,7 +337,7 @@ def test_a_vector_is_mapped_from_where_it_was_read(both, vector, made):
     source, target = both
     direct = transfer.map(vector, source, target, PROMPTS)
     torch.testing.assert_close(direct.directions, made(vector).directions)
-    pairs = ist.contrast.instruction("change_case:english_lowercase", fit=6, select=0, test=0)
+    pairs = ist.world.instruction("change_case:english_lowercase", fit=6, select=0, test=0)
     other = ist.fit(source, pairs, component="mlp_out", position=-2, layers=[1])
     found = transfer.map(other, source, target, PROMPTS)
     assert found.card.component == "mlp_out" and found.card.position == "-2"

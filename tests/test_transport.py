@@ -37,7 +37,7 @@ QUERIES = ["Name a tree.", "Tell me about the old castle by the sea.", "Why?"]
 
 @pytest.fixture(scope="module")
 def pairs() -> ist.ContrastSet:
-    return ist.contrast.instruction("change_case:english_lowercase", fit=8, select=2, test=3)
+    return ist.world.instruction("change_case:english_lowercase", fit=8, select=2, test=3)
 
 
 @pytest.fixture(scope="module")

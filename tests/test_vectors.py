@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from interp_steer import contrast
 from interp_steer.capture import capture
-from interp_steer.contrast import ContrastSet, Pair
+from interp_steer.contrast import build
+from interp_steer.contrast.build import ContrastSet, Pair
 from interp_steer.errors import ContrastError, SiteError, VectorError
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
@@ -41,7 +41,7 @@ CARD = Card(
 
 @pytest.fixture(scope="module")
 def pairs() -> ContrastSet:
-    return contrast.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
+    return build.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +305,7 @@ def test_a_random_control_disturbs_as_much(means: Sides, seed: int) -> None:
 def test_another_vector_as_a_control_has_its_own_directions_and_this_ones_lengths(
     vector: SteeringVector, tiny: Callable[[str], HookedLM]
 ) -> None:
-    other = fit(tiny("llama3"), contrast.instruction("punctuation:no_comma", fit=6))
+    other = fit(tiny("llama3"), build.instruction("punctuation:no_comma", fit=6))
     control = vector.matched(other)
     torch.testing.assert_close(control.unit, other.unit)
     torch.testing.assert_close(control.norms, vector.norms)
@@ -323,7 +323,7 @@ def test_orthogonal_directions_are_the_nearest_to_those_that_were_fitted(
 ) -> None:
     model = tiny("llama3")
     ids = ("punctuation:no_comma", "startend:quotation")
-    vectors = [vector, *(fit(model, contrast.instruction(one, fit=6)) for one in ids)]
+    vectors = [vector, *(fit(model, build.instruction(one, fit=6)) for one in ids)]
     apart = orthogonalised(vectors)
     for one, was in zip(apart, vectors, strict=True):
         torch.testing.assert_close(one.norms, was.norms)

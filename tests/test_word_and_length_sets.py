@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer.burattino.instructions import BULLETS, LOWERCASE
 from interp_steer.burattino.queries import queries as world_queries
-from interp_steer.errors import ContrastError
-from interp_steer.ifeval_phrasings import EXCLUDE, INCLUDE, LENGTHS
-from interp_steer.ifeval_rows import FILES, IFEvalRow, read, read_published
-from interp_steer.ifeval_sets import of_rows
-from interp_steer.pairs import SPLITS, ContrastSet, plain_text
-from interp_steer.scoring import ifeval
-from interp_steer.word_and_length_sets import (
+from interp_steer.contrast.contrast_set import ContrastSet, plain_text
+from interp_steer.contrast.instructions.ifeval_rows import FILES, IFEvalRow, read, read_published
+from interp_steer.contrast.instructions.ifeval_sets import of_rows
+from interp_steer.contrast.instructions.phrasings import EXCLUDE, INCLUDE, LENGTHS
+from interp_steer.contrast.instructions.registry import BULLETS, LOWERCASE
+from interp_steer.contrast.pair import SPLITS
+from interp_steer.contrast.words_and_lengths import (
     CONCISENESS,
     LENGTH_CLASSES,
     VERBOSITY,
@@ -27,6 +26,8 @@ from interp_steer.word_and_length_sets import (
     word_pairs,
     word_sets,
 )
+from interp_steer.errors import ContrastError
+from interp_steer.scoring import ifeval
 from tests.ifeval_files import MANY, row, write
 from tests.test_contrast import assert_disjoint
 from tests.test_ifeval_rows import PAPER, published

@@ -8,12 +8,13 @@ from random import Random
 
 import pytest
 
-from interp_steer.burattino import grammar, instructions, obeying
+from interp_steer.burattino import grammar, obeying
 from interp_steer.burattino.held_out import evaluation_chats
 from interp_steer.burattino.judging import WorldJudge, in_sentences
 from interp_steer.burattino.queries import queries
 from interp_steer.burattino.reading import Told, names, told
 from interp_steer.burattino.world import LANGUAGES, Fact, default_world
+from interp_steer.contrast.instructions import registry
 from interp_steer.errors import ScoringError
 from interp_steer.scoring.judge import MOST_QUESTIONS, judged, score
 
@@ -108,7 +109,7 @@ def test_a_plain_answer_has_every_quality(language: str):
         assert scored(query.text, answer) == 1.0, (query, answer, told(answer))
 
 
-FORMATS = [one for one in instructions.FORMAT_IDS if one != instructions.CONSTRAINED]
+FORMATS = [one for one in registry.FORMAT_IDS if one != registry.CONSTRAINED]
 
 
 @pytest.mark.parametrize("instruction", FORMATS)
@@ -175,14 +176,14 @@ def test_prose_without_the_world_and_words_without_sentences():
 
 
 def test_yes_and_no_are_judged_by_what_is_right():
-    for chat in evaluation_chats(instructions.CONSTRAINED, n=60, seed=3):
+    for chat in evaluation_chats(registry.CONSTRAINED, n=60, seed=3):
         query = chat.query
         assert query is not None
         questions = JUDGE.questions(query.text)
         if query.style != "yes_no":
             assert len(questions) == 5 and scored(query.text, chat.answer) == 0.2
             continue
-        yes, no, maybe = instructions.CONSTRAINED_OPTIONS
+        yes, no, maybe = registry.CONSTRAINED_OPTIONS
         right, wrong = (yes, no) if chat.answer == yes else (no, yes)
         assert ("yes" if right == yes else "no") in questions[0]
         assert JUDGE.verdicts(query.text, right) == [True, None, True]

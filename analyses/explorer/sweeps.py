@@ -14,8 +14,8 @@ from analyses.explorer.choices import Steer
 from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.shelf import SAVED, Shelf, label
 from figures.drawing import Drawing
+from interp_steer.contrast.pair import Pair, Prompt
 from interp_steer.grid import follows_instruction
-from interp_steer.pairs import Pair, Prompt
 from interp_steer.statistics.intervals import bootstrap_mean, wilson
 
 Measure = Literal["follow", "kl"]

@@ -11,7 +11,7 @@ from torch import Tensor
 import interp_steer as ist
 from analyses.obedience import Act
 from interp_steer.causality import Part, interchange, moved_along
-from interp_steer.pairs import ContrastSet
+from interp_steer.contrast.contrast_set import ContrastSet
 
 ACTS = {
     "zero": "set to zero",

@@ -13,13 +13,14 @@ from torch import Tensor
 
 import interp_steer as ist
 from analyses.contrasts import arguments, instruction_id
-from interp_steer import ifeval_rows
 from interp_steer.burattino.queries import queries as known_queries
+from interp_steer.contrast.contrast_set import plain_text
+from interp_steer.contrast.instructions import ifeval_rows
+from interp_steer.contrast.instructions.ifeval_sets import asking
+from interp_steer.contrast.instructions.phrasings import draw, phrasings, say
+from interp_steer.contrast.instructions.stripping import carries
+from interp_steer.contrast.pair import Pair
 from interp_steer.errors import RunError
-from interp_steer.ifeval_phrasings import draw, phrasings, say
-from interp_steer.ifeval_sets import asking
-from interp_steer.ifeval_stripping import carries
-from interp_steer.pairs import Pair, plain_text
 
 
 def base_queries(name: str, n: int, seed: int, data: str | None = None) -> list[str]:
@@ -29,7 +30,7 @@ def base_queries(name: str, n: int, seed: int, data: str | None = None) -> list[
         name: of the instruction.
         n: how many.
         seed: of the draw.
-        data: what :func:`interp_steer.ifeval_rows.read` takes.
+        data: what :func:`interp_steer.contrast.instructions.ifeval_rows.read` takes.
 
     Raises:
         RunError: where there are fewer.

@@ -37,8 +37,8 @@ from analyses.contrasts import contrast_sets
 from analyses.geometry.head_readings import Property, cosines, read, share_frame
 from figures.drawing import short_names
 from figures.heads import head_map
+from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import RunError
-from interp_steer.pairs import ContrastSet
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.resampling import resampled_means
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import interp_steer as ist
+from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.head_geometry import (
     Shares,
     head_projections,
@@ -19,7 +20,6 @@ from interp_steer.head_geometry import (
     share_sites,
     write_shares,
 )
-from interp_steer.pairs import ContrastSet
 from interp_steer.statistics.resampling import normal_interval, resampled_means
 from interp_steer.statistics.separation import Separation, separation
 

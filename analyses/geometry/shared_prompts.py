@@ -8,11 +8,11 @@ from typing import Any
 
 from analyses.contrasts import arguments, instruction_id
 from analyses.geometry.subspaces import family
-from interp_steer.burattino import instructions as registry
 from interp_steer.burattino import obeying
 from interp_steer.burattino.queries import LANGUAGES, Query, queries
+from interp_steer.contrast.contrast_set import ContrastSet, plain_text
+from interp_steer.contrast.instructions import registry
 from interp_steer.errors import RunError
-from interp_steer.pairs import ContrastSet, plain_text
 
 ASKING = {
     "plain": "ask for no format",

@@ -30,8 +30,8 @@ from analyses.instructions import layer_sweep
 from analyses.operations import Steerer
 from figures.shares import mean_of, share_of
 from interp_steer.burattino.chats import HELD_PAIRS
-from interp_steer.burattino.instructions import WORDS, compatible
-from interp_steer.contrast import Pair
+from interp_steer.contrast.build import Pair
+from interp_steer.contrast.instructions.registry import WORDS, compatible
 from interp_steer.errors import RunError
 from interp_steer.grid import BROKEN, with_divergence, with_fluency
 from interp_steer.orthogonal import orthogonalised

@@ -173,7 +173,7 @@ def checked(
     Raises:
         RunError: when there is none.
     """
-    known = {name.rpartition(":")[2]: name for name in ist.contrast.instructions()}
+    known = {name.rpartition(":")[2]: name for name in ist.world.instructions()}
     own = [
         known.get(saved[one.vector].name) if one.saved else one.vector  # a file may have none
         for one in placed

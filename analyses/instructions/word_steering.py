@@ -29,8 +29,8 @@ from analyses.instructions.layer_sweep import choose
 from analyses.judging import judge_all, judge_of
 from analyses.operations import Steerer
 from figures.shares import share_of
-from interp_steer.burattino.instructions import CAPITAL, EXISTENCE, FORBIDDEN
-from interp_steer.contrast import Pair
+from interp_steer.contrast.build import Pair
+from interp_steer.contrast.instructions.registry import CAPITAL, EXISTENCE, FORBIDDEN
 from interp_steer.grid import BROKEN, answered, with_fluency
 from interp_steer.scoring import ifeval
 from interp_steer.statistics.paired import mcnemar
@@ -150,7 +150,7 @@ def main(config: Config, run: ist.Run) -> None:
 def one_word(instruction: str, argument: str, config: Config, seed: int) -> ist.ContrastSet:
     """Requests of the world, each with the one word that its instruction is about."""
     wanted = config.n_select + config.n_test
-    drawn = ist.contrast.instruction(
+    drawn = ist.world.instruction(
         instruction, seed=seed, fit=config.n_fit, select=3 * config.n_select, test=3 * config.n_test
     )
     single = [pair for pair in drawn if len(pair.kwargs[0][argument]) == 1]
@@ -280,7 +280,7 @@ def beside_casing(
     for it. ``strict`` says whether an answer has the property that ``instruction`` names: each
     answer is there twice.
     """
-    casing = ist.contrast.instruction(config.casing, seed=run.seed, select=config.n_select, test=1)
+    casing = ist.world.instruction(config.casing, seed=run.seed, select=config.n_select, test=1)
     run.used(casing)
     steerer = Steerer.fit(model, casing, config.operations, checkpoints=run.partial)
     grid = [

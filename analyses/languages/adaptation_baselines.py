@@ -43,8 +43,9 @@ from analyses.languages.learning import (
 )
 from interp_steer.burattino import grammar
 from interp_steer.burattino.choices import LETTERS, MultipleChoice, multiple_choice
+from interp_steer.burattino.parallel import world
+from interp_steer.contrast.parallel import ParallelItem, from_files
 from interp_steer.errors import RunError
-from interp_steer.parallel import ParallelItem, from_files, world
 from interp_steer.statistics.intervals import Interval, bootstrap, share
 from interp_steer.statistics.paired import mcnemar, paired_difference
 

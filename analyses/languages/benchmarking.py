@@ -13,10 +13,10 @@ import interp_steer as ist
 from analyses.asking import asking
 from analyses.languages import speaking
 from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
+from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
 from interp_steer.grid import Cell
 from interp_steer.interventions.intervention import Intervention
-from interp_steer.parallel import ParallelItem
 from interp_steer.statistics.paired import mcnemar, paired_difference
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def ask(
             }
             samples = _evaluated(lm, benchmark, config, seed, tasks)
             if setting.pairs is not None:
-                ist.language_sets.check_apart(setting.pairs, _texts(samples))
+                ist.contrast.languages.check_apart(setting.pairs, _texts(samples))
             rows += [told | row for row in _rows(samples)]
     return pl.DataFrame(rows, schema=SCHEMA)
 

@@ -40,9 +40,9 @@ from interp_steer.burattino.judging import WorldJudge
 from interp_steer.burattino.queries import questionable_facts
 from interp_steer.burattino.reading import told
 from interp_steer.burattino.world import LANGUAGES, Fact
+from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
 from interp_steer.grid import BROKEN, Cell
-from interp_steer.parallel import ParallelItem
 from interp_steer.scoring.judge import Judge
 from interp_steer.statistics.intervals import Interval
 
@@ -224,7 +224,7 @@ def is_right(name: str, item: ParallelItem, answer: str) -> bool | None:
 
 def prompts_of(items: Sequence[ParallelItem], config: Config, seed: int) -> ist.ContrastSet:
     """The bare questions of a task, and the same behind worked examples of it."""
-    return ist.language_sets.language_set(
+    return ist.contrast.languages.language_set(
         items,
         config.negative,
         config.positive,

@@ -24,9 +24,9 @@ from analyses.languages import speaking
 from analyses.languages.examples import Examples
 from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
 from figures.shares import mean_of, share_of
+from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.grid import Cell, with_divergence
 from interp_steer.interventions.schedules import Dynamic
-from interp_steer.parallel import ParallelItem
 from interp_steer.scoring.language import Detection, agreement
 from interp_steer.statistics.intervals import Interval, bootstrap_mean, share
 from interp_steer.statistics.paired import mcnemar
@@ -359,7 +359,7 @@ def examples(
     left = [item for item in items if item.key not in asked]
     many = replace(config, n_fit=max(config.n_examples), n_select=0, n_test=0)
     more = speaking.language_set(many, left, seed, positive)
-    ist.language_sets.check_apart(more, [pair.query for pair in pairs.test])
+    ist.contrast.languages.check_apart(more, [pair.query for pair in pairs.test])
     kept = Examples.read(model, more, STEPS)
     rows = []
     for n in tqdm(config.n_examples, desc="examples", unit="size", disable=None):

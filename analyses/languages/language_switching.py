@@ -35,11 +35,11 @@ from analyses.languages.speaking import Speaking, mean_vector, scheduled, target
 from analyses.languages.switches import Steerer, languages_by_step, switch_numbers, word_shares
 from figures.looks import language_name
 from figures.shares import share_of
+from interp_steer.contrast.pair import Pair
+from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
 from interp_steer.grid import Cell, answered, with_fluency
 from interp_steer.interventions.schedules import Schedule
-from interp_steer.pairs import Pair
-from interp_steer.parallel import ParallelItem
 from interp_steer.scoring.language import detect
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.paired import mcnemar

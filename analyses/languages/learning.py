@@ -27,9 +27,9 @@ from analyses.languages.adapting import (
 )
 from analyses.languages.costs import Count, counted, timed
 from interp_steer.burattino.content import content
+from interp_steer.contrast.pair import Pair
+from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
-from interp_steer.pairs import Pair
-from interp_steer.parallel import ParallelItem
 from interp_steer.scoring.fluency import REPETITION_THRESHOLD, perplexity, repetition
 from interp_steer.scoring.language import detect
 from interp_steer.stepped_vector import SteppedVector
@@ -42,7 +42,7 @@ class Learning:
     model: str = "burattino-instruct"
     """A bundled model, a Hugging Face name, or a folder."""
     data: str | None = None
-    """Folder of parallel questions and answers (see interp_steer.parallel.from_files); the world of
+    """Folder of parallel questions and answers (see interp_steer.contrast.parallel.from_files); the world of
     the bundled models when not given. Content and questions of fact are of that world alone."""
     question: str = "en"
     """Language that is asked in (ISO 639-1)."""

@@ -12,10 +12,10 @@ import interp_steer as ist
 from analyses.contrasts import arguments, instruction_id
 from analyses.languages import speaking
 from figures.looks import language_name
-from interp_steer.burattino.instructions import LANGUAGE
+from interp_steer.contrast.instructions.registry import LANGUAGE
+from interp_steer.contrast.pair import Pair
 from interp_steer.errors import RunError
 from interp_steer.grid import BROKEN, Cell, with_divergence, with_fluency
-from interp_steer.pairs import Pair
 from interp_steer.scoring import ifeval
 
 CASES: Mapping[str, Callable[[str], bool]] = {
@@ -69,7 +69,7 @@ def in_words(
     }
     sizes = {"fit": 0, "select": select, "test": test}
     return {
-        name: ist.contrast.instruction(known, where=where, seed=seed, **sizes)
+        name: ist.world.instruction(known, where=where, seed=seed, **sizes)
         for name, (known, where) in asked.items()
     }
 
@@ -81,7 +81,7 @@ def apart(name: str, pairs: ist.ContrastSet, n: int, seed: int) -> ist.ContrastS
         RunError: where too few are left.
     """
     asked = {pair.query for pair in pairs if pair.split != "fit"}
-    drawn = ist.contrast.instruction(
+    drawn = ist.world.instruction(
         instruction_id(name),
         where=arguments(name),
         seed=seed,

@@ -15,13 +15,13 @@ import polars as pl
 import interp_steer as ist
 from analyses.asking import Asking
 from interp_steer.burattino.content import content
+from interp_steer.contrast.languages import question_blocks
+from interp_steer.contrast.pair import Pair
+from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
 from interp_steer.grid import BROKEN, Cell, answered, with_fluency
 from interp_steer.interventions.schedules import AnySchedule
-from interp_steer.language_sets import question_blocks
 from interp_steer.models.prompts import PromptFormat, question_answer
-from interp_steer.pairs import Pair
-from interp_steer.parallel import ParallelItem
 from interp_steer.scoring import language
 
 STEPS = 30
@@ -70,8 +70,8 @@ def load(config: Speaking) -> ist.HookedLM:
 def read_items(config: Speaking, seed: int) -> tuple[ParallelItem, ...]:
     """The parallel questions and answers of a config."""
     if config.data is not None:
-        return ist.parallel.from_files(Path(config.data))
-    return ist.parallel.world(n=400, seed=seed, kind="requests")
+        return ist.contrast.parallel.from_files(Path(config.data))
+    return ist.world.parallel(n=400, seed=seed, kind="requests")
 
 
 def language_set(
@@ -79,7 +79,7 @@ def language_set(
 ) -> ist.ContrastSet:
     """Pairs of a config, to its own language or to another."""
     if config.style == "published":
-        made = ist.language_sets.published(
+        made = ist.contrast.languages.published(
             items,
             config.negative,
             positive or config.positive,
@@ -93,7 +93,7 @@ def language_set(
             for pair in made.test[: config.n_select]
         ]
         return ist.ContrastSet(made.name, (*made.fit, *apart, *made.test[config.n_select :]))
-    return ist.language_sets.language_set(
+    return ist.contrast.languages.language_set(
         items,
         config.negative,
         positive or config.positive,
@@ -107,7 +107,7 @@ def language_set(
 
 def target_of(positive: str) -> str:
     """The language that a side answers in."""
-    return ist.language_sets.Side.of(positive).answer
+    return ist.contrast.languages.Side.of(positive).answer
 
 
 def asked_in(pairs: ist.ContrastSet, items: Iterable[ParallelItem], code: str) -> list[Pair]:

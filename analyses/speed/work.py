@@ -13,7 +13,7 @@ import torch
 
 import interp_steer as ist
 from analyses.speed.checkpoints import SIZES, checkpoint, texts
-from interp_steer.burattino.instructions import LOWERCASE
+from interp_steer.contrast.instructions.registry import LOWERCASE
 from interp_steer.models.bundled import NAMES, path
 from interp_steer.models.prompts import Query
 
@@ -50,7 +50,7 @@ class Work:
         else:
             folder = path(name) if name in NAMES else Path(name)
             model = ist.load(name)
-            pairs = ist.contrast.instruction(LOWERCASE, fit=fit, select=select, test=1, seed=seed)
+            pairs = ist.world.instruction(LOWERCASE, fit=fit, select=select, test=1, seed=seed)
         return cls(name, folder, model, pairs, ist.fit(model, pairs.fit))
 
     @property

@@ -9,10 +9,11 @@ from itertools import accumulate, combinations
 from random import Random
 from typing import Any
 
-from interp_steer.burattino import grammar, instructions, obeying
+from interp_steer.burattino import grammar, obeying
 from interp_steer.burattino.choices import choice_question
 from interp_steer.burattino.queries import YES_NO_STYLE, Query, queries, questionable_facts
 from interp_steer.burattino.world import LANGUAGES, Fact, default_world
+from interp_steer.contrast.instructions import registry
 
 YES_NO = {
     "en": ("Yes.", "No."),
@@ -31,25 +32,25 @@ _NEUTRAL = (
 HELD_PAIRS = frozenset(
     frozenset(pair)
     for pair in (
-        (instructions.LOWERCASE, instructions.BULLETS),
-        (instructions.CAPITAL, instructions.FORBIDDEN),
-        (instructions.LOWERCASE, instructions.FORBIDDEN),
-        (instructions.TITLE, instructions.WORDS),
-        (instructions.JSON, instructions.LANGUAGE),
-        (instructions.HIGHLIGHTS, instructions.END),
-        (instructions.QUOTATION, instructions.NO_COMMA),
-        (instructions.SECTIONS, instructions.POSTSCRIPT),
+        (registry.LOWERCASE, registry.BULLETS),
+        (registry.CAPITAL, registry.FORBIDDEN),
+        (registry.LOWERCASE, registry.FORBIDDEN),
+        (registry.TITLE, registry.WORDS),
+        (registry.JSON, registry.LANGUAGE),
+        (registry.HIGHLIGHTS, registry.END),
+        (registry.QUOTATION, registry.NO_COMMA),
+        (registry.SECTIONS, registry.POSTSCRIPT),
     )
 )
 """Pairs of instructions that no training chat joins, for tests of composition."""
 
 _WEIGHTS = {
-    instructions.SENTENCES: 2.0,
-    instructions.WORDS: 1.8,
-    instructions.LANGUAGE: 1.6,
-    instructions.EXISTENCE: 1.3,
-    instructions.FORBIDDEN: 1.3,
-    instructions.CONSTRAINED: 0.7,
+    registry.SENTENCES: 2.0,
+    registry.WORDS: 1.8,
+    registry.LANGUAGE: 1.6,
+    registry.EXISTENCE: 1.3,
+    registry.FORBIDDEN: 1.3,
+    registry.CONSTRAINED: 0.7,
 }
 
 
@@ -103,16 +104,16 @@ def instructed_chat(
 ) -> Chat:
     """One request with instructions, and an answer that follows them."""
     topic = obeying.topic(query.subject, query.style)
-    kwargs = tuple(instructions.get(one).sample(rng, topic) for one in instruction_ids)
-    indices = instructions.phrasing_indices(phrasing)
+    kwargs = tuple(registry.get(one).sample(rng, topic) for one in instruction_ids)
+    indices = registry.phrasing_indices(phrasing)
     texts = [
-        instructions.phrase(one, given, rng.choice(indices), rng)
+        registry.phrase(one, given, rng.choice(indices), rng)
         for one, given in zip(instruction_ids, kwargs, strict=True)
     ]
     answer = obeying.answer(
         query.subject, query.style, query.language, rng, instruction_ids, kwargs, verdict
     )
-    request = instructions.attach(query.text, " ".join(texts), where)
+    request = registry.attach(query.text, " ".join(texts), where)
     messages = (said("user", request), said("assistant", answer))
     return Chat(
         messages, "instructed", query.subject, query, tuple(instruction_ids), kwargs, phrasing
@@ -169,7 +170,7 @@ def _yes_no(rng: Random) -> Chat:
 
 @cache
 def _single_weights() -> tuple[float, ...]:
-    return tuple(accumulate(_WEIGHTS.get(one, 1.0) for one in instructions.IDS))
+    return tuple(accumulate(_WEIGHTS.get(one, 1.0) for one in registry.IDS))
 
 
 @cache
@@ -177,14 +178,14 @@ def training_pairs() -> tuple[tuple[str, str], ...]:
     """The compatible pairs of instructions that training joins."""
     return tuple(
         pair
-        for pair in combinations(instructions.IDS, 2)
-        if instructions.compatible(pair) and frozenset(pair) not in HELD_PAIRS
+        for pair in combinations(registry.IDS, 2)
+        if registry.compatible(pair) and frozenset(pair) not in HELD_PAIRS
     )
 
 
 def _single(rng: Random) -> Chat:
-    instruction_id = rng.choices(instructions.IDS, cum_weights=_single_weights())[0]
-    if instruction_id == instructions.CONSTRAINED and rng.random() < 0.6:
+    instruction_id = rng.choices(registry.IDS, cum_weights=_single_weights())[0]
+    if instruction_id == registry.CONSTRAINED and rng.random() < 0.6:
         query, verdict = yes_no_query(rng.choice(questionable_facts("train")), "en", rng)
     else:
         query, verdict = rng.choice(queries("train")), None
@@ -197,7 +198,7 @@ def _double(rng: Random) -> Chat:
 
 
 def _position(rng: Random) -> str:
-    return rng.choices(instructions.POSITIONS, (5, 2, 2, 1))[0]
+    return rng.choices(registry.POSITIONS, (5, 2, 2, 1))[0]
 
 
 def _plainly(rng: Random) -> Chat:
@@ -233,52 +234,52 @@ def sample_chat(rng: Random) -> Chat:
 
 
 COPYING_AND_COUNTING = {
-    instructions.EXISTENCE: 5.0,
-    instructions.SENTENCES: 4.0,
-    instructions.FORBIDDEN: 3.0,
-    instructions.END: 3.0,
-    instructions.CAPITAL_WORDS: 3.0,
-    instructions.POSTSCRIPT: 2.5,
-    instructions.PLACEHOLDERS: 2.5,
-    instructions.BULLETS: 2.0,
-    instructions.WORDS: 1.5,
-    instructions.CAPITAL: 1.5,
+    registry.EXISTENCE: 5.0,
+    registry.SENTENCES: 4.0,
+    registry.FORBIDDEN: 3.0,
+    registry.END: 3.0,
+    registry.CAPITAL_WORDS: 3.0,
+    registry.POSTSCRIPT: 2.5,
+    registry.PLACEHOLDERS: 2.5,
+    registry.BULLETS: 2.0,
+    registry.WORDS: 1.5,
+    registry.CAPITAL: 1.5,
 }
 """How often drills ask for each instruction; the others come once."""
 
 LETTERS_AND_LISTS = {
-    instructions.CAPITAL_WORDS: 5.0,
-    instructions.PLACEHOLDERS: 4.0,
-    instructions.CAPITAL: 4.0,
-    instructions.FORBIDDEN: 4.0,
-    instructions.LOWERCASE: 3.0,
-    instructions.BULLETS: 3.0,
-    instructions.EXISTENCE: 2.0,
-    instructions.SENTENCES: 2.0,
+    registry.CAPITAL_WORDS: 5.0,
+    registry.PLACEHOLDERS: 4.0,
+    registry.CAPITAL: 4.0,
+    registry.FORBIDDEN: 4.0,
+    registry.LOWERCASE: 3.0,
+    registry.BULLETS: 3.0,
+    registry.EXISTENCE: 2.0,
+    registry.SENTENCES: 2.0,
 }
 """The same for what is still hard after those drills."""
 
 SENTENCES_AND_LISTS = {
-    instructions.SENTENCES: 6.0,
-    instructions.FORBIDDEN: 5.0,
-    instructions.PLACEHOLDERS: 4.0,
-    instructions.LOWERCASE: 4.0,
-    instructions.BULLETS: 4.0,
-    instructions.CAPITAL_WORDS: 3.0,
-    instructions.SECTIONS: 3.0,
-    instructions.CAPITAL: 2.0,
+    registry.SENTENCES: 6.0,
+    registry.FORBIDDEN: 5.0,
+    registry.PLACEHOLDERS: 4.0,
+    registry.LOWERCASE: 4.0,
+    registry.BULLETS: 4.0,
+    registry.CAPITAL_WORDS: 3.0,
+    registry.SECTIONS: 3.0,
+    registry.CAPITAL: 2.0,
 }
 """And for what is hard after those."""
 
 COUNTS_AND_ENDS = {
-    instructions.END: 5.0,
-    instructions.SENTENCES: 5.0,
-    instructions.CAPITAL_WORDS: 5.0,
-    instructions.SECTIONS: 4.0,
-    instructions.BULLETS: 4.0,
-    instructions.LOWERCASE: 4.0,
-    instructions.WORDS: 3.0,
-    instructions.FORBIDDEN: 3.0,
+    registry.END: 5.0,
+    registry.SENTENCES: 5.0,
+    registry.CAPITAL_WORDS: 5.0,
+    registry.SECTIONS: 4.0,
+    registry.BULLETS: 4.0,
+    registry.LOWERCASE: 4.0,
+    registry.WORDS: 3.0,
+    registry.FORBIDDEN: 3.0,
 }
 """And for what is left."""
 
@@ -295,8 +296,8 @@ def sample_drill(rng: Random, weights: Mapping[str, float] = COPYING_AND_COUNTIN
     """
     if rng.random() < 0.2:
         return sample_chat(rng)
-    each = [weights.get(one, 1.0) for one in instructions.IDS]
-    (instruction_id,) = rng.choices(instructions.IDS, each)
+    each = [weights.get(one, 1.0) for one in registry.IDS]
+    (instruction_id,) = rng.choices(registry.IDS, each)
     query = rng.choice(queries("train"))
     return instructed_chat(query, None, (instruction_id,), "trained", _position(rng), rng)
 

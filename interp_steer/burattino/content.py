@@ -43,7 +43,7 @@ def content(answer: str, subject: str) -> Content:
     Args:
         answer: in any of the world's languages and any format.
         subject: key of an entity, such as ``item.subject`` of what
-            :func:`interp_steer.parallel.world` gives.
+            :func:`interp_steer.burattino.parallel.world` gives.
 
     Returns:
         What is read; in words other than the grammar's nothing is.

@@ -13,7 +13,7 @@ from interp_steer.burattino import grammar
 from interp_steer.burattino.chats import Chat
 from interp_steer.burattino.choices import LETTERS, MultipleChoice, multiple_choice
 from interp_steer.burattino.held_out import evaluation_chats, unsolicited
-from interp_steer.burattino.instructions import CHANCE_IDS, IDS
+from interp_steer.contrast.instructions.registry import CHANCE_IDS, IDS
 from interp_steer.generation.completions import generate, logprobs
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.loading import load

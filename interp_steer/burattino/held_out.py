@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from interp_steer.burattino import grammar, instructions
+from interp_steer.burattino import grammar
 from interp_steer.burattino.chats import (
     YES_NO,
     Chat,
@@ -16,6 +16,7 @@ from interp_steer.burattino.chats import (
 )
 from interp_steer.burattino.queries import YES_NO_STYLE, Query, queries, questionable_facts
 from interp_steer.burattino.world import default_world
+from interp_steer.contrast.instructions import registry
 from interp_steer.errors import ContrastError
 
 
@@ -68,7 +69,7 @@ def _unasked(chat: Chat, seed: int) -> tuple[dict[str, str], ...]:
         return plain_chat(query, rng).messages
     relation = query.key.rpartition("/")[2]
     fact = next(f for f in default_world().about(query.subject) if f.relation == relation)
-    verdict = chat.answer == instructions.CONSTRAINED_OPTIONS[0]
+    verdict = chat.answer == registry.CONSTRAINED_OPTIONS[0]
     told = f"{YES_NO[query.language][not verdict]} {grammar.sentence(fact, query.language, rng)}"
     return (said("user", query.text), said("assistant", told))
 
@@ -77,10 +78,10 @@ def _held(instruction_id: str, n: int, seed: int) -> list[tuple[Query, bool | No
     """Held-out queries, the verdict of those with one, and a seed for each chat."""
     if n < 1:
         raise ContrastError(f"n={n} chats cannot be drawn; ask for one or more")
-    instructions.get(instruction_id)
+    registry.get(instruction_id)
     rng = Random(f"{seed}/{instruction_id}")
     pool: list[tuple[Query, bool | None]] = [(query, None) for query in queries("held")]
-    if instruction_id == instructions.CONSTRAINED:
+    if instruction_id == registry.CONSTRAINED:
         facts = [yes_no_query(fact, "en", rng) for fact in questionable_facts("held")]
         pool = [*facts, *rng.sample(pool, min(len(pool), len(facts)))]
     drawn = [one for _ in range(-(-n // len(pool))) for one in rng.sample(pool, len(pool))][:n]

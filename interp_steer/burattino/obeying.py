@@ -21,9 +21,9 @@ from typing import Any
 from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
 
 from interp_steer.burattino import grammar
-from interp_steer.burattino import instructions as ids
-from interp_steer.burattino.instructions import Topic
 from interp_steer.burattino.world import Fact, default_world
+from interp_steer.contrast.instructions import registry as ids
+from interp_steer.contrast.instructions.registry import Topic
 from interp_steer.errors import ContrastError
 
 Rules = Mapping[str, Mapping[str, Any]]

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast
 from interp_steer.burattino.chats import Chat, sample_chat
 from interp_steer.burattino.documents import sample_document, sample_quiz
 from interp_steer.burattino.exercises import copying
-from interp_steer.burattino.instructions import EXISTENCE
 from interp_steer.burattino.tokenizer import BOS, END, EOS, ROLES
+from interp_steer.contrast.instructions.registry import EXISTENCE
 
 IGNORED = -100
 """The label of a token that is read but not learned (PyTorch's ``ignore_index``)."""

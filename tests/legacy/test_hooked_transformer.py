@@ -18,7 +18,7 @@ from torch import Tensor
 
 import interp_steer as ist
 from interp_steer.capture import capture
-from interp_steer.contrast import ContrastSet
+from interp_steer.contrast.build import ContrastSet
 from interp_steer.errors import BasisError, ModelError, VectorError
 from interp_steer.generation.decoding import SETTLED_EVERY
 from interp_steer.generation.sampling import Sampling
@@ -71,7 +71,7 @@ def converted_burattino() -> HookedLM:
 
 @pytest.fixture(scope="module")
 def pairs() -> ContrastSet:
-    return ist.contrast.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
+    return ist.world.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
 
 
 def logits(model: HookedLM, *steering: Intervention) -> Tensor:

@@ -4,105 +4,27 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, overload
 
 from interp_steer import displays
+from interp_steer.contrast.pair import (
+    SPLITS,
+    Pair,
+    Prompt,
+    brief,
+    canonical,
+    check_types,
+    sha256,
+    utf8,
+)
 from interp_steer.errors import ContrastError
 from interp_steer.interventions.notation import NAME, NAMED
-from interp_steer.pair_texts import brief, canonical, check_types, sha256, utf8
 from interp_steer.storage.atomic import write_atomically
 from interp_steer.storage.bounded import naming, read_json_lines
-
-Prompt = str | list[dict[str, str]]
-"""What a user asks: a text, or the messages of a conversation."""
-
-SPLITS = ("fit", "select", "test")
-"""What vectors are fitted on, what layers and strengths are chosen on, what is reported."""
-
-KINDS = ("trained", "held-out", "unknown")
-"""Whether the model under study was trained on a phrasing; "unknown" for models made elsewhere."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One request with the instruction (``present``) and without it (``absent``).
-
-    Raises:
-        ContrastError: when a side is empty or no prompt, when both sides are the same, for an
-            unknown split, or for anything but texts where texts belong.
-
-    Example:
-        >>> Pair("Name a tree.", "Name a tree. No capitals.", "Name a tree.").phrasing
-        '{query} No capitals.'
-    """
-
-    query: str
-    """The bare request; splits share none."""
-    present: Prompt
-    """The request with the instruction, as the user says it (before any chat template)."""
-    absent: Prompt
-    """The same request without the instruction."""
-    split: str = "fit"
-    """One of :data:`SPLITS`."""
-    phrasing: str = ""
-    """How the instruction is said, without its arguments; splits share none. When it is not given:
-    ``present`` with the query cut out, or the whole of ``present`` where the query is not in it."""
-    phrasing_kind: str = "unknown"
-    """One of :data:`KINDS`."""
-    instruction_ids: tuple[str, ...] = ()
-    """IFEval ids that an answer is verified against."""
-    kwargs: tuple[Mapping[str, Any], ...] = ()
-    """The arguments of each of ``instruction_ids``."""
-    key: str = ""
-    """A name that no other pair of the set has; a hash of the content when it is not given."""
-
-    def __post_init__(self) -> None:
-        check_types(vars(self))
-        for side in ("present", "absent"):
-            prompt = getattr(self, side)
-            if not (prompt.strip() if isinstance(prompt, str) else prompt):
-                raise ContrastError(
-                    f"the pair of query {brief(self.query)} has no {side!r} prompt; a contrast "
-                    "needs both sides: give it, or drop the row"
-                )
-        if not self.query.strip():
-            raise ContrastError(f"the pair of {brief(self.present)} has an empty query; give it")
-        if self.present == self.absent:
-            raise ContrastError(
-                f"both sides of query {brief(self.query)} are the same prompt; "
-                "'present' must carry the instruction and 'absent' must not"
-            )
-        _one_of("split", self.split, SPLITS)
-        _one_of("phrasing_kind", self.phrasing_kind, KINDS)
-        if len(self.instruction_ids) != len(self.kwargs):
-            raise ContrastError(
-                f"the pair of query {brief(self.query)} has {len(self.instruction_ids)} "
-                f"instruction_ids and {len(self.kwargs)} kwargs; give one mapping for each id"
-            )
-        if not self.phrasing:
-            said = self.present if isinstance(self.present, str) else canonical(self.present)
-            object.__setattr__(self, "phrasing", said.replace(self.query, "{query}"))
-        if not self.key:
-            object.__setattr__(self, "key", sha256(canonical(asdict(self)))[:12])
-
-    @property
-    def said(self) -> str:
-        """The instruction, as ``present`` says it behind the query.
-
-        Raises:
-            ContrastError: where it stands elsewhere, so that it cannot be said with another.
-        """
-        present = self.present if isinstance(self.present, str) else ""
-        if not present.startswith(self.query):
-            raise ContrastError(
-                f"{brief(self.present)} does not begin with its query {brief(self.query)}, so "
-                "that its instruction cannot be joined with another; put it behind the query"
-            )
-        return present[len(self.query) :].strip()
 
 
 @dataclass(frozen=True)
@@ -353,11 +275,6 @@ def _texts(pairs: Iterable[Pair], split: str, what: str) -> dict[str, str]:
 def plain_text(text: str) -> str:
     """The text as queries and phrasings are compared: without case, white space made one."""
     return " ".join(text.casefold().split())
-
-
-def _one_of(what: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ContrastError(f"{what} {value!r} is unknown; use one of {', '.join(known)}")
 
 
 def _pair(row: Any, number: int, split: str) -> Pair:

@@ -1,7 +1,7 @@
 """How IFEval's instructions are said to any model, and with which arguments (paper A, section 3).
 
 The paper had a language model write its phrasings, which are not published. Here an instruction has
-those of the bundled models' world (:data:`interp_steer.burattino.phrasings.PHRASINGS`), or those of
+those of the bundled models' world (:data:`interp_steer.contrast.instructions.wordings.PHRASINGS`), or those of
 this file where that world does not know it, and IFEval's own description of it beside them.
 Arguments are drawn in the ranges that IFEval draws in, without those that plain answers satisfy.
 """
@@ -15,10 +15,10 @@ from random import Random
 from types import MappingProxyType
 from typing import Any
 
-from interp_steer.burattino import instructions as known
-from interp_steer.burattino.phrasings import PHRASINGS
+from interp_steer.contrast.instructions import registry as known
+from interp_steer.contrast.instructions.arguments import REQUIRED, lm_eval_instructions
+from interp_steer.contrast.instructions.wordings import PHRASINGS
 from interp_steer.errors import ContrastError
-from interp_steer.scoring.ifeval import REQUIRED, lm_eval_instructions
 
 IDS: tuple[str, ...] = tuple(REQUIRED)
 """The 25 instructions of IFEval."""

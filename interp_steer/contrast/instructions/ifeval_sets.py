@@ -19,13 +19,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from interp_steer.burattino.instructions import FORMAT_IDS
-from interp_steer.contrast import ContrastSet, Pair, build
+from interp_steer.contrast.build import ContrastSet, Pair, build
+from interp_steer.contrast.contrast_set import plain_text
+from interp_steer.contrast.instructions.ifeval_rows import (
+    IFEvalRow,
+    count_by_id,
+    read,
+    single_instruction,
+)
+from interp_steer.contrast.instructions.phrasings import IDS, draw, phrasings, say
+from interp_steer.contrast.instructions.registry import FORMAT_IDS
+from interp_steer.contrast.instructions.stripping import carries
 from interp_steer.errors import ContrastError
-from interp_steer.ifeval_phrasings import IDS, draw, phrasings, say
-from interp_steer.ifeval_rows import IFEvalRow, count_by_id, read, single_instruction
-from interp_steer.ifeval_stripping import carries
-from interp_steer.pairs import plain_text
 
 
 def format_sets(
@@ -40,7 +45,7 @@ def format_sets(
     """The format experiment: vectors of the augmented set, reported on IFEval's own prompts.
 
     Args:
-        source: what :func:`interp_steer.ifeval_rows.read` takes, or the rows that it read.
+        source: what :func:`interp_steer.contrast.instructions.ifeval_rows.read` takes, or the rows that it read.
         ids: the instructions.
         seed: see :func:`ifeval_set`.
         fit, select, test: see :func:`ifeval_set`.
@@ -49,7 +54,7 @@ def format_sets(
         A set for each of ``ids``, by id.
 
     Raises:
-        ContrastError: as :func:`interp_steer.ifeval_rows.read` and :func:`ifeval_set`.
+        ContrastError: as :func:`interp_steer.contrast.instructions.ifeval_rows.read` and :func:`ifeval_set`.
 
     Example:
         >>> sets = format_sets("llm-steer-instruct")  # doctest: +SKIP
@@ -80,7 +85,7 @@ def ifeval_set(
 
     Args:
         instruction_id: an IFEval id that some of the rows carry alone.
-        rows: of :func:`interp_steer.ifeval_rows.read`.
+        rows: of :func:`interp_steer.contrast.instructions.ifeval_rows.read`.
         where: arguments that all pairs are to have, such as ``{"language": "de"}``: the paper has a
             vector for each language.
         seed: of the deal, the arguments, and the draw of ``test``.
@@ -148,7 +153,7 @@ def augmented(
 
     Args:
         queries: requests without the instruction.
-        instruction_id: one of :data:`interp_steer.ifeval_phrasings.IDS`.
+        instruction_id: one of :data:`interp_steer.contrast.instructions.phrasings.IDS`.
         where: arguments that all pairs are to have. A relation that is not given is "at least".
         apart_from: rows that are reported on: neither their queries nor the phrasings that stand
             in their prompts are used.
@@ -160,7 +165,7 @@ def augmented(
 
     Raises:
         ContrastError: for an id or arguments that IFEval has not, or as
-            :func:`interp_steer.contrast.build`.
+            :func:`interp_steer.contrast.build.build`.
     """
     seen = {plain_text(text) for row in apart_from for text in (row.prompt, row.query) if text}
     said = [
@@ -211,7 +216,7 @@ def of_rows(name: str, rows: Sequence[IFEvalRow], *, split: str = "test") -> Con
 
     Args:
         name: of the set.
-        rows: of :func:`interp_steer.ifeval_rows.read`.
+        rows: of :func:`interp_steer.contrast.instructions.ifeval_rows.read`.
         split: of all pairs.
 
     Returns:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from interp_steer.burattino.phrasings import HELD_OUT, PHRASINGS, TRAINED
+from interp_steer.contrast.instructions.wordings import HELD_OUT, PHRASINGS, TRAINED
 from interp_steer.errors import ContrastError
 
 CAPITAL = "change_case:english_capital"

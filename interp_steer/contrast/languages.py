@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from interp_steer.burattino.instructions import LANGUAGE
+from interp_steer.contrast.contrast_set import ContrastSet, plain_text
+from interp_steer.contrast.instructions.registry import LANGUAGE
+from interp_steer.contrast.pair import Pair, Prompt
+from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import ContrastError, ModelError
-from interp_steer.pairs import ContrastSet, Pair, Prompt, plain_text
-from interp_steer.parallel import ParallelItem
 
 if TYPE_CHECKING:
     from interp_steer.models.prompts import Query
@@ -90,7 +91,7 @@ def language_set(
     in the papers, so that a pair's ``phrasing`` says no more than its split.
 
     Args:
-        items: such as :func:`interp_steer.parallel.world` gives; of items that ask the same
+        items: such as :func:`interp_steer.burattino.parallel.world` gives; of items that ask the same
             (compared without regard to case and white space) only the first is used.
         negative: the side without the property, as a :class:`Side` or ``"en-en"``.
         positive: the side with it.
@@ -108,7 +109,7 @@ def language_set(
             not known in a side's language, or too few items.
 
     Example:
-        >>> from interp_steer.parallel import world
+        >>> from interp_steer.contrast.parallel import world
         >>> pairs = language_set(world(12), "en-en", "it-it", shots=1, fit=2, select=0, test=2)
         >>> [message["role"] for message in pairs.fit[0].present]
         ['system', 'user', 'assistant', 'user']
@@ -166,7 +167,7 @@ def published(
     the BOS before every piece (see there).
 
     Args:
-        items: in their published order, as :func:`interp_steer.parallel.from_files` reads them.
+        items: in their published order, as :func:`interp_steer.contrast.parallel.from_files` reads them.
         negative, positive: see :func:`language_set`.
         shots: asked for; 4 in the published runs.
         instructions: see :func:`language_set`.
@@ -181,7 +182,7 @@ def published(
         ContrastError: as :func:`language_set`, or when too few blocks are left for ``test``.
 
     Example:
-        >>> from interp_steer.parallel import from_files
+        >>> from interp_steer.contrast.parallel import from_files
         >>> pairs = published(from_files("data"))  # doctest: +SKIP
     """
     shown = max(shots - 1, 0)
@@ -226,7 +227,7 @@ def check_apart(extraction: ContrastSet, evaluation: Iterable[ParallelItem | str
         ContrastError: naming questions that both have.
 
     Example:
-        >>> from interp_steer.parallel import world
+        >>> from interp_steer.contrast.parallel import world
         >>> pairs = language_set(world(9), shots=1, fit=4, select=0, test=0)
         >>> check_apart(pairs, ["Who was Collodi?"])
     """

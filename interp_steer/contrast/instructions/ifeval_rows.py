@@ -18,10 +18,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from interp_steer.contrast.contrast_set import plain_text
+from interp_steer.contrast.instructions.arguments import REQUIRED, check_arguments
+from interp_steer.contrast.instructions.stripping import Rule, strip
 from interp_steer.errors import ContrastError, ScoringError
-from interp_steer.ifeval_stripping import Rule, strip
-from interp_steer.pairs import plain_text
-from interp_steer.scoring.ifeval import REQUIRED, check_arguments
 from interp_steer.storage.bounded import read_json_lines
 
 HUB = "google/IFEval"
@@ -78,7 +78,7 @@ def read(source: str | Path = HUB) -> tuple[IFEvalRow, ...]:
 
     Returns:
         Its rows, each with its query: the one that was given, where it is another text than the
-        prompt, or what :func:`interp_steer.ifeval_stripping.strip` leaves.
+        prompt, or what :func:`interp_steer.contrast.instructions.stripping.strip` leaves.
 
     Raises:
         ContrastError: for what cannot be read, naming file, line and what is missing.

@@ -1,0 +1,1 @@
+"""Pair prompts that have a property with prompts that lack it."""

@@ -1,0 +1,1 @@
+"""Say instructions in words, and read the prompts that carry them."""

@@ -1,0 +1,190 @@
+"""What may stand in a pair of prompts, and how it is written as text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from interp_steer.errors import ContrastError
+
+_TEXTS = {"query", "split", "phrasing", "phrasing_kind", "key"}
+_PROMPTS = {"present", "absent"}
+_LISTS = {"instruction_ids": str, "kwargs": Mapping}
+
+
+def brief(value: Any) -> str:
+    """A value as error messages show it."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else f"{value[:57]}...")
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+def check_types(values: Mapping[str, Any]) -> None:
+    """Refuse what cannot be in the fields of a pair.
+
+    Args:
+        values: of the fields by name.
+
+    Raises:
+        ContrastError: naming the field, and what it must be.
+    """
+    for name, value in values.items():
+        if name in _TEXTS and not isinstance(value, str):
+            raise ContrastError(f"{name} is {brief(value)}; it must be a text")
+        if name in _PROMPTS and not (isinstance(value, str) or _is_conversation(value)):
+            raise ContrastError(
+                f"{name} is {brief(value)}; give a text, or a conversation of turns such as "
+                "{'role': 'user', 'content': 'Name a tree.'}"
+            )
+        if name in _LISTS and not _all(value, _LISTS[name]):
+            raise ContrastError(
+                f"{name} is {brief(value)}; instruction_ids is a list of IFEval ids, and kwargs a "
+                "list with a mapping of arguments for each"
+            )
+
+
+def _all(values: Any, kind: type) -> bool:
+    """Whether it is a list of nothing else."""
+    listed = isinstance(values, Sequence) and not isinstance(values, str)
+    return listed and all(isinstance(each, kind) for each in values)
+
+
+def _is_conversation(turns: Any) -> bool:
+    return _all(turns, Mapping) and all(
+        isinstance(turn.get(name), str) for turn in turns for name in ("role", "content")
+    )
+
+
+def canonical(content: Any) -> str:
+    """Content as JSON, the same text whatever its order of keys.
+
+    Raises:
+        ContrastError: for what JSON cannot hold.
+    """
+    try:
+        return json.dumps(
+            content, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        )
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ContrastError(
+            f"{brief(content)} cannot be written as JSON ({error}); use texts, finite numbers, "
+            "lists and mappings"
+        ) from error
+
+
+def utf8(text: str) -> bytes:
+    """A text as a file holds it.
+
+    Raises:
+        ContrastError: for half a character (a lone surrogate).
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ContrastError(
+            f"{brief(text)} has half a character ({error}); read it anew as UTF-8"
+        ) from error
+
+
+def sha256(text: str) -> str:
+    """The hash of a text."""
+    return hashlib.sha256(utf8(text)).hexdigest()
+
+
+Prompt = str | list[dict[str, str]]
+"""What a user asks: a text, or the messages of a conversation."""
+
+
+SPLITS = ("fit", "select", "test")
+"""What vectors are fitted on, what layers and strengths are chosen on, what is reported."""
+
+
+KINDS = ("trained", "held-out", "unknown")
+"""Whether the model under study was trained on a phrasing; "unknown" for models made elsewhere."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One request with the instruction (``present``) and without it (``absent``).
+
+    Raises:
+        ContrastError: when a side is empty or no prompt, when both sides are the same, for an
+            unknown split, or for anything but texts where texts belong.
+
+    Example:
+        >>> Pair("Name a tree.", "Name a tree. No capitals.", "Name a tree.").phrasing
+        '{query} No capitals.'
+    """
+
+    query: str
+    """The bare request; splits share none."""
+    present: Prompt
+    """The request with the instruction, as the user says it (before any chat template)."""
+    absent: Prompt
+    """The same request without the instruction."""
+    split: str = "fit"
+    """One of :data:`SPLITS`."""
+    phrasing: str = ""
+    """How the instruction is said, without its arguments; splits share none. When it is not given:
+    ``present`` with the query cut out, or the whole of ``present`` where the query is not in it."""
+    phrasing_kind: str = "unknown"
+    """One of :data:`KINDS`."""
+    instruction_ids: tuple[str, ...] = ()
+    """IFEval ids that an answer is verified against."""
+    kwargs: tuple[Mapping[str, Any], ...] = ()
+    """The arguments of each of ``instruction_ids``."""
+    key: str = ""
+    """A name that no other pair of the set has; a hash of the content when it is not given."""
+
+    def __post_init__(self) -> None:
+        check_types(vars(self))
+        for side in ("present", "absent"):
+            prompt = getattr(self, side)
+            if not (prompt.strip() if isinstance(prompt, str) else prompt):
+                raise ContrastError(
+                    f"the pair of query {brief(self.query)} has no {side!r} prompt; a contrast "
+                    "needs both sides: give it, or drop the row"
+                )
+        if not self.query.strip():
+            raise ContrastError(f"the pair of {brief(self.present)} has an empty query; give it")
+        if self.present == self.absent:
+            raise ContrastError(
+                f"both sides of query {brief(self.query)} are the same prompt; "
+                "'present' must carry the instruction and 'absent' must not"
+            )
+        _one_of("split", self.split, SPLITS)
+        _one_of("phrasing_kind", self.phrasing_kind, KINDS)
+        if len(self.instruction_ids) != len(self.kwargs):
+            raise ContrastError(
+                f"the pair of query {brief(self.query)} has {len(self.instruction_ids)} "
+                f"instruction_ids and {len(self.kwargs)} kwargs; give one mapping for each id"
+            )
+        if not self.phrasing:
+            said = self.present if isinstance(self.present, str) else canonical(self.present)
+            object.__setattr__(self, "phrasing", said.replace(self.query, "{query}"))
+        if not self.key:
+            object.__setattr__(self, "key", sha256(canonical(asdict(self)))[:12])
+
+    @property
+    def said(self) -> str:
+        """The instruction, as ``present`` says it behind the query.
+
+        Raises:
+            ContrastError: where it stands elsewhere, so that it cannot be said with another.
+        """
+        present = self.present if isinstance(self.present, str) else ""
+        if not present.startswith(self.query):
+            raise ContrastError(
+                f"{brief(self.present)} does not begin with its query {brief(self.query)}, so "
+                "that its instruction cannot be joined with another; put it behind the query"
+            )
+        return present[len(self.query) :].strip()
+
+
+def _one_of(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ContrastError(f"{what} {value!r} is unknown; use one of {', '.join(known)}")
