@@ -16,12 +16,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from interp_steer import capture as capture
     from interp_steer import conditions as conditions
     from interp_steer import interchange as interchange
     from interp_steer import scoring as scoring
     from interp_steer import stability as stability
     from interp_steer import transfer as transfer
+    from interp_steer.capture import activations as activations
+    from interp_steer.capture.moments import Moments as Moments
     from interp_steer.contrast import build as build
     from interp_steer.contrast import languages as languages
     from interp_steer.contrast import parallel as parallel
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from interp_steer.models.loading import load as load
     from interp_steer.models.loading import wrap as wrap
     from interp_steer.models.sites import Site as Site
-    from interp_steer.moments import Moments as Moments
     from interp_steer.racing import Race as Race
     from interp_steer.racing import race as race
     from interp_steer.results import Run as Run
@@ -67,7 +67,7 @@ __version__ = "0.1.0"
 
 # PyTorch and TransformerLens take seconds to import, so a name is imported when it is first used.
 _MODULES = {
-    "capture": "capture",
+    "capture": "capture.activations",
     "conditions": "conditions",
     "contrast": "contrast.build",
     "world": "burattino.contrast_sets",
@@ -97,7 +97,7 @@ _HOMES = {
     "HookedLM": "models.loading",
     "load": "models.loading",
     "wrap": "models.loading",
-    "Moments": "moments",
+    "Moments": "capture.moments",
     "Race": "racing",
     "race": "racing",
     "Run": "results",

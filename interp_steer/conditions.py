@@ -25,7 +25,7 @@ from einops import einsum
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from interp_steer.capture import capture
+from interp_steer.capture.activations import capture
 from interp_steer.contrast.contrast_set import ContrastSet, in_split
 from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import InterventionError

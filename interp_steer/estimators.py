@@ -37,9 +37,9 @@ from einops import einsum
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from interp_steer.capture.contrast_moments import Sides
 from interp_steer.errors import VectorError
 from interp_steer.models.sites import Site
-from interp_steer.sides import Sides
 from interp_steer.statistics.covariance import oas, power
 
 Estimator: TypeAlias = Callable[[Sides, Site], Float64[Tensor, "*shape"]]

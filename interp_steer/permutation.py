@@ -19,8 +19,8 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from interp_steer.capture.pair_differences import Groups, exact_rows, grouped
 from interp_steer.errors import VectorError
-from interp_steer.pair_rows import Groups, exact_rows, grouped
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.separation import auroc
 

@@ -31,9 +31,9 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
+from interp_steer.capture.contrast_moments import Sides
 from interp_steer.errors import VectorError
 from interp_steer.models.sites import Site
-from interp_steer.sides import Sides
 from interp_steer.statistics.covariance import oas
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.resampling import draw_weights

@@ -33,8 +33,8 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from interp_steer.capture.pair_differences import Groups, exact_rows, grouped
 from interp_steer.errors import VectorError
-from interp_steer.pair_rows import Groups, exact_rows, grouped
 from interp_steer.statistics.intervals import Interval, jackknife_interval, left_out
 from interp_steer.statistics.resampling import draw_weights
 

@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from interp_steer.capture import capture
+from interp_steer.capture.activations import capture
+from interp_steer.capture.moments import Rows
 from interp_steer.contrast.pair import SPLITS, Prompt
 from interp_steer.errors import TransferError
 from interp_steer.generation.completions import generate
 from interp_steer.models.basis import UNPROCESSED
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.moments import Rows
 
 LayerPairs = tuple[tuple[int, int], ...]
 """Layers that go together, each as (source, target)."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from interp_steer.capture import capture
+from interp_steer.capture.activations import capture
+from interp_steer.capture.moments import Moments
+from interp_steer.capture.pair_differences import Groups, differences
 from interp_steer.cards import Reliability
 from interp_steer.contrast.contrast_set import ContrastSet, in_split, plain_text
 from interp_steer.models.loading import HookedLM, check_model
-from interp_steer.moments import Moments
-from interp_steer.pair_rows import Groups, differences
 from interp_steer.permutation import PermutationTest, permutation_test, separation_test
 from interp_steer.reliability import (
     Agreement,

@@ -32,7 +32,8 @@ from einops import einsum, reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.capture import capture
+from interp_steer.capture.activations import capture
+from interp_steer.capture.moments import Rows
 from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import InterventionError
 from interp_steer.generation.answer_scores import Divergence, divergence
@@ -41,7 +42,6 @@ from interp_steer.interventions.intervention import Direction, Intervention
 from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.moments import Rows
 from interp_steer.steering_vector import SteeringVector
 
 Unit: TypeAlias = Literal["norm", "residual", "sd", "kl", "ppl", "raw"]

@@ -37,6 +37,7 @@ from einops import einsum
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from interp_steer.capture.contrast_moments import Sides, capture_sides
 from interp_steer.cards import Card, layers_of
 from interp_steer.contrast.contrast_set import ContrastSet, in_split
 from interp_steer.errors import InterventionError, VectorError
@@ -45,7 +46,6 @@ from interp_steer.interventions.intervention import Direction, Intervention
 from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.loading import HookedLM, check_model
 from interp_steer.models.sites import Site
-from interp_steer.sides import Sides, capture_sides
 from interp_steer.statistics.covariance import oas, power
 from interp_steer.steering_vector import SteeringVector
 from interp_steer.storage.tensors import made_of, read_tensors, write_tensors

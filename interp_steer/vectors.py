@@ -12,13 +12,13 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from interp_steer import estimators
-from interp_steer.capture import capture
+from interp_steer.capture.activations import capture
+from interp_steer.capture.contrast_moments import Sides, capture_sides
+from interp_steer.capture.moments import Moments
 from interp_steer.cards import Card
 from interp_steer.contrast.contrast_set import ContrastSet, in_split
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.models.loading import HookedLM, check_model
-from interp_steer.moments import Moments
-from interp_steer.sides import Sides, capture_sides
 from interp_steer.steering_vector import SteeringVector, inner_product, unit_directions
 from interp_steer.stepped_vector import SteppedVector
 

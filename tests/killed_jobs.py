@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import torch
 
 import interp_steer as ist
-from interp_steer.capture import capture
+from interp_steer.capture.activations import capture
 from interp_steer.models.loading import load
 from interp_steer.scoring import ifeval
 from interp_steer.vectors import difference_in_means

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from interp_steer.capture import batches_by_length, capture
+from interp_steer.capture.activations import batches_by_length, capture
+from interp_steer.capture.moments import Moments, Rows, mean_of, moments_of
 from interp_steer.errors import CaptureError, SiteError
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
-from interp_steer.moments import Moments, Rows, mean_of, moments_of
 from tests.checkpoints import ARCHITECTURES
 
 PROMPTS = [

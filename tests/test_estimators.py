@@ -17,12 +17,12 @@ from torch import Tensor
 
 import interp_steer as ist
 from interp_steer import estimators, vectors
+from interp_steer.capture.contrast_moments import Sides, capture_sides
+from interp_steer.capture.moments import Moments, Rows, moments_of
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.moments import Moments, Rows, moments_of
 from interp_steer.orthogonal import orthogonalised
-from interp_steer.sides import Sides, capture_sides
 
 SITE = Site("resid_post", 0)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from interp_steer.capture import capture
+from interp_steer.capture.activations import capture
 from interp_steer.generation.answer_scores import logprobs
 from interp_steer.generation.completions import generate
 from interp_steer.interventions.intervention import Direction

@@ -18,7 +18,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from interp_steer.capture import capture
+from interp_steer.capture.activations import capture
 from interp_steer.errors import ModelError, SiteError
 from interp_steer.generation.completions import generate
 from interp_steer.models.fingerprint import fingerprint

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import interp_steer as ist
+from interp_steer.capture.contrast_moments import capture_sides
 from interp_steer.errors import CaptureError, InterventionError, VectorError
 from interp_steer.generation.ledger import keys
 from interp_steer.interventions.intervention import Intervention, row_hooks
@@ -19,7 +20,6 @@ from interp_steer.interventions.positions import Clock
 from interp_steer.interventions.schedules import diminishing
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.sides import capture_sides
 from interp_steer.statistics.covariance import oas
 from interp_steer.transport import (
     KINDS,

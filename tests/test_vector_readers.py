@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import interp_steer as ist
+from interp_steer.capture.moments import Moments, Rows
 from interp_steer.cards import Card, Reliability
 from interp_steer.errors import InterpSteerError
 from interp_steer.harness.steering import read_vector
-from interp_steer.moments import Moments, Rows
 from interp_steer.shared_texts import Stream
 from interp_steer.statistics.intervals import Interval
 from interp_steer.steering_vector import SteeringVector

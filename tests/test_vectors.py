@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from interp_steer.capture import capture
+from interp_steer.capture.activations import capture
 from interp_steer.contrast import build
 from interp_steer.contrast.build import ContrastSet, Pair
 from interp_steer.errors import ContrastError, SiteError, VectorError

@@ -17,7 +17,7 @@ import transformer_lens
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer.capture import capture
+from interp_steer.capture.activations import capture
 from interp_steer.contrast.build import ContrastSet
 from interp_steer.errors import BasisError, ModelError, VectorError
 from interp_steer.generation.decoding import SETTLED_EVERY

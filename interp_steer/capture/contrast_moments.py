@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from interp_steer.capture import capture
+from interp_steer.capture.activations import capture
+from interp_steer.capture.moments import Moments, Rows, moments_of
+from interp_steer.capture.pair_differences import differences
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.moments import Moments, Rows, moments_of
-from interp_steer.pair_rows import differences
 
 PAIRS_AT_ONCE = 256
 """Pairs whose activations are held at a time while their differences are taken."""
@@ -113,7 +113,7 @@ class Sides:
         """The sides of both sets of pairs.
 
         Raises:
-            CaptureError: for sides that do not merge; see :class:`~interp_steer.moments.Moments`.
+            CaptureError: for sides that do not merge; see :class:`~interp_steer.capture.moments.Moments`.
         """
         if not isinstance(other, Sides):
             return NotImplemented
@@ -186,7 +186,7 @@ def capture_sides(
         model: runs the prompts.
         pairs: all of them are run.
         sites: what to read; ``resid_post`` of every layer when not given.
-        position: see :func:`interp_steer.capture.capture`.
+        position: see :func:`interp_steer.capture.activations.capture`.
         second_moments: whether to keep the scatter matrices of each side.
         paired: whether to take the moments of the pairs' differences, scatter included.
             ``pairs_at_once`` pairs are then run at a time, so that memory does not grow with them.
@@ -198,7 +198,7 @@ def capture_sides(
             ends the pass.
 
     Raises:
-        CaptureError: as :func:`interp_steer.capture.capture`.
+        CaptureError: as :func:`interp_steer.capture.activations.capture`.
         VectorError: for differences at a position of which a prompt has several.
     """
     if paired and position in ("all", "generated"):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from interp_steer.capture.moments import Moments, Rows, mean_of, moments_of
 from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import CaptureError
 from interp_steer.generation.decoding import StopRule, decode, rows_under
@@ -26,7 +27,6 @@ from interp_steer.models.batching import batches_by_length, in_parts
 from interp_steer.models.forward import forward_under
 from interp_steer.models.loading import HookedLM, check_model
 from interp_steer.models.sites import Site
-from interp_steer.moments import Moments, Rows, mean_of, moments_of
 
 
 def capture(

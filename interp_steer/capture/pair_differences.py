@@ -10,9 +10,9 @@ from einops import rearrange
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from interp_steer.capture.moments import Moments
 from interp_steer.errors import VectorError
 from interp_steer.models.sites import Site
-from interp_steer.moments import Moments
 
 Groups: TypeAlias = Sequence[Hashable] | None
 """What each pair shares with others, such as its query; None where all are independent."""

@@ -1,0 +1,1 @@
+"""Run prompts through a model and keep the moments of their activations."""
