@@ -11,7 +11,7 @@ import interp_steer as ist
 from interp_steer.errors import InterventionError, RunError
 from interp_steer.interventions.positions import span
 from interp_steer.interventions.schedules import AnySchedule, fixed
-from interp_steer.strength import How
+from interp_steer.vectors.strength import How
 
 Control = Callable[[ist.SteeringVector], ist.SteeringVector]
 """From a vector to another that acts in its place, as strongly."""

@@ -29,8 +29,10 @@ def vector_cards(run: Results) -> list[dict[str, Any]]:
         return []
     from safetensors import safe_open
 
-    from interp_steer.steering_vector import SteeringVector  # which takes torch seconds to import
-    from interp_steer.stepped_vector import SteppedVector
+    from interp_steer.vectors.steering_vector import (
+        SteeringVector,  # which takes torch seconds to import
+    )
+    from interp_steer.vectors.stepped_vector import SteppedVector
 
     kinds = {"SteeringVector": SteeringVector, "SteppedVector": SteppedVector}
     cards = []

@@ -16,11 +16,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from interp_steer import conditions as conditions
     from interp_steer import interchange as interchange
     from interp_steer import scoring as scoring
-    from interp_steer import stability as stability
-    from interp_steer import transfer as transfer
     from interp_steer.capture import activations as activations
     from interp_steer.capture.moments import Moments as Moments
     from interp_steer.contrast import build as build
@@ -54,21 +51,24 @@ if TYPE_CHECKING:
     from interp_steer.results import open_run as open_run
     from interp_steer.selection import select_layer as select_layer
     from interp_steer.statistics import intervals as intervals
-    from interp_steer.steering_vector import SteeringVector as SteeringVector
-    from interp_steer.stepped_vector import SteppedVector as SteppedVector
-    from interp_steer.strength import Gauge as Gauge
-    from interp_steer.strength import Strength as Strength
-    from interp_steer.transport import TransportMaps as TransportMaps
-    from interp_steer.transport import fit_transport as fit_transport
-    from interp_steer.vectors import fit as fit
-    from interp_steer.vectors import fit_steps as fit_steps
+    from interp_steer.vectors import conditions as conditions
+    from interp_steer.vectors.fitting import fit as fit
+    from interp_steer.vectors.fitting import fit_steps as fit_steps
+    from interp_steer.vectors.steering_vector import SteeringVector as SteeringVector
+    from interp_steer.vectors.stepped_vector import SteppedVector as SteppedVector
+    from interp_steer.vectors.strength import Gauge as Gauge
+    from interp_steer.vectors.strength import Strength as Strength
+    from interp_steer.vectors.transfer import fitting as fitting
+    from interp_steer.vectors.transport import TransportMaps as TransportMaps
+    from interp_steer.vectors.transport import fit_transport as fit_transport
+    from interp_steer.vectors.trust import assess as assess
 
 __version__ = "0.1.0"
 
 # PyTorch and TransformerLens take seconds to import, so a name is imported when it is first used.
 _MODULES = {
     "capture": "capture.activations",
-    "conditions": "conditions",
+    "conditions": "vectors.conditions",
     "contrast": "contrast.build",
     "world": "burattino.contrast_sets",
     "interchange": "interchange",
@@ -76,9 +76,9 @@ _MODULES = {
     "parallel": "contrast.parallel",
     "schedules": "interventions.schedules",
     "scoring": "scoring",
-    "stability": "stability",
+    "stability": "vectors.trust.assess",
     "statistics": "statistics.intervals",
-    "transfer": "transfer",
+    "transfer": "vectors.transfer.fitting",
 }
 _HOMES = {
     "Cluster": "generation.cluster",
@@ -106,16 +106,16 @@ _HOMES = {
     "Site": "models.sites",
     "Cell": "grid",
     "sweep": "grid",
-    "SteeringVector": "steering_vector",
-    "SteppedVector": "stepped_vector",
-    "Gauge": "strength",
-    "Strength": "strength",
+    "SteeringVector": "vectors.steering_vector",
+    "SteppedVector": "vectors.stepped_vector",
+    "Gauge": "vectors.strength",
+    "Strength": "vectors.strength",
     "Trace": "generation.tracing",
     "trace": "generation.tracing",
-    "TransportMaps": "transport",
-    "fit_transport": "transport",
-    "fit": "vectors",
-    "fit_steps": "vectors",
+    "TransportMaps": "vectors.transport",
+    "fit_transport": "vectors.transport",
+    "fit": "vectors.fitting",
+    "fit_steps": "vectors.fitting",
 }
 __all__ = ["__version__", *_MODULES, *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 

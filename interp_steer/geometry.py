@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from interp_steer.errors import VectorError
 from interp_steer.models.loading import HookedLM
-from interp_steer.steering_vector import SteeringVector
+from interp_steer.vectors.steering_vector import SteeringVector
 
 
 def cosine_to_others(rows: Float[Tensor, "row d_model"]) -> Float[Tensor, " row"]:

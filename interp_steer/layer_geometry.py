@@ -18,7 +18,7 @@ from transformer_lens.tools.analysis.projection_kernel import orthonormal_subspa
 from interp_steer.errors import VectorError
 from interp_steer.models.loading import HookedLM
 from interp_steer.statistics.intervals import Interval, jackknife_interval, left_out
-from interp_steer.steering_vector import SteeringVector
+from interp_steer.vectors.steering_vector import SteeringVector
 
 TOKENS_AT_ONCE = 16384
 """Rows of the unembedding that are read at a time."""

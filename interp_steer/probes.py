@@ -1,7 +1,7 @@
 """Is a property linear? Readings of activations, along a line and not, that are compared held out.
 
 Every reading gives an activation a number, the larger the likelier it has the property. Along a
-direction ``u`` (:mod:`interp_steer.estimators`) it is ``<x, u>``. Of Gaussians with the moments of
+direction ``u`` (:mod:`interp_steer.vectors.estimators`) it is ``<x, u>``. Of Gaussians with the moments of
 both sides it is the log of the ratio of their densities, which is linear where their covariances
 are one, and quadratic otherwise. Of a probe it is the log of the odds that a classifier gives:
 
@@ -189,7 +189,7 @@ def density_ratio(
     """The log of the ratio of the densities of Gaussians with the moments of both sides.
 
     Quadratic discriminant analysis: the reading of the same means and covariances, shrunk alike,
-    that :mod:`interp_steer.transport` moves by.
+    that :mod:`interp_steer.vectors.transport` moves by.
 
     Args:
         sides: captured with second moments.

@@ -25,7 +25,7 @@ from interp_steer.models.hooked_lm import Hooks, PaddedBatch
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.prompts import Query
 from interp_steer.models.sites import Site
-from interp_steer.steering_vector import SteeringVector
+from interp_steer.vectors.steering_vector import SteeringVector
 
 Found = TypeVar("Found")
 

@@ -21,7 +21,7 @@ import interp_steer as ist
 from interp_steer.capture.activations import capture
 from interp_steer.models.loading import load
 from interp_steer.scoring import ifeval
-from interp_steer.vectors import difference_in_means
+from interp_steer.vectors.fitting import difference_in_means
 
 STEPS = frozenset(
     [

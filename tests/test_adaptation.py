@@ -18,7 +18,7 @@ from figures.costs import adaptation_shares, benefit_against_cost
 from interp_steer.burattino.parallel import world
 from interp_steer.errors import ContrastError, RunError
 from interp_steer.models.self_check import self_check
-from interp_steer.stepped_vector import SteppedVector
+from interp_steer.vectors.stepped_vector import SteppedVector
 
 pytest.importorskip("peft")
 

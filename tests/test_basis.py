@@ -25,7 +25,7 @@ from interp_steer.models.backends.hooked_transformer import TransformerCache, is
 from interp_steer.models.basis import UNPROCESSED
 from interp_steer.models.kv_cache import RowCache
 from interp_steer.models.loading import HookedLM
-from interp_steer.shared_texts import Stream
+from interp_steer.vectors.transfer.paired_activations import Stream
 
 FOLDED = "processed (norms folded)"
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import interp_steer as ist
-from interp_steer.cards import Card, Reliability
 from interp_steer.errors import VectorError
 from interp_steer.storage.tensors import write_tensors
+from interp_steer.vectors.card import Card, Reliability
 from tests.conftest import shapes_unchecked
 from tests.html_checks import check_harmless
 from tests.test_displays import card, stepped, vector

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp_steer as ist
-from interp_steer.conditions import Condition, best_threshold, choose, detection
 from interp_steer.contrast.build import ContrastSet
 from interp_steer.errors import ContrastError, InterventionError
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.vectors import SteeringVector, fit
+from interp_steer.vectors.conditions import Condition, best_threshold, choose, detection
+from interp_steer.vectors.fitting import SteeringVector, fit
 
 PROMPTS = ["Tell me about the castle.", "A whale.", "Write a story about the sea in lowercase."]
 

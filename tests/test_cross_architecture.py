@@ -32,10 +32,10 @@ from analyses.geometry.shared_prompts import ASKING, FOREIGN, check_apart, share
 from analyses.harness import command_line
 from analyses.parts import configured
 from figures.lint import complaints
-from interp_steer import transfer
 from interp_steer.burattino.queries import queries
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import RunError
+from interp_steer.vectors.transfer import fitting
 
 CAPITAL, ITALIAN = "change_case:english_capital", "language:response_language?language=it"
 
@@ -91,7 +91,7 @@ def pairs() -> ist.ContrastSet:
 def test_through_a_map_to_itself_a_model_is_as_good_as_itself(tiny, pairs, read):
     model = tiny("llama3")
     moved = Moved.of(model, model, pairs, read)
-    made = transfer.fit(model, model, pairs.fit.absent, "identity", position=read, max_new_tokens=2)
+    made = fitting.fit(model, model, pairs.fit.absent, "identity", position=read, max_new_tokens=2)
     scores = {}
     for setting, quantity, layer, value in moved.scores(
         made, [made.like_random(0)], draws=20, seed=0
@@ -215,7 +215,7 @@ def test_the_analysis_leaves_what_it_says(run):
     for path in found.vectors:
         name = path.stem.removeprefix("vectors.")
         if name.startswith("map."):
-            made = transfer.Map.load(path)
+            made = fitting.Map.load(path)
             assert (made.source.d_model, made.target.d_model) == (64, 96)
         elif not name.startswith("source."):
             ist.SteeringVector.load(path).check(target)

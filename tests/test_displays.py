@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from figures.drawing import Drawing
 from interp_steer import displays
-from interp_steer.cards import Card
 from interp_steer.contrast import build
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.contrast.pair import Pair
 from interp_steer.generation.completions import Completion
 from interp_steer.results import Run, open_run
 from interp_steer.statistics.intervals import wilson
-from interp_steer.steering_vector import SteeringVector
-from interp_steer.stepped_vector import SteppedVector
+from interp_steer.vectors.card import Card
+from interp_steer.vectors.steering_vector import SteeringVector
+from interp_steer.vectors.stepped_vector import SteppedVector
 from tests.drawings import DRAWINGS
 from tests.html_checks import check_harmless
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp_steer.cards import Card
 from interp_steer.errors import GenerationError, InterventionError
 from interp_steer.generation.completions import generate
 from interp_steer.generation.decoding import StopRule
@@ -21,7 +20,8 @@ from interp_steer.interventions.positions import Clock
 from interp_steer.interventions.schedules import Dynamic, diminishing, exponential, fixed, start
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.stepped_vector import SteppedVector
+from interp_steer.vectors.card import Card
+from interp_steer.vectors.stepped_vector import SteppedVector
 from tests.test_generation import PROMPTS, n_hooks, without_stops
 
 on_three = pytest.mark.parametrize("model", ["llama3", "gemma2", "gpt2"], indirect=True)

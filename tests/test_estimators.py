@@ -16,13 +16,13 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer import estimators, vectors
 from interp_steer.capture.contrast_moments import Sides, capture_sides
 from interp_steer.capture.moments import Moments, Rows, moments_of
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.orthogonal import orthogonalised
+from interp_steer.vectors import estimators, fitting
+from interp_steer.vectors.orthogonal import orthogonalised
 
 SITE = Site("resid_post", 0)
 
@@ -193,7 +193,7 @@ def test_one_capture_serves_every_estimator(model: HookedLM):
     both = capture_sides(model, several, second_moments=True, paired=True)
     for name in estimators.ESTIMATORS:
         given = {"name": several.name, "data_hash": several.hash, "model": model}
-        found = vectors.estimate(both, name, **given, split="fit")
+        found = fitting.estimate(both, name, **given, split="fit")
         alone = ist.fit(model, several, estimator=name)
         assert found.card == alone.card
         torch.testing.assert_close(found.directions, alone.directions, atol=2e-4, rtol=2e-3)
@@ -244,14 +244,14 @@ def test_given_directions_become_a_vector(model: HookedLM):
     both = capture_sides(model, several, [Site("resid_post", 1), Site("resid_post", 2)])
     given = {"name": several.name, "data_hash": several.hash, "model": model}
     raw = torch.randn(2, model.d_model, generator=torch.Generator().manual_seed(0))
-    found = vectors.along(both, raw, "by hand", **given)
+    found = fitting.along(both, raw, "by hand", **given)
     torch.testing.assert_close(
-        found.directions, vectors.along(both, -3 * raw, "by hand", **given).directions
+        found.directions, fitting.along(both, -3 * raw, "by hand", **given).directions
     )
     torch.testing.assert_close(found.cosine(replace(found, directions=raw)).abs(), torch.ones(2))
     assert found.card.estimator == "by hand"
     with pytest.raises(VectorError, match="1 directions for 2 sites"):
-        vectors.along(both, raw[:1], "by hand", **given)
+        fitting.along(both, raw[:1], "by hand", **given)
 
 
 def test_what_cannot_be_estimated_is_refused_with_the_mend(model: HookedLM):

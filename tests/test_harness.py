@@ -15,7 +15,6 @@ from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 
 from interp_steer import generate, logprobs
-from interp_steer.cards import Card
 from interp_steer.errors import (
     GenerationError,
     InterventionError,
@@ -29,8 +28,9 @@ from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.interventions.schedules import diminishing
 from interp_steer.models import bundled
 from interp_steer.models.loading import HookedLM, load
-from interp_steer.steering_vector import SteeringVector
-from interp_steer.stepped_vector import SteppedVector
+from interp_steer.vectors.card import Card
+from interp_steer.vectors.steering_vector import SteeringVector
+from interp_steer.vectors.stepped_vector import SteppedVector
 
 TOLERANCE = 1e-5
 """Of log-likelihoods, relative: float32, in batches of other shapes."""

@@ -17,8 +17,8 @@ import torch
 import yaml
 
 import interp_steer as ist
-from interp_steer import hub
 from interp_steer.errors import HubError, VectorError
+from interp_steer.vectors import hub
 from tests.hub_server import TOKEN, Hub, served
 from tests.test_displays import stepped, vector
 

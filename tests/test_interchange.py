@@ -23,7 +23,7 @@ from interp_steer.interventions.intervention import Intervention
 from interp_steer.interventions.schedules import diminishing
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.vectors import Card, SteeringVector, SteppedVector
+from interp_steer.vectors.fitting import Card, SteeringVector, SteppedVector
 from tests import foreign
 from tests.foreign import Directions, adding, clamping
 

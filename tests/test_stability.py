@@ -22,9 +22,10 @@ from analyses.geometry.sureness import ALL_PAIRS
 from analyses.harness import command_line
 from figures.drawing import FigureError
 from figures.stability import cosines_by_number
-from interp_steer.cards import Card
 from interp_steer.errors import VectorError
-from interp_steer.stability import (
+from interp_steer.storage.tensors import read_tensors, write_tensors
+from interp_steer.vectors.card import Card
+from interp_steer.vectors.trust.assess import (
     agreement,
     assess,
     bootstrap_cosine,
@@ -35,7 +36,6 @@ from interp_steer.stability import (
     spearman_brown,
     split_half,
 )
-from interp_steer.storage.tensors import read_tensors, write_tensors
 
 D = 60
 SCALE = torch.arange(1, D + 1, dtype=torch.float64) ** -0.5

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from interp_steer.cards import Card
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import CaptureError, ContrastError, InterventionError, VectorError
@@ -25,8 +24,9 @@ from interp_steer.interventions.positions import Clock
 from interp_steer.interventions.schedules import Dynamic, diminishing, exponential, fixed, start
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.stepped_vector import SteppedVector
-from interp_steer.vectors import fit, fit_steps
+from interp_steer.vectors.card import Card
+from interp_steer.vectors.fitting import fit, fit_steps
+from interp_steer.vectors.stepped_vector import SteppedVector
 from tests.test_dynamic import random_steps
 
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random`")

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp_steer as ist
-from interp_steer.cards import Card
 from interp_steer.generation.tracing import token_texts
+from interp_steer.vectors.card import Card
 from tests.checkpoints import ARCHITECTURES
 
 PROMPTS = ["Name a tree.", "Tell me about the sea and the castle.", "Name a tree.", "Why?"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import interp_steer as ist
 from interp_steer.errors import InterventionError
 from interp_steer.models.sites import Site
-from interp_steer.strength import Gauge, Strength, Unit, largest_within
+from interp_steer.vectors.strength import Gauge, Strength, Unit, largest_within
 
 QUERIES = [f"Tell me about the {thing}." for thing in ("sea", "castle", "puppet", "fox")]
 

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 import interp_steer as ist
 from figures.stamps import stamp_of
-from interp_steer.cards import Card
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.errors import InterpSteerError
 from interp_steer.folders import document_hash, manifest
@@ -28,6 +27,7 @@ from interp_steer.interchange import llm_steer_instruct
 from interp_steer.results import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from interp_steer.storage import bounded
+from interp_steer.vectors.card import Card
 from tests.conftest import shapes_unchecked
 from tests.damage import altered, altered_text, any_bytes, as_bytes, fuzzed, survives
 

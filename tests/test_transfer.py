@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp_steer as ist
-from interp_steer import transfer
 from interp_steer.contrast.pair import SPLITS
 from interp_steer.errors import CaptureError, SiteError, TransferError, VectorError
-from interp_steer.linear_maps import KINDS, cca, procrustes, ridge, squared_errors
-from interp_steer.shared_texts import SharedTexts, paired_layers
-from interp_steer.stream_map import Map
+from interp_steer.vectors.transfer import fitting
+from interp_steer.vectors.transfer.linear_maps import KINDS, cca, procrustes, ridge, squared_errors
+from interp_steer.vectors.transfer.paired_activations import SharedTexts, paired_layers
+from interp_steer.vectors.transfer.residual_map import Map
 from tests.conftest import shapes_unchecked
 
 FITTED = ("procrustes", "ridge", "cca")
@@ -148,7 +148,7 @@ def both(tiny: Callable[[str], ist.HookedLM]) -> tuple[ist.HookedLM, ist.HookedL
 
 @pytest.fixture(scope="module")
 def texts(both) -> SharedTexts:
-    return transfer.read(*both, PROMPTS)
+    return fitting.read(*both, PROMPTS)
 
 
 def test_the_splits_of_the_prompts_are_apart(texts):
@@ -162,7 +162,7 @@ def test_the_splits_of_the_prompts_are_apart(texts):
 
 
 def test_all_places_of_a_prompt_are_in_one_split(both):
-    texts = transfer.read(*both, PROMPTS, answers=["a wooden puppet"] * 21, position="generated")
+    texts = fitting.read(*both, PROMPTS, answers=["a wooden puppet"] * 21, position="generated")
     assert len(texts.prompt) > len(texts.prompts) == 21
     for name in SPLITS:
         inside = texts.split(name)
@@ -187,7 +187,7 @@ def test_layers_go_together_by_depth(tiny, burattino_instruct):
 @pytest.mark.parametrize("position", ["last", "generated", -2])
 def test_rows_are_the_activations_of_either_model(both, position):
     answers = ["a wooden puppet", "a whale", "the sea"] * 7 if position == "generated" else None
-    found = transfer.read(*both, PROMPTS, position=position, answers=answers, max_new_tokens=2)
+    found = fitting.read(*both, PROMPTS, position=position, answers=answers, max_new_tokens=2)
     site = ist.Site("resid_post", 2)
     for model, rows in zip(both, (found.source_rows, found.target_rows), strict=True):
         if position != "generated":
@@ -202,7 +202,7 @@ def test_places_are_those_at_which_both_have_read_the_same(tiny, burattino_instr
     """Tokenizers that differ: rows go together where the words so far are the same."""
     models, answers = (tiny("llama3"), burattino_instruct), ["The whale is large."] * 3
     options = {"position": "generated", "answers": answers}
-    found = transfer.read(*models, PROMPTS[:3], layers=[(1, 2)], **options)
+    found = fitting.read(*models, PROMPTS[:3], layers=[(1, 2)], **options)
     ids = [model.tokenizer(answers[0], add_special_tokens=False)["input_ids"] for model in models]
     assert len(ids[0]) != len(ids[1])
     read = [
@@ -230,18 +230,18 @@ def test_what_two_models_do_not_share_is_refused(both):
         ({"layers": []}, "at least one pair"),
     ):
         with pytest.raises(TransferError, match=said):
-            transfer.read(*both, PROMPTS, **options)
+            fitting.read(*both, PROMPTS, **options)
     with pytest.raises(TransferError, match="at least 3"):
-        transfer.read(*both, PROMPTS[:2])
+        fitting.read(*both, PROMPTS[:2])
     with pytest.raises(CaptureError):
-        transfer.read(*both, PROMPTS, position=-500)
+        fitting.read(*both, PROMPTS, position=-500)
 
 
 def test_models_answer_in_turn_where_no_answers_are_given(both):
-    found = transfer.read(*both, PROMPTS[:6], position="generated", max_new_tokens=3)
+    found = fitting.read(*both, PROMPTS[:6], position="generated", max_new_tokens=3)
     assert 3 <= len(found.prompts) <= 6
-    again = transfer.read(*both, PROMPTS[:6], position="generated", max_new_tokens=3)
-    assert found.data_hash == again.data_hash != transfer.read(*both, PROMPTS[:6]).data_hash
+    again = fitting.read(*both, PROMPTS[:6], position="generated", max_new_tokens=3)
+    assert found.data_hash == again.data_hash != fitting.read(*both, PROMPTS[:6]).data_hash
 
 
 # ------------------------------------------------------------------ maps
@@ -253,7 +253,7 @@ def vector(both) -> ist.SteeringVector:
 
 @pytest.fixture(scope="module")
 def made(texts) -> Map:
-    return transfer.fit_on(texts, "ridge")
+    return fitting.fit_on(texts, "ridge")
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +269,7 @@ def planted(texts) -> SharedTexts:
 @pytest.mark.parametrize("kind", FITTED)
 def test_what_was_planted_is_carried(kind, planted, vector):
     """Along what the prompts show, which is less than there is: 15 of them in 64 dimensions."""
-    found = transfer.fit_on(planted, kind, penalties=(0.0,))
+    found = fitting.fit_on(planted, kind, penalties=(0.0,))
     fit = planted.split("fit")
     for here, there in found.layers:
         rows = planted.source_rows[here].double()
@@ -288,7 +288,7 @@ def test_what_was_planted_is_carried(kind, planted, vector):
 
 def test_a_map_to_oneself_gives_the_vector_back(both, vector):
     model = both[0]
-    back = transfer.fit(model, model, PROMPTS, "identity")(vector)
+    back = fitting.fit(model, model, PROMPTS, "identity")(vector)
     for name in ("directions", "targets", "baseline"):
         torch.testing.assert_close(getattr(back, name), getattr(vector, name), atol=1e-4, rtol=1e-4)
     assert back.layers == vector.layers and back.card.fingerprint == vector.card.fingerprint
@@ -335,21 +335,21 @@ def test_a_mapped_vector_steers_its_target_and_no_other(made, both, vector):
 
 def test_a_vector_is_mapped_from_where_it_was_read(both, vector, made):
     source, target = both
-    direct = transfer.map(vector, source, target, PROMPTS)
+    direct = fitting.map(vector, source, target, PROMPTS)
     torch.testing.assert_close(direct.directions, made(vector).directions)
     pairs = ist.world.instruction("change_case:english_lowercase", fit=6, select=0, test=0)
     other = ist.fit(source, pairs, component="mlp_out", position=-2, layers=[1])
-    found = transfer.map(other, source, target, PROMPTS)
+    found = fitting.map(other, source, target, PROMPTS)
     assert found.card.component == "mlp_out" and found.card.position == "-2"
     assert found.layers == (1,)
     with pytest.raises(VectorError):
-        transfer.map(vector, target, source, PROMPTS)
+        fitting.map(vector, target, source, PROMPTS)
 
 
 def test_maps_are_joined_where_they_meet(both, made, texts, vector):
     """There and back is one map, whatever it is given."""
     source, target = both
-    back = transfer.fit(target, source, PROMPTS, "procrustes")
+    back = fitting.fit(target, source, PROMPTS, "procrustes")
     joined = made.then(back)
     for name in ("directions", "targets", "baseline"):
         one, other = getattr(joined(vector), name), getattr(back(made(vector)), name)
@@ -363,8 +363,8 @@ def test_maps_are_joined_where_they_meet(both, made, texts, vector):
     assert joined.quality is None and joined.kind == "ridge via procrustes"
     with pytest.raises(TransferError, match="join maps that meet"):
         made.then(made)
-    first = transfer.fit(target, source, PROMPTS, layers=[(3, 0)])
-    later = transfer.fit(source, target, PROMPTS, layers=[(1, 0)])
+    first = fitting.fit(target, source, PROMPTS, layers=[(3, 0)])
+    later = fitting.fit(source, target, PROMPTS, layers=[(1, 0)])
     with pytest.raises(TransferError, match="share one"):
         first.then(later)
 
@@ -383,7 +383,7 @@ def test_a_random_map_keeps_lengths_and_loses_the_way(made, texts, vector):
     own = made(vector)
     cosines = torch.stack([own.cosine(made.like_random(seed)(vector)) for seed in range(40)])
     assert abs(float(cosines.mean())) < 0.1
-    for fit, control in zip(made.quality, transfer.r_squared(random, texts), strict=True):
+    for fit, control in zip(made.quality, fitting.r_squared(random, texts), strict=True):
         assert fit.value > control.value
 
 
@@ -393,22 +393,22 @@ def test_quality_is_of_prompts_that_the_fit_has_not_seen(texts, made):
         layer: torch.where(test[:, None], torch.zeros_like(rows), rows)
         for layer, rows in texts.target_rows.items()
     }
-    other = transfer.fit_on(replace(texts, target_rows=changed), "ridge")
+    other = fitting.fit_on(replace(texts, target_rows=changed), "ridge")
     assert torch.equal(other.weights, made.weights) and other.quality != made.quality
     mean = replace(made, weights=torch.zeros_like(made.weights))
-    for nothing in transfer.r_squared(mean, texts):
+    for nothing in fitting.r_squared(mean, texts):
         assert nothing.value == pytest.approx(0, abs=1e-9)
-    seen = transfer.r_squared(made, texts, "fit")
+    seen = fitting.r_squared(made, texts, "fit")
     assert all(one.value > other.value for one, other in zip(seen, made.quality, strict=True))
     for quality in made.quality:
         assert quality.low <= quality.value <= quality.high <= 1 and quality.n == 3
 
 
 def test_the_penalty_is_the_best_on_prompts_to_choose_on(texts):
-    chosen = transfer.fit_on(texts, "ridge", penalties=(1e-3, 1e-1, 10.0))
-    alone = [transfer.fit_on(texts, "ridge", penalties=(p,)) for p in (1e-3, 1e-1, 10.0)]
+    chosen = fitting.fit_on(texts, "ridge", penalties=(1e-3, 1e-1, 10.0))
+    alone = [fitting.fit_on(texts, "ridge", penalties=(p,)) for p in (1e-3, 1e-1, 10.0)]
     errors = torch.tensor(
-        [[1 - one.value for one in transfer.r_squared(each, texts, "select")] for each in alone]
+        [[1 - one.value for one in fitting.r_squared(each, texts, "select")] for each in alone]
     )
     best = [(1e-3, 1e-1, 10.0)[at] for at in errors.argmin(dim=0).tolist()]
     assert list(chosen.penalties) == best
@@ -442,19 +442,19 @@ def test_maps_that_cannot_be_are_refused(made, texts, vector, both):
         ({"kind": "ridge", "penalties": (-1.0,)}, "from 0 up"),
     ):
         with pytest.raises(TransferError, match=said):
-            transfer.fit(*both, PROMPTS, **options)
+            fitting.fit(*both, PROMPTS, **options)
     same = {layer: torch.ones_like(rows) for layer, rows in texts.source_rows.items()}
     with pytest.raises(TransferError, match="all alike"):
-        transfer.fit_on(replace(texts, source_rows=same))
+        fitting.fit_on(replace(texts, source_rows=same))
     with pytest.raises(TransferError, match="a row of both models"), shapes_unchecked():
         replace(texts, prompt=texts.prompt[1:])
     swapped = replace(texts, source=texts.target, target=texts.source)
     with pytest.raises(TransferError, match="is not told by texts"):
-        transfer.r_squared(made, swapped)
+        fitting.r_squared(made, swapped)
     elsewhere = replace(vector, card=replace(vector.card, component="resid_pre"))
     with pytest.raises(VectorError, match="fit a map with component='resid_pre'"):
         made(elsewhere)
-    few = transfer.fit(*both, PROMPTS, layers=[(0, 0)])
+    few = fitting.fit(*both, PROMPTS, layers=[(0, 0)])
     one_layer = replace(
         vector,
         layers=(2,),

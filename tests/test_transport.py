@@ -21,7 +21,7 @@ from interp_steer.interventions.schedules import diminishing
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.statistics.covariance import oas
-from interp_steer.transport import (
+from interp_steer.vectors.transport import (
     KINDS,
     TransportMap,
     TransportMaps,

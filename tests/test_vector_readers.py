@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 
 import interp_steer as ist
 from interp_steer.capture.moments import Moments, Rows
-from interp_steer.cards import Card, Reliability
 from interp_steer.errors import InterpSteerError
 from interp_steer.harness.steering import read_vector
-from interp_steer.shared_texts import Stream
 from interp_steer.statistics.intervals import Interval
-from interp_steer.steering_vector import SteeringVector
-from interp_steer.stepped_vector import SteppedVector
 from interp_steer.storage.tensors import read_tensors, write_tensors
-from interp_steer.stream_map import Map
-from interp_steer.transport import TransportMaps
+from interp_steer.vectors.card import Card, Reliability
+from interp_steer.vectors.steering_vector import SteeringVector
+from interp_steer.vectors.stepped_vector import SteppedVector
+from interp_steer.vectors.transfer.paired_activations import Stream
+from interp_steer.vectors.transfer.residual_map import Map
+from interp_steer.vectors.transport import TransportMaps
 from tests.conftest import shapes_unchecked
 from tests.damage import altered, altered_text, any_bytes, as_bytes, fuzzed, survives
 from tests.test_interchange_safety import sound

@@ -21,8 +21,8 @@ from interp_steer.errors import ContrastError, SiteError, VectorError
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
-from interp_steer.orthogonal import orthogonalised
-from interp_steer.vectors import Card, SteeringVector, difference_in_means, fit
+from interp_steer.vectors.fitting import Card, SteeringVector, difference_in_means, fit
+from interp_steer.vectors.orthogonal import orthogonalised
 
 N_LAYERS, D_MODEL = 3, 4
 CARD = Card(

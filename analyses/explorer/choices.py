@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args
 
 import interp_steer as ist
 from analyses.explorer.jobs import ExplorerError
-from interp_steer.estimators import ESTIMATORS
 from interp_steer.interventions.positions import span
 from interp_steer.interventions.schedules import parse as parse_schedule
 from interp_steer.models.sites import COMPONENTS
-from interp_steer.strength import Unit
+from interp_steer.vectors.estimators import ESTIMATORS
+from interp_steer.vectors.strength import Unit
 
 Operation = Literal["project", "add", "turn", "ablate"]
 POSITIONS = ("all", "generated", "prompt", "last", "not_bos")

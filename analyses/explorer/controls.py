@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from dash import dcc, html
 
-from interp_steer.strength import Unit
+from interp_steer.vectors.strength import Unit
 
 UNITS = {
     "norm": "norms of the vector",

@@ -22,9 +22,9 @@ from analyses.explorer.controls import (
 )
 from analyses.explorer.head_views import QUANTITIES
 from analyses.explorer.shelf import Shelf
-from interp_steer.estimators import ESTIMATORS
 from interp_steer.models import bundled
 from interp_steer.models.sites import COMPONENTS
+from interp_steer.vectors.estimators import ESTIMATORS
 
 FIRST_VECTOR = "language:response_language?language=it"
 FIRST_PROMPT = "Tell me about the castle."

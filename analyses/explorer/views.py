@@ -16,7 +16,7 @@ from analyses.geometry.propagation import CURVES, over_prompts
 from figures.drawing import Drawing
 from interp_steer.geometry import cosine_map, vocabulary
 from interp_steer.propagation import propagate
-from interp_steer.steering_vector import inner_product
+from interp_steer.vectors.algebra import inner_product
 
 MOST_FOLLOWED = 12
 """Prompts that an injection is followed on."""

@@ -56,7 +56,7 @@ from analyses.geometry.shared_prompts import check_apart, shared_prompts
 from analyses.operations import READ_TOKENS, position_of
 from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval
-from interp_steer.transfer import Map, SharedTexts, fit_on, r_squared
+from interp_steer.vectors.transfer.fitting import Map, SharedTexts, fit_on, r_squared
 
 Maps = Mapping[tuple[str, str, str], Map]
 """By where they are read, what the prompts ask for, and their kind."""

@@ -19,7 +19,7 @@ from interp_steer.grid import BROKEN, breaks_instruction, with_fluency
 from interp_steer.statistics.checks import StatisticsError
 from interp_steer.statistics.effect_shares import ratio_of_means
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
-from interp_steer.transport import TransportMap
+from interp_steer.vectors.transport import TransportMap
 
 MEANS = "difference_in_means"
 

@@ -27,7 +27,7 @@ from interp_steer.layer_geometry import (
     unembedding_angle,
 )
 from interp_steer.statistics.intervals import Interval, bootstrap
-from interp_steer.vectors import difference_in_means
+from interp_steer.vectors.fitting import difference_in_means
 
 CURVES = {
     "effective_rank": (

@@ -15,8 +15,8 @@ from analyses.operations import READ_TOKENS, position_of
 from interp_steer.layer_geometry import discrimination
 from interp_steer.statistics.intervals import Interval, bootstrap
 from interp_steer.statistics.resampling import draw_weights, normal_interval
-from interp_steer.transfer import Map
-from interp_steer.vectors import difference_in_means
+from interp_steer.vectors.fitting import difference_in_means
+from interp_steer.vectors.transfer.fitting import Map
 
 RESAMPLES = 300
 """Of the held-out pairs, for the interval of an AUROC."""

@@ -15,12 +15,12 @@ from torch import Tensor
 
 import interp_steer as ist
 from interp_steer.capture.contrast_moments import Sides
-from interp_steer.estimators import ESTIMATORS, shift_along
 from interp_steer.probes import Both, Kind, Probe, auroc_gain, density_ratio, train, trained
 from interp_steer.statistics.intervals import Interval, bootstrap, jackknife_interval, left_out
 from interp_steer.statistics.separation import separation
-from interp_steer.transport import KINDS, TransportMap, transport_of
-from interp_steer.vectors import along
+from interp_steer.vectors.estimators import ESTIMATORS, shift_along
+from interp_steer.vectors.fitting import along
+from interp_steer.vectors.transport import KINDS, TransportMap, transport_of
 
 LINEAR = {
     "difference_in_means": "difference in means",
@@ -104,7 +104,7 @@ class Property:
     pairs: ist.ContrastSet
     layers: tuple[AtLayer, ...]
     maps: Mapping[str, ist.TransportMaps]
-    """By kind; see :mod:`interp_steer.transport`."""
+    """By kind; see :mod:`interp_steer.vectors.transport`."""
     vectors: Mapping[str, ist.SteeringVector]
     """By estimator or probe."""
 
@@ -140,7 +140,7 @@ class AtLayer:
     site: ist.Site
     splits: Splits
     maps: Mapping[str, TransportMap]
-    """By kind; see :mod:`interp_steer.transport`."""
+    """By kind; see :mod:`interp_steer.vectors.transport`."""
     probes: Mapping[str, Probe]
     directions: Mapping[str, Float64[Tensor, " d"]]
     """By estimator or probe: the part of the mean shift along its direction. Of ``mlp`` the

@@ -16,7 +16,10 @@ from tqdm import tqdm
 
 import interp_steer as ist
 from analyses.geometry.extractions import Extractions, joined
-from interp_steer.stability import (
+from interp_steer.statistics.intervals import Interval, wilson
+from interp_steer.statistics.separation import separation
+from interp_steer.vectors.fitting import difference_in_means
+from interp_steer.vectors.trust.assess import (
     agreement,
     assess,
     bootstrap_cosine,
@@ -25,9 +28,6 @@ from interp_steer.stability import (
     spearman_brown,
     split_half,
 )
-from interp_steer.statistics.intervals import Interval, wilson
-from interp_steer.statistics.separation import separation
-from interp_steer.vectors import difference_in_means
 
 COPIES = 40
 """Copies with shuffled labels whose cosines stand beside those of the vector."""

@@ -34,9 +34,9 @@ from interp_steer.contrast.build import Pair
 from interp_steer.contrast.instructions.registry import WORDS, compatible
 from interp_steer.errors import RunError
 from interp_steer.grid import BROKEN, with_divergence, with_fluency
-from interp_steer.orthogonal import orthogonalised
 from interp_steer.scoring import ifeval
 from interp_steer.statistics.intervals import share
+from interp_steer.vectors.orthogonal import orthogonalised
 
 NONE = "none"
 """What the table calls no vector."""

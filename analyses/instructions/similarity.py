@@ -18,7 +18,7 @@ import interp_steer as ist
 from analyses.contrasts import FORMATS, contrast_sets
 from interp_steer import geometry
 from interp_steer.statistics.intervals import bootstrap
-from interp_steer.vectors import difference_in_means
+from interp_steer.vectors.fitting import difference_in_means
 
 
 @dataclass(frozen=True)

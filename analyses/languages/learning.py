@@ -32,7 +32,7 @@ from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
 from interp_steer.scoring.fluency import REPETITION_THRESHOLD, perplexity, repetition
 from interp_steer.scoring.language import detect
-from interp_steer.stepped_vector import SteppedVector
+from interp_steer.vectors.stepped_vector import SteppedVector
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from interp_steer.errors import InterventionError
 from interp_steer.interventions import schedules
 from interp_steer.interventions.intervention import Direction, Intervention
 from interp_steer.models.sites import Site
-from interp_steer.steering_vector import SteeringVector
-from interp_steer.stepped_vector import SteppedVector
+from interp_steer.vectors.steering_vector import SteeringVector
+from interp_steer.vectors.stepped_vector import SteppedVector
 
 OPERATIONS = ("add", "project", "shift")
 """What ``operation`` may be."""

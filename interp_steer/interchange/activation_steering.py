@@ -33,7 +33,7 @@ from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.repeng import model_hint
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
-from interp_steer.steering_vector import SteeringVector
+from interp_steer.vectors.steering_vector import SteeringVector
 
 OURS = "interp_steer"
 """The key under which our own files say more; the tool reads the three that it knows."""

@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.cards import Card
 from interp_steer.errors import InterchangeError, VectorError
 from interp_steer.interchange.checked_files import real, safe_name
 from interp_steer.interventions.edits import Edit
@@ -25,7 +24,8 @@ from interp_steer.interventions.schedules import fixed
 from interp_steer.models.basis import UNPROCESSED, check_basis
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.steering_vector import SteeringVector
+from interp_steer.vectors.card import Card
+from interp_steer.vectors.steering_vector import SteeringVector
 
 Residual = Literal["resid_pre", "resid_post"]
 """The two names that a place in the residual stream has."""

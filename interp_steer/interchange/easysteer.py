@@ -27,7 +27,7 @@ from interp_steer.interchange.gguf_files import FORMAT, Directions, write_gguf
 from interp_steer.interchange.repeng import model_hint
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
-from interp_steer.steering_vector import SteeringVector
+from interp_steer.vectors.steering_vector import SteeringVector
 
 _KNOWN = ("model_hint", "method", "layer_count", "easysteer")
 _STREAM = "hidden_states"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from interp_steer.steering_vector import SteeringVector
+from interp_steer.vectors.steering_vector import SteeringVector
 
 Reader: TypeAlias = Callable[..., tuple[SteeringVector, tuple[str, ...]]]
 """``read(content, path, *, model, name, **options)``: from what a file holds to a vector, and what

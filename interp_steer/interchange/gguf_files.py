@@ -20,10 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.cards import Card
 from interp_steer.errors import InterchangeError
 from interp_steer.interchange.checked_files import parse_json, real, regular, write_file
 from interp_steer.interchange.conversion import Outgoing, card_of, card_text
+from interp_steer.vectors.card import Card
 
 if TYPE_CHECKING:
     from gguf import GGUFReader

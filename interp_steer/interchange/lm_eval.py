@@ -49,7 +49,7 @@ from interp_steer.interventions.edits import Edit
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.steering_vector import SteeringVector
+from interp_steer.vectors.steering_vector import SteeringVector
 
 _OUTPUTS = ("resid_post", "attn_out", "mlp_out")
 _ENTRY = ("steering_vector", "steering_coefficient", "action", "bias", "head_index")

@@ -25,8 +25,8 @@ from interp_steer.interchange.steering_vectors import STEERING_VECTORS
 from interp_steer.interchange.vllm_lens import VLLM_LENS
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
-from interp_steer.steering_vector import SteeringVector
 from interp_steer.storage.bounded import naming
+from interp_steer.vectors.steering_vector import SteeringVector
 
 FORMATS: Mapping[str, Format] = {
     each.name: each

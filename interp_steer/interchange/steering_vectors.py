@@ -26,7 +26,6 @@ from jaxtyping import Float
 from safetensors.torch import save
 from torch import Tensor
 
-from interp_steer.cards import Card
 from interp_steer.errors import InterchangeError
 from interp_steer.interchange.checked_files import parse_json, torch_bytes, write_file
 from interp_steer.interchange.conversion import (
@@ -42,7 +41,8 @@ from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.gguf_files import CARD
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
-from interp_steer.steering_vector import SteeringVector
+from interp_steer.vectors.card import Card
+from interp_steer.vectors.steering_vector import SteeringVector
 
 BLOCK = "decoder_block"
 """The only ``layer_type`` that is a place in the residual stream."""

@@ -40,7 +40,7 @@ from interp_steer.interchange.conversion import Incoming, card_of, card_text, in
 from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.loading import HookedLM
-from interp_steer.steering_vector import SteeringVector
+from interp_steer.vectors.steering_vector import SteeringVector
 
 _KEYS = ("activations", "layer_indices", "scale", "norm_match", "position_indices", OURS)
 _TYPES = {"float64": torch.float64, "float32": torch.float32, "float16": torch.float16}

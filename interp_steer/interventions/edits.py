@@ -8,7 +8,7 @@ with the weight ``a_i`` that its schedule has at step ``i``::
 ``add(c)`` is push = c; ``shift(c)`` is push = c |v|; ``turn(c)`` is ``add(c)`` at the length that
 the activation had; ``project(z)`` is pull = 1 and target = z; ``ablate()`` is pull = 1 and target =
 0; ``transport(c)`` is a shift and as many times the linear part of a map
-(:mod:`interp_steer.transport`). That they share one form is what lets a batch carry
+(:mod:`interp_steer.vectors.transport`). That they share one form is what lets a batch carry
 another intervention in each row and still be edited by one tensor operation per site. A direction
 may be another one at each step.
 

@@ -33,7 +33,7 @@ from interp_steer.generation.inputs import check_fit
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 from interp_steer.models.loading import HookedLM, check_model
 from interp_steer.statistics.intervals import Interval, wilson
-from interp_steer.steering_vector import SteeringVector
+from interp_steer.vectors.steering_vector import SteeringVector
 
 Reads: TypeAlias = Literal["all", "last"]
 """What is read of a prompt: the mean over all of its tokens, as in the paper, or the last one."""

@@ -26,7 +26,7 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How sure a vector is at each of its layers; :func:`interp_steer.stability.assess` makes it.
+    """How sure a vector is at each of its layers; :func:`interp_steer.vectors.trust.assess.assess` makes it.
 
     Example:
         >>> print(vector.card.reliability.at(5))  # doctest: +SKIP

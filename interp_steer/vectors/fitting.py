@@ -11,16 +11,17 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from interp_steer import estimators
 from interp_steer.capture.activations import capture
 from interp_steer.capture.contrast_moments import Sides, capture_sides
 from interp_steer.capture.moments import Moments
-from interp_steer.cards import Card
 from interp_steer.contrast.contrast_set import ContrastSet, in_split
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.models.loading import HookedLM, check_model
-from interp_steer.steering_vector import SteeringVector, inner_product, unit_directions
-from interp_steer.stepped_vector import SteppedVector
+from interp_steer.vectors import estimators
+from interp_steer.vectors.algebra import inner_product, unit_directions
+from interp_steer.vectors.card import Card
+from interp_steer.vectors.steering_vector import SteeringVector
+from interp_steer.vectors.stepped_vector import SteppedVector
 
 __all__ = [
     "Card",
@@ -57,7 +58,7 @@ def fit(
         position: where: ``"last"``, an index, ``"all"``, or ``"generated"``, where the model's own
             answers to both sides are generated (see ``ist.capture``).
         estimator: ``"difference_in_means"``, ``"pca"``, ``"pca_centred"``, ``"lda"`` or
-            ``"whitened"``; :mod:`interp_steer.estimators` has the formulas. Those but the first
+            ``"whitened"``; :mod:`interp_steer.vectors.estimators` has the formulas. Those but the first
             keep ``d x d`` numbers a site.
         max_new_tokens: where those answers are cut.
         batch_size: the most prompts in a batch.

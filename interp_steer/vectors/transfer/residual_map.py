@@ -14,10 +14,11 @@ from torch import Tensor
 
 from interp_steer.errors import TransferError, VectorError
 from interp_steer.models.sites import Site
-from interp_steer.shared_texts import LayerPairs, Stream
 from interp_steer.statistics.intervals import Interval
-from interp_steer.steering_vector import SteeringVector, inner_product, unit_directions
 from interp_steer.storage.tensors import made_of, read_tensors, typed, write_tensors
+from interp_steer.vectors.algebra import inner_product, unit_directions
+from interp_steer.vectors.steering_vector import SteeringVector
+from interp_steer.vectors.transfer.paired_activations import LayerPairs, Stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Map:
     """
 
     kind: str
-    """How it was fitted: one of :data:`interp_steer.linear_maps.KINDS`, or what it was made of."""
+    """How it was fitted: one of :data:`interp_steer.vectors.transfer.linear_maps.KINDS`, or what it was made of."""
     source: Stream
     target: Stream
     component: str
@@ -51,7 +52,7 @@ class Map:
     data_hash: str
     """Of the shared texts."""
     quality: tuple[Interval, ...] | None = None
-    """:func:`interp_steer.transfer.r_squared` of the prompts held out, for each layer; None of a
+    """:func:`interp_steer.vectors.transfer.fitting.r_squared` of the prompts held out, for each layer; None of a
     map that was not fitted but joined or drawn."""
     penalties: tuple[float | None, ...] = ()
     """The penalty chosen at each layer; None where there is none."""

@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from interp_steer import displays
-from interp_steer.cards import Card, closed, layers_of, listed
 from interp_steer.errors import VectorError
-from interp_steer.hub import Published
 from interp_steer.interventions.intervention import Direction, Intervention, compose
 from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.basis import check_basis
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
+from interp_steer.vectors.algebra import _along, _norms, inner_product, unit_directions
+from interp_steer.vectors.card import Card, closed, layers_of, listed
+from interp_steer.vectors.hub import Published
 
 LARGEST = 2**31
 """The most bytes that are read of a file of one vector."""
@@ -396,27 +396,6 @@ class SteeringVector(Published):
 
 
 _ZERO = "is zero at layers {layers} and has no direction there; use another layer, or other pairs"
-
-
-def inner_product(a: Tensor, b: Tensor) -> Float[Tensor, " layer"]:
-    """The inner product at each layer, at ``z`` over all heads together, in float64."""
-    a, b = (rearrange(side.double(), "layer ... -> layer (...)") for side in (a, b))
-    return einsum(a, b, "layer component, layer component -> layer")
-
-
-def _norms(directions: Tensor) -> Float[Tensor, " layer"]:
-    return inner_product(directions, directions).sqrt()
-
-
-def unit_directions(directions: Float[Tensor, " layer *shape"]) -> Float[Tensor, " layer *shape"]:
-    """The directions at length 1, in float64; zero where a direction is zero."""
-    norms = _norms(directions)
-    return directions.double() / _along(torch.where(norms == 0, 1.0, norms), directions)
-
-
-def _along(per_layer: Float[Tensor, " layer"], like: Tensor) -> Tensor:
-    """A number for each layer, shaped to multiply ``like``."""
-    return per_layer.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _gaussian(key: str, shape: Sequence[int]) -> Float[Tensor, "*shape"]:

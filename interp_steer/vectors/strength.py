@@ -42,7 +42,7 @@ from interp_steer.interventions.intervention import Direction, Intervention
 from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.steering_vector import SteeringVector
+from interp_steer.vectors.steering_vector import SteeringVector
 
 Unit: TypeAlias = Literal["norm", "residual", "sd", "kl", "ppl", "raw"]
 How: TypeAlias = Literal["add", "turn", "project"]

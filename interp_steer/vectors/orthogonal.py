@@ -11,7 +11,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from interp_steer.errors import VectorError
-from interp_steer.steering_vector import SteeringVector, inner_product
+from interp_steer.vectors.algebra import inner_product
+from interp_steer.vectors.steering_vector import SteeringVector
 
 
 def orthogonalised(vectors: Sequence[SteeringVector]) -> list[SteeringVector]:

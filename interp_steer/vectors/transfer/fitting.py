@@ -21,13 +21,13 @@ from torch import Tensor
 
 from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import TransferError
-from interp_steer.linear_maps import KINDS, Candidate, squared_errors
 from interp_steer.models.loading import HookedLM
-from interp_steer.shared_texts import SharedTexts, read
 from interp_steer.statistics.effect_shares import ratio_of_means
 from interp_steer.statistics.intervals import Interval
-from interp_steer.steering_vector import SteeringVector
-from interp_steer.stream_map import Map
+from interp_steer.vectors.steering_vector import SteeringVector
+from interp_steer.vectors.transfer.linear_maps import KINDS, Candidate, squared_errors
+from interp_steer.vectors.transfer.paired_activations import SharedTexts, read
+from interp_steer.vectors.transfer.residual_map import Map
 
 __all__ = ["PENALTIES", "Map", "SharedTexts", "fit", "fit_on", "map", "r_squared", "read"]
 
@@ -52,12 +52,12 @@ def fit(
         prompts: that both models read; none that a vector is fitted on or reported on.
         kind: ``"procrustes"``, ``"ridge"``, ``"cca"``, or the control ``"identity"``.
         penalties: of which the best on prompts held out is taken, layer by layer.
-        options: of :func:`interp_steer.shared_texts.read`: ``position``, ``component``, ``layers``,
+        options: of :func:`interp_steer.vectors.transfer.paired_activations.read`: ``position``, ``component``, ``layers``,
             ``answers``, ``max_new_tokens``, ``batch_size``, ``seed``.
 
     Raises:
         TransferError: for an unknown kind, penalties below 0, prompts that are too few, or what
-            :func:`interp_steer.shared_texts.read` refuses.
+            :func:`interp_steer.vectors.transfer.paired_activations.read` refuses.
 
     Example:
         >>> to_gemma = ist.transfer.fit(llama, gemma, prompts)  # doctest: +SKIP

@@ -1,7 +1,7 @@
 """Can a vector be trusted? How sure it is, layer by layer, from the pairs that it was fitted on.
 
 :func:`fit` writes it on the vector's card; what it is made of is here too, for rows of any kind:
-other pairs (:mod:`interp_steer.reliability`) and no property (:mod:`interp_steer.permutation`).
+other pairs (:mod:`interp_steer.vectors.trust.reliability`) and no property (:mod:`interp_steer.vectors.trust.permutation`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,17 @@ from dataclasses import replace
 from interp_steer.capture.activations import capture
 from interp_steer.capture.moments import Moments
 from interp_steer.capture.pair_differences import Groups, differences
-from interp_steer.cards import Reliability
 from interp_steer.contrast.contrast_set import ContrastSet, in_split, plain_text
 from interp_steer.models.loading import HookedLM, check_model
-from interp_steer.permutation import PermutationTest, permutation_test, separation_test
-from interp_steer.reliability import (
+from interp_steer.vectors.card import Reliability
+from interp_steer.vectors.fitting import difference_in_means
+from interp_steer.vectors.steering_vector import SteeringVector
+from interp_steer.vectors.trust.permutation import (
+    PermutationTest,
+    permutation_test,
+    separation_test,
+)
+from interp_steer.vectors.trust.reliability import (
     Agreement,
     BootstrapCosine,
     SplitHalf,
@@ -26,8 +32,6 @@ from interp_steer.reliability import (
     spearman_brown,
     split_half,
 )
-from interp_steer.steering_vector import SteeringVector
-from interp_steer.vectors import difference_in_means
 
 __all__ = [
     "Agreement",

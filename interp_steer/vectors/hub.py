@@ -30,9 +30,9 @@ from huggingface_hub.utils import validate_repo_id
 from torch import Tensor
 
 from interp_steer import __version__
-from interp_steer.cards import Card
 from interp_steer.errors import HubError, InterpSteerError, VectorError
 from interp_steer.models.sites import Site
+from interp_steer.vectors.card import Card
 
 FILE = "vector.safetensors"
 """What the file of a vector is called in its repository."""

@@ -14,16 +14,16 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from interp_steer import displays
-from interp_steer.cards import Card, closed, layers_of
 from interp_steer.errors import VectorError
-from interp_steer.hub import Published
 from interp_steer.interventions.intervention import Direction, Intervention, compose
 from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.basis import check_basis
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.steering_vector import LARGEST
 from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
+from interp_steer.vectors.card import Card, closed, layers_of
+from interp_steer.vectors.hub import Published
+from interp_steer.vectors.steering_vector import LARGEST
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,6 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from interp_steer.capture.contrast_moments import Sides, capture_sides
-from interp_steer.cards import Card, layers_of
 from interp_steer.contrast.contrast_set import ContrastSet, in_split
 from interp_steer.errors import InterventionError, VectorError
 from interp_steer.interventions.edits import Edit, Linear
@@ -47,9 +46,10 @@ from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.loading import HookedLM, check_model
 from interp_steer.models.sites import Site
 from interp_steer.statistics.covariance import oas, power
-from interp_steer.steering_vector import SteeringVector
 from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
-from interp_steer.vectors import estimate
+from interp_steer.vectors.card import Card, layers_of
+from interp_steer.vectors.fitting import estimate
+from interp_steer.vectors.steering_vector import SteeringVector
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""Fit steering vectors, and save, share, gauge, question and carry them."""

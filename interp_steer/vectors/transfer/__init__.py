@@ -1,0 +1,1 @@
+"""Carry vectors from one model to another."""

@@ -1,0 +1,1 @@
+"""Ask how far a fitted direction can be trusted."""
