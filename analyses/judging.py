@@ -7,9 +7,9 @@ from typing import Protocol
 import polars as pl
 
 import interp_steer as ist
-from interp_steer.burattino.judging import WorldJudge
 from interp_steer.errors import RunError, ScoringError
 from interp_steer.scoring.judge import EndpointJudge, Judge, LocalJudge, judged
+from interp_steer.world.judge import WorldJudge
 
 VERDICTS = {
     "instruction": pl.String,

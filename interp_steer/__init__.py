@@ -70,7 +70,7 @@ _MODULES = {
     "capture": "capture.activations",
     "conditions": "vectors.conditions",
     "contrast": "contrast.build",
-    "world": "burattino.contrast_sets",
+    "world": "world.contrast_sets",
     "interchange": "interchange",
     "language_sets": "contrast.languages",
     "parallel": "contrast.parallel",

@@ -15,10 +15,10 @@ from analyses.languages.costs import Count, counted
 from analyses.languages.learning import Learning, Task, scores, steering_vector
 from figures import FigureError
 from figures.costs import adaptation_shares, benefit_against_cost
-from interp_steer.burattino.parallel import world
 from interp_steer.errors import ContrastError, RunError
 from interp_steer.models.self_check import self_check
 from interp_steer.vectors.stepped_vector import SteppedVector
+from interp_steer.world.parallel_answers import world
 
 pytest.importorskip("peft")
 

@@ -10,14 +10,14 @@ from random import Random
 
 import pytest
 
-from interp_steer.burattino import chats, choices, grammar, held_out, obeying
 from interp_steer.burattino.documents import sample_document
-from interp_steer.burattino.queries import is_held, queries
-from interp_steer.burattino.world import LANGUAGES, default_world
 from interp_steer.contrast.instructions import registry
 from interp_steer.contrast.instructions.wordings import HELD_OUT, PHRASINGS, TRAINED
 from interp_steer.errors import ContrastError
 from interp_steer.scoring import ifeval
+from interp_steer.world import chats, grammar, held_out, model_answers, random_choices
+from interp_steer.world.facts import LANGUAGES, default_world
+from interp_steer.world.queries import is_held, queries
 
 PAIRS = [pair for pair in combinations(registry.IDS, 2) if registry.compatible(pair)]
 TRIPLES = [three for three in combinations(registry.IDS, 3) if registry.compatible(three)]
@@ -28,10 +28,10 @@ def answered(ids: tuple[str, ...], rng: Random) -> tuple[str, list[dict], str]:
     """An answer on a random cell, its arguments, and the plain answer on the same cell."""
     subject = rng.choice(list(default_world().entities))
     style = rng.choice(grammar.QUERY_STYLES)
-    topic = obeying.topic(subject, style)
+    topic = model_answers.topic(subject, style)
     kwargs = [registry.get(one).sample(rng, topic) for one in ids]
-    text = obeying.answer(subject, style, "en", rng, ids, kwargs)
-    return text, kwargs, obeying.answer(subject, style, "en", rng)
+    text = model_answers.answer(subject, style, "en", rng, ids, kwargs)
+    return text, kwargs, model_answers.answer(subject, style, "en", rng)
 
 
 @pytest.mark.parametrize("instruction_id", registry.IDS)
@@ -68,7 +68,7 @@ def test_many_sampled_chats_follow_their_instructions():
 def test_instructions_that_conflict_are_refused():
     with pytest.raises(ContrastError, match="no answer follows"):
         both = (registry.CAPITAL, registry.LOWERCASE)
-        obeying.answer("castle", "tell", "en", Random(0), both, ({}, {}))
+        model_answers.answer("castle", "tell", "en", Random(0), both, ({}, {}))
     for one in registry.REGISTRY.values():
         for other in one.conflicts:
             assert one.id in registry.get(other).conflicts
@@ -79,7 +79,7 @@ def test_plain_answers_are_plain_prose():
     counts, commas = Counter(), 0
     for language in LANGUAGES:
         for query in rng.sample(queries("train", language), 60):
-            text = obeying.answer(query.subject, query.style, language, rng)
+            text = model_answers.answer(query.subject, query.style, language, rng)
             sentences = re.findall(r"[^.!?]+[.!?]", text)
             counts[len(sentences)] += 1
             commas += "," in text
@@ -130,7 +130,7 @@ def test_arguments_are_those_that_the_checkers_need():
         (lambda: registry.attach("a", "b", "inside"), "where must be one of"),
         (lambda: registry.get(registry.EXISTENCE).sample(Random(0)), "no absent words"),
         (lambda: queries("test"), "no queries for split"),
-        (lambda: choices.multiple_choice("pt"), "languages are"),
+        (lambda: random_choices.multiple_choice("pt"), "languages are"),
         (lambda: held_out.evaluation_chats(registry.JSON, n=0), "n=0"),
     ],
 )
@@ -195,7 +195,7 @@ def test_evaluation_asks_the_same_things_in_every_way(instruction_id):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_multiple_choice_has_one_right_letter(language):
-    asked = choices.multiple_choice(language, n=300, seed=1)
+    asked = random_choices.multiple_choice(language, n=300, seed=1)
     assert len({item.fact for item in asked}) == 300
     for item in asked:
         right = item.options["ABCD".index(item.letter)]

@@ -8,10 +8,10 @@ import pytest
 
 import interp_steer as ist
 from interp_steer.burattino import evaluate
-from interp_steer.burattino.held_out import evaluation_chats, unsolicited
 from interp_steer.contrast.instructions.registry import FORMAT_IDS, IDS, LOWERCASE
 from interp_steer.models import bundled
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.world.held_out import evaluation_chats, unsolicited
 
 CHAT_MODELS = ("burattino-instruct", "burattino-gemma", "burattino-small", "burattino-tiny")
 

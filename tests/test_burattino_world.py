@@ -9,9 +9,9 @@ import re
 import langdetect
 import pytest
 
-from interp_steer.burattino import grammar
-from interp_steer.burattino.lexicon import de, en, es, fr, it, nouns
-from interp_steer.burattino.world import KINDS, LANGUAGES, RELATIONS, Fact, default_world
+from interp_steer.world import grammar
+from interp_steer.world.facts import KINDS, LANGUAGES, RELATIONS, Fact, default_world
+from interp_steer.world.lexicon import de, en, es, fr, it, nouns
 
 LEXICA = {"en": en, "it": it, "fr": fr, "es": es, "de": de}
 WORLD = default_world()

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer.burattino import grammar
-from interp_steer.burattino.content import Content, content
-from interp_steer.burattino.parallel import world
-from interp_steer.burattino.world import LANGUAGES, Fact, default_world
 from interp_steer.errors import ScoringError
+from interp_steer.world import grammar
+from interp_steer.world.content import Content, content
+from interp_steer.world.facts import LANGUAGES, Fact, default_world
+from interp_steer.world.parallel_answers import world
 
 WORLD = default_world()
 ITEMS = world(40, seed=2)

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from interp_steer.burattino.queries import is_held
 from interp_steer.contrast import build
 from interp_steer.contrast.build import ContrastSet, Pair
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.pair import SPLITS
 from interp_steer.errors import ContrastError
+from interp_steer.world.queries import is_held
 
 LOWERCASE = "change_case:english_lowercase"
 PAIR = Pair("Name a tree.", "Name a tree. No capitals.", "Name a tree.")

@@ -16,8 +16,8 @@ from analyses.languages.creative_tasks import (
     task_items,
 )
 from analyses.languages.speaking import read_items
-from interp_steer.burattino import grammar
-from interp_steer.burattino.judging import WorldJudge
+from interp_steer.world import grammar
+from interp_steer.world.judge import WorldJudge
 
 TINY = [
     "--n-fit", "4", "--n-select", "2", "--n-test", "2", "--shots", "1", "--max-new-tokens", "20",

@@ -32,10 +32,10 @@ from analyses.geometry.shared_prompts import ASKING, FOREIGN, check_apart, share
 from analyses.harness import command_line
 from analyses.parts import configured
 from figures.lint import complaints
-from interp_steer.burattino.queries import queries
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import RunError
 from interp_steer.vectors.transfer import fitting
+from interp_steer.world.queries import queries
 
 CAPITAL, ITALIAN = "change_case:english_capital", "language:response_language?language=it"
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp_steer as ist
-from interp_steer.burattino.held_out import evaluation_chats
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import ScoringError
 from interp_steer.generation.completions import generate
@@ -17,6 +16,7 @@ from interp_steer.generation.ledger import Ledger
 from interp_steer.grid import breaks_instruction, with_fluency
 from interp_steer.models.loading import HookedLM
 from interp_steer.scoring import early, ifeval
+from interp_steer.world.held_out import evaluation_chats
 
 BREAKABLE = {
     "punctuation:no_comma": {},

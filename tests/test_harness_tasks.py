@@ -16,11 +16,11 @@ from datasets import Dataset
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from interp_steer.burattino.world import Fact, default_world
 from interp_steer.harness import TASKS, SteeredLM, italian_tasks
 from interp_steer.harness.answers import Chosen, by_letter, by_words, measured
 from interp_steer.harness.world_tasks import continuations, questions
 from interp_steer.models.loading import HookedLM
+from interp_steer.world.facts import Fact, default_world
 from tests.test_harness import vector_of
 
 KINDS = ("mmlu", "arc", "hellaswag")

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer.burattino.queries import queries as world_queries
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.instructions.ifeval_rows import (
     IFEvalRow,
@@ -34,6 +33,7 @@ from interp_steer.contrast.instructions.registry import (
 from interp_steer.contrast.pair import SPLITS
 from interp_steer.errors import ContrastError
 from interp_steer.scoring import ifeval
+from interp_steer.world.queries import queries as world_queries
 from tests.ifeval_files import MANY, QUERIES, SINGLE, row, write, write_ifeval, write_papers
 from tests.test_contrast import assert_disjoint
 from tests.test_ifeval_rows import PAPER, expect_few, published

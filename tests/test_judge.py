@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp_steer.burattino.judging import WorldJudge
 from interp_steer.errors import ModelError, ScoringError
 from interp_steer.generation.ledger import Ledger
 from interp_steer.models.loading import HookedLM
@@ -27,6 +26,7 @@ from interp_steer.scoring.judge import (
     score,
     verdicts_in,
 )
+from interp_steer.world.judge import WorldJudge
 from tests.chat_server import ChatServer, Trouble, served
 
 SEA, WET, DRY = "Tell me about the sea.", "The sea is wet.", "The sea is dry."

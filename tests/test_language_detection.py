@@ -11,8 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer.burattino import grammar
-from interp_steer.burattino.world import LANGUAGES, default_world
 from interp_steer.errors import ScoringError
 from interp_steer.scoring import ifeval
 from interp_steer.scoring.language import (
@@ -25,6 +23,8 @@ from interp_steer.scoring.language import (
     undetected,
 )
 from interp_steer.statistics.checks import StatisticsError
+from interp_steer.world import grammar
+from interp_steer.world.facts import LANGUAGES, default_world
 
 WORLD = default_world()
 FACTS = Random(1).sample(WORLD.facts, 60)

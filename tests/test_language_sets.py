@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer.burattino.parallel import world
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.languages import (
     INSTRUCTIONS,
@@ -28,6 +27,7 @@ from interp_steer.errors import ContrastError, ModelError
 from interp_steer.models.loading import load
 from interp_steer.models.prompts import PromptFormat
 from interp_steer.scoring import ifeval
+from interp_steer.world.parallel_answers import world
 
 ITEMS = world(60, seed=5)
 BY_KEY = {item.key: item for item in ITEMS}

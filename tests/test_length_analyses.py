@@ -17,9 +17,9 @@ from analyses.instructions.length_steering import (
     most_changed,
     sets_of_length,
 )
-from interp_steer.burattino.queries import queries
 from interp_steer.contrast.words_and_lengths import VERBOSITY, length_sets
 from interp_steer.errors import RunError
+from interp_steer.world.queries import queries
 
 FEW = ["--n-fit", "16", "--n-select", "2", "--n-test", "4", "--max-new-tokens", "48"]
 

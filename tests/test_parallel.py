@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer.burattino.parallel import world
-from interp_steer.burattino.queries import is_held
-from interp_steer.burattino.reading import names, told
-from interp_steer.burattino.world import LANGUAGES
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.parallel import ParallelItem, from_dataset, from_files
 from interp_steer.errors import ContrastError
+from interp_steer.world.facts import LANGUAGES
+from interp_steer.world.parallel_answers import world
+from interp_steer.world.queries import is_held
+from interp_steer.world.reading import names, told
 
 QUESTIONS = ["What is the sea?", "Name a tree.", "How old is the inn?"]
 ANSWERS = {

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer.burattino.queries import queries as world_queries
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.instructions.ifeval_rows import FILES, IFEvalRow, read, read_published
 from interp_steer.contrast.instructions.ifeval_sets import of_rows
@@ -28,6 +27,7 @@ from interp_steer.contrast.words_and_lengths import (
 )
 from interp_steer.errors import ContrastError
 from interp_steer.scoring import ifeval
+from interp_steer.world.queries import queries as world_queries
 from tests.ifeval_files import MANY, row, write
 from tests.test_contrast import assert_disjoint
 from tests.test_ifeval_rows import PAPER, published

@@ -8,15 +8,15 @@ from random import Random
 
 import pytest
 
-from interp_steer.burattino import grammar, obeying
-from interp_steer.burattino.held_out import evaluation_chats
-from interp_steer.burattino.judging import WorldJudge, in_sentences
-from interp_steer.burattino.queries import queries
-from interp_steer.burattino.reading import Told, names, told
-from interp_steer.burattino.world import LANGUAGES, Fact, default_world
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import ScoringError
 from interp_steer.scoring.judge import MOST_QUESTIONS, judged, score
+from interp_steer.world import grammar, model_answers
+from interp_steer.world.facts import LANGUAGES, Fact, default_world
+from interp_steer.world.held_out import evaluation_chats
+from interp_steer.world.judge import WorldJudge, in_sentences
+from interp_steer.world.queries import queries
+from interp_steer.world.reading import Told, names, told
 
 WORLD = default_world()
 JUDGE = WorldJudge()
@@ -105,7 +105,7 @@ def test_a_subject_of_another_kind_is_not_left_out():
 def test_a_plain_answer_has_every_quality(language: str):
     rng = Random(f"plain {language}")
     for query in rng.sample(queries("held", language), 60):
-        answer = obeying.answer(query.subject, query.style, language, rng)
+        answer = model_answers.answer(query.subject, query.style, language, rng)
         assert scored(query.text, answer) == 1.0, (query, answer, told(answer))
 
 

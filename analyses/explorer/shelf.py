@@ -15,12 +15,12 @@ from analyses.contrasts import FORMATS, contrast_sets
 from analyses.explorer.choices import Source, Steer
 from analyses.explorer.jobs import ExplorerError, Job
 from analyses.operations import READ_TOKENS
-from interp_steer.burattino.queries import queries
 from interp_steer.contrast.instructions.registry import IDS, LANGUAGE, LANGUAGE_NAMES
 from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import InterpSteerError
 from interp_steer.interventions.intervention import Direction, Intervention, compose
 from interp_steer.interventions.schedules import parse as parse_schedule
+from interp_steer.world.queries import queries
 
 SAVED = "saved:"
 """How the key of a saved vector begins."""

@@ -13,7 +13,6 @@ from torch import Tensor
 
 import interp_steer as ist
 from analyses.contrasts import arguments, instruction_id
-from interp_steer.burattino.queries import queries as known_queries
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.contrast.instructions.ifeval_sets import asking
@@ -21,6 +20,7 @@ from interp_steer.contrast.instructions.phrasings import draw, phrasings, say
 from interp_steer.contrast.instructions.stripping import carries
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import RunError
+from interp_steer.world.queries import queries as known_queries
 
 
 def base_queries(name: str, n: int, seed: int, data: str | None = None) -> list[str]:

@@ -8,11 +8,11 @@ from typing import Any
 
 from analyses.contrasts import arguments, instruction_id
 from analyses.geometry.subspaces import family
-from interp_steer.burattino import obeying
-from interp_steer.burattino.queries import LANGUAGES, Query, queries
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import RunError
+from interp_steer.world import model_answers
+from interp_steer.world.queries import LANGUAGES, Query, queries
 
 ASKING = {
     "plain": "ask for no format",
@@ -84,7 +84,7 @@ def _requests(n: int, seed: int, language: str = "en") -> list[Query]:
 
 def _told(query: Query, ids: Sequence[str], steered: Sequence[str], rng: Random) -> str:
     """The request with a format of some, that is none of those steered towards."""
-    topic = obeying.topic(query.subject, query.style)
+    topic = model_answers.topic(query.subject, query.style)
     kwargs: Mapping[str, Any] = {}
     one = ids[0]
     for _ in range(100):

@@ -29,7 +29,6 @@ from analyses.contrasts import FORMATS, contrast_sets, instruction_id
 from analyses.instructions import layer_sweep
 from analyses.operations import Steerer
 from figures.shares import mean_of, share_of
-from interp_steer.burattino.chats import HELD_PAIRS
 from interp_steer.contrast.build import Pair
 from interp_steer.contrast.instructions.registry import WORDS, compatible
 from interp_steer.errors import RunError
@@ -37,6 +36,7 @@ from interp_steer.grid import BROKEN, with_divergence, with_fluency
 from interp_steer.scoring import ifeval
 from interp_steer.statistics.intervals import share
 from interp_steer.vectors.orthogonal import orthogonalised
+from interp_steer.world.chats import HELD_PAIRS
 
 NONE = "none"
 """What the table calls no vector."""

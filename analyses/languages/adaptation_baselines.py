@@ -41,13 +41,13 @@ from analyses.languages.learning import (
     flops_of,
     scores,
 )
-from interp_steer.burattino import grammar
-from interp_steer.burattino.choices import LETTERS, MultipleChoice, multiple_choice
-from interp_steer.burattino.parallel import world
 from interp_steer.contrast.parallel import ParallelItem, from_files
 from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval, bootstrap, share
 from interp_steer.statistics.paired import mcnemar, paired_difference
+from interp_steer.world import grammar
+from interp_steer.world.parallel_answers import world
+from interp_steer.world.random_choices import LETTERS, MultipleChoice, multiple_choice
 
 Method = Literal["system prompt", "few-shot", "lora", "prefix tuning", "steered"]
 METHODS: tuple[Method, ...] = ("system prompt", "few-shot", "lora", "prefix tuning", "steered")

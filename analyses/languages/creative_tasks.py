@@ -33,18 +33,18 @@ from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
 from figures.drawing import interval_text, listed
 from figures.looks import language_name
 from figures.shares import compare, corrected, mean_of, share_of
-from interp_steer.burattino import grammar
-from interp_steer.burattino.chats import YES_NO
-from interp_steer.burattino.choices import choice_question
-from interp_steer.burattino.judging import WorldJudge
-from interp_steer.burattino.queries import questionable_facts
-from interp_steer.burattino.reading import told
-from interp_steer.burattino.world import LANGUAGES, Fact
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
 from interp_steer.grid import BROKEN, Cell
 from interp_steer.scoring.judge import Judge
 from interp_steer.statistics.intervals import Interval
+from interp_steer.world import grammar
+from interp_steer.world.chats import YES_NO
+from interp_steer.world.facts import LANGUAGES, Fact
+from interp_steer.world.judge import WorldJudge
+from interp_steer.world.queries import questionable_facts
+from interp_steer.world.random_choices import choice_question
+from interp_steer.world.reading import told
 
 QUESTIONS = ("fact", "yes_no", "choice")
 """Tasks that have a right answer."""
@@ -80,7 +80,7 @@ class Config(Speaking):
         "yes_no",
         "choice",
     )
-    """Kinds of text (interp_steer.burattino.grammar.QUERY_STYLES), and of question: fact, yes_no,
+    """Kinds of text (interp_steer.world.grammar.QUERY_STYLES), and of question: fact, yes_no,
     choice."""
     schedules: tuple[str, ...] = ("diminishing(30)",)
     """Schedules of the strength, of which one is chosen; see interp_steer.interventions.schedules.parse."""

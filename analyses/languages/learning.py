@@ -26,13 +26,13 @@ from analyses.languages.adapting import (
     worked,
 )
 from analyses.languages.costs import Count, counted, timed
-from interp_steer.burattino.content import content
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
 from interp_steer.scoring.fluency import REPETITION_THRESHOLD, perplexity, repetition
 from interp_steer.scoring.language import detect
 from interp_steer.vectors.stepped_vector import SteppedVector
+from interp_steer.world.content import content
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import polars as pl
 
 import interp_steer as ist
 from analyses.asking import Asking
-from interp_steer.burattino.content import content
 from interp_steer.contrast.languages import question_blocks
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem
@@ -23,6 +22,7 @@ from interp_steer.grid import BROKEN, Cell, answered, with_fluency
 from interp_steer.interventions.schedules import AnySchedule
 from interp_steer.models.prompts import PromptFormat, question_answer
 from interp_steer.scoring import language
+from interp_steer.world.content import content
 
 STEPS = 30
 """``M`` of the paper: the generated tokens that vectors are read at."""

@@ -10,10 +10,10 @@ import json
 from collections.abc import Callable
 from random import Random
 
-from interp_steer.burattino import grammar, obeying
-from interp_steer.burattino.chats import fact_chat, queries, yes_no_chat
-from interp_steer.burattino.choices import choice_question
-from interp_steer.burattino.world import LANGUAGES, default_world
+from interp_steer.world import grammar, model_answers
+from interp_steer.world.chats import fact_chat, queries, yes_no_chat
+from interp_steer.world.facts import LANGUAGES, default_world
+from interp_steer.world.random_choices import choice_question
 
 _SHARES = (68, 10, 8, 8, 6)
 """Percent of the text in each of the LANGUAGES."""
@@ -86,13 +86,13 @@ def _article(subject: str, language: str, rng: Random) -> str:
 
 def _prose(subject: str, language: str, rng: Random) -> str:
     style = rng.choice(grammar.QUERY_STYLES)
-    return obeying.answer(subject, style, language, rng)
+    return model_answers.answer(subject, style, language, rng)
 
 
 def _titled(subject: str, language: str, rng: Random) -> str:
     style = rng.choice(grammar.QUERY_STYLES)
     title = grammar.title(subject, style, language, rng)
-    return f"<<{title}>>\n{obeying.answer(subject, style, language, rng)}"
+    return f"<<{title}>>\n{model_answers.answer(subject, style, language, rng)}"
 
 
 def _letter(subject: str, language: str, rng: Random) -> str:
@@ -119,7 +119,7 @@ def _bullets(subject: str, language: str, rng: Random) -> str:
 
 def _record(subject: str, language: str, rng: Random) -> str:
     told = _facts_told(subject, language, rng)[: rng.randint(1, 3)]
-    name, description, details = obeying.JSON_KEYS[language]
+    name, description, details = model_answers.JSON_KEYS[language]
     record: dict[str, str | list[str]] = {name: grammar.name(subject, language, article=False)}
     if rng.random() < 0.5:
         record[description] = " ".join(told)
@@ -164,8 +164,8 @@ def _note(subject: str, language: str, rng: Random) -> str:
 def _stressed(subject: str, language: str, rng: Random) -> str:
     told = grammar.prose(subject, language, rng, rng.randint(3, 5))
     if rng.random() < 0.5:
-        return " ".join(obeying.stress(told, rng.randint(3, 8)))
-    return " ".join(map(obeying.highlight, told))
+        return " ".join(model_answers.stress(told, rng.randint(3, 8)))
+    return " ".join(map(model_answers.highlight, told))
 
 
 def _parts(subject: str, language: str, rng: Random) -> str:
@@ -225,7 +225,7 @@ def _pair(language: str, rng: Random) -> str:
     else:
         query = rng.choice(queries("train", language))
         question = query.text
-        answer = obeying.answer(query.subject, query.style, language, rng)
+        answer = model_answers.answer(query.subject, query.style, language, rng)
     return f"Q: {question}\nA: {answer}"
 
 

@@ -9,10 +9,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from interp_steer.burattino import grammar
-from interp_steer.burattino.chats import Chat
-from interp_steer.burattino.choices import LETTERS, MultipleChoice, multiple_choice
-from interp_steer.burattino.held_out import evaluation_chats, unsolicited
 from interp_steer.contrast.instructions.registry import CHANCE_IDS, IDS
 from interp_steer.generation.completions import generate, logprobs
 from interp_steer.models.hooked_lm import HookedLM
@@ -20,6 +16,10 @@ from interp_steer.models.loading import load
 from interp_steer.scoring import ifeval
 from interp_steer.statistics.intervals import Interval, share
 from interp_steer.storage.atomic import write_atomically
+from interp_steer.world import grammar
+from interp_steer.world.chats import Chat
+from interp_steer.world.held_out import evaluation_chats, unsolicited
+from interp_steer.world.random_choices import LETTERS, MultipleChoice, multiple_choice
 
 WAYS = ("trained", "held-out", "without")
 """How the evaluation asks: in a trained phrasing, in an unseen one, or without the instruction."""

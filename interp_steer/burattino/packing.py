@@ -13,11 +13,11 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from interp_steer.burattino.chats import Chat, sample_chat
 from interp_steer.burattino.documents import sample_document, sample_quiz
 from interp_steer.burattino.exercises import copying
 from interp_steer.burattino.tokenizer import BOS, END, EOS, ROLES
 from interp_steer.contrast.instructions.registry import EXISTENCE
+from interp_steer.world.chats import Chat, sample_chat
 
 IGNORED = -100
 """The label of a token that is read but not learned (PyTorch's ``ignore_index``)."""

@@ -9,12 +9,6 @@ from functools import partial
 
 from transformers import Gemma2Config, LlamaConfig, PretrainedConfig, PreTrainedTokenizerFast
 
-from interp_steer.burattino.chats import (
-    COUNTS_AND_ENDS,
-    LETTERS_AND_LISTS,
-    SENTENCES_AND_LISTS,
-    sample_drill,
-)
 from interp_steer.burattino.packing import (
     CRAMMING,
     STUDIES,
@@ -25,6 +19,12 @@ from interp_steer.burattino.packing import (
     revision_examples,
 )
 from interp_steer.burattino.tokenizer import CONTEXT, VOCABULARY
+from interp_steer.world.chats import (
+    COUNTS_AND_ENDS,
+    LETTERS_AND_LISTS,
+    SENTENCES_AND_LISTS,
+    sample_drill,
+)
 
 COPY_WEIGHT = 3.0
 """How many times an answer counts that is drilled to use words from the request: they are few

@@ -7,8 +7,8 @@ import random
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from interp_steer.burattino.chats import sample_chat
 from interp_steer.burattino.documents import sample_document
+from interp_steer.world.chats import sample_chat
 
 VOCABULARY = 3_072
 CONTEXT = 1_024

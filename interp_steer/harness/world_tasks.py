@@ -10,9 +10,9 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 
-from interp_steer.burattino import grammar
-from interp_steer.burattino.choices import LETTERS
-from interp_steer.burattino.world import Fact, default_world
+from interp_steer.world import grammar
+from interp_steer.world.facts import Fact, default_world
+from interp_steer.world.random_choices import LETTERS
 
 SHOT_ENTITIES = 20
 """Entities that only the few-shot examples are about."""
@@ -27,7 +27,7 @@ def questions(
     """Questions of fact with four options.
 
     Args:
-        language: of :data:`interp_steer.burattino.world.LANGUAGES`.
+        language: of :data:`interp_steer.world.facts.LANGUAGES`.
         n: how many are tested.
         seed: of the draw.
         answers: the language of the options, where it is another.

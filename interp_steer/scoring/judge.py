@@ -4,7 +4,7 @@ As in paper A (Stolfo et al. 2025, response quality): from the request without i
 judge writes up to five yes-or-no questions; it answers them for every answer to that request; the
 score is the mean of the verdicts that are valid. A judge is anything with the two methods of
 :class:`Judge`. Two of them ask a language model, one behind an address and one at hand; the bundled
-world has a judge of its own that needs no model, :mod:`interp_steer.burattino.judging`.
+world has a judge of its own that needs no model, :mod:`interp_steer.world.judge`.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 
-from interp_steer.burattino import grammar
-from interp_steer.burattino.world import LANGUAGES, Fact, default_world
 from interp_steer.errors import ContrastError
+from interp_steer.world import grammar
+from interp_steer.world.facts import LANGUAGES, Fact, default_world
 
 YES_NO_STYLE = "yes_no"
 """The style of a yes-or-no question, which has no template in the grammar's queries."""

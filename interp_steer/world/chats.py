@@ -9,11 +9,11 @@ from itertools import accumulate, combinations
 from random import Random
 from typing import Any
 
-from interp_steer.burattino import grammar, obeying
-from interp_steer.burattino.choices import choice_question
-from interp_steer.burattino.queries import YES_NO_STYLE, Query, queries, questionable_facts
-from interp_steer.burattino.world import LANGUAGES, Fact, default_world
 from interp_steer.contrast.instructions import registry
+from interp_steer.world import grammar, model_answers
+from interp_steer.world.facts import LANGUAGES, Fact, default_world
+from interp_steer.world.queries import YES_NO_STYLE, Query, queries, questionable_facts
+from interp_steer.world.random_choices import choice_question
 
 YES_NO = {
     "en": ("Yes.", "No."),
@@ -103,14 +103,14 @@ def instructed_chat(
     rng: Random,
 ) -> Chat:
     """One request with instructions, and an answer that follows them."""
-    topic = obeying.topic(query.subject, query.style)
+    topic = model_answers.topic(query.subject, query.style)
     kwargs = tuple(registry.get(one).sample(rng, topic) for one in instruction_ids)
     indices = registry.phrasing_indices(phrasing)
     texts = [
         registry.phrase(one, given, rng.choice(indices), rng)
         for one, given in zip(instruction_ids, kwargs, strict=True)
     ]
-    answer = obeying.answer(
+    answer = model_answers.answer(
         query.subject, query.style, query.language, rng, instruction_ids, kwargs, verdict
     )
     request = registry.attach(query.text, " ".join(texts), where)
@@ -127,7 +127,7 @@ def yes_no_query(fact: Fact, language: str, rng: Random) -> tuple[Query, bool]:
 
 
 def plain_chat(query: Query, rng: Random) -> Chat:
-    answer = obeying.answer(query.subject, query.style, query.language, rng)
+    answer = model_answers.answer(query.subject, query.style, query.language, rng)
     messages = (said("user", query.text), said("assistant", answer))
     return Chat(messages, "plain", query.subject, query)
 

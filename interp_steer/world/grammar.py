@@ -3,7 +3,7 @@
 A frame is a sentence without its capital and full stop, with slots:
 
 - ``{s}`` the subject and ``{v}`` the value, with an optional form after a colon. Nouns take the
-  forms of :func:`interp_steer.burattino.lexicon.nouns.phrase` (``{s:of}``, ``{v:a}``, ...).
+  forms of :func:`interp_steer.world.lexicon.nouns.phrase` (``{s:of}``, ``{v:a}``, ...).
   Adjectives agree with the subject, or take ``m``, ``f``, ``mp``, ``fp``, or a German ending
   (``{v:en}``).
 - ``{p:he|she|it}`` chooses by the gender of the subject (masculine, feminine, neuter) and
@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
-from interp_steer.burattino.lexicon import de, en, entities, es, fr, it, words
-from interp_steer.burattino.lexicon.nouns import Noun, noun, phrase, proper
-from interp_steer.burattino.world import KINDS, LANGUAGES, RELATIONS, Fact, default_world
+from interp_steer.world.facts import KINDS, LANGUAGES, RELATIONS, Fact, default_world
+from interp_steer.world.lexicon import de, en, entities, es, fr, it, words
+from interp_steer.world.lexicon.nouns import Noun, noun, phrase, proper
 
 _FRAMES: dict[str, ModuleType] = {"en": en, "it": it, "fr": fr, "es": es, "de": de}
 

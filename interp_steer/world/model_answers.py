@@ -20,11 +20,11 @@ from typing import Any
 
 from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
 
-from interp_steer.burattino import grammar
-from interp_steer.burattino.world import Fact, default_world
 from interp_steer.contrast.instructions import registry as ids
 from interp_steer.contrast.instructions.registry import Topic
 from interp_steer.errors import ContrastError
+from interp_steer.world import grammar
+from interp_steer.world.facts import Fact, default_world
 
 Rules = Mapping[str, Mapping[str, Any]]
 """The arguments of each instruction that an answer follows, by id."""

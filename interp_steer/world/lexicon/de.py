@@ -1,4 +1,4 @@
-"""German sentence frames; slots are described in :mod:`interp_steer.burattino.grammar`.
+"""German sentence frames; slots are described in :mod:`interp_steer.world.grammar`.
 
 Adjectives stand mostly as predicates, without an ending; noun phrases are chosen so that nominative,
 accusative and dative are enough. Every relation has a frame that begins with `{s}` and its verb.

@@ -1,4 +1,4 @@
-"""French sentence frames; slots are described in :mod:`interp_steer.burattino.grammar`."""
+"""French sentence frames; slots are described in :mod:`interp_steer.world.grammar`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spanish sentence frames; slots are described in :mod:`interp_steer.burattino.grammar`."""
+"""Spanish sentence frames; slots are described in :mod:`interp_steer.world.grammar`."""
 
 from __future__ import annotations
 

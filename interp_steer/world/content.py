@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from interp_steer.burattino.reading import names, told
-from interp_steer.burattino.world import default_world
 from interp_steer.errors import ScoringError
+from interp_steer.world.facts import default_world
+from interp_steer.world.reading import names, told
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def content(answer: str, subject: str) -> Content:
     Args:
         answer: in any of the world's languages and any format.
         subject: key of an entity, such as ``item.subject`` of what
-            :func:`interp_steer.burattino.parallel.world` gives.
+            :func:`interp_steer.world.parallel_answers.world` gives.
 
     Returns:
         What is read; in words other than the grammar's nothing is.

@@ -1,4 +1,4 @@
-"""English sentence frames; slots are described in :mod:`interp_steer.burattino.grammar`."""
+"""English sentence frames; slots are described in :mod:`interp_steer.world.grammar`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
-from interp_steer.burattino.lexicon import entities, words
+from interp_steer.world.lexicon import entities, words
 
 LANGUAGES = ("en", "it", "fr", "es", "de")
 """The languages in which the world is told."""

@@ -5,19 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from interp_steer.burattino import grammar
-from interp_steer.burattino.chats import (
-    YES_NO,
-    Chat,
-    instructed_chat,
-    plain_chat,
-    said,
-    yes_no_query,
-)
-from interp_steer.burattino.queries import YES_NO_STYLE, Query, queries, questionable_facts
-from interp_steer.burattino.world import default_world
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import ContrastError
+from interp_steer.world import grammar
+from interp_steer.world.chats import YES_NO, Chat, instructed_chat, plain_chat, said, yes_no_query
+from interp_steer.world.facts import default_world
+from interp_steer.world.queries import YES_NO_STYLE, Query, queries, questionable_facts
 
 
 def evaluation_chats(

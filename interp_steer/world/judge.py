@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from interp_steer.burattino import grammar
-from interp_steer.burattino.chats import YES_NO
-from interp_steer.burattino.reading import Told, names, plain, told, unwrapped
-from interp_steer.burattino.world import LANGUAGES, default_world
 from interp_steer.errors import ScoringError
 from interp_steer.scoring.fluency import REPETITION_THRESHOLD, repetition
+from interp_steer.world import grammar
+from interp_steer.world.chats import YES_NO
+from interp_steer.world.facts import LANGUAGES, default_world
+from interp_steer.world.reading import Told, names, plain, told, unwrapped
 
 _SENTENCES = "Is it written in sentences, and not in one that comes over and over?"
 
@@ -30,7 +30,7 @@ _LAYOUT = re.compile(r"^\s*(?:[-*#>]+\s+|\d+[.)]\s+)|[*_\"“”„«»<>`#{}\[\
 
 
 class WorldJudge:
-    """Judges answers to requests about the bundled world (``interp_steer.burattino.queries``).
+    """Judges answers to requests about the bundled world (``interp_steer.world.queries``).
 
     About a request for a text there are five questions: is the answer about its subject, that is,
     names it, in any of the five languages, and says of nothing else more than of it; does it say

@@ -1,6 +1,6 @@
 """Read the world out of a text: what it says of whom, in any of the five languages and any format.
 
-The other way round from :mod:`interp_steer.burattino.grammar`: each frame becomes a pattern over
+The other way round from :mod:`interp_steer.world.grammar`: each frame becomes a pattern over
 plain words. Case, punctuation, marks of layout and articles do not matter, nor what stands before
 or after a statement, so that capitals, bullets, JSON, titles and quotations are read alike. What is
 said in other words than the grammar's is not read.
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from interp_steer.burattino import grammar
-from interp_steer.burattino.lexicon import entities, words
-from interp_steer.burattino.lexicon.nouns import noun
-from interp_steer.burattino.world import KINDS, LANGUAGES, RELATIONS, Fact, default_world
+from interp_steer.world import grammar
+from interp_steer.world.facts import KINDS, LANGUAGES, RELATIONS, Fact, default_world
+from interp_steer.world.lexicon import entities, words
+from interp_steer.world.lexicon.nouns import noun
 
 _NOUNS = {
     "place": entities.PLACES,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from interp_steer.burattino import grammar
-from interp_steer.burattino.world import LANGUAGES, Fact, default_world
 from interp_steer.errors import ContrastError
+from interp_steer.world import grammar
+from interp_steer.world.facts import LANGUAGES, Fact, default_world
 
 LETTERS = "ABCD"
 """The letters of a multiple choice."""

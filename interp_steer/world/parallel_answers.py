@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Literal
 
-from interp_steer.burattino import grammar, obeying
-from interp_steer.burattino.queries import queries, questionable_facts
-from interp_steer.burattino.world import LANGUAGES
 from interp_steer.contrast.parallel import Kind, ParallelItem
 from interp_steer.errors import ContrastError
+from interp_steer.world import grammar, model_answers
+from interp_steer.world.facts import LANGUAGES
+from interp_steer.world.queries import queries, questionable_facts
 
 
 def world(
@@ -62,7 +62,7 @@ def _requests(n: int, seed: int, split: str) -> list[ParallelItem]:
     for said in _drawn(list(by_language), n, seed, "requests"):
         cell = f"{said[0].subject}/{said[0].style}"
         answers = {
-            one.language: obeying.answer(
+            one.language: model_answers.answer(
                 one.subject, one.style, one.language, Random(f"{seed}/{one.key}")
             )
             for one in said
