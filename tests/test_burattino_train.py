@@ -12,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from interp_steer.burattino.exercises import LONG, SHORT, copying
 from interp_steer.burattino.packing import (
     ANSWER_WEIGHT,
     IGNORED,
     LETTER_WEIGHT,
+    LONG,
+    SHORT,
     STUDIES,
     Example,
     chat_examples,
+    copying,
     document_examples,
     exercise_examples,
     packed_batches,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +15,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from interp_steer.burattino.documents import sample_document, sample_quiz
-from interp_steer.burattino.exercises import copying
 from interp_steer.burattino.tokenizer import BOS, END, EOS, ROLES
 from interp_steer.contrast.instructions.registry import EXISTENCE
 from interp_steer.world.chats import Chat, sample_chat
@@ -226,3 +226,24 @@ def packed_batches(
                 index = bisect.bisect_right(waiting, length - filled, key=lambda item: item[0]) - 1
             positions[row, filled:] = torch.arange(length - filled)
         yield PackedBatch(tokens, positions, labels, weights)
+
+
+SHORT, LONG = 8, 40
+"""The most words of a list, at first and in the end."""
+
+
+def copying(words: Sequence[int], rng: Random, progress: float) -> tuple[list[int], list[bool]]:
+    """Arbitrary tokens, then the same once more: only the second telling can be known.
+
+    Args:
+        words: the tokens to draw from.
+        rng: the only source of randomness.
+        progress: from 0, where the lists are short, to 1.
+
+    Returns:
+        The tokens, and which of them are to be learned.
+    """
+    length = rng.randint(3, SHORT + round((LONG - SHORT) * progress))
+    told = [rng.choice(words) for _ in range(length)]
+    # What comes first in the second telling cannot be known: nothing says that it starts.
+    return [*told, *told], [False] * (length + 1) + [True] * (length - 1)
