@@ -33,10 +33,10 @@ from analyses.speed.peer import Peer
 from analyses.speed.timing import Contender, alternate, clocked, ratio
 from analyses.speed.work import Work, drawn
 from interp_steer.errors import RunError
-from interp_steer.grid import breaks_instruction
 from interp_steer.models.batching import batches_by_length
 from interp_steer.models.forward import Through
 from interp_steer.statistics.intervals import Interval
+from interp_steer.sweeps.grid import breaks_instruction
 
 PEERS = Path(__file__).parent / "speed" / "peers"
 

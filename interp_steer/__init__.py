@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from interp_steer.generation.ledger import Ledger as Ledger
     from interp_steer.generation.tracing import Trace as Trace
     from interp_steer.generation.tracing import trace as trace
-    from interp_steer.grid import Cell as Cell
-    from interp_steer.grid import sweep as sweep
     from interp_steer.interventions import schedules as schedules
     from interp_steer.interventions.intervention import Direction as Direction
     from interp_steer.interventions.intervention import Intervention as Intervention
@@ -45,12 +43,14 @@ if TYPE_CHECKING:
     from interp_steer.models.loading import load as load
     from interp_steer.models.loading import wrap as wrap
     from interp_steer.models.sites import Site as Site
-    from interp_steer.racing import Race as Race
-    from interp_steer.racing import race as race
     from interp_steer.results import Run as Run
     from interp_steer.results import open_run as open_run
-    from interp_steer.selection import select_layer as select_layer
     from interp_steer.statistics import intervals as intervals
+    from interp_steer.sweeps.grid import Cell as Cell
+    from interp_steer.sweeps.grid import sweep as sweep
+    from interp_steer.sweeps.racing import Race as Race
+    from interp_steer.sweeps.racing import race as race
+    from interp_steer.sweeps.selection import select_layer as select_layer
     from interp_steer.vectors import conditions as conditions
     from interp_steer.vectors.fitting import fit as fit
     from interp_steer.vectors.fitting import fit_steps as fit_steps
@@ -98,14 +98,14 @@ _HOMES = {
     "load": "models.loading",
     "wrap": "models.loading",
     "Moments": "capture.moments",
-    "Race": "racing",
-    "race": "racing",
+    "Race": "sweeps.racing",
+    "race": "sweeps.racing",
     "Run": "results",
     "open_run": "results",
-    "select_layer": "selection",
+    "select_layer": "sweeps.selection",
     "Site": "models.sites",
-    "Cell": "grid",
-    "sweep": "grid",
+    "Cell": "sweeps.grid",
+    "sweep": "sweeps.grid",
     "SteeringVector": "vectors.steering_vector",
     "SteppedVector": "vectors.stepped_vector",
     "Gauge": "vectors.strength",

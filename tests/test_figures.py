@@ -38,9 +38,9 @@ from figures.shares import compare, share_of
 from figures.theme import QUALITATIVE, SETTINGS, ordered
 from interp_steer.errors import RunError
 from interp_steer.results import Run, open_run
-from interp_steer.selection import RULES, select_layer
 from interp_steer.statistics.intervals import wilson
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.sweeps.selection import RULES, select_layer
 from tests.synthetic import INSTRUCTIONS, settings_records, sweep_records
 
 LOWER = INSTRUCTIONS[0]

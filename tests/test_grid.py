@@ -7,7 +7,8 @@ import pytest
 
 import interp_steer as ist
 from interp_steer.errors import GenerationError, ScoringError
-from interp_steer.grid import RECORD, greatest_perplexity, with_divergence, with_fluency
+from interp_steer.sweeps.damage import greatest_perplexity, with_divergence, with_fluency
+from interp_steer.sweeps.grid import RECORD
 
 LOWERCASE = "change_case:english_lowercase"
 

@@ -12,8 +12,8 @@ from analyses.harness import command_line
 from figures.published import published, reported
 from interp_steer.errors import RunError
 from interp_steer.finished import find, read
-from interp_steer.interchange import llm_steer_instruct
-from interp_steer.selection import select_layer, stability
+from interp_steer.sweeps import published_answers
+from interp_steer.sweeps.selection import select_layer, stability
 from tests.conftest import SHARED
 
 OUTPUTS = SHARED / "data" / "llm-steer-instruct" / "outputs-phi-3"
@@ -28,7 +28,7 @@ with_outputs = pytest.mark.skipif(
 # ----------------------------------------------------------------------- the real files
 @with_outputs
 def test_loose_scoring_gives_what_the_paper_reports() -> None:
-    answers = llm_steer_instruct.read_format(OUTPUTS)
+    answers = published_answers.read_format(OUTPUTS)
     told = reported(PHI, "format", "loose")
     for setting in SETTINGS:
         rows = answers.filter(pl.col("setting") == setting)
@@ -38,8 +38,8 @@ def test_loose_scoring_gives_what_the_paper_reports() -> None:
 
 @with_outputs
 def test_the_papers_rule_chooses_every_layer_that_was_run() -> None:
-    answers = llm_steer_instruct.read_format(OUTPUTS)
-    searched = llm_steer_instruct.read_layer_search(OUTPUTS)
+    answers = published_answers.read_format(OUTPUTS)
+    searched = published_answers.read_layer_search(OUTPUTS)
     run = {
         (row["variant"], row["setting"] == "both"): row["layer"]
         for row in answers.iter_rows(named=True)
@@ -56,7 +56,7 @@ def test_the_papers_rule_chooses_every_layer_that_was_run() -> None:
 
 @with_outputs
 def test_the_table_holds_the_layers_that_were_run() -> None:
-    answers = llm_steer_instruct.read_format(OUTPUTS)
+    answers = published_answers.read_format(OUTPUTS)
     steered = answers.filter(pl.col("layer").is_not_null())
     found = {
         (row["setting"], row["variant"]): row["layer"] for row in steered.iter_rows(named=True)
@@ -66,7 +66,7 @@ def test_the_table_holds_the_layers_that_were_run() -> None:
 
 @with_outputs
 def test_numbers_of_sentences_are_the_papers_within_two_answers() -> None:
-    counted = llm_steer_instruct.read_length(OUTPUTS)
+    counted = published_answers.read_length(OUTPUTS)
     for relation in ("at most", "exactly"):
         told = reported(PHI, f"{relation} k sentences", "strict")
         for (setting, k), value in told.items():
@@ -139,7 +139,7 @@ def write_outputs(folder: Path) -> Path:
 
 
 def test_only_prompts_that_all_settings_have_are_compared(tmp_path: Path) -> None:
-    answers = llm_steer_instruct.read_format(write_outputs(tmp_path))
+    answers = published_answers.read_format(write_outputs(tmp_path))
     assert answers.height == 4 * 6
     shares = {s: answers.filter(pl.col("setting") == s)["loose"].mean() for s in SETTINGS}
     assert shares == {"none": 0.0, "steered": 1.0, "instruction": 0.0, "both": 1.0}
@@ -149,7 +149,7 @@ def test_only_prompts_that_all_settings_have_are_compared(tmp_path: Path) -> Non
 
 
 def test_a_layer_with_a_degenerate_answer_counts_as_zero(tmp_path: Path) -> None:
-    searched = llm_steer_instruct.read_layer_search(write_outputs(tmp_path))
+    searched = published_answers.read_layer_search(write_outputs(tmp_path))
     chosen = {
         (name, instructed): select_layer(rows, "paper", column="stored").layer
         for (name, instructed), rows in searched.group_by("instruction", "instructed")
@@ -159,7 +159,7 @@ def test_a_layer_with_a_degenerate_answer_counts_as_zero(tmp_path: Path) -> None
 
 
 def test_sentences_are_counted_against_the_number_asked_for(tmp_path: Path) -> None:
-    counted = llm_steer_instruct.read_length(write_outputs(tmp_path))
+    counted = published_answers.read_length(write_outputs(tmp_path))
     kept = {(row["relation"], row["k"]): row["strict"] for row in counted.iter_rows(named=True)}
     assert kept["at most", 1] is False and kept["at most", 2] and kept["at most", 3]
     assert kept["exactly", 2] and kept["exactly", 3] is False
@@ -171,7 +171,7 @@ def test_an_answer_that_cannot_be_scored_keeps_the_stored_verdict(tmp_path: Path
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     rows[-1]["instruction_id_list"] = ["change_case:capital_word_frequency"]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    searched = llm_steer_instruct.read_layer_search(folder)
+    searched = published_answers.read_layer_search(folder)
     last = searched.filter(pl.col("unscored").is_not_null())
     assert last.height == 1 and last["strict"][0] is None and last["verdict"][0] is True
     assert "capital_frequency" in last["unscored"][0]
@@ -193,7 +193,7 @@ def test_folders_of_another_form_are_refused(tmp_path: Path, spoil, said: str) -
     folder = write_outputs(tmp_path)
     spoil(folder)
     with pytest.raises(RunError, match=said):
-        llm_steer_instruct.read_format(folder)
+        published_answers.read_format(folder)
 
 
 def test_the_analysis_runs_on_any_folder_of_the_layout(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 import interp_steer as ist
 from interp_steer.errors import ScoringError
-from interp_steer.grid import breaks_instruction, with_fluency
-from interp_steer.racing import beaten, decisive
 from interp_steer.statistics.paired import sign_evidence
+from interp_steer.sweeps.damage import with_fluency
+from interp_steer.sweeps.grid import breaks_instruction
+from interp_steer.sweeps.racing import beaten, decisive
 
 ERROR = 0.1
 

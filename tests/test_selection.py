@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp_steer.errors import ScoringError
-from interp_steer.selection import improvable, select_layer
+from interp_steer.sweeps.selection import improvable, select_layer
 
 
 def records(

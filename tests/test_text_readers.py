@@ -23,10 +23,10 @@ from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.errors import InterpSteerError
 from interp_steer.folders import document_hash, manifest
 from interp_steer.generation.ledger import Kept, Ledger, _line
-from interp_steer.interchange import llm_steer_instruct
 from interp_steer.results import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from interp_steer.storage import bounded
+from interp_steer.sweeps import published_answers
 from interp_steer.vectors.card import Card
 from tests.conftest import shapes_unchecked
 from tests.damage import altered, altered_text, any_bytes, as_bytes, fuzzed, survives
@@ -159,7 +159,7 @@ def test_stored_answers(which: str, data: st.DataObject, tmp_path: Path) -> None
         (tmp_path / which / f"{name}.jsonl").write_bytes(one_of_each(ANSWER))
     spoilt = tmp_path / which / f"{data.draw(st.sampled_from(names))}.jsonl"
     spoilt.write_bytes(data.draw(lines(ANSWER, ANSWER)))
-    read = getattr(llm_steer_instruct, f"read_{which}")
+    read = getattr(published_answers, f"read_{which}")
     found = survives(read, tmp_path)
     assert found is None or isinstance(found, pl.DataFrame)
 

@@ -15,8 +15,8 @@ from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.shelf import SAVED, Shelf, label
 from figures.drawing import Drawing
 from interp_steer.contrast.pair import Pair, Prompt
-from interp_steer.grid import follows_instruction
 from interp_steer.statistics.intervals import bootstrap_mean, wilson
+from interp_steer.sweeps.grid import follows_instruction
 
 Measure = Literal["follow", "kl"]
 MEASURES = {"follow": "follow the instruction", "kl": "KL (nats a token)"}

@@ -32,9 +32,9 @@ from figures.shares import mean_of, share_of
 from interp_steer.contrast.build import Pair
 from interp_steer.contrast.instructions.registry import WORDS, compatible
 from interp_steer.errors import RunError
-from interp_steer.grid import BROKEN, with_divergence, with_fluency
 from interp_steer.scoring import ifeval
 from interp_steer.statistics.intervals import share
+from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
 from interp_steer.vectors.orthogonal import orthogonalised
 from interp_steer.world.chats import HELD_PAIRS
 

@@ -35,8 +35,8 @@ from figures.published import reported
 from figures.shares import compare as compare_settings
 from figures.shares import mean_of, share_of
 from interp_steer.errors import RunError
-from interp_steer.grid import with_divergence, with_fluency
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.sweeps.damage import with_divergence, with_fluency
 
 CONTROLS = ("random", "shuffled", "others")
 """What acts in place of the vector."""

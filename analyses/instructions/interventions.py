@@ -28,8 +28,8 @@ from analyses.instructions.composition import properties, requests
 from analyses.operations import Control, Placement, Steerer
 from figures.shares import compare, mean_of, share_of
 from interp_steer.errors import RunError
-from interp_steer.grid import with_divergence, with_fluency
 from interp_steer.statistics.intervals import Interval
+from interp_steer.sweeps.damage import with_divergence, with_fluency
 
 ROWS = {
     "none": "none",

@@ -27,8 +27,9 @@ from analyses.asking import Asking, asking
 from analyses.contrasts import FORMATS, contrast_sets
 from analyses.operations import Steerer
 from interp_steer.errors import InterventionError, RunError
-from interp_steer.grid import breaks_instruction, with_divergence, with_fluency
-from interp_steer.selection import RULES, Choice, improvable
+from interp_steer.sweeps.damage import with_divergence, with_fluency
+from interp_steer.sweeps.grid import breaks_instruction
+from interp_steer.sweeps.selection import RULES, Choice, improvable
 
 
 @dataclass(frozen=True)

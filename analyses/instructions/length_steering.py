@@ -29,9 +29,10 @@ from figures.shares import mean_of, share_of
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.contrast.instructions.registry import WORDS
 from interp_steer.contrast.words_and_lengths import CONCISENESS, VERBOSITY, length_sets
-from interp_steer.grid import follows_instruction, with_divergence, with_fluency
 from interp_steer.scoring.sentences import count_sentences
 from interp_steer.statistics.intervals import bootstrap_mean
+from interp_steer.sweeps.damage import with_divergence, with_fluency
+from interp_steer.sweeps.grid import follows_instruction
 from interp_steer.world.queries import queries
 
 KINDS = {"conciseness": {"relation": "less than"}, "verbosity": {"relation": "at least"}}

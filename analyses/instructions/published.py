@@ -20,9 +20,9 @@ import figures
 import interp_steer as ist
 from figures.published import BASELINES, as_plotted, reported, reported_sentences
 from figures.shares import corrected, share_of
-from interp_steer.interchange import llm_steer_instruct
-from interp_steer.selection import Choice, stability
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.sweeps import published_answers
+from interp_steer.sweeps.selection import Choice, stability
 
 Asked = tuple[str, bool]
 """An instruction, and whether its text stands in the prompt."""
@@ -40,9 +40,9 @@ class Config:
 
 def main(config: Config, run: ist.Run) -> None:
     """Read and score, choose layers, compare, draw."""
-    answers = llm_steer_instruct.read_format(config.outputs)
-    searched = llm_steer_instruct.read_layer_search(config.outputs)
-    counted = llm_steer_instruct.read_length(config.outputs)
+    answers = published_answers.read_format(config.outputs)
+    searched = published_answers.read_layer_search(config.outputs)
+    counted = published_answers.read_length(config.outputs)
     run.write_records(answers)
     run.write_records(searched, "layer_search")
     run.write_records(differing(searched), "differing_verdicts")

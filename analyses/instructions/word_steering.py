@@ -31,9 +31,10 @@ from analyses.operations import Steerer
 from figures.shares import share_of
 from interp_steer.contrast.build import Pair
 from interp_steer.contrast.instructions.registry import CAPITAL, EXISTENCE, FORBIDDEN
-from interp_steer.grid import BROKEN, answered, with_fluency
 from interp_steer.scoring import ifeval
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.sweeps.damage import BROKEN, with_fluency
+from interp_steer.sweeps.grid import answered
 
 TASKS = {"inclusion": (EXISTENCE, "keywords"), "exclusion": (FORBIDDEN, "forbidden_words")}
 """The instruction of each task, and the argument that holds its words."""

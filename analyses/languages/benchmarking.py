@@ -15,9 +15,9 @@ from analyses.languages import speaking
 from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
-from interp_steer.grid import Cell
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.statistics.paired import mcnemar, paired_difference
+from interp_steer.sweeps.grid import Cell
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager

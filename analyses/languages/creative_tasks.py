@@ -35,9 +35,10 @@ from figures.looks import language_name
 from figures.shares import compare, corrected, mean_of, share_of
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
-from interp_steer.grid import BROKEN, Cell
 from interp_steer.scoring.judge import Judge
 from interp_steer.statistics.intervals import Interval
+from interp_steer.sweeps.damage import BROKEN
+from interp_steer.sweeps.grid import Cell
 from interp_steer.world import grammar
 from interp_steer.world.chats import YES_NO
 from interp_steer.world.facts import LANGUAGES, Fact

@@ -33,9 +33,9 @@ from analyses.languages.speaking import Speaking, target_of
 from figures.drawing import interval_text, p_text, short_names
 from figures.looks import kind_of, language_name
 from figures.shares import mean_of, share_of
-from interp_steer.grid import Cell
 from interp_steer.interventions.schedules import AnySchedule, Dynamic
 from interp_steer.statistics.paired import mcnemar, paired_difference
+from interp_steer.sweeps.grid import Cell
 
 Strengths = Mapping[tuple[str, str], float]
 """By property and schedule."""

@@ -25,11 +25,12 @@ from analyses.languages.examples import Examples
 from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
 from figures.shares import mean_of, share_of
 from interp_steer.contrast.parallel import ParallelItem
-from interp_steer.grid import Cell, with_divergence
 from interp_steer.interventions.schedules import Dynamic
 from interp_steer.scoring.language import Detection, agreement
 from interp_steer.statistics.intervals import Interval, bootstrap_mean, share
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.sweeps.damage import with_divergence
+from interp_steer.sweeps.grid import Cell
 
 OUTCOMES = ("in_language", "in_language_langdetect", "kept", "names", "garbled", "degenerate")
 """What is counted of every answer."""

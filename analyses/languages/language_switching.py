@@ -38,11 +38,12 @@ from figures.shares import share_of
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
-from interp_steer.grid import Cell, answered, with_fluency
 from interp_steer.interventions.schedules import Schedule
 from interp_steer.scoring.language import detect
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.sweeps.damage import with_fluency
+from interp_steer.sweeps.grid import Cell, answered
 
 MIXTURES = (0.25, 0.5, 0.75)
 """How much of the first of two languages is in a mixture with the second."""

@@ -15,8 +15,9 @@ from figures.looks import language_name
 from interp_steer.contrast.instructions.registry import LANGUAGE
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import RunError
-from interp_steer.grid import BROKEN, Cell, with_divergence, with_fluency
 from interp_steer.scoring import ifeval
+from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
+from interp_steer.sweeps.grid import Cell
 
 CASES: Mapping[str, Callable[[str], bool]] = {
     "change_case:english_lowercase": str.islower,

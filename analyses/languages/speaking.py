@@ -18,10 +18,11 @@ from interp_steer.contrast.languages import question_blocks
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
-from interp_steer.grid import BROKEN, Cell, answered, with_fluency
 from interp_steer.interventions.schedules import AnySchedule
 from interp_steer.models.prompts import PromptFormat, question_answer
 from interp_steer.scoring import language
+from interp_steer.sweeps.damage import BROKEN, with_fluency
+from interp_steer.sweeps.grid import Cell, answered
 from interp_steer.world.content import content
 
 STEPS = 30

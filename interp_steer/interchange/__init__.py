@@ -5,7 +5,7 @@
 
 One file for each format says what it holds and how its layers count; :data:`FORMATS` lists them,
 and :func:`table` gives the list as rows of text. What other tools leave besides vectors has a file
-each too: :mod:`interp_steer.interchange.llm_steer_instruct` reads paper A's stored answers.
+each too: :mod:`interp_steer.sweeps.published_answers` reads paper A's stored answers.
 """
 
 from __future__ import annotations

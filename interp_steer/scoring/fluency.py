@@ -3,7 +3,7 @@
 Steering too hard ends in loops. Paper A calls an output degenerate when its perplexity under GPT-2
 is below 2.5, for nothing is easier to predict than a loop. Two things limit that rule. Its
 threshold belongs to GPT-2: another reference needs its own, read from texts known to be good (see
-`interp_steer.grid.with_fluency`). And GPT-2 spells scripts that it hardly knows byte by byte,
+`interp_steer.sweeps.damage.with_fluency`). And GPT-2 spells scripts that it hardly knows byte by byte,
 which alone makes their perplexity low. So the share of repeated n-grams, which needs no model,
 stands beside.
 """

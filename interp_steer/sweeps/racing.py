@@ -21,17 +21,10 @@ from jaxtyping import Bool
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import ScoringError
-from interp_steer.grid import (
-    BROKEN,
-    Cell,
-    answered,
-    check_grid,
-    fluency_threshold,
-    greatest_perplexity,
-    with_fluency,
-)
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.statistics.paired import sign_evidence
+from interp_steer.sweeps.damage import BROKEN, fluency_threshold, greatest_perplexity, with_fluency
+from interp_steer.sweeps.grid import Cell, answered, check_grid
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ def race(
 
     Cells with a layer race, those that are instructed among themselves and the others too; an
     answer wins that is ``strict`` and neither degenerate nor garbled, as under the ``"interval"``
-    rule of :func:`interp_steer.selection.select_layer`. Cells without a layer are asked everything.
+    rule of :func:`interp_steer.sweeps.selection.select_layer`. Cells without a layer are asked everything.
 
     Args:
         model: the model that answers.
@@ -84,9 +77,9 @@ def race(
         pairs: the prompts; they are asked in an order drawn from ``seed``.
         reference: the model whose perplexity tells degenerate answers.
         error: the most probable it may be that the best cell is dropped.
-        threshold: see :func:`interp_steer.grid.with_fluency`; read from the answers of the cells
+        threshold: see :func:`interp_steer.sweeps.damage.with_fluency`; read from the answers of the cells
             without a layer when not given.
-        settled: an early verdict, see :func:`interp_steer.grid.sweep`.
+        settled: an early verdict, see :func:`interp_steer.sweeps.grid.sweep`.
         seed: of the order of the prompts.
         options: for :func:`interp_steer.generation.completions.generate`.
 

@@ -22,10 +22,10 @@ import polars as pl
 from tqdm import tqdm
 
 from interp_steer.errors import RunError, ScoringError
-from interp_steer.grid import RECORD
 from interp_steer.scoring import ifeval, sentences
 from interp_steer.scoring.fluency import degenerate, repetition
 from interp_steer.storage.bounded import read_json_lines
+from interp_steer.sweeps.grid import RECORD
 
 FORMAT_FILES: Mapping[str, str] = {
     "none": "no_instr.jsonl",

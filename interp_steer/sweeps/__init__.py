@@ -1,0 +1,1 @@
+"""Try many interventions on the same prompts, and choose among them."""
