@@ -12,7 +12,7 @@ import interp_steer as ist
 from figures.export import print_figures
 from figures.report import write_report
 from interp_steer.errors import RunError
-from interp_steer.finished import Results
+from interp_steer.results.finished import Results
 
 
 def configured(analysis: Any, config: Any, **own: Any) -> Any:

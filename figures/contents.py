@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from interp_steer.finished import Results
-from interp_steer.summary import number_text
+from interp_steer.results.finished import Results
+from interp_steer.results.summary import number_text
 
 FIRST = 5
 """Rows of a frame that are shown."""

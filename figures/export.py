@@ -32,8 +32,8 @@ from figures.commands import command, gathered
 from figures.drawing import FigureError
 from figures.stamps import Stamp, need_pypdf, read_stamp, stamp_of, stamped
 from interp_steer.errors import InterpSteerError, RunError
-from interp_steer.finished import Results
-from interp_steer.folders import mended
+from interp_steer.results.finished import Results
+from interp_steer.results.folders import mended
 from interp_steer.storage.atomic import write_atomically
 
 FORMATS = ("pdf", "svg", "png")

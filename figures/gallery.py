@@ -18,7 +18,7 @@ from figures.commands import command, gathered
 from figures.drawing import FigureError
 from figures.page import figures_of, question_of, write_page
 from figures.report import provenance_line
-from interp_steer.finished import Results
+from interp_steer.results.finished import Results
 
 FOOTER = (
     "Made by figures.gallery from finished results folders, whose checksums were verified as they "

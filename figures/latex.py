@@ -21,10 +21,10 @@ import tyro
 from figures.commands import command, gathered
 from figures.drawing import FigureError
 from figures.table import COLUMNS, accuracy_caption, accuracy_lines, fits
-from interp_steer.finished import Results
-from interp_steer.folders import mended
+from interp_steer.results.finished import Results
+from interp_steer.results.folders import mended
+from interp_steer.results.summary import Number, Row, number_text, rows
 from interp_steer.storage.atomic import write_atomically
-from interp_steer.summary import Number, Row, number_text, rows
 
 LONG = 40
 """Rows from which on a table may break over pages."""

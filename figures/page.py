@@ -14,9 +14,9 @@ from plotly.offline import get_plotlyjs
 
 from figures.anatomy import read_figure
 from figures.drawing import listed
-from interp_steer.finished import Results
-from interp_steer.folders import mended
 from interp_steer.models.bundled import NAMES as BUNDLED
+from interp_steer.results.finished import Results
+from interp_steer.results.folders import mended
 from interp_steer.storage.atomic import write_atomically
 
 TOY = "{models} {is_are} that proves the pipeline; nothing here is evidence about large models."

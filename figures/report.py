@@ -18,8 +18,8 @@ from figures.completions import COLUMNS, completions_table
 from figures.contents import frames_of, vector_cards
 from figures.drawing import FigureError
 from figures.page import figures_of, question_of, write_page
-from interp_steer.finished import Results
-from interp_steer.summary import interval_text, number_text, rows
+from interp_steer.results.finished import Results
+from interp_steer.results.summary import interval_text, number_text, rows
 
 FOOTER = (
     "Made by figures.report from the folders named under Provenance; their checksums were verified "

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 
 from figures.drawing import FigureError
 from interp_steer.errors import RunError
-from interp_steer.folders import AGAIN, checksum, document_hash, read_json
+from interp_steer.results.folders import AGAIN, checksum, document_hash, read_json
 
 KEY = "interp_steer"
 """What the stamp is called in every kind of file."""

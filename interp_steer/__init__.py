@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from interp_steer.models.loading import load as load
     from interp_steer.models.loading import wrap as wrap
     from interp_steer.models.sites import Site as Site
-    from interp_steer.results import Run as Run
-    from interp_steer.results import open_run as open_run
+    from interp_steer.results.run import Run as Run
+    from interp_steer.results.run import open_run as open_run
     from interp_steer.statistics import intervals as intervals
     from interp_steer.sweeps.grid import Cell as Cell
     from interp_steer.sweeps.grid import sweep as sweep
@@ -100,8 +100,8 @@ _HOMES = {
     "Moments": "capture.moments",
     "Race": "sweeps.racing",
     "race": "sweeps.racing",
-    "Run": "results",
-    "open_run": "results",
+    "Run": "results.run",
+    "open_run": "results.run",
     "select_layer": "sweeps.selection",
     "Site": "models.sites",
     "Cell": "sweeps.grid",

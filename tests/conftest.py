@@ -17,8 +17,8 @@ import jaxtyping
 import pytest
 
 from analyses.harness import command_line
-from interp_steer.finished import Results, find, read
 from interp_steer.models.loading import HookedLM, load
+from interp_steer.results.finished import Results, find, read
 from tests.checkpoints import write_checkpoint
 
 SHARED = Path(__file__).parents[2] / "shared"  # material beside the project, never part of it

@@ -11,7 +11,7 @@ import pytest
 
 from analyses import harness
 from interp_steer.errors import RunError
-from interp_steer.results import Run
+from interp_steer.results.run import Run
 
 ANALYSIS = '''"""Counts things at a layer.
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from figures.drawing import Drawing
-from interp_steer import displays
+from interp_steer import notebook
 from interp_steer.contrast import build
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.contrast.pair import Pair
 from interp_steer.generation.completions import Completion
-from interp_steer.results import Run, open_run
+from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.steering_vector import SteeringVector
@@ -108,11 +108,11 @@ def test_a_set_shows_splits_and_pairs_side_by_side() -> None:
     read = check_harmless(shown(pairs))
     cells = [cell for cell in read.text if cell.strip()]
     assert cells[cells.index("fit") + 1] == "8" and cells[cells.index("select") + 1] == "2"
-    for pair in pairs[: displays.EXAMPLES]:
+    for pair in pairs[: notebook.EXAMPLES]:
         at = cells.index(pair.absent)
         assert cells[at + 1] == pair.present
     assert "The first 3 of 13 pairs." in cells and pairs.hash[:12] in cells
-    assert pairs[displays.EXAMPLES].present not in cells
+    assert pairs[notebook.EXAMPLES].present not in cells
 
 
 def test_a_run_shows_its_numbers(tmp_path: Path) -> None:
@@ -153,24 +153,24 @@ def test_hostile_names_are_only_text(thing: Any) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=80), st.lists(st.floats(width=32), max_size=9))
 def test_any_text_and_any_numbers_are_well_formed(text: str, numbers: list[float]) -> None:
-    said = displays.vector_card(
+    said = notebook.vector_card(
         text, card(name=text, model=text).facts(), range(len(numbers)), numbers
     )
     read = check_harmless(said)
     assert read.tags.count("rect") == len(numbers)
     heights = [float(v) for tag, k, v in read.attributes if tag == "rect" and k in ("height", "y")]
     assert all(math.isfinite(height) and -1 <= height <= 40 for height in heights)
-    check_harmless(displays.completion_card(text, text, 1, text, text))
+    check_harmless(notebook.completion_card(text, text, 1, text, text))
 
 
 def test_long_texts_are_cut() -> None:
-    said = displays.completion_card("", "x" * 10 * displays.LONGEST, 1, "stop", "unsteered")
-    assert len(said) < 2 * displays.LONGEST and "\u2026" in said
+    said = notebook.completion_card("", "x" * 10 * notebook.LONGEST, 1, "stop", "unsteered")
+    assert len(said) < 2 * notebook.LONGEST and "\u2026" in said
 
 
 def test_displays_stand_left_of_all() -> None:
     """What vectors and prompts are shown by imports none of them, nor what draws figures."""
-    source = Path(displays.__file__).read_text("utf-8")
+    source = Path(notebook.__file__).read_text("utf-8")
     assert "import figures" not in source and "from figures" not in source
 
 

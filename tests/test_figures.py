@@ -37,7 +37,7 @@ from figures.drawing import interval_text, percent, short_names
 from figures.shares import compare, share_of
 from figures.theme import QUALITATIVE, SETTINGS, ordered
 from interp_steer.errors import RunError
-from interp_steer.results import Run, open_run
+from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from interp_steer.statistics.paired import mcnemar
 from interp_steer.sweeps.selection import RULES, select_layer

@@ -17,8 +17,8 @@ from figures.anatomy import read_figure
 from figures.drawing import Drawing, FigureError
 from figures.gallery import write_gallery
 from interp_steer.errors import RunError, VectorError
-from interp_steer.finished import Results
-from interp_steer.results import Run, open_run
+from interp_steer.results.finished import Results
+from interp_steer.results.run import Run, open_run
 from tests.drawings import DRAWINGS
 from tests.html_checks import read_html
 from tests.test_displays import HOSTILE, stepped, vector

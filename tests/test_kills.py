@@ -15,9 +15,9 @@ from random import Random
 import pytest
 
 from interp_steer.capture.moments import Moments
-from interp_steer.finished import find
 from interp_steer.generation.ledger import Ledger
-from interp_steer.results import Run
+from interp_steer.results.finished import find
+from interp_steer.results.run import Run
 from tests.killed_jobs import Step, answers_kept, prompts_read, serve
 
 KILLS = 10

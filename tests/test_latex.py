@@ -17,8 +17,8 @@ from figures import latex
 from figures.drawing import FigureError
 from figures.latex import LONG, accuracy_booktabs, escaped, summary_table
 from interp_steer.errors import RunError
-from interp_steer.finished import Results
-from interp_steer.results import Run, open_run
+from interp_steer.results.finished import Results
+from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from tests.synthetic import settings_records
 

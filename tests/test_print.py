@@ -46,7 +46,7 @@ from figures.lettering import lines, width, wrapped
 from figures.lint import complaints
 from figures.stamps import PNG, Stamp, read_stamp, stamp_of, stamped
 from interp_steer.errors import RunError
-from interp_steer.results import Run, open_run
+from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from tests.drawings import DRAWINGS, drawn
 

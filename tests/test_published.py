@@ -11,7 +11,7 @@ import pytest
 from analyses.harness import command_line
 from figures.published import published, reported
 from interp_steer.errors import RunError
-from interp_steer.finished import find, read
+from interp_steer.results.finished import find, read
 from interp_steer.sweeps import published_answers
 from interp_steer.sweeps.selection import select_layer, stability
 from tests.conftest import SHARED

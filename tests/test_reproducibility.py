@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import interp_steer as ist
-from interp_steer.results import Run
+from interp_steer.results.run import Run
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = [

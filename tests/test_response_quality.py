@@ -17,8 +17,8 @@ from figures import FigureError, quality_deltas, quality_histogram
 from figures.quality import quality_change
 from figures.theme import SETTINGS
 from interp_steer.errors import ScoringError
-from interp_steer.finished import Results, find
-from interp_steer.results import Run
+from interp_steer.results.finished import Results, find
+from interp_steer.results.run import Run
 from interp_steer.statistics.intervals import bootstrap_mean
 from interp_steer.world.judge import WorldJudge
 from tests.chat_server import served

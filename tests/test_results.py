@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer import provenance
 from interp_steer.errors import RunError
-from interp_steer.finished import find
-from interp_steer.folders import Lock, folder_name
-from interp_steer.results import Run, open_run
+from interp_steer.results import provenance
+from interp_steer.results.finished import find
+from interp_steer.results.folders import Lock, folder_name
+from interp_steer.results.run import Run, open_run
+from interp_steer.results.summary import Summary, number_text, print_tables, rows
 from interp_steer.statistics.intervals import Interval, wilson
 from interp_steer.storage.atomic import write_atomically
-from interp_steer.summary import Summary, number_text, print_tables, rows
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def test_two_runs_of_one_config_do_not_write_at_once(tmp_path: Path) -> None:
 
 def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from interp_steer.folders import Lock\n"
+        "import os, sys; from pathlib import Path; from interp_steer.results.folders import Lock\n"
         "Lock(Path(sys.argv[1])).acquire(); os._exit(1)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")], check=False)
@@ -206,7 +206,7 @@ def test_a_full_disk_names_the_mend_and_keeps_the_work(tmp_path: Path) -> None:
 import resource, sys
 import polars as pl
 from interp_steer.errors import RunError
-from interp_steer.results import open_run
+from interp_steer.results.run import open_run
 run = open_run("x", {"model": "m"}, root=sys.argv[1])
 (run.partial / "rows").write_text("kept")
 frame = pl.DataFrame({"answer": [str(i) * 50 for i in range(20000)]})

@@ -15,8 +15,8 @@ from analyses.speed.loop import answer
 from analyses.speed.peer import Peer
 from analyses.speed.timing import Contender, Lap, alternate, ratio
 from interp_steer.errors import RunError
-from interp_steer.finished import find
-from interp_steer.results import Run
+from interp_steer.results.finished import find
+from interp_steer.results.run import Run
 
 
 def test_contenders_take_turns_and_the_first_lap_does_not_count() -> None:

@@ -21,9 +21,9 @@ import interp_steer as ist
 from figures.stamps import stamp_of
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.errors import InterpSteerError
-from interp_steer.folders import document_hash, manifest
 from interp_steer.generation.ledger import Kept, Ledger, _line
-from interp_steer.results import Run, open_run
+from interp_steer.results.folders import document_hash, manifest
+from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from interp_steer.storage import bounded
 from interp_steer.sweeps import published_answers

@@ -26,8 +26,8 @@ from figures.published import reported
 from figures.quality import quality_change
 from figures.shares import mean_of, share_of
 from interp_steer.errors import ScoringError
+from interp_steer.results.summary import Number
 from interp_steer.scoring.judge import Judge, questions_of
-from interp_steer.summary import Number
 
 COMPARISONS = (("none", "steered"), ("random", "steered"), ("instruction", "both"))
 """What steered answers are compared with, baseline first."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from figures.commands import gathered
 from figures.export import export
-from interp_steer.finished import Results
+from interp_steer.results.finished import Results
 
 HOME = Path(__file__).parents[1] / "images" / "analyses"
 

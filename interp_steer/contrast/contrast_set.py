@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, overload
 
-from interp_steer import displays
+from interp_steer import notebook
 from interp_steer.contrast.pair import (
     SPLITS,
     Pair,
@@ -93,7 +93,7 @@ class ContrastSet:
             name: [(p.absent, p.present, p.phrasing) for p in self.pairs if p.split == name]
             for name in self.splits
         }
-        return displays.pairs_card(self.name, self.hash, splits)
+        return notebook.pairs_card(self.name, self.hash, splits)
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.pairs)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from interp_steer import displays
+from interp_steer import notebook
 from interp_steer.errors import GenerationError
 from interp_steer.generation.answer_scores import AnswerScore, logprobs
 from interp_steer.generation.cluster import Cluster
@@ -49,7 +49,7 @@ class Completion:
     applied: str
 
     def _repr_html_(self) -> str:
-        return displays.completion_card(
+        return notebook.completion_card(
             self.prompt, self.text, len(self.tokens), self.finish_reason, self.applied
         )
 

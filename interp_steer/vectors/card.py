@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from interp_steer import displays
+from interp_steer import notebook
 from interp_steer.errors import VectorError
 from interp_steer.models.basis import UNPROCESSED
 from interp_steer.statistics.intervals import Interval
@@ -148,7 +148,7 @@ class Card:
         )
 
     def _repr_html_(self) -> str:
-        return displays.bare_card(self.name, self.facts())
+        return notebook.bare_card(self.name, self.facts())
 
     def facts(self) -> dict[str, str]:
         """What it is, where it was read and may act, how sure it is and what it was fitted on.

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer import displays
+from interp_steer import notebook
 from interp_steer.errors import VectorError
 from interp_steer.interventions.intervention import Direction, Intervention, compose
 from interp_steer.interventions.schedules import AnySchedule, fixed
@@ -108,7 +108,7 @@ class SteeringVector(Published):
     def _repr_html_(self) -> str:
         targets = None if self.targets is None else self.targets.tolist()
         facts, norms = self.card.facts(), self.norms.tolist()
-        return displays.vector_card(self.name, facts, self.layers, norms, targets)
+        return notebook.vector_card(self.name, facts, self.layers, norms, targets)
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ from einops import einsum, rearrange, reduce
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from interp_steer import displays
+from interp_steer import notebook
 from interp_steer.errors import VectorError
 from interp_steer.interventions.intervention import Direction, Intervention, compose
 from interp_steer.interventions.schedules import AnySchedule, fixed
@@ -83,7 +83,7 @@ class SteppedVector(Published):
         return f"SteppedVector for {self.card.whose}"
 
     def _repr_html_(self) -> str:
-        return displays.stepped_card(
+        return notebook.stepped_card(
             self.name,
             self.card.facts(),
             self.layers,

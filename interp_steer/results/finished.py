@@ -9,11 +9,12 @@ from typing import Any
 
 import polars as pl
 
-from interp_steer import displays, folders
+from interp_steer import notebook
 from interp_steer.errors import RunError
-from interp_steer.folders import MANIFEST, document_hash
+from interp_steer.results import folders
+from interp_steer.results.folders import MANIFEST, document_hash
+from interp_steer.results.summary import Number
 from interp_steer.storage.bounded import regular
-from interp_steer.summary import Number
 
 LARGEST = 2**34
 """The most bytes that are read of a file of records."""
@@ -51,7 +52,7 @@ class Results:
             "commit": (source.get("commit") or "")[:12],
             "folder": self.path,
         }
-        return displays.run_card(self.analysis, "finished", facts, self.summary, self.captions)
+        return notebook.run_card(self.analysis, "finished", facts, self.summary, self.captions)
 
     @property
     def model(self) -> str:

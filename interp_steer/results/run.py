@@ -18,12 +18,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
-from interp_steer import displays, folders, provenance
+from interp_steer import notebook
 from interp_steer.errors import RunError
-from interp_steer.finished import Results, read
-from interp_steer.folders import MANIFEST, Lock, document_hash, folder_name, mended
+from interp_steer.results import folders, provenance
+from interp_steer.results.finished import Results, read
+from interp_steer.results.folders import MANIFEST, Lock, document_hash, folder_name, mended
+from interp_steer.results.summary import Summary, print_tables
 from interp_steer.storage.atomic import write_atomically
-from interp_steer.summary import Summary, print_tables
 
 
 @runtime_checkable
@@ -142,7 +143,7 @@ class Run:
         if self._results is not None:
             return self._results._repr_html_()
         facts = {"model": self._provenance["model"]["name"], "seed": self.seed, "folder": self.path}
-        return displays.run_card(
+        return notebook.run_card(
             self.analysis, "under way", facts, self._summary.numbers, self._captions
         )
 

@@ -1,0 +1,1 @@
+"""Write the folder that a run leaves, and read it again."""
