@@ -15,8 +15,8 @@ from analyses.harness import command_line
 from analyses.obedience import Answering, Obedience
 from figures.dots import interval_dots
 from figures.drawing import FigureError
-from interp_steer.causality import interchange, moved_along
 from interp_steer.errors import InterventionError
+from interp_steer.geometry.exchange import interchange, moved_along
 from interp_steer.models.sites import Site
 
 QUERIES = ["Name a tree.", "Tell me about the sea and the castle.", "What is a whale?"]

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import interp_steer as ist
-from interp_steer import geometry
 from interp_steer.errors import InterpSteerError, VectorError
-from interp_steer.geometry import cosine_map, cosine_of_pairs, cosine_to_others
+from interp_steer.geometry import cosines
+from interp_steer.geometry.cosines import cosine_map, cosine_of_pairs, cosine_to_others
 
 
 def pairs(text: str = "No capitals.") -> ist.ContrastSet:
@@ -52,7 +52,7 @@ def test_map_is_symmetric_with_ones_and_agrees_with_the_vectors(tiny):
 def test_the_vocabulary_is_the_unembedding_times_the_direction(tiny):
     model = tiny("llama3")
     vector = ist.fit(model, pairs())
-    found = geometry.vocabulary(model, vector, top=4)
+    found = cosines.vocabulary(model, vector, top=4)
     head = model.plain.get_output_embeddings().weight.detach()
     for layer in vector.layers:
         logits = head @ vector.at(layer).unit
@@ -66,4 +66,4 @@ def test_the_vocabulary_is_the_unembedding_times_the_direction(tiny):
 def test_heads_have_no_vocabulary_of_their_own(tiny):
     model = tiny("llama3")
     with pytest.raises(VectorError, match="resid_post, attn_out or mlp_out"):
-        geometry.vocabulary(model, ist.fit(model, pairs(), component="z"))
+        cosines.vocabulary(model, ist.fit(model, pairs(), component="z"))

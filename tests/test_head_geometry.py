@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 import interp_steer as ist
 from interp_steer.capture.activations import capture
 from interp_steer.errors import CaptureError, VectorError
-from interp_steer.head_geometry import head_projections, head_rows, share_sites, write_shares
+from interp_steer.geometry.heads import head_projections, head_rows, share_sites, write_shares
 from interp_steer.statistics.separation import separation
 
 

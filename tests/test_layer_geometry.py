@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import interp_steer as ist
 from interp_steer.errors import VectorError
-from interp_steer.layer_geometry import (
+from interp_steer.geometry.layers import (
     cosine_between_layers,
     discrimination,
     effective_rank,

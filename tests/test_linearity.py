@@ -17,10 +17,10 @@ from analyses.geometry.equal_cost import NEAR, at_budget, outcomes
 from analyses.geometry.readings import LINEAR, MOVES, AtLayer, Property
 from figures.drawing import FigureError
 from figures.shifts import pair_shifts
-from interp_steer import probes
 from interp_steer.contrast import build
 from interp_steer.errors import CaptureError, VectorError
-from interp_steer.probes import Both, auroc_gain, density_ratio, log_loss, train, trained
+from interp_steer.geometry import probes
+from interp_steer.geometry.probes import Both, auroc_gain, density_ratio, log_loss, train, trained
 from interp_steer.statistics.separation import separation
 from tests.test_estimators import SITE, cosine, gaussian, sides
 

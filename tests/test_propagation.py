@@ -8,8 +8,8 @@ import torch
 
 import interp_steer as ist
 from interp_steer.errors import GenerationError, InterventionError, SiteError
+from interp_steer.geometry.propagation import QUANTITIES, propagate
 from interp_steer.models.sites import Site
-from interp_steer.propagation import QUANTITIES, propagate
 
 QUERIES = ["Name a tree.", "Tell me about the sea and the castle.", "What is a whale?"]
 LAYER = 1

@@ -17,9 +17,9 @@ from analyses.explorer.views import TOP, Seen
 from analyses.geometry.head_readings import Property, read
 from figures.drawing import Drawing
 from figures.heads import head_map
-from interp_steer.geometry import vocabulary
-from interp_steer.head_geometry import head_projections, head_rows
-from interp_steer.layer_geometry import discrimination
+from interp_steer.geometry.cosines import vocabulary
+from interp_steer.geometry.heads import head_projections, head_rows
+from interp_steer.geometry.layers import discrimination
 
 QUANTITIES = {"auroc": "AUROC", "norm": "Length", "share": "Share"}
 """What is mapped, and what the page calls it: how well a head tells both sides apart, how long its

@@ -14,8 +14,8 @@ from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.shelf import Shelf, label
 from analyses.geometry.propagation import CURVES, over_prompts
 from figures.drawing import Drawing
-from interp_steer.geometry import cosine_map, vocabulary
-from interp_steer.propagation import propagate
+from interp_steer.geometry.cosines import cosine_map, vocabulary
+from interp_steer.geometry.propagation import propagate
 from interp_steer.vectors.algebra import inner_product
 
 MOST_FOLLOWED = 12

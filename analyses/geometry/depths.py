@@ -20,7 +20,7 @@ from analyses.obedience import Act, Answering, Obedience
 from figures.shares import mean_of, share_of
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import RunError
-from interp_steer.layer_geometry import Discrimination, discrimination, spread
+from interp_steer.geometry.layers import Discrimination, discrimination, spread
 from interp_steer.statistics.checks import StatisticsError
 from interp_steer.statistics.effect_shares import ratio_of_means
 from interp_steer.statistics.intervals import Interval, share

@@ -10,8 +10,8 @@ from torch import Tensor
 
 import interp_steer as ist
 from analyses.obedience import Act
-from interp_steer.causality import Part, interchange, moved_along
 from interp_steer.contrast.contrast_set import ContrastSet
+from interp_steer.geometry.exchange import Part, interchange, moved_along
 
 ACTS = {
     "zero": "set to zero",

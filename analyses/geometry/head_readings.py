@@ -13,7 +13,7 @@ from torch import Tensor
 
 import interp_steer as ist
 from interp_steer.contrast.contrast_set import ContrastSet
-from interp_steer.head_geometry import (
+from interp_steer.geometry.heads import (
     Shares,
     head_projections,
     head_rows,

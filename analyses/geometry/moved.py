@@ -12,7 +12,7 @@ from torch import Tensor
 
 import interp_steer as ist
 from analyses.operations import READ_TOKENS, position_of
-from interp_steer.layer_geometry import discrimination
+from interp_steer.geometry.layers import discrimination
 from interp_steer.statistics.intervals import Interval, bootstrap
 from interp_steer.statistics.resampling import draw_weights, normal_interval
 from interp_steer.vectors.fitting import difference_in_means

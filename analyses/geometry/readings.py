@@ -15,7 +15,15 @@ from torch import Tensor
 
 import interp_steer as ist
 from interp_steer.capture.contrast_moments import Sides
-from interp_steer.probes import Both, Kind, Probe, auroc_gain, density_ratio, train, trained
+from interp_steer.geometry.probes import (
+    Both,
+    Kind,
+    Probe,
+    auroc_gain,
+    density_ratio,
+    train,
+    trained,
+)
 from interp_steer.statistics.intervals import Interval, bootstrap, jackknife_interval, left_out
 from interp_steer.statistics.separation import separation
 from interp_steer.vectors.estimators import ESTIMATORS, shift_along

@@ -39,9 +39,9 @@ from figures.drawing import interval_text, percent
 from figures.embedding import embedding_map
 from figures.similarity import similarity_by_layer, similarity_map
 from interp_steer.errors import RunError
+from interp_steer.geometry.subspaces import effective_rank, principal_angles, shared_part
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.resampling import normal_interval, resampled_means
-from interp_steer.subspaces import effective_rank, principal_angles, shared_part
 
 FEW = 50
 """Most draws of angles, of which there are many at each layer."""

@@ -16,7 +16,7 @@ import polars as pl
 import figures
 import interp_steer as ist
 from analyses.contrasts import FORMATS, contrast_sets
-from interp_steer import geometry
+from interp_steer.geometry import cosines
 from interp_steer.statistics.intervals import bootstrap
 from interp_steer.vectors.fitting import difference_in_means
 
@@ -53,7 +53,7 @@ def main(config: Config, run: ist.Run) -> None:
     run.write_records(frame)
 
     layer = model.n_layers // 2 if config.layer is None else config.layer
-    matrix = geometry.cosine_map(vectors, layer)
+    matrix = cosines.cosine_map(vectors, layer)
     deepest = frame.filter(pl.col("layer") == layer)
     run.leave(
         summary={
@@ -75,9 +75,9 @@ def _similarities(instruction: str, present: ist.Moments, absent: ist.Moments) -
     for site in present.sites:
         h, without = present.rows.values[site], absent.rows.values[site]
         comparisons = {
-            "same instruction": geometry.cosine_to_others(h),
-            "same query": geometry.cosine_of_pairs(h, without),
-            "different queries": geometry.cosine_to_others(without),
+            "same instruction": cosines.cosine_to_others(h),
+            "same query": cosines.cosine_of_pairs(h, without),
+            "different queries": cosines.cosine_to_others(without),
         }
         for comparison, cosines in comparisons.items():
             mean = bootstrap(cosines.tolist(), n_resamples=500)

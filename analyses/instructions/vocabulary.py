@@ -16,7 +16,7 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.contrasts import FORMATS, contrast_sets
-from interp_steer import geometry
+from interp_steer.geometry import cosines
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def main(config: Config, run: ist.Run) -> None:
         run.used(pairs)
         run.leave(vector, name=name)
         for setting, one in (("vector", vector), ("random", vector.like_random(run.seed))):
-            found = geometry.vocabulary(model, one, config.top)
+            found = cosines.vocabulary(model, one, config.top)
             frames.append(
                 found.with_columns(
                     pl.lit(name).alias("instruction"), pl.lit(setting).alias("setting")

@@ -22,11 +22,11 @@ from interp_steer.contrast.build import ContrastSet
 from interp_steer.errors import BasisError, ModelError, VectorError
 from interp_steer.generation.decoding import SETTLED_EVERY
 from interp_steer.generation.sampling import Sampling
+from interp_steer.geometry.propagation import propagate
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models import bundled
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
-from interp_steer.propagation import propagate
 from tests import checkpoints
 from tests.legacy.conversion import hooked_transformer
 from tests.test_generation import PROMPTS, direction, various

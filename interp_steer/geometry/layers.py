@@ -306,7 +306,7 @@ def unembedding_angle(model: HookedLM, vector: SteeringVector, top: int = 10) ->
     With ``w_t`` the unembedding of token ``t``, the largest ``|<u_l, w_t>| / |w_t|``, and the share
     ``|P u_l|^2`` of the unit direction that lies in the span of the ``top`` nearest rows. Rows are
     chosen to be near, so that a random direction has a share too: compare with
-    ``vector.like_random(seed)``. As in :func:`interp_steer.geometry.vocabulary` the gains of the
+    ``vector.like_random(seed)``. As in :func:`interp_steer.geometry.cosines.vocabulary` the gains of the
     final norm are left out.
 
     Args:

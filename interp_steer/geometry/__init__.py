@@ -1,0 +1,1 @@
+"""Look at directions: cosines, layers, heads, subspaces, propagation, exchanges and probes."""
