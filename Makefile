@@ -30,7 +30,7 @@ geometry: $(STAMP) ## layers, heads, and whether a direction can be trusted, wit
 
 WHOLE := demo paper_a paper_b all_geometry
 gallery: $(WHOLE:%=results/%/report.html) ## every figure of these, offline, in one page; an hour where none is there yet
-	$(PY) -m figures.gallery results --out results/gallery.html
+	$(PY) -m figures.pages.gallery results --out results/gallery.html
 
 results/%/report.html: | $(STAMP)
 	$(PY) -m analyses $* --overwrite

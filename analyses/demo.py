@@ -17,7 +17,7 @@ from analyses.asking import asking
 from analyses.contrasts import contrast_sets
 from analyses.instructions import format_steering, layer_sweep, similarity
 from analyses.parts import configured, opened
-from figures.report import write_report
+from figures.pages.report import write_report
 
 
 @dataclass(frozen=True)

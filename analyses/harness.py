@@ -157,7 +157,7 @@ def run(analysis: Analysis, arguments: Sequence[str]) -> None:
     config, options = given.config, given.common
     _seed(options.seed)
 
-    from figures.export import print_figures
+    from figures.printing.export import print_figures
     from interp_steer.results.run import open_run
 
     with open_run(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import interp_steer as ist
-from figures.export import print_figures
-from figures.report import write_report
+from figures.pages.report import write_report
+from figures.printing.export import print_figures
 from interp_steer.errors import RunError
 from interp_steer.results.finished import Results
 

@@ -5,45 +5,44 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from figures.answer_steps import answer_steps
-from figures.bars import instruction_bars, settings_bars
-from figures.benchmarks import benchmark_table
-from figures.completions import completions_table
-from figures.contributions import head_values, interval_curves, share_bars
-from figures.cosines import language_cosines
-from figures.costs import adaptation_shares, benefit_against_cost
-from figures.counts import sentence_curves
-from figures.curves import layer_curve
-from figures.damage import damage_scatter
-from figures.dose_map import dose_map
-from figures.doses import dose_boxes, dose_curve, dose_density
-from figures.drawing import Drawing, FigureError
-from figures.embedding import embedding_map
-from figures.examples import examples_curve
-from figures.heads import head_map
-from figures.interference import interference_map
-from figures.layer_tokens import layer_tokens
-from figures.pareto import pareto
-from figures.projection_text import projection_text
-from figures.projections import layer_cosines, projection_violins
-from figures.propagation import layer_quantity, lens_tokens
-from figures.quality import quality_deltas, quality_histogram
-from figures.radar import settings_radar
-from figures.retention import retention_bars
-from figures.schedules import schedule_curves
-from figures.selection import selection_map
-from figures.similarity import similarity_by_layer, similarity_map
-from figures.steps import step_curves
-from figures.strength_text import strength_text
-from figures.switching import switch_curves
-from figures.table import accuracy_table
-from figures.tokens import token_table
-from figures.vector_norms import vector_norms
-from figures.weights import weight_curves
+from figures.geometry.contributions import head_values, interval_curves, share_bars
+from figures.geometry.embedding_map import embedding_map
+from figures.geometry.head_map import head_map
+from figures.geometry.projection_text import projection_text
+from figures.geometry.projections import layer_cosines, projection_violins
+from figures.geometry.propagation import layer_quantity, lens_tokens
+from figures.geometry.similarity import similarity_by_layer, similarity_map
+from figures.geometry.token_table import layer_tokens, token_table
+from figures.geometry.vector_norms import vector_norms
+from figures.languages.adaptation_costs import adaptation_shares, benefit_against_cost
+from figures.languages.answer_steps import answer_steps
+from figures.languages.benchmark_table import benchmark_table
+from figures.languages.examples_curve import examples_curve
+from figures.languages.language_cosines import language_cosines
+from figures.languages.retention_bars import retention_bars
+from figures.languages.schedule_curves import schedule_curves
+from figures.languages.step_curves import step_curves
+from figures.languages.strength_text import strength_text
+from figures.languages.switch_curves import switch_curves
+from figures.steering.accuracy_table import accuracy_table
+from figures.steering.bars import instruction_bars, settings_bars
+from figures.steering.completions import completions_table
+from figures.steering.damage_scatter import damage_scatter
+from figures.steering.dose_map import dose_map
+from figures.steering.dose_response import dose_boxes, dose_curve, dose_density
+from figures.steering.interference_map import interference_map
+from figures.steering.judged_quality import quality_deltas, quality_histogram
+from figures.steering.layer_choice import selection_map
+from figures.steering.layer_curve import layer_curve
+from figures.steering.pareto import pareto
+from figures.steering.radar import settings_radar
+from figures.steering.sentence_curves import sentence_curves
+from figures.steering.weight_curves import weight_curves
+from figures.style.drawing import Drawing, FigureError
 
 if TYPE_CHECKING:
-    from figures.gallery import write_gallery as write_gallery
-    from figures.report import write_report as write_report
+    from figures.pages.gallery import write_gallery as write_gallery
+    from figures.pages.report import write_report as write_report
 
 __all__ = [
     "Drawing",
@@ -97,7 +96,7 @@ __all__ = [
 ]
 
 # Modules that are commands too are imported when they are used, so that running one runs it alone.
-_HOMES = {"write_gallery": "figures.gallery", "write_report": "figures.report"}
+_HOMES = {"write_gallery": "figures.pages.gallery", "write_report": "figures.pages.report"}
 
 
 def __getattr__(name: str) -> Any:

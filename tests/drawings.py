@@ -11,30 +11,30 @@ import plotly.io
 import polars as pl
 
 from analyses.instructions.instruction_table import frame, lines_of
-from figures.anatomy import Figure
-from figures.answer_steps import answer_steps
-from figures.bars import instruction_bars
-from figures.contributions import head_values, share_bars
-from figures.damage import damage_scatter
-from figures.dose_map import dose_map
-from figures.doses import dose_density
-from figures.dots import interval_dots
-from figures.drawing import Drawing
-from figures.embedding import embedding_map
-from figures.interference import interference_map
-from figures.layer_tokens import layer_tokens
-from figures.pareto import pareto
-from figures.projection_text import projection_text
-from figures.projections import layer_cosines, projection_violins
-from figures.propagation import layer_quantity, lens_tokens
-from figures.radar import settings_radar
-from figures.scale import model_curves
-from figures.shifts import pair_shifts
-from figures.similarity import similarity_map
-from figures.stability import cosines_by_number
-from figures.table import accuracy_table
-from figures.vector_norms import vector_norms
-from figures.weights import weight_curves
+from figures.geometry.contributions import head_values, share_bars
+from figures.geometry.embedding_map import embedding_map
+from figures.geometry.model_curves import model_curves
+from figures.geometry.pair_shifts import pair_shifts
+from figures.geometry.projection_text import projection_text
+from figures.geometry.projections import layer_cosines, projection_violins
+from figures.geometry.propagation import layer_quantity, lens_tokens
+from figures.geometry.reliability import cosines_by_number
+from figures.geometry.similarity import similarity_map
+from figures.geometry.token_table import layer_tokens
+from figures.geometry.vector_norms import vector_norms
+from figures.languages.answer_steps import answer_steps
+from figures.steering.accuracy_table import accuracy_table
+from figures.steering.bars import instruction_bars
+from figures.steering.damage_scatter import damage_scatter
+from figures.steering.dose_map import dose_map
+from figures.steering.dose_response import dose_density
+from figures.steering.interference_map import interference_map
+from figures.steering.pareto import pareto
+from figures.steering.radar import settings_radar
+from figures.steering.weight_curves import weight_curves
+from figures.style.drawing import Drawing
+from figures.style.interval_dots import interval_dots
+from figures.style.plotly_layout import Figure
 from tests import (
     test_causality,
     test_cross_architecture,

@@ -14,7 +14,7 @@ from analyses.languages.adapting import Prefixed, Prompted, answers_of, told, wo
 from analyses.languages.costs import Count, counted
 from analyses.languages.learning import Learning, Task, scores, steering_vector
 from figures import FigureError
-from figures.costs import adaptation_shares, benefit_against_cost
+from figures.languages.adaptation_costs import adaptation_shares, benefit_against_cost
 from interp_steer.errors import ContrastError, RunError
 from interp_steer.models.self_check import self_check
 from interp_steer.vectors.stepped_vector import SteppedVector

@@ -13,8 +13,8 @@ from analyses.geometry import causality
 from analyses.geometry.editing import ACTS, Editor, last_tokens
 from analyses.harness import command_line
 from analyses.obedience import Answering, Obedience
-from figures.dots import interval_dots
-from figures.drawing import FigureError
+from figures.style.drawing import FigureError
+from figures.style.interval_dots import interval_dots
 from interp_steer.errors import InterventionError
 from interp_steer.geometry.exchange import interchange, moved_along
 from interp_steer.models.sites import Site

@@ -31,7 +31,7 @@ from analyses.geometry.moved import BothSides, Moved
 from analyses.geometry.shared_prompts import ASKING, FOREIGN, check_apart, shared_prompts
 from analyses.harness import command_line
 from analyses.parts import configured
-from figures.lint import complaints
+from figures.printing.lint import complaints
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import RunError
 from interp_steer.vectors.transfer import fitting

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from figures.drawing import Drawing
+from figures.style.drawing import Drawing
 from interp_steer import notebook
 from interp_steer.contrast import build
 from interp_steer.contrast.contrast_set import ContrastSet

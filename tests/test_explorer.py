@@ -29,8 +29,8 @@ from analyses.explorer.server import allowed, application
 from analyses.explorer.shelf import SAVED, Making, Shelf
 from analyses.explorer.sweeps import Swept, sweeping
 from analyses.explorer.views import VIEWS, Seen
-from figures import export
-from figures.drawing import Drawing
+from figures.printing import export
+from figures.style.drawing import Drawing
 from interp_steer.errors import InterpSteerError
 from tests.conftest import shapes_unchecked
 

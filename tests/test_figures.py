@@ -21,10 +21,8 @@ from figures import (
     completions_table,
     dose_boxes,
     dose_curve,
-    export,
     instruction_bars,
     layer_curve,
-    report,
     selection_map,
     sentence_curves,
     settings_bars,
@@ -33,13 +31,15 @@ from figures import (
     token_table,
     write_report,
 )
-from figures.drawing import interval_text, percent, short_names
-from figures.shares import compare, share_of
-from figures.theme import QUALITATIVE, SETTINGS, ordered
+from figures.pages import report
+from figures.printing import export
+from figures.style.drawing import interval_text, percent, short_names
+from figures.style.theme import QUALITATIVE, SETTINGS, ordered
 from interp_steer.errors import RunError
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.statistics.records import compare, share_of
 from interp_steer.sweeps.selection import RULES, select_layer
 from tests.synthetic import INSTRUCTIONS, settings_records, sweep_records
 

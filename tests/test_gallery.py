@@ -12,10 +12,11 @@ import polars as pl
 import pytest
 import torch
 
-from figures import export, gallery, report
-from figures.anatomy import read_figure
-from figures.drawing import Drawing, FigureError
-from figures.gallery import write_gallery
+from figures.pages import gallery, report
+from figures.pages.gallery import write_gallery
+from figures.printing import export
+from figures.style.drawing import Drawing, FigureError
+from figures.style.plotly_layout import read_figure
 from interp_steer.errors import RunError, VectorError
 from interp_steer.results.finished import Results
 from interp_steer.results.run import Run, open_run
@@ -134,7 +135,7 @@ def test_a_damaged_vector_is_named(any_folder: Run) -> None:
     path.write_bytes(bytes(whole))
     with pytest.raises(RunError, match="no finished results"):  # the manifest notices
         report.main(report.Config(any_folder.path))
-    from figures.contents import vector_cards
+    from figures.pages.run_contents import vector_cards
 
     results = Results.__new__(Results)
     results.path = any_folder.path

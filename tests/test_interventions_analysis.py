@@ -9,9 +9,9 @@ import interp_steer as ist
 from analyses.harness import command_line
 from analyses.instructions import interventions
 from analyses.operations import Placement, Steerer
-from figures.shares import share_of
 from interp_steer.errors import InterpSteerError
 from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.records import share_of
 
 QUOTATION = "startend:quotation"
 ITALIAN = "language:response_language?language=it"

@@ -16,18 +16,18 @@ import plotly.io
 import polars as pl
 import pytest
 
-from figures import export
-from figures.benchmarks import benchmark_table
-from figures.cosines import language_cosines
-from figures.drawing import FigureError, interval_text
-from figures.examples import examples_curve
-from figures.heads import head_map
-from figures.looks import schedule_looks, setting_looks
-from figures.retention import retention_bars
-from figures.schedules import schedule_curves
-from figures.steps import step_curves
-from figures.strength_text import strength_text
-from figures.switching import switch_curves
+from figures.geometry.head_map import head_map
+from figures.languages.benchmark_table import benchmark_table
+from figures.languages.examples_curve import examples_curve
+from figures.languages.language_cosines import language_cosines
+from figures.languages.retention_bars import retention_bars
+from figures.languages.schedule_curves import schedule_curves
+from figures.languages.step_curves import step_curves
+from figures.languages.strength_text import strength_text
+from figures.languages.switch_curves import switch_curves
+from figures.printing import export
+from figures.style.drawing import FigureError, interval_text
+from figures.style.settings import schedule_looks, setting_looks
 from interp_steer.statistics.intervals import share, wilson
 
 STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyses.instructions.instruction_table import frame, lines_of
-from figures import latex
-from figures.drawing import FigureError
-from figures.latex import LONG, accuracy_booktabs, escaped, summary_table
+from figures.printing import latex
+from figures.printing.latex import LONG, accuracy_booktabs, escaped, summary_table
+from figures.style.drawing import FigureError
 from interp_steer.errors import RunError
 from interp_steer.results.finished import Results
 from interp_steer.results.run import Run, open_run

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from analyses.geometry.equal_cost import NEAR, at_budget, outcomes
 from analyses.geometry.readings import LINEAR, MOVES, AtLayer, Property
-from figures.drawing import FigureError
-from figures.shifts import pair_shifts
+from figures.geometry.pair_shifts import pair_shifts
+from figures.style.drawing import FigureError
 from interp_steer.contrast import build
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.geometry import probes

@@ -11,10 +11,10 @@ import pytest
 
 from analyses.instructions.instruction_table import SCHEMA, frame, lines_of, numbers
 from figures import FigureError, accuracy_table, write_report
-from figures.drawing import interval_text
 from figures.published import OVERRIDDEN, OVERRIDE, as_plotted, reported
-from figures.shares import share_of
+from figures.style.drawing import interval_text
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.statistics.records import share_of
 from tests.synthetic import settings_records
 
 PHI = "microsoft/Phi-3-mini-4k-instruct"

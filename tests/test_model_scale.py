@@ -13,8 +13,8 @@ import interp_steer as ist
 from analyses.geometry import model_scale
 from analyses.geometry.depths import Steering, Study, spread_layers
 from analyses.harness import command_line
-from figures.drawing import FigureError
-from figures.scale import model_curves
+from figures.geometry.model_curves import model_curves
+from figures.style.drawing import FigureError
 from interp_steer.errors import RunError
 
 LOWERCASE = "change_case:english_lowercase"

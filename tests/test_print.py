@@ -23,8 +23,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
 
-from figures import export, lint, theme
-from figures.anatomy import (
+from figures.geometry.contributions import interval_curves
+from figures.printing import export, lint
+from figures.printing.column_width import INCHES, PIXELS, TALLEST, TooNarrow, fitted
+from figures.printing.heatmap_cells import cells_of, colour_at, rectangles
+from figures.printing.lint import complaints
+from figures.printing.stamps import PNG, Stamp, read_stamp, stamp_of, stamped
+from figures.style import theme
+from figures.style.drawing import FigureError
+from figures.style.plotly_layout import (
     Figure,
     axis_title,
     grid,
@@ -38,13 +45,7 @@ from figures.anatomy import (
     scale_of,
     values,
 )
-from figures.cells import cells_of, colour_at, rectangles
-from figures.columns import INCHES, PIXELS, TALLEST, TooNarrow, fitted
-from figures.contributions import interval_curves
-from figures.drawing import FigureError
-from figures.lettering import lines, width, wrapped
-from figures.lint import complaints
-from figures.stamps import PNG, Stamp, read_stamp, stamp_of, stamped
+from figures.style.text_width import lines, width, wrapped
 from interp_steer.errors import RunError
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
@@ -383,7 +384,7 @@ def command(*arguments: str, browser: str | None = None) -> subprocess.Completed
     if browser is not None:
         environment["BROWSER_PATH"] = browser
     return subprocess.run(
-        [sys.executable, "-m", "figures.export", *arguments],
+        [sys.executable, "-m", "figures.printing.export", *arguments],
         capture_output=True,
         text=True,
         env=environment,

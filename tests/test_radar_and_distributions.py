@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from figures import FigureError, dose_density, embedding_map, settings_radar
-from figures.drawing import interval_text
-from figures.theme import SETTINGS
+from figures.style.drawing import interval_text
+from figures.style.theme import SETTINGS
 from interp_steer.statistics.intervals import wilson
 from tests.synthetic import settings_records
 

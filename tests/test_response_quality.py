@@ -14,8 +14,8 @@ import pytest
 from analyses.harness import command_line
 from analyses.judging import judge_all
 from figures import FigureError, quality_deltas, quality_histogram
-from figures.quality import quality_change
-from figures.theme import SETTINGS
+from figures.steering.judged_quality import quality_change
+from figures.style.theme import SETTINGS
 from interp_steer.errors import ScoringError
 from interp_steer.results.finished import Results, find
 from interp_steer.results.run import Run

@@ -20,8 +20,8 @@ from analyses.geometry.drift import change, smoothed
 from analyses.geometry.extractions import Extractions, base_queries, crossed
 from analyses.geometry.sureness import ALL_PAIRS
 from analyses.harness import command_line
-from figures.drawing import FigureError
-from figures.stability import cosines_by_number
+from figures.geometry.reliability import cosines_by_number
+from figures.style.drawing import FigureError
 from interp_steer.errors import VectorError
 from interp_steer.storage.tensors import read_tensors, write_tensors
 from interp_steer.vectors.card import Card

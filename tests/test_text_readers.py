@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import interp_steer as ist
-from figures.stamps import stamp_of
+from figures.printing.stamps import stamp_of
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.errors import InterpSteerError
 from interp_steer.generation.ledger import Kept, Ledger, _line

@@ -7,7 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from figures import contributions, costs, looks, theme
+from figures.geometry import contributions
+from figures.languages import adaptation_costs
+from figures.style import settings, theme
 from tests.drawings import drawn, labelled_map
 from tests.vision import DICHROMACIES, SIGHTS, ciede2000, closest, lab
 
@@ -18,10 +20,10 @@ are told apart from about 1 on, thin lines and small marks from several."""
 TOGETHER = {
     "settings": [style.colour for style in theme.SETTINGS.values()] + [theme.DEGENERATE.colour],
     "palette": theme.QUALITATIVE,
-    "schedules": [style.colour for style in looks.SCHEDULES.values()]
+    "schedules": [style.colour for style in settings.SCHEDULES.values()]
     + [theme.SETTINGS[name].colour for name in ("none", "random", "instruction")],
     "parts": [style.colour for style in contributions.PARTS.values()],
-    "adaptations": [style.colour for style in costs.LOOKS.values()]
+    "adaptations": [style.colour for style in adaptation_costs.LOOKS.values()]
     + [theme.SETTINGS[name].colour for name in ("none", "steered")],
 }
 
@@ -75,7 +77,7 @@ def test_scales_are_read_by_their_lightness(sight: str) -> None:
     assert ends > 3 * APART
 
 
-@pytest.mark.parametrize("styles", [theme.SETTINGS, looks.SCHEDULES])
+@pytest.mark.parametrize("styles", [theme.SETTINGS, settings.SCHEDULES])
 def test_styles_differ_in_more_than_colour(styles: dict[str, theme.Style]) -> None:
     for of in (lambda s: s.colour, lambda s: s.symbol):
         assert len({of(style) for style in styles.values()}) == len(styles)
@@ -89,7 +91,7 @@ def test_schedules_look_the_same_in_bars_and_curves() -> None:
     for name in ("fixed", "diminishing", "dynamic"):
         line = (curves[name].get("line") or curves[name]["marker"])["color"]
         assert bars[name]["marker"]["color"].lower() == line.lower()
-        assert line.lower() == looks.SCHEDULES[name].colour.lower()
+        assert line.lower() == settings.SCHEDULES[name].colour.lower()
     assert bars["no instruction"]["marker"]["color"] == theme.SETTINGS["none"].colour
     order = [trace["name"] for trace in drawn("schedules_in_bars")[0]["data"]]
     assert order == ["no instruction", "instruction", "fixed", "diminishing", "dynamic"]

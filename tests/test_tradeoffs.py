@@ -5,7 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from figures import FigureError, pareto, weight_curves
+from figures import FigureError, weight_curves
+from figures.steering import pareto
 
 
 def settings_frame() -> pl.DataFrame:

@@ -12,7 +12,7 @@ from analyses.explorer.choices import Ask
 from analyses.explorer.jobs import Job
 from analyses.explorer.python_code import python_of
 from analyses.explorer.shelf import READING, Shelf, label
-from figures.projection_text import Shades
+from figures.geometry.projection_text import Shades
 from interp_steer.generation.tracing import HALF, token_texts
 from interp_steer.interventions.intervention import Intervention, compose
 

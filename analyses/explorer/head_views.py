@@ -15,8 +15,8 @@ from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.shelf import Shelf, label
 from analyses.explorer.views import TOP, Seen
 from analyses.geometry.head_readings import Property, read
-from figures.drawing import Drawing
-from figures.heads import head_map
+from figures.geometry.head_map import head_map
+from figures.style.drawing import Drawing
 from interp_steer.geometry.cosines import vocabulary
 from interp_steer.geometry.heads import head_projections, head_rows
 from interp_steer.geometry.layers import discrimination
@@ -92,8 +92,8 @@ def looking(shelf: Shelf, heads: Heads, layer: int, head: int, job: Job) -> Iter
     if not heads.found.shares.note:  # or else its output is normalised with that of the others
         written = vocabulary(shelf.model, _written(shelf, heads, layer, head), TOP)
         name = f"Head {layer}.{head}"
-        drawings["head_raised"] = figures.layer_tokens(written, name, "raised")
-        drawings["head_lowered"] = figures.layer_tokens(written, name, "lowered")
+        drawings["head_raised"] = figures.geometry.token_table(written, name, "raised")
+        drawings["head_lowered"] = figures.geometry.token_table(written, name, "lowered")
     job.tell("", Seen(drawings, tuple(facts)))
 
 

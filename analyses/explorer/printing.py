@@ -12,8 +12,8 @@ import plotly.io
 
 from analyses.explorer.jobs import ExplorerError
 from analyses.explorer.shelf import Shelf
-from figures.drawing import Drawing
-from figures.export import FORMATS, print_drawing
+from figures.printing.export import FORMATS, print_drawing
+from figures.style.drawing import Drawing
 
 _ONE = threading.Lock()
 """A browser prints; one is enough for all tabs."""
@@ -25,7 +25,7 @@ def printed(drawing: Drawing, name: str, kind: str, shelf: Shelf) -> bytes:
     Args:
         drawing: what is printed.
         name: of the figure.
-        kind: one of :data:`figures.export.FORMATS`.
+        kind: one of :data:`figures.printing.export.FORMATS`.
         shelf: whose model it shows.
 
     Raises:

@@ -13,7 +13,7 @@ import interp_steer as ist
 from analyses.explorer.choices import Steer
 from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.shelf import SAVED, Shelf, label
-from figures.drawing import Drawing
+from figures.style.drawing import Drawing
 from interp_steer.contrast.pair import Pair, Prompt
 from interp_steer.statistics.intervals import bootstrap_mean, wilson
 from interp_steer.sweeps.grid import follows_instruction
@@ -49,7 +49,7 @@ class Swept:
         if rows.is_empty():
             return None
         share = measure == "follow"
-        drawn = figures.dose_map(
+        drawn = figures.steering.dose_map(
             rows.drop("measure"),
             MEASURES[measure],
             unit=self.unit,

@@ -13,7 +13,7 @@ from analyses.explorer.choices import Steer
 from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.shelf import Shelf, label
 from analyses.geometry.propagation import CURVES, over_prompts
-from figures.drawing import Drawing
+from figures.style.drawing import Drawing
 from interp_steer.geometry.cosines import cosine_map, vocabulary
 from interp_steer.geometry.propagation import propagate
 from interp_steer.vectors.algebra import inner_product
@@ -50,8 +50,8 @@ def lens(shelf: Shelf, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
     job.tell(
         found=Seen(
             {
-                "lens_raised": figures.layer_tokens(tokens, name, "raised"),
-                "lens_lowered": figures.layer_tokens(tokens, name, "lowered"),
+                "lens_raised": figures.geometry.token_table(tokens, name, "raised"),
+                "lens_lowered": figures.geometry.token_table(tokens, name, "lowered"),
             }
         )
     )
@@ -193,7 +193,7 @@ def facts_of(vector: ist.SteeringVector) -> tuple[tuple[str, str], ...]:
 
 
 def _norms(vector: ist.SteeringVector) -> Drawing:
-    return figures.vector_norms(
+    return figures.geometry.vector_norms(
         vector.layers,
         vector.norms.tolist(),
         None if vector.targets is None else vector.targets.tolist(),

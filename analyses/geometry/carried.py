@@ -11,8 +11,8 @@ import polars as pl
 import interp_steer as ist
 from analyses.asking import Asking
 from analyses.operations import Operation, Steerer
-from figures.shares import compare, mean_of, share_of
 from interp_steer.statistics.paired import holm, mcnemar
+from interp_steer.statistics.records import compare, mean_of, share_of
 from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
 from interp_steer.sweeps.grid import breaks_instruction
 

@@ -40,14 +40,14 @@ import interp_steer as ist
 from analyses.contrasts import contrast_sets
 from analyses.geometry.editing import ACTS, Editor, last_tokens
 from analyses.obedience import Act, Answering, Obedience
-from figures.dots import interval_dots
-from figures.drawing import short_names
-from figures.shares import share_of
+from figures.style.drawing import short_names
+from figures.style.interval_dots import interval_dots
 from interp_steer.errors import RunError
 from interp_steer.statistics.checks import StatisticsError
 from interp_steer.statistics.effect_shares import ratio_of_means, share_between
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.paired import holm, mcnemar
+from interp_steer.statistics.records import share_of
 
 MAIN = {"necessity": "zero", "sufficiency": "steer"}
 """The act that the layer of a question is chosen by, and that is tested."""

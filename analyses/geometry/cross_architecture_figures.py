@@ -10,10 +10,10 @@ import figures
 import interp_steer as ist
 from analyses.geometry.carried import CONTROLS, OWN, RANDOM, UNMAPPED, against, mapped
 from analyses.geometry.shared_prompts import ASKING
-from figures import theme
-from figures.dots import interval_dots
-from figures.drawing import Drawing, interval_text, listed, p_text, short_names
-from figures.shares import share_of
+from figures.style import theme
+from figures.style.drawing import Drawing, interval_text, listed, p_text, short_names
+from figures.style.interval_dots import interval_dots
+from interp_steer.statistics.records import share_of
 
 OUTCOMES = {"strict": "follows the instruction", "sound": "and is sound"}
 """What is asked of an answer: a column of the records, and what figures call it."""

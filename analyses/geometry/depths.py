@@ -17,13 +17,13 @@ from einops import einsum
 import interp_steer as ist
 from analyses.geometry.editing import Rows, last_tokens
 from analyses.obedience import Act, Answering, Obedience
-from figures.shares import mean_of, share_of
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import RunError
 from interp_steer.geometry.layers import Discrimination, discrimination, spread
 from interp_steer.statistics.checks import StatisticsError
 from interp_steer.statistics.effect_shares import ratio_of_means
 from interp_steer.statistics.intervals import Interval, share
+from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.statistics.resampling import draw_weights
 
 DRAWS = 1000

@@ -13,11 +13,11 @@ import polars as pl
 import interp_steer as ist
 from analyses.geometry.readings import RANDOM, Property, rows_at
 from analyses.obedience import Act, Obedience
-from figures.shares import mean_of, share_of
 from interp_steer.contrast.pair import Pair
 from interp_steer.statistics.checks import StatisticsError
 from interp_steer.statistics.effect_shares import ratio_of_means
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
+from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.damage import BROKEN, with_fluency
 from interp_steer.sweeps.grid import breaks_instruction
 from interp_steer.vectors.transport import TransportMap

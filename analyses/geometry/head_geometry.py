@@ -35,8 +35,8 @@ import figures
 import interp_steer as ist
 from analyses.contrasts import contrast_sets
 from analyses.geometry.head_readings import Property, cosines, read, share_frame
-from figures.drawing import short_names
-from figures.heads import head_map
+from figures.geometry.head_map import head_map
+from figures.style.drawing import short_names
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean

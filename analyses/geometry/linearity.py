@@ -47,8 +47,8 @@ from analyses.geometry.equal_cost import (
 from analyses.geometry.linearity_figures import draw_read, draw_steered
 from analyses.geometry.readings import TOLD_BY, AtLayer, Property, at
 from analyses.obedience import Answering, Obedience
-from figures.shares import share_of
 from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.records import share_of
 
 N_RANDOM = 8
 """Random directions that are read along."""

@@ -19,9 +19,9 @@ from analyses.geometry.readings import (
     TOLD_BY,
     at,
 )
-from figures.dots import interval_dots
-from figures.drawing import listed, short_names
-from figures.shifts import pair_shifts
+from figures.geometry.pair_shifts import pair_shifts
+from figures.style.drawing import listed, short_names
+from figures.style.interval_dots import interval_dots
 from interp_steer.statistics.intervals import Interval
 
 CURVES = (MEANS, "pca_centred", "lda", "gaussian", "mlp", RANDOM)

@@ -25,9 +25,9 @@ from tqdm import tqdm
 import interp_steer as ist
 from analyses.contrasts import contrast_sets
 from analyses.geometry.depths import SCHEMA, Steering, Study
-from figures.dots import interval_dots
-from figures.drawing import short_names
-from figures.scale import model_curves
+from figures.geometry.model_curves import model_curves
+from figures.style.drawing import short_names
+from figures.style.interval_dots import interval_dots
 from interp_steer.errors import InterpSteerError, InterventionError, RunError
 from interp_steer.statistics.intervals import Interval
 

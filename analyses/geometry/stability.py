@@ -42,9 +42,9 @@ from analyses.geometry.sureness import (
     fitted,
     from_base,
 )
-from figures.drawing import listed, short_names
-from figures.examples import enough
-from figures.stability import cosines_by_number
+from figures.geometry.reliability import cosines_by_number
+from figures.languages.examples_curve import enough
+from figures.style.drawing import listed, short_names
 from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean, wilson
 from interp_steer.statistics.paired import holm

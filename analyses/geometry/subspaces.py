@@ -35,9 +35,9 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.contrasts import FORMATS, contrast_sets, instruction_id
-from figures.drawing import interval_text, percent
-from figures.embedding import embedding_map
-from figures.similarity import similarity_by_layer, similarity_map
+from figures.geometry.embedding_map import embedding_map
+from figures.geometry.similarity import similarity_by_layer, similarity_map
+from figures.style.drawing import interval_text, percent
 from interp_steer.errors import RunError
 from interp_steer.geometry.subspaces import effective_rank, principal_angles, shared_part
 from interp_steer.statistics.intervals import Interval, bootstrap_mean

@@ -28,12 +28,12 @@ from analyses.asking import asking
 from analyses.contrasts import FORMATS, contrast_sets, instruction_id
 from analyses.instructions import layer_sweep
 from analyses.operations import Steerer
-from figures.shares import mean_of, share_of
 from interp_steer.contrast.build import Pair
 from interp_steer.contrast.instructions.registry import WORDS, compatible
 from interp_steer.errors import RunError
 from interp_steer.scoring import ifeval
 from interp_steer.statistics.intervals import share
+from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
 from interp_steer.vectors.orthogonal import orthogonalised
 from interp_steer.world.chats import HELD_PAIRS

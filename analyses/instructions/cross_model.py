@@ -24,9 +24,9 @@ from analyses.instructions import layer_sweep
 from analyses.instructions.format_steering import chosen_cell
 from analyses.instructions.layer_sweep import Chosen
 from analyses.operations import Steerer
-from figures.shares import mean_of, share_of
 from interp_steer.statistics.intervals import Interval, bootstrap
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence, with_fluency
 
 SOURCES = ("own", "sibling")

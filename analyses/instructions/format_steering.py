@@ -32,10 +32,10 @@ from analyses.instructions import layer_sweep
 from analyses.instructions.layer_sweep import Chosen, Picked
 from analyses.operations import Control, Steerer, read_at
 from figures.published import reported
-from figures.shares import compare as compare_settings
-from figures.shares import mean_of, share_of
 from interp_steer.errors import RunError
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.statistics.records import compare as compare_settings
+from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence, with_fluency
 
 CONTROLS = ("random", "shuffled", "others")

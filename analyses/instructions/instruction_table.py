@@ -22,8 +22,8 @@ from analyses.contrasts import FORMATS
 from analyses.instructions import format_steering
 from analyses.parts import configured, performed
 from figures.published import BASELINES, OVERRIDDEN, OVERRIDE, as_plotted, reported
-from figures.shares import Comparison, compare, share_of
 from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.records import Comparison, compare, share_of
 
 SETTINGS = ("none", "random", "steered", "instruction", "both")
 """The rows of a model."""

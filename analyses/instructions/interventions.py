@@ -26,9 +26,9 @@ from analyses.asking import Asking, asking
 from analyses.contrasts import contrast_sets
 from analyses.instructions.composition import properties, requests
 from analyses.operations import Control, Placement, Steerer
-from figures.shares import compare, mean_of, share_of
 from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.records import compare, mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence, with_fluency
 
 ROWS = {

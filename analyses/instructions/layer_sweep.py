@@ -272,7 +272,10 @@ def leave(
                 shown = rows.filter(pl.col("instruction").is_in(steered))
                 run.draw(f"accuracy_by_layer{suffix}{under}", figures.layer_curve(shown, chosen))
     if "kl" in records.columns:  # a race asks too few prompts for it
-        run.draw("accuracy_against_damage", figures.pareto(records.filter(~pl.col("instructed"))))
+        run.draw(
+            "accuracy_against_damage",
+            figures.steering.pareto(records.filter(~pl.col("instructed"))),
+        )
 
 
 _IN_A_NAME = str.maketrans({":": "_", "@": "_at_", "(": "_", ")": None, "/": "_"})

@@ -25,12 +25,12 @@ import figures
 import interp_steer as ist
 from analyses.asking import Asking, asking
 from analyses.differences import map_differences
-from figures.shares import mean_of, share_of
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.contrast.instructions.registry import WORDS
 from interp_steer.contrast.words_and_lengths import CONCISENESS, VERBOSITY, length_sets
 from interp_steer.scoring.sentences import count_sentences
 from interp_steer.statistics.intervals import bootstrap_mean
+from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence, with_fluency
 from interp_steer.sweeps.grid import follows_instruction
 from interp_steer.world.queries import queries

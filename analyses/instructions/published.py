@@ -19,8 +19,8 @@ import polars as pl
 import figures
 import interp_steer as ist
 from figures.published import BASELINES, as_plotted, reported, reported_sentences
-from figures.shares import corrected, share_of
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.statistics.records import corrected, share_of
 from interp_steer.sweeps import published_answers
 from interp_steer.sweeps.selection import Choice, stability
 

@@ -23,11 +23,11 @@ from analyses.instructions import format_steering
 from analyses.judging import judge_all, judge_of
 from analyses.parts import configured, performed
 from figures.published import reported
-from figures.quality import quality_change
-from figures.shares import mean_of, share_of
+from figures.steering.judged_quality import quality_change
 from interp_steer.errors import ScoringError
 from interp_steer.results.summary import Number
 from interp_steer.scoring.judge import Judge, questions_of
+from interp_steer.statistics.records import mean_of, share_of
 
 COMPARISONS = (("none", "steered"), ("random", "steered"), ("instruction", "both"))
 """What steered answers are compared with, baseline first."""

@@ -36,11 +36,11 @@ from analyses.instructions.length_steering import (
 from analyses.operations import Operation
 from analyses.parts import configured
 from figures.published import reported_sentences
-from figures.shares import mean_of, share_of
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.words_and_lengths import sentence_sets
 from interp_steer.statistics.intervals import bootstrap_mean
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence, with_fluency
 from interp_steer.world.queries import queries
 

@@ -28,11 +28,11 @@ from analyses.asking import Asking, asking
 from analyses.instructions.layer_sweep import choose
 from analyses.judging import judge_all, judge_of
 from analyses.operations import Steerer
-from figures.shares import share_of
 from interp_steer.contrast.build import Pair
 from interp_steer.contrast.instructions.registry import CAPITAL, EXISTENCE, FORBIDDEN
 from interp_steer.scoring import ifeval
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.statistics.records import share_of
 from interp_steer.sweeps.damage import BROKEN, with_fluency
 from interp_steer.sweeps.grid import answered
 

@@ -30,13 +30,13 @@ from analyses.judging import VERDICTS, judge_all, judge_of
 from analyses.languages import speaking
 from analyses.languages.alikeness import distinct, repeats, words_of
 from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
-from figures.drawing import interval_text, listed
-from figures.looks import language_name
-from figures.shares import compare, corrected, mean_of, share_of
+from figures.style.drawing import interval_text, listed
+from figures.style.settings import language_name
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
 from interp_steer.scoring.judge import Judge
 from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.records import compare, corrected, mean_of, share_of
 from interp_steer.sweeps.damage import BROKEN
 from interp_steer.sweeps.grid import Cell
 from interp_steer.world import grammar

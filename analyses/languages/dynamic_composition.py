@@ -30,11 +30,11 @@ from analyses.asking import asking
 from analyses.languages import speaking
 from analyses.languages.properties import Combination, Setup, answered, apart, in_words
 from analyses.languages.speaking import Speaking, target_of
-from figures.drawing import interval_text, p_text, short_names
-from figures.looks import kind_of, language_name
-from figures.shares import mean_of, share_of
+from figures.style.drawing import interval_text, p_text, short_names
+from figures.style.settings import kind_of, language_name
 from interp_steer.interventions.schedules import AnySchedule, Dynamic
 from interp_steer.statistics.paired import mcnemar, paired_difference
+from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.grid import Cell
 
 Strengths = Mapping[tuple[str, str], float]

@@ -31,8 +31,8 @@ from analyses.languages.benchmarking import (
     settings,
 )
 from figures.published import reported
-from figures.shares import share_of
 from interp_steer.errors import RunError
+from interp_steer.statistics.records import share_of
 
 if TYPE_CHECKING:
     pass

@@ -23,12 +23,12 @@ from analyses.asking import asking
 from analyses.languages import speaking
 from analyses.languages.examples import Examples
 from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
-from figures.shares import mean_of, share_of
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.interventions.schedules import Dynamic
 from interp_steer.scoring.language import Detection, agreement
 from interp_steer.statistics.intervals import Interval, bootstrap_mean, share
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence
 from interp_steer.sweeps.grid import Cell
 
@@ -127,7 +127,9 @@ def main(config: Config, run: ist.Run) -> None:
     taken = pl.concat(steps)
     for quantity in ("strength", "kl", "projection"):
         run.draw(f"{quantity}_by_step", figures.step_curves(taken, quantity))
-    run.draw("strength_text", figures.strength_text(read_aloud(taken), len(config.schedules)))
+    run.draw(
+        "strength_text", figures.languages.strength_text(read_aloud(taken), len(config.schedules))
+    )
     if needed:
         run.write_records(pl.concat(needed), "examples")
         run.draw("examples", figures.examples_curve(pl.concat(needed)))

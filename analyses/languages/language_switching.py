@@ -33,8 +33,7 @@ from analyses.languages import speaking
 from analyses.languages.examples import Examples
 from analyses.languages.speaking import Speaking, mean_vector, scheduled, target_of
 from analyses.languages.switches import Steerer, languages_by_step, switch_numbers, word_shares
-from figures.looks import language_name
-from figures.shares import share_of
+from figures.style.settings import language_name
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
@@ -42,6 +41,7 @@ from interp_steer.interventions.schedules import Schedule
 from interp_steer.scoring.language import detect
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.paired import mcnemar
+from interp_steer.statistics.records import share_of
 from interp_steer.sweeps.damage import with_fluency
 from interp_steer.sweeps.grid import Cell, answered
 
@@ -127,7 +127,7 @@ def main(config: Config, run: ist.Run) -> None:
     run.draw("interference", figures.interference_map(shown, list(map(language_name, codes))))
     for (switch,), each in steps.group_by("switch", maintain_order=True):
         run.draw(f"switching_{switch}", figures.switch_curves(word_shares(each)))
-    run.draw("strength_text", figures.strength_text(read_aloud(steps)))
+    run.draw("strength_text", figures.languages.strength_text(read_aloud(steps)))
 
 
 def checked(config: Config) -> Schedule:

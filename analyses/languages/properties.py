@@ -11,7 +11,7 @@ import polars as pl
 import interp_steer as ist
 from analyses.contrasts import arguments, instruction_id
 from analyses.languages import speaking
-from figures.looks import language_name
+from figures.style.settings import language_name
 from interp_steer.contrast.instructions.registry import LANGUAGE
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import RunError

@@ -29,8 +29,8 @@ from analyses.languages.benchmarking import (
     settings,
 )
 from analyses.languages.speaking import target_of
-from figures.shares import share_of
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
+from interp_steer.statistics.records import share_of
 
 BUNDLED = (
     Benchmark("MMLU", "burattino_mmlu_en"),

@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from figures.commands import gathered
-from figures.export import export
+from figures.command_line import gathered
+from figures.printing.export import export
 from interp_steer.results.finished import Results
 
 HOME = Path(__file__).parents[1] / "images" / "analyses"

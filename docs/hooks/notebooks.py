@@ -19,7 +19,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 
-from figures.export import print_figures
+from figures.printing.export import print_figures
 
 
 def as_page(path: Path) -> tuple[str, dict[str, bytes]]:

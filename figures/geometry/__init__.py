@@ -1,0 +1,1 @@
+"""Draw directions: similarity, heads, projections, propagation and reliability."""

@@ -1,0 +1,151 @@
+"""Both sides of contrast sets on their vectors' directions, and the vectors against themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+import polars as pl
+from plotly.subplots import make_subplots
+
+from figures.geometry.similarity import CELL, similarity_map
+from figures.style import theme
+from figures.style.drawing import Drawing, FigureError, need, short_names
+
+MOST_LAYERS = 12
+"""Most layers that a panel has room for."""
+
+SIDES = {
+    "absent": ("without the property", theme.GREY, "negative"),
+    "present": ("with the property", theme.BLUE, "positive"),
+}
+
+
+def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing:
+    """How prompts with and without a property project on its direction, layer by layer.
+
+    Args:
+        records: columns ``instruction``, ``layer``, ``side`` (present or absent) and ``scaled``:
+            the projection, 0 and 1 being the means of the two sides that the direction was fitted
+            on. A panel per instruction; of many layers some, evenly spaced, are drawn.
+        overlaps: columns ``instruction``, ``layer`` and ``value``, the overlap of the two sides.
+
+    Returns:
+        The drawing; its caption says where the sides of each instruction overlap least.
+
+    Raises:
+        FigureError: for frames without these columns.
+
+    Example:
+        >>> run.draw("projections", projection_violins(projections, overlaps))  # doctest: +SKIP
+    """
+    need(records, ("instruction", "layer", "side", "scaled"), "projection_violins")
+    need(overlaps, ("instruction", "layer", "value"), "projection_violins")
+    names = short_names(records["instruction"].unique(maintain_order=True).to_list())
+    every = records["layer"].unique().sort().to_list()
+    at = np.linspace(0, len(every) - 1, min(len(every), MOST_LAYERS)).round().astype(int)
+    layers = [every[index] for index in at]
+    place = {layer: str(layer) for layer in layers}
+    panels = make_subplots(
+        len(names), 1, shared_xaxes=True, vertical_spacing=0.14 / len(names),
+        subplot_titles=list(names.values()),
+    )  # fmt: skip
+    shown = records.filter(pl.col("layer").is_in(layers))
+    low, high = shown.select(pl.col("scaled").min(), pl.col("scaled").max().alias("high")).row(0)
+    margin = 0.1 * (high - low)
+    for row, name in enumerate(names, start=1):
+        drawn = shown.filter(pl.col("instruction") == name)
+        for side, (label, colour, half) in SIDES.items():
+            for layer in layers:  # a trace each, or else the widest would make the others thin
+                each = drawn.filter((pl.col("side") == side) & (pl.col("layer") == layer))
+                panels.add_trace(
+                    go.Violin(
+                        x=[place[layer]] * len(each),
+                        y=each["scaled"].to_list(),
+                        side=half,
+                        name=label,
+                        legendgroup=side,
+                        showlegend=row == 1 and layer == layers[0],
+                        scalegroup=f"{row}/{side}/{layer}",
+                        line={"color": colour, "width": 1},
+                        fillcolor=theme.translucent(colour, 0.3),
+                        points="all",
+                        pointpos=-0.25 if half == "negative" else 0.25,
+                        jitter=0.3,
+                        marker={"size": 2, "color": colour, "opacity": 0.6},
+                        width=0.95,
+                        spanmode="hard",
+                        hoverinfo="y",
+                    ),
+                    row,
+                    1,
+                )
+        shared = overlaps.filter(pl.col("instruction") == name)
+        of = dict(zip(shared["layer"].to_list(), shared["value"].to_list(), strict=True))
+        for layer in layers:
+            panels.add_annotation(
+                x=place[layer], y=high + 2.2 * margin, text=f"{of[layer]:.2f}", showarrow=False,
+                font={"size": theme.SMALL, "color": theme.MUTED}, bgcolor="rgba(255,255,255,0.8)",
+                row=row, col=1,
+            )  # fmt: skip
+    figure = theme.figure(theme.TWO_COLUMNS, 70 + 150 * len(names), panels)
+    figure.update_layout(violinmode="overlay", violingap=0, margin={"t": 46, "b": 44})
+    figure.update_annotations(selector={"xref": "paper"}, font_size=12)
+    figure.update_xaxes(categoryorder="array", categoryarray=list(place.values()), type="category")
+    figure.update_xaxes(title_text="layer", row=len(names), col=1)
+    figure.update_yaxes(range=[low - margin, high + 3.2 * margin], title_text="projection")
+    least = [_least(overlaps, name, label) for name, label in names.items()]
+    n = records.filter((pl.col("instruction") == next(iter(names))) & (pl.col("side") == "absent"))
+    return Drawing(
+        figure,
+        f"Least overlap: {'; '.join(least)}. Projections of {n['scaled'].len() // len(every)} "
+        "held-out prompts with and without each instruction on the unit direction of its vector; 0 "
+        "and 1 are the means of the prompts that it was fitted on. Above, the area that the "
+        "densities of the two sides share.",
+    )
+
+
+def _least(overlaps: pl.DataFrame, name: str, label: str) -> str:
+    rows = overlaps.filter(pl.col("instruction") == name).sort("value", "layer")
+    return f"{label} {rows['value'][0]:.2f} at layer {rows['layer'][0]}"
+
+
+def layer_cosines(frame: pl.DataFrame) -> Drawing:
+    """Cosine between the directions of every two layers, in the mean over vectors.
+
+    Args:
+        frame: columns ``instruction``, ``layer_a``, ``layer_b`` and ``cosine``, a row for each pair
+            of layers in either order.
+
+    Returns:
+        The drawing; its caption says how alike neighbours are and how alike the ends.
+
+    Raises:
+        FigureError: for a frame without these columns, or with a pair of layers missing.
+    """
+    need(frame, ("instruction", "layer_a", "layer_b", "cosine"), "layer_cosines")
+    layers = frame["layer_a"].unique().sort().to_list()
+    of = {
+        (a, b): cosine
+        for a, b, cosine in frame.group_by("layer_a", "layer_b")
+        .agg(pl.col("cosine").mean())
+        .iter_rows()
+    }
+    missing = [(a, b) for a in layers for b in layers if (a, b) not in of]
+    if missing:
+        raise FigureError(
+            f"layer_cosines lacks {len(missing)} pairs of layers, such as {missing[0]}; give every "
+            "pair, in both orders."
+        )
+    matrix = np.array([[of[a, b] for b in layers] for a in layers])
+    figure = similarity_map(matrix, [str(layer) for layer in layers]).figure
+    figure.update_xaxes(title_text="layer", tickangle=0, type="category")
+    figure.update_yaxes(title_text="layer", type="category")
+    side = max(CELL * len(layers), 150)
+    theme.figure(side + 130, side + 54, figure).update_layout(margin={"t": 10, "b": 44, "l": 50})
+    beside, n = float(np.diagonal(matrix, offset=1).mean()), frame["instruction"].n_unique()
+    over = "of the vector" if n == 1 else f"of a vector, in the mean over {n} vectors,"
+    return Drawing(
+        figure,
+        f"Neighbouring layers have a cosine of {beside:.2f} in the mean, the first and the last of "
+        f"{matrix[0, -1]:.2f}. Cosine between the directions {over} at every two layers.",
+    )

@@ -1,0 +1,71 @@
+"""How sure vectors are: cosines against how many pairs, or queries, a vector is of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import polars as pl
+
+from figures.geometry.contributions import interval_curves
+from figures.languages.examples_curve import STABLE, enough, ticks
+from figures.style import theme
+from figures.style.drawing import Drawing, listed, need, short_names
+from interp_steer.statistics.intervals import Interval
+
+ROOM = 1.3
+"""How far the axis goes beyond its first and last number, as a factor."""
+
+
+def cosines_by_number(
+    frame: pl.DataFrame, x: str, x_title: str, *, about: str, chance: str | None = None
+) -> Drawing:
+    """Cosines with their intervals against a number that doubles, with a line at 0.9.
+
+    Args:
+        frame: columns ``x`` (whole numbers above 0), ``series``, ``value``, ``low`` and ``high``;
+            with ``instruction``, a panel each.
+        x: the column of the axis, such as a number of pairs.
+        x_title: of the axis.
+        about: a sentence on what is drawn, for the caption.
+        chance: the series that is drawn dashed and grey.
+
+    Returns:
+        The drawing; its caption says from which number on the interval of the first series is above
+        0.9.
+
+    Raises:
+        FigureError: as `interval_curves`.
+
+    Example:
+        >>> cosines_by_number(frame, "at", "pairs", about="Cosines of vectors of N pairs.")
+    """
+    need(frame, (x, "series", "value", "low", "high"), "cosines_by_number")
+    if "instruction" in frame.columns:
+        names = short_names(frame["instruction"].unique(maintain_order=True).to_list())
+        panel = pl.col("instruction").replace_strict(names).alias("panel")
+        frame = frame.with_columns(panel)
+    drawing = interval_curves(frame, x, x_title, "cosine", chance=chance)
+    numbers = frame[x].unique().sort().to_list()
+    reach = [math.log10(numbers[0] / ROOM), math.log10(numbers[-1] * ROOM)]
+    drawing.figure.update_xaxes(
+        type="log", range=reach, tickvals=ticks(numbers), minor={"ticks": ""}
+    )
+    rule = {"color": theme.GREY, "width": 1, "dash": "dash"}
+    drawing.figure.add_hline(y=STABLE, line=rule)  # type: ignore[arg-type]
+    return replace(drawing, caption=f"{_finding(frame, x, x_title)} {about}")
+
+
+def _finding(frame: pl.DataFrame, x: str, x_title: str) -> str:
+    first = frame["series"][0]
+    told = []
+    panels = ["panel"] if "panel" in frame.columns else []
+    rows = frame.filter(pl.col("series") == first).sort(x)
+    for key, here in rows.group_by(panels or ["series"], maintain_order=True):
+        points = {row[x]: Interval.of(row) for row in here.iter_rows(named=True)}
+        n = enough(points)
+        at = points[max(points) if n is None else n]
+        when = f"at no number up to {max(points)}" if n is None else f"from {n} {x_title} on"
+        whose = f" for {key[0]}" if panels else ""
+        told.append(f"{when}{whose} ({at.value:.2f} [{at.low:.2f}, {at.high:.2f}])")
+    return f"The interval of \u201c{first}\u201d is above {STABLE:g} {listed(told)}."

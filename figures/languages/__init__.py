@@ -1,0 +1,1 @@
+"""Draw language steering: schedules, steps, benchmarks and adaptation."""

@@ -1,0 +1,153 @@
+"""How many examples a vector needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+from plotly.subplots import make_subplots
+
+from figures.style import theme
+from figures.style.drawing import Drawing, FigureError, interval_text, listed, need
+from figures.style.settings import language_name
+from figures.style.small_multiples import curve
+from interp_steer.statistics.intervals import Interval
+
+STABLE = 0.9
+"""Cosine above which a vector counts as the one of all examples."""
+
+PANELS = {
+    "in_language": "in the language",
+    "cosine": "cosine",
+}
+"""The two quantities, from the top, and what they are called beside their axes."""
+
+
+def examples_curve(frame: pl.DataFrame) -> Drawing:
+    """Success, and the cosine with the vector of all examples, against how many examples it is of.
+
+    Args:
+        frame: columns ``n_examples``, ``quantity`` ("in_language", a share, or "cosine"),
+            ``value``, ``low`` and ``high`` (ends of the 95% interval); with a column ``language``,
+            a curve each. Either quantity may be absent.
+
+    Returns:
+        The drawing; its caption says from which number on the lower end of the cosine's interval is
+        above 0.9.
+
+    Raises:
+        FigureError: for a frame without these columns or quantities, or two rows of one number.
+
+    Example:
+        >>> examples_curve(stability).write(run.path, "examples")
+    """
+    need(frame, ("n_examples", "quantity", "value", "low", "high"), "examples_curve")
+    if "language" not in frame.columns:
+        frame = frame.with_columns(pl.lit("").alias("language"))
+    found = {
+        quantity: points
+        for quantity in PANELS
+        if (points := _points(frame.filter(pl.col("quantity") == quantity)))
+    }
+    if not found:
+        raise FigureError(
+            f"examples_curve draws {' and '.join(PANELS)}, and the frame has "
+            f"{', '.join(map(str, frame['quantity'].unique(maintain_order=True)))}."
+        )
+    codes = list(dict.fromkeys(code for points in found.values() for code in points))
+    figure = make_subplots(len(found), 1, shared_xaxes=True, vertical_spacing=0.06)
+    for row, points in enumerate(found.values(), start=1):
+        for code, curve_points in points.items():
+            at = codes.index(code)
+            colour, symbol = theme.QUALITATIVE[at % 8], theme.SYMBOLS[at % len(theme.SYMBOLS)]
+            for trace in curve(curve_points, language_name(code), colour, band=0.16, symbol=symbol):
+                once = bool(trace.name) and row == 1 and len(codes) > 1
+                figure.add_trace(trace.update(showlegend=once), row, 1)
+    top = 18 * -(-len(codes) // 3) + 8 if len(codes) > 1 else 10
+    theme.figure(theme.ONE_COLUMN, top + 48 + 140 * len(found), figure)
+    figure.update_layout(margin={"t": top})
+    numbers = sorted({n for points in found.values() for each in points.values() for n in each})
+    figure.update_xaxes(type="log", tickvals=ticks(numbers), minor={"ticks": ""})
+    figure.update_xaxes(title_text="examples", row=len(found))
+    for row, quantity in enumerate(found, start=1):
+        figure.update_yaxes(title_text=PANELS[quantity], row=row)
+        if quantity == "in_language":
+            figure.update_yaxes(range=[-0.03, 1.04], tickformat=".0%", row=row)
+        else:
+            rule = {"color": theme.GREY, "width": 1, "dash": "dash"}
+            figure.add_hline(y=STABLE, line=rule, row=row, col=1)  # type: ignore[arg-type]
+            lowest = min(i.low for each in found[quantity].values() for i in each.values())
+            room = 0.04 * (1.0 - min(lowest, 0.8))
+            figure.update_yaxes(range=[min(lowest, 0.8) - room, 1.0 + room], row=row)
+    figure.update_traces(
+        hovertemplate="%{x} examples: %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]",
+        selector=lambda trace: trace.customdata is not None,
+    )
+    return Drawing(figure, _caption(found))
+
+
+def enough(points: Mapping[int, Interval]) -> int | None:
+    """The least number from which on all cosines are surely above :data:`STABLE`; None for none."""
+    return next(
+        (n for n in points if all(i.low > STABLE for m, i in points.items() if m >= n)), None
+    )
+
+
+def _points(rows: pl.DataFrame) -> dict[str, dict[int, Interval]]:
+    """A curve of intervals for each language."""
+    twice = rows.filter(rows.select("language", "n_examples").is_duplicated())
+    if len(twice):
+        row = twice.row(0, named=True)
+        raise FigureError(
+            f"examples_curve has several values of {row['quantity']!r} at {row['n_examples']} "
+            "examples; take their mean, or filter one."
+        )
+    return {
+        str(code): {
+            row["n_examples"]: Interval.of(row)
+            for row in each.sort("n_examples").iter_rows(named=True)
+        }
+        for (code,), each in rows.group_by("language", maintain_order=True)
+    }
+
+
+def ticks(numbers: list[int]) -> list[int]:
+    """The numbers of examples, those left out that have no room on the axis."""
+    shown: list[int] = []
+    for n in numbers:
+        if not shown or n / shown[-1] >= (numbers[-1] / numbers[0]) ** 0.09:
+            shown.append(n)
+    return shown
+
+
+def _caption(found: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> str:
+    said = [_stable(found["cosine"])] if "cosine" in found else []
+    said += [_success(found["in_language"])] if "in_language" in found else []
+    return (
+        f"{' '.join(said)} Share of answers in the language, and the cosine with the vector of all "
+        "examples, against the number of examples of a vector; bands are 95% intervals."
+    )
+
+
+def _stable(curves: Mapping[str, Mapping[int, Interval]]) -> str:
+    """From which number of examples on the cosine is surely high, for each language."""
+    told = []
+    for code, points in curves.items():
+        whose = f" in {language_name(code)}" if len(curves) > 1 else ""
+        first = enough(points)
+        at = points[max(points) if first is None else first]
+        when = f"at no number up to {max(points)}" if first is None else f"from {first} examples on"
+        told.append(f"{when}{whose} ({at.value:.2f} [{at.low:.2f}, {at.high:.2f}])")
+    return f"The lower end of the cosine's interval is above {STABLE:g} {listed(told)}."
+
+
+def _success(curves: Mapping[str, Mapping[int, Interval]]) -> str:
+    told = []
+    for code, points in curves.items():
+        first, last = min(points), max(points)
+        whose = f" in {language_name(code)}" if len(curves) > 1 else ""
+        told.append(
+            f"from {interval_text(points[first])} with {first} to {interval_text(points[last])} "
+            f"with {last}{whose}"
+        )
+    return f"Success goes {listed(told)}."

@@ -1,0 +1,1 @@
+"""Write pages that open offline: reports and galleries."""

@@ -1,0 +1,169 @@
+"""Pages that open with no network: plotly once, and figures drawn as they come into view."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from figures.style.drawing import listed
+from figures.style.plotly_layout import read_figure
+from interp_steer.models.bundled import NAMES as BUNDLED
+from interp_steer.results.finished import Results
+from interp_steer.results.folders import mended
+from interp_steer.storage.atomic import write_atomically
+
+TOY = "{models} {is_are} that proves the pipeline; nothing here is evidence about large models."
+"""What a page says when a bundled model was run."""
+
+
+def write_page(
+    path: str | Path,
+    template: str,
+    runs: Sequence[Results],
+    figures: Sequence[Mapping[str, Any]],
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    **values: Any,
+) -> Path:
+    """Write a page of results folders from a template that extends ``page.html.j2``.
+
+    Args:
+        path: where it goes; its folder is made.
+        template: its name, in the folder of this module.
+        runs: whose page it is.
+        figures: what :func:`figures_of` returned.
+        title: of the page.
+        notes: cautions under it; that a model is a bundled toy is said without being asked.
+        values: what else the template reads.
+
+    Returns:
+        The path.
+
+    Raises:
+        RunError: when the page cannot be written.
+    """
+    names = _toys(runs)
+    looks: list[Any] = []
+    shared = [_with_shared_look(figure, looks) for figure in figures]
+    page = (
+        _environment()
+        .get_template(template)
+        .render(
+            title=title,
+            stamp=_stamp(runs),
+            notes=[*([_toy_note(names)] if names else []), *notes],
+            figures=shared,
+            looks=script_json(looks),
+            # A closing tag inside the script's text would end it early.
+            plotly_js=Markup(get_plotlyjs().replace("</script", "<\\/script")) if figures else "",
+            **values,
+        )
+    )
+    path = Path(path)
+    with mended(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(path) as aside:
+            aside.write_text(page, "utf-8")
+    return path
+
+
+def figures_of(runs: Sequence[Results]) -> list[dict[str, Any]]:
+    """Every figure of every run, with its size and its data.
+
+    Raises:
+        FigureError: when a figure's JSON is damaged.
+    """
+    figures: list[dict[str, Any]] = []
+    for i, run in enumerate(runs):
+        for name, caption in run.captions.items():
+            data = read_figure(run.figure(name))
+            layout = data["layout"]
+            figures.append(
+                {
+                    "run": i,
+                    "id": f"figure-{len(figures) + 1}",
+                    "number": len(figures) + 1,
+                    "name": name,
+                    "caption": caption,
+                    "width": layout.get("width", 670),
+                    "height": layout.get("height", 400),
+                    "least": _least_width(layout),
+                    "data": data,
+                }
+            )
+    return figures
+
+
+def script_json(data: Any) -> Markup:
+    """JSON that cannot end the script element that holds it."""
+    text = json.dumps(data, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def question_of(run: Results) -> tuple[str, str]:
+    """What an analysis asks, and what else its docstring says of it."""
+    question, _, about = str(run.provenance.get("about") or "").strip().partition("\n")
+    return question or run.analysis, about
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+
+def _with_shared_look(figure: Mapping[str, Any], looks: list[Any]) -> dict[str, Any]:
+    """A figure whose theme, which is the same for most, is kept once for all."""
+    data = figure["data"]
+    look = data["layout"].get("template")
+    if look not in looks:
+        looks.append(look)
+    layout = {**data["layout"], "template": looks.index(look)}
+    return {**figure, "json": script_json({"data": data["data"], "layout": layout})}
+
+
+def _least_width(layout: Mapping[str, Any]) -> int:
+    """How narrow a figure may become on a small screen before it scrolls instead."""
+    width = layout.get("width", 670)
+    panels = sum(key.startswith("xaxis") for key in layout)
+    if panels > 2:
+        return width
+    return min(width, 340 if layout.get("showlegend") is False or width < 500 else 480)
+
+
+def _toys(runs: Sequence[Results]) -> list[str]:
+    """The bundled models that the runs are about, in the order in which they are listed."""
+    about = {Path(name).name for run in runs for name in (run.model, *_models(run.config))}
+    return [name for name in BUNDLED if name in about]
+
+
+def _models(config: Mapping[str, Any]) -> list[str]:
+    """Every text in a config but the reference, which measures answers and gives none."""
+    values = [value for key, value in config.items() if key != "reference"]
+    each = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    return [one for one in each if isinstance(one, str)]
+
+
+def _toy_note(names: Sequence[str]) -> str:
+    return TOY.format(
+        models=listed(names),
+        is_are="is a bundled toy model" if len(names) == 1 else "are bundled toy models",
+    ).replace("toy models that proves", "toy models that prove")
+
+
+def _stamp(runs: Sequence[Results]) -> str:
+    made = datetime.now(timezone.utc).strftime("%d %B %Y, %H:%M UTC").lstrip("0")
+    version = runs[0].provenance["versions"].get("interp-steer") or "from a checkout"
+    return f"{made} · interp_steer {version} · {len(runs)} {'run' if len(runs) == 1 else 'runs'}"

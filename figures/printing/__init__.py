@@ -1,0 +1,1 @@
+"""Print figures for a paper: columns, LaTeX, stamps and checks."""

@@ -1,0 +1,210 @@
+"""A drawn figure set again for one column of a page or for two: panels wrap, text keeps its size.
+
+Only widths change, and what follows from them: how many panels stand side by side, how many rows
+the legend takes, which ticks have room for their numbers, where a title breaks. A figure that has
+no room in a column, such as a table, is refused.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from figures.printing.heatmap_cells import cells_of
+from figures.printing.wrap_panels import BETWEEN, SHORTEST, rearranged, thinned, upright
+from figures.style import theme
+from figures.style.drawing import FigureError
+from figures.style.plotly_layout import (
+    Figure,
+    Panel,
+    grid,
+    labelled,
+    layout_of,
+    left_margin,
+    legend_rows,
+    on,
+    panel_titles,
+    panels,
+    right_margin,
+    values,
+)
+from figures.style.small_multiples import LEGEND_ROW
+from figures.style.text_width import width
+
+INCHES = {"single": 3.4, "double": 7.0}
+"""Widths of the columns of a page."""
+
+PIXELS = 96
+"""Of an inch."""
+
+TALLEST = 9 * PIXELS
+"""What a page has room for, in pixels."""
+
+LEAST, LEAST_WORDED, LEAST_ROUND = 72, 110, 210
+"""The narrowest panel in pixels: any, one with words in it, a round one."""
+
+THINNEST = 6
+"""The least height of a bar in pixels, the space between bars included."""
+
+WORDS = 8
+"""More words than this in a plot without numbers under it are text to read."""
+
+
+class TooNarrow(FigureError):
+    """A figure that has no room in a column at the size of its text."""
+
+
+def fitted(figure: Figure, column: str) -> Figure:
+    """A figure for a column of a page.
+
+    Args:
+        figure: as plotly's JSON has it; it is left as it is.
+        column: ``single`` (3.4 inches) or ``double`` (7 inches).
+
+    Returns:
+        The figure at the width of the column, its text as large as before.
+
+    Raises:
+        TooNarrow: when its words, numbers or panels do not go in.
+    """
+    figure = copy.deepcopy(figure)
+    own, to = figure["layout"], INCHES[column] * PIXELS
+    drawn, height = float(own.get("width") or 700), float(own.get("height") or 450)
+    own["margin"] = {**layout_of(figure)["margin"]}
+    before = _legend_rows(figure, drawn - left_margin(figure) - right_margin(figure))
+    own["width"] = round(to, 1)
+    if to < drawn:
+        if _is_set(figure):
+            raise TooNarrow(f"its text is set for {drawn / PIXELS:.1f} inches")
+        _legend_above(figure)
+    room = to - left_margin(figure) - right_margin(figure)
+    if "polar" in own and room < min(LEAST_ROUND, drawn - own["margin"]["l"] - own["margin"]["r"]):
+        raise TooNarrow(f"its circle would be {room / PIXELS:.1f} inches wide")
+    found = panels(figure)
+    own["height"] = height
+    if found and to < drawn:
+        height += rearranged(figure, _across(figure, found, room), room)
+        for panel in panels(figure):
+            _drop_numbers(figure, panel, room)
+            thinned(figure, panel, room)
+        height += max(upright(figure, panel, room) for panel in panels(figure))
+    height += _legend_room(figure, room, before)
+    if height > TALLEST and _may_shrink(figure, height - TALLEST, height):
+        height = TALLEST
+    own["height"] = round(height, 1)
+    if height > TALLEST and to < drawn:
+        raise TooNarrow(f"it would be {height / PIXELS:.1f} inches high")
+    return figure
+
+
+def _may_shrink(figure: Figure, by: float, height: float) -> bool:
+    """Whether a figure may lose height: its panels stay high enough, and its bars thick enough."""
+    margin = figure["layout"]["margin"]
+    plot = height - by - margin["t"] - margin["b"]
+    for panel in panels(figure):
+        high = (panel.top - panel.bottom) * plot
+        bars = [t for t in on(figure, panel) if t.get("type") == "bar"]
+        lying = sum(len(values(t.get("y"))) for t in bars if t.get("orientation") == "h")
+        if high < max(SHORTEST, THINNEST * lying):
+            return False
+    return True
+
+
+def _is_set(figure: Figure) -> bool:
+    """Whether words stand at places that were measured for one width: tables, text to read."""
+    if any(trace.get("type") == "table" for trace in figure["data"]):
+        return True
+    for panel in panels(figure):
+        words = [t for t in on(figure, panel) if "text" in str(t.get("mode")) and "text" in t]
+        if not labelled(figure, panel.x) and sum(len(values(t["text"])) for t in words) > WORDS:
+            return True
+    return False
+
+
+def _legend_above(figure: Figure) -> None:
+    """A legend beside the plot goes above it."""
+    own = figure["layout"]
+    if (layout_of(figure).get("legend") or {}).get("orientation") == "v":
+        own["legend"] = {key: own["legend"][key] for key in own["legend"] if key == "font"}
+        own["margin"]["r"] = 12
+
+
+def _legend_room(figure: Figure, room: float, before: int) -> float:
+    """Room for the rows that the legend has more than before, in pixels."""
+    own = figure["layout"]
+    legend = layout_of(figure).get("legend") or {}
+    if legend.get("entrywidthmode") == "fraction":
+        needed = 44 + max(width(str(t.get("name") or ""), theme.SMALL) for t in figure["data"])
+        if needed > (legend.get("entrywidth") or 0) * room:
+            own["legend"] = {k: v for k, v in own["legend"].items() if "entrywidth" not in k}
+    more = LEGEND_ROW * (_legend_rows(figure, room) - before)
+    own["margin"]["t" if legend.get("y", 1) > 0.5 else "b"] += more
+    return float(more)
+
+
+def _legend_rows(figure: Figure, room: float) -> int:
+    """Rows of a legend that lies; one that stands beside the plot takes none."""
+    beside = (layout_of(figure).get("legend") or {}).get("orientation") == "v"
+    return 0 if beside else legend_rows(figure, room)
+
+
+def _across(figure: Figure, found: Sequence[Panel], room: float) -> int:
+    """How many panels go side by side."""
+    rows = grid(found)
+    most = max(len(row) for row in rows)
+    least = max(_least(figure, panel) for panel in found)
+    if min(panel.right - panel.left for panel in found) * room >= 0.9 * least:
+        return most
+    if len(rows) > 1 and len(panel_titles(figure, found)) < len(found):
+        raise TooNarrow("its rows and columns of panels belong together")
+    for across in range(most - 1, 0, -1):
+        if (room - BETWEEN * (across - 1)) / across >= least:
+            return across
+    margins = figure["layout"]["width"] - room
+    raise TooNarrow(f"it needs {(least + margins) / PIXELS:.1f} inches at the size of its text")
+
+
+def _least(figure: Figure, panel: Panel) -> float:
+    """The narrowest that a panel may become."""
+    least = float(LEAST)
+    for trace in on(figure, panel):
+        x = list(dict.fromkeys(map(str, values(trace.get("x")))))
+        if trace.get("type") == "heatmap":
+            cells = cells_of(trace)
+            n = len({cell[0] for cell in cells})
+            if _spare(trace) or not trace.get("texttemplate"):
+                # Of names, which then stand upright, each needs a line; of numbers some go.
+                least = max(least, n * (5 if all(map(_is_number, x)) else theme.SMALL + 2))
+            else:
+                least = max(least, n * _cell(trace))
+        elif "text" in str(trace.get("mode")):
+            least = max(least, LEAST_WORDED)
+        elif trace.get("type") == "violin":
+            names = {t.get("x", [""])[0] for t in on(figure, panel) if t.get("type") == "violin"}
+            least = max(least, 30 * len(names))
+    return least
+
+
+def _spare(trace: Mapping[str, Any]) -> bool:
+    """Whether the words in a map's cells say no more than their colours."""
+    return "%{z" in str(trace.get("texttemplate"))
+
+
+def _cell(trace: Mapping[str, Any]) -> float:
+    """The width that the words in a map's cells need."""
+    size = (trace.get("textfont") or {}).get("size", theme.NORMAL)
+    return 4 + max(width(text, size) for *_, text in cells_of(trace))
+
+
+def _drop_numbers(figure: Figure, panel: Panel, room: float) -> None:
+    """The numbers in a map's cells go where they have no room: the colours say them too."""
+    for trace in on(figure, panel):
+        if trace.get("type") == "heatmap" and _spare(trace):
+            n = len({cell[0] for cell in cells_of(trace)})
+            if n * _cell(trace) > (panel.right - panel.left) * room:
+                del trace["texttemplate"]
+
+
+def _is_number(text: str) -> bool:
+    return text.lstrip("-").replace(".", "", 1).isdigit()

@@ -1,0 +1,277 @@
+"""The stamp of a printed figure: in the file's own metadata, where its numbers are from."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from figures.style.drawing import FigureError
+from interp_steer.errors import RunError
+from interp_steer.results.folders import AGAIN, checksum, document_hash, read_json
+
+KEY = "interp_steer"
+"""What the stamp is called in every kind of file."""
+
+PNG = b"\x89PNG\r\n\x1a\n"
+INCH = 0.0254
+"""In metres."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Where a figure is from. What is not known is None, or empty."""
+
+    figure: str
+    """Its name in the results folder."""
+    drawing: str
+    """SHA-256 of plotly's JSON that it was printed from."""
+    caption: str = ""
+    analysis: str | None = None
+    model: str | None = None
+    fingerprint: str | None = None
+    """Of the model's weights."""
+    config: str | None = None
+    """The config's hash, which is the name of the results folder."""
+    seed: int | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
+    """The hash of each contrast set or other data, by name."""
+    commit: str | None = None
+    """Of the source that ran."""
+    dirty: bool | None = None
+    """Whether files differed from the commit."""
+    version: str | None = None
+    """Of interp_steer."""
+
+    @property
+    def title(self) -> str:
+        """The analysis and the figure, for viewers that show a title."""
+        return f"{self.analysis}: {self.figure}" if self.analysis else self.figure
+
+    def text(self) -> str:
+        """The stamp as one line of JSON, in ASCII."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def stamp_of(figure: Path) -> Stamp:
+    """The stamp of a figure in the results folder that holds it.
+
+    Args:
+        figure: its plotly JSON, ``<results folder>/figures/<name>.json``. Outside of a results
+            folder the stamp says no more than what was drawn.
+
+    Raises:
+        RunError: when the folder's config or provenance cannot be read.
+    """
+    folder = figure.parent.parent
+    captions = figure.parent / "captions.json"
+    found = Stamp(
+        figure.stem,
+        checksum(figure),
+        caption=_document(captions).get(figure.stem, "") if captions.is_file() else "",
+    )
+    if not (folder / "config.json").is_file():
+        return found
+    document = _document(folder / "config.json")
+    found = replace(
+        found,
+        analysis=document.get("analysis"),
+        config=document_hash(document),
+        seed=document.get("seed"),
+    )
+    if not (folder / "provenance.json").is_file():
+        return found
+    path = folder / "provenance.json"
+    origin = _document(path)
+    model, data, source, versions = (
+        _fields(origin.get(name) or {}, path) for name in ("model", "data", "source", "versions")
+    )
+    return replace(
+        found,
+        model=model.get("name"),
+        fingerprint=model.get("fingerprint"),
+        data=data,
+        commit=source.get("commit"),
+        dirty=source.get("dirty"),
+        version=versions.get("interp-steer"),
+    )
+
+
+def _document(path: Path) -> Mapping[str, Any]:
+    """A document of a results folder."""
+    return _fields(read_json(path), path)
+
+
+def _fields(found: Any, path: Path) -> Mapping[str, Any]:
+    if not isinstance(found, dict):
+        raise RunError(f"{path} is not as a run leaves it; {AGAIN}.")
+    return found
+
+
+def stamped(file: bytes, kind: str, stamp: Stamp, scale: int = 1) -> bytes:
+    """A printed figure with its stamp.
+
+    Args:
+        file: what was printed.
+        kind: ``pdf``, ``svg`` or ``png``.
+        stamp: what goes into the metadata: of a PDF its document information and XMP, of an SVG
+            its title, desc and metadata, of a PNG its text chunks.
+        scale: pixels of a PNG per 1/96 inch, so that it is placed at the figure's own size.
+
+    Raises:
+        FigureError: when a PDF is to be stamped and pypdf is not installed.
+    """
+    return {"pdf": _pdf, "svg": _svg, "png": _png}[kind](file, stamp, scale)
+
+
+def read_stamp(path: str | Path) -> Stamp:
+    """The stamp of a printed figure.
+
+    Raises:
+        FigureError: when the file is missing, is no PDF, SVG or PNG, is damaged, or has no stamp.
+    """
+    path = Path(path)
+    read = {".pdf": _read_pdf, ".svg": _read_svg, ".png": _read_png}.get(path.suffix.lower())
+    if read is None:
+        raise FigureError(f"{path} is no PDF, SVG or PNG; give a figure that was printed.")
+    try:
+        text = read(path.read_bytes())
+        return Stamp(**json.loads(text)) if text else _unstamped(path)
+    except FigureError:
+        raise
+    except Exception as error:  # each kind of file has errors of its own
+        raise FigureError(
+            f"{path} cannot be read as a figure ({type(error).__name__}: {error}); print it again."
+        ) from None
+
+
+def _unstamped(path: Path) -> Stamp:
+    raise FigureError(
+        f"{path} has no stamp of {KEY}: another program made it, or saved it again; print it with "
+        "python -m figures.printing.export."
+    )
+
+
+def need_pypdf() -> Any:
+    """The library that reads and writes PDFs.
+
+    Raises:
+        FigureError: when it is not installed.
+    """
+    try:
+        import pypdf
+    except ImportError:
+        raise FigureError(
+            "PDFs need pypdf, which is not installed; pip install 'interp_steer[export]'"
+        ) from None
+    return pypdf
+
+
+def _pdf(file: bytes, stamp: Stamp, scale: int) -> bytes:
+    pypdf = need_pypdf()
+    reader = pypdf.PdfReader(io.BytesIO(file))
+    writer = pypdf.PdfWriter(clone_from=reader)
+    writer.pdf_header = reader.pdf_header
+    creator = f"{KEY} {stamp.version or ''}".strip()
+    writer.add_metadata(
+        {
+            "/Title": stamp.title,
+            "/Subject": stamp.caption,
+            "/Creator": creator,
+            "/Keywords": stamp.text(),
+        }
+    )
+    xmp = pypdf.xmp.XmpInformation.create()
+    xmp.dc_title = {"x-default": stamp.title}
+    xmp.dc_description = {"x-default": stamp.caption}
+    xmp.xmp_creator_tool = creator
+    xmp.pdf_keywords = stamp.text()
+    writer.xmp_metadata = xmp
+    name = pypdf.generic.NameObject
+    writer.root_object["/Metadata"].get_object().update(
+        {name("/Type"): name("/Metadata"), name("/Subtype"): name("/XML")}
+    )
+    stamped = io.BytesIO()
+    writer.write(stamped)
+    return stamped.getvalue()
+
+
+def _read_pdf(file: bytes) -> str:
+    reader = need_pypdf().PdfReader(io.BytesIO(file))
+    information, xmp = reader.metadata or {}, reader.xmp_metadata
+    found = (information.get("/Keywords"), xmp.pdf_keywords if xmp else None)
+    return next((str(text) for text in found if text and str(text).startswith("{")), "")
+
+
+def _svg(file: bytes, stamp: Stamp, scale: int) -> bytes:
+    text = file.decode("utf-8")
+    start = text.index("<svg")
+    inside = text.index(">", start) + 1
+    said = (
+        f"<title>{escape(stamp.title)}</title><desc>{escape(stamp.caption)}</desc>"
+        f'<metadata id="{KEY}">{escape(stamp.text())}</metadata>'
+    )
+    return (text[:inside] + said + text[inside:]).encode("utf-8")
+
+
+def _read_svg(file: bytes) -> str:
+    for element in ElementTree.fromstring(file).iter():
+        if element.tag.endswith("metadata") and element.get("id") == KEY:
+            return element.text or ""
+    return ""
+
+
+def _png(file: bytes, stamp: Stamp, scale: int) -> bytes:
+    pixels = round(96 * scale / INCH)
+    said = [
+        (b"pHYs", struct.pack(">IIB", pixels, pixels, 1)),
+        (b"iTXt", _international("Title", stamp.title)),
+        (b"iTXt", _international("Description", stamp.caption)),
+        (b"tEXt", b"Software\0" + f"{KEY} {stamp.version or ''}".strip().encode("latin-1")),
+        (b"tEXt", KEY.encode() + b"\0" + stamp.text().encode("ascii")),
+    ]
+    chunks = list(_chunks(file))
+    header, rest = chunks[0], [chunk for chunk in chunks[1:] if chunk[0] != b"pHYs"]
+    return PNG + b"".join(_chunk(*one) for one in (header, *said, *rest))
+
+
+def _read_png(file: bytes) -> str:
+    for kind, data in _chunks(file):
+        keyword, _, text = data.partition(b"\0")
+        if kind == b"tEXt" and keyword == KEY.encode():
+            return text.decode("ascii")
+    return ""
+
+
+def _international(keyword: str, text: str) -> bytes:
+    """A text of any script, uncompressed and of no language (PNG specification, iTXt)."""
+    return keyword.encode("latin-1") + b"\0\0\0\0\0" + text.encode("utf-8")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _chunks(file: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and data of each chunk, its checksum checked.
+
+    Raises:
+        ValueError: for a file that is no PNG, or one that is cut or changed.
+    """
+    if not file.startswith(PNG):
+        raise ValueError("no PNG signature")
+    at = len(PNG)
+    while at < len(file):
+        length, kind = struct.unpack(">I4s", file[at : at + 8])
+        data, crc = file[at + 8 : at + 8 + length], file[at + 8 + length : at + 12 + length]
+        if struct.unpack(">I", crc)[0] != zlib.crc32(kind + data):
+            raise ValueError(f"chunk {kind.decode('latin-1')} is damaged")
+        yield kind, data
+        at += 12 + length

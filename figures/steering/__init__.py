@@ -1,0 +1,1 @@
+"""Draw the effect of steering: accuracy, layers, doses, damage and answers."""

@@ -1,0 +1,132 @@
+"""Answers to read: the same prompt, a column per setting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import jinja2
+import polars as pl
+
+from figures.style import theme
+from figures.style.drawing import need
+
+FINISH = {"length": "cut at the token limit"}
+"""What is said of an answer that did not end by itself."""
+
+OPEN = 4
+"""Prompts that are in sight; the rest unfold."""
+
+_TABLE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+    """\
+{% for card in cards %}
+{% if loop.index0 == open %}<details><summary>{{ cards|length - open }} more</summary>{% endif %}
+<article class="card">
+  <h4>{{ card.query }}</h4>
+  <p class="asked">{{ card.instruction }}</p>
+  <div class="answers">
+  {% for a in card.answers %}
+    <section style="--tone: {{ a.colour }}">
+      <h5>{{ a.label }}</h5>
+      <p class="marks">
+        {%- if a.follows is not none %}<span class="{{ "yes" if a.follows else "no" }}">
+          {{- "follows" if a.follows else "does not follow" }}</span>{% endif %}
+        {%- if a.degenerate %} <span class="no">degenerate</span>{% endif %}
+        {%- if a.finish %} <span>{{ a.finish }}</span>{% endif -%}
+      </p>
+      <blockquote>{{ a.text or "(no answer)" }}</blockquote>
+      {% if a.applied %}<p class="applied">{{ a.applied }}</p>{% endif %}
+    </section>
+  {% endfor %}
+  </div>
+</article>
+{% endfor %}
+{% if cards|length > open %}</details>{% endif %}
+"""
+)
+
+
+COLUMNS = (
+    "instruction",
+    "setting",
+    "layer",
+    "key",
+    "query",
+    "applied",
+    "answer",
+    "finish_reason",
+    "degenerate",
+)
+"""What records must say for their answers to be shown, besides the outcome."""
+
+
+def completions_table(
+    records: pl.DataFrame, *, per_instruction: int = 1, outcome: str = "strict"
+) -> str:
+    """Sample answers side by side, as HTML in which all text of the model is escaped.
+
+    The prompts are the first of each instruction in the order of the records, whatever came out.
+    Of a setting that was run at several layers, or by several schedules and strengths, the one with
+    most successes is shown (the first of equals), and its line says which.
+
+    Args:
+        records: columns ``instruction``, ``setting``, ``layer``, ``key``, ``query``, ``applied``,
+            ``answer``, ``finish_reason``, ``degenerate`` and ``outcome``.
+        per_instruction: prompts per instruction.
+        outcome: what counts as success, such as ``strict`` or ``in_language``.
+
+    Returns:
+        A fragment: an ``article`` per prompt.
+
+    Raises:
+        FigureError: for records without these columns.
+    """
+    need(records, (*COLUMNS, outcome), "completions_table")
+    cards = []
+    for name in records["instruction"].unique(maintain_order=True):
+        rows = _best(records.filter(pl.col("instruction") == name), outcome)
+        for key in rows["key"].unique(maintain_order=True)[:per_instruction]:
+            answers = rows.filter(pl.col("key") == key).unique("setting", maintain_order=True)
+            by_setting = {row["setting"]: row for row in answers.iter_rows(named=True)}
+            settings = theme.ordered(list(by_setting))
+            first = by_setting[settings[0]]
+            cards.append(
+                {
+                    "query": first["query"],
+                    "instruction": name,
+                    "answers": list(_answers(settings, by_setting, outcome)),
+                }
+            )
+    return _TABLE.render(cards=cards, open=OPEN)
+
+
+def _best(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:
+    """The rows of each setting where it does best; one that nothing varies in keeps its rows."""
+    varied = [name for name in ("layer", "schedule", "strength") if name in rows.columns]
+    scored = (
+        rows.group_by("setting", *varied, maintain_order=True)
+        .agg(pl.col(outcome).cast(pl.Float64).mean().alias("share"))
+        .sort(["share", "layer"], descending=[True, False], nulls_last=True, maintain_order=True)
+        .unique("setting", keep="first", maintain_order=True)
+        .select("setting", *varied)
+    )
+    return rows.join(
+        scored, on=["setting", *varied], how="semi", nulls_equal=True, maintain_order="left"
+    )
+
+
+def _answers(
+    settings: Iterable[str], by_setting: dict[str, dict[str, Any]], outcome: str
+) -> Iterable[dict[str, Any]]:
+    for i, setting in enumerate(settings):
+        row, style = by_setting[setting], theme.setting_style(setting, i)
+        at = "" if row["layer"] is None else f", layer {row['layer']}"
+        yield {
+            "label": style.label + at,
+            "colour": style.colour,
+            "follows": row[outcome],
+            "degenerate": row["degenerate"],
+            "finish": FINISH.get(row["finish_reason"], ""),
+            "text": row["answer"],
+            "applied": "" if row["applied"] == "unsteered" else row["applied"],
+        }

@@ -1,0 +1,63 @@
+"""What each vector, and each two together, do to every property."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import polars as pl
+
+from figures.style import theme
+from figures.style.drawing import Drawing, need, percent, short_names
+
+
+def interference_map(table: pl.DataFrame, names: Sequence[str]) -> Drawing:
+    """Share of answers with each property, a row for no vector, each vector and each two.
+
+    Args:
+        table: columns ``vectors``, ``property`` and ``share``; the vectors of a pair are joined by
+            " + ", those of none are called none.
+        names: the properties, in the order of the columns.
+
+    Returns:
+        The drawing; its caption says how many properties each pair keeps.
+
+    Raises:
+        FigureError: for a table without these columns.
+    """
+    need(table, ("vectors", "property", "share"), "interference_map")
+    labels: dict[str, str] = short_names(names)
+    rows: list[str] = table["vectors"].unique(maintain_order=True).to_list()
+    of = {(v, p): value for v, p, value in table.select("vectors", "property", "share").iter_rows()}
+    shown = [" + ".join(labels.get(part, part) for part in row.split(" + ")) for row in rows]
+    columns = [*names, "degenerate"]
+    figure = theme.figure(theme.TWO_COLUMNS, 130 + 20 * len(rows))
+    figure.add_trace(
+        go.Heatmap(
+            z=[[of[row, column] for column in columns] for row in rows],
+            x=[*(labels[name] for name in names), "degenerate"],
+            y=shown,
+            zmin=0,
+            zmax=1,
+            colorscale=theme.scale("sequential"),
+            texttemplate="%{z:.0%}",
+            textfont={"size": theme.SMALL},
+            xgap=1,
+            ygap=1,
+            colorbar={"title": {"text": "share of answers", "side": "right"}, "tickformat": ".0%"},
+            hovertemplate="%{y}: %{x} %{z:.0%}<extra></extra>",
+        )
+    )
+    plain = {"ticks": "", "showgrid": False, "showline": False}
+    figure.update_xaxes(**plain, tickangle=-30)
+    figure.update_yaxes(**plain, autorange="reversed")
+    figure.update_layout(margin={"t": 10})
+    pairs = [row for row in rows if " + " in row]
+    kept = [of[pair, name] >= 0.8 * of[name, name] for pair in pairs for name in pair.split(" + ")]
+    share = percent(sum(kept) / len(kept)) if kept else "0%"
+    return Drawing(
+        figure,
+        f"In {share} of {len(kept)} cases a property keeps at least 80% of the share that it has "
+        f"under its vector alone when another vector acts too. Share of answers to the same "
+        "requests that have each property (columns) under each vector and each two (rows).",
+    )

@@ -1,0 +1,76 @@
+"""How firmly a layer is chosen: the share of redrawn prompt sets that choose each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import plotly.graph_objects as go
+
+from figures.style import theme
+from figures.style.drawing import NO_ESTIMATE, Drawing, FigureError, percent, short_names
+
+
+def selection_map(
+    chosen: Mapping[str, int | None], frequency: Mapping[str, Mapping[int | None, float]]
+) -> Drawing:
+    """How often each layer is chosen when the prompts of a sweep are drawn anew.
+
+    Args:
+        chosen: the layer that was chosen, by instruction; None stands for no steering.
+        frequency: by instruction, the share of draws that choose each layer.
+
+    Returns:
+        The drawing, a ring around what was chosen; its caption says how often that is chosen again.
+
+    Raises:
+        FigureError: for no instruction.
+    """
+    if not frequency:
+        raise FigureError("selection_map was given no instruction; give the frequencies of one")
+    names = short_names(list(frequency))
+    layers = sorted({at for each in frequency.values() for at in each if at is not None})
+    columns = [None, *layers]
+    labels = ["none", *map(str, layers)]
+    figure = theme.figure(theme.TWO_COLUMNS, 90 + 22 * len(names))
+    figure.add_trace(
+        go.Heatmap(
+            z=[[frequency[name].get(at, 0.0) for at in columns] for name in names],
+            x=labels,
+            y=list(names.values()),
+            zmin=0,
+            zmax=1,
+            colorscale=theme.scale("sequential"),
+            xgap=1,
+            ygap=1,
+            colorbar={"title": {"text": "share of draws", "side": "right"}, "tickformat": ".0%"},
+            hovertemplate="%{y}, layer %{x}: %{z:.0%}<extra></extra>",
+        )
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=[labels[columns.index(chosen[name])] for name in names],
+            y=list(names.values()),
+            mode="markers",
+            marker={"symbol": "circle-open", "size": 11, "color": theme.VERMILLION},
+            showlegend=False,
+            meta=NO_ESTIMATE,
+            hoverinfo="skip",
+        )
+    )
+    figure.update_layout(margin={"t": 10, "b": 44})
+    figure.update_xaxes(title_text="layer chosen", type="category", ticks="", showline=False)
+    figure.update_yaxes(autorange="reversed", ticks="", showgrid=False, showline=False)
+    again = {name: frequency[name].get(chosen[name], 0.0) for name in names}
+    firm = sum(share >= 0.9 for share in again.values())
+    least = min(again, key=lambda name: again[name])
+    return Drawing(
+        figure,
+        f"The layer that was chosen (rings) is chosen again in {percent(_mean(again))} of draws on "
+        f"average, in at least 90% for {firm} of {len(names)} instructions, least often for "
+        f"{names[least]} ({percent(again[least])}). Share of bootstrap draws of the prompts in "
+        "which the paper's rule chooses each layer; none is no steering.",
+    )
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return sum(values.values()) / len(values)

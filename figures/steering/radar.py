@@ -1,0 +1,181 @@
+"""What each setting achieves on every instruction at a glance: a radar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
+
+import plotly.graph_objects as go
+import polars as pl
+
+from figures.style import theme
+from figures.style.drawing import (
+    Drawing,
+    FigureError,
+    interval_text,
+    listed,
+    need,
+    percent,
+    short_names,
+)
+from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.records import shares
+
+SHOWN = ("none", "steered", "instruction", "both")
+"""The settings that are drawn; controls would hide them."""
+
+COMPARED = (("none", "steered", "Steering alone"), ("instruction", "both", "Beside the text it"))
+"""Baseline, steered setting, and how the caption's sentence about it begins."""
+
+NAMED = 3
+"""How many instructions that gain most are named."""
+
+APART = 2.4
+"""Degrees between the whiskers of neighbouring settings."""
+
+LINE = 18
+"""Most letters of a line of a label."""
+
+Found = Mapping[tuple[str, ...], Interval]
+
+
+def settings_radar(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
+    """Accuracy of each instruction in the four settings, a spoke for each instruction.
+
+    Args:
+        records: columns ``instruction``, ``setting``, ``query`` and ``outcome``; one layer for
+            each instruction and setting. Settings other than :data:`SHOWN` are left out.
+        outcome: what counts as success, ``strict`` or ``loose``.
+
+    Returns:
+        The drawing, spokes in the order of what steering alone gains; its caption names the
+        instructions that gain most.
+
+    Raises:
+        FigureError: for records without these columns, without these settings, or of fewer than
+            three instructions.
+    """
+    need(records, ("instruction", "setting", "query", outcome), "settings_radar")
+    shown = records.filter(pl.col("setting").is_in(SHOWN))
+    found = shares(shown, ["instruction", "setting"], outcome)
+    names = short_names(shown["instruction"].unique(maintain_order=True).to_list())
+    if len(names) < 3:
+        raise FigureError(
+            f"settings_radar needs three instructions in the settings {', '.join(SHOWN)}, and the "
+            f"records have {len(names)}; draw them by instruction_bars."
+        )
+    order = sorted(names, key=lambda name: -_gain(found, name, "none", "steered"))
+    angles = {name: 360 * at / len(order) for at, name in enumerate(order)}
+    settings = [s for s in SHOWN if any((name, s) in found for name in order)]
+    figure = theme.figure(530, 450)
+    for at, setting in enumerate(settings):
+        style = theme.setting_style(setting)
+        points = {n: found[n, setting] for n in order if (n, setting) in found}
+        turned = APART * (at - (len(settings) - 1) / 2)
+        figure.add_trace(_whiskers(points, angles, turned, style))
+        figure.add_trace(_polygon(points, names, angles, turned, style))
+    figure.update_layout(margin={"l": 105, "r": 105, "t": 66, "b": 30})
+    figure.update_polars(
+        bgcolor="white",
+        radialaxis={
+            "range": [0, 1.04],  # room for the marks of a share of 1
+            "tickvals": [0.25, 0.5, 0.75, 1],
+            "tickformat": ".0%",
+            "tickfont": {"size": theme.SMALL, "color": theme.MUTED},
+            "angle": 90 - 180 / len(order),  # between two spokes
+            "tickangle": 0,
+            "gridcolor": theme.GRID,
+            "showline": False,
+            "ticks": "",
+        },
+        angularaxis={
+            "tickvals": list(angles.values()),
+            "ticktext": [_broken(names[name]) for name in order],
+            "tickfont": {"size": 11},
+            "rotation": 90,
+            "direction": "clockwise",
+            "gridcolor": theme.GRID,
+            "linecolor": theme.GRID,
+            "ticks": "",
+        },
+    )
+    return Drawing(figure, _caption(found, names, outcome))
+
+
+def _polygon(
+    points: Mapping[str, Interval],
+    names: Mapping[str, str],
+    angles: Mapping[str, float],
+    turned: float,
+    style: theme.Style,
+) -> go.Scatterpolar:
+    closed = [*points, next(iter(points))]
+    return go.Scatterpolar(
+        r=[points[name].value for name in closed],
+        theta=[angles[name] + turned for name in closed],
+        mode="lines+markers",
+        name=style.label,
+        line={"color": style.colour, "width": 1.5},
+        marker={"symbol": style.symbol, "size": 6, "color": style.colour},
+        cliponaxis=False,
+        fill="toself",
+        fillcolor=theme.translucent(style.colour, 0.07),
+        text=[names[name] for name in closed],
+        customdata=[[points[name].low, points[name].high] for name in closed],
+        hovertemplate="%{text}: %{r:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}]",
+    )
+
+
+def _whiskers(
+    points: Mapping[str, Interval], angles: Mapping[str, float], turned: float, style: theme.Style
+) -> go.Scatterpolar:
+    """The interval of each share along its spoke, beside those of the other settings."""
+    return go.Scatterpolar(
+        r=[end for i in points.values() for end in (i.low, i.high, None)],
+        theta=[at for name in points for at in (*[angles[name] + turned] * 2, None)],
+        mode="lines",
+        line={"color": theme.translucent(style.colour, 0.55), "width": 1.2},
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def _broken(label: str) -> str:
+    """A label on lines that fit beside the circle."""
+    return "<br>".join(wrap(label, LINE, break_long_words=False))
+
+
+def _gain(found: Found, name: str, baseline: str, setting: str) -> float:
+    before, after = found.get((name, baseline)), found.get((name, setting))
+    return after.value - before.value if before and after else 0.0
+
+
+def _caption(found: Found, names: Mapping[str, str], outcome: str) -> str:
+    said = [
+        sentence
+        for baseline, setting, begins in COMPARED
+        if (sentence := _sentence(found, names, baseline, setting, begins))
+    ]
+    return (
+        f"{' '.join(said)} Share of answers that pass the {outcome} check, a spoke for each of "
+        f"{len(names)} instructions; whiskers are 95% intervals."
+    ).strip()
+
+
+def _sentence(
+    found: Found, names: Mapping[str, str], baseline: str, setting: str, begins: str
+) -> str:
+    """Which instructions a setting gains most on over its baseline."""
+    both: Sequence[str] = [n for n in names if (n, baseline) in found and (n, setting) in found]
+    if not both:
+        return ""
+    gains = {name: _gain(found, name, baseline, setting) for name in both}
+    most = [n for n in sorted(both, key=lambda n: -gains[n])[:NAMED] if gains[n] > 0]
+    if not most:
+        return f"{begins} gains on no instruction of {len(both)}."
+    told = [
+        f"{names[n]} ({percent(found[n, baseline].value)} to {interval_text(found[n, setting])})"
+        for n in most
+    ]
+    rest = sum(gain <= 0 for gain in gains.values())
+    return f"{begins} gains most on {listed(told)}, and nothing on {rest} of {len(both)}."

@@ -1,0 +1,90 @@
+"""What a growing weight buys and what it costs: accuracy and quality, without and with the text."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from figures.style import theme
+from figures.style.drawing import Drawing, need, percent
+from figures.style.small_multiples import Grid, curve
+from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.records import mean_of, share_of
+
+LOOKS = {False: ("without the text", "solid", "circle"), True: ("with the text", "dash", "diamond")}
+
+
+def weight_curves(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
+    """Accuracy and judged quality against the weight of a vector, a panel per task.
+
+    Args:
+        records: columns ``instruction`` (the task), ``instructed``, ``strength`` (0 where
+            unsteered; its sign is left out), ``query``, ``quality`` (null where it was not judged)
+            and ``outcome``.
+        outcome: what counts as success.
+
+    Returns:
+        The drawing; its caption gives what the largest weight gains and costs.
+
+    Raises:
+        FigureError: for records without these columns.
+    """
+    need(
+        records, ("instruction", "instructed", "strength", "query", "quality", outcome),
+        "weight_curves",
+    )  # fmt: skip
+    records = records.with_columns(pl.col("strength").abs())
+    names = records["instruction"].unique(maintain_order=True).to_list()
+    grid = Grid(names, columns=2)
+    said = []
+    for panel, name in enumerate(names):
+        for instructed, (label, dash, symbol) in LOOKS.items():
+            rows = records.filter(
+                (pl.col("instruction") == name) & (pl.col("instructed") == instructed)
+            )
+            accuracy, quality = _by_weight(rows, outcome)
+            look = {"band": 0.12, "dash": dash, "symbol": symbol}
+            for trace in curve(accuracy, f"accuracy, {label}", theme.BLUE, **look):
+                grid.add(trace, panel)
+            for trace in curve(quality, f"quality, {label}", theme.ORANGE, **look):
+                grid.add(trace, panel)
+            if not instructed:
+                said.append(_finding(name, accuracy, quality))
+    weights = sorted(records["strength"].unique().to_list())
+    figure = grid.finish(
+        legend_rows=2,
+        layers=[0, 1],
+        x_title="weight (of the vector's norm)",
+        y_title="share or mean",
+        y_range=(-0.02, 1.05),
+    )
+    figure.update_xaxes(range=[-0.1, weights[-1] + 0.1], tickvals=weights)
+    return Drawing(
+        figure,
+        f"{' '.join(said)} Accuracy, and mean quality of the answers, against the weight of each "
+        "word's vector; bands are 95% intervals.",
+    )
+
+
+def _by_weight(
+    rows: pl.DataFrame, outcome: str
+) -> tuple[dict[float, Interval], dict[float, Interval]]:
+    """Accuracy and quality at each weight; quality only where some answer was judged."""
+    accuracy: dict[float, Interval] = {}
+    quality: dict[float, Interval] = {}
+    for (weight,), each in rows.sort("strength").group_by("strength", maintain_order=True):
+        at = float(weight)  # type: ignore[arg-type]
+        accuracy[at] = share_of(each, outcome)
+        if judged := mean_of(each, "quality"):
+            quality[at] = judged
+    return accuracy, quality
+
+
+def _finding(name: str, accuracy: dict[float, Interval], quality: dict[float, Interval]) -> str:
+    first, last = min(accuracy), max(accuracy)
+    said = (
+        f"{name.capitalize()}: accuracy {percent(accuracy[first].value)} to "
+        f"{percent(accuracy[last].value)} at weight {last:g}"
+    )
+    if first in quality and last in quality:
+        said += f", quality {quality[first].value:.2f} to {quality[last].value:.2f}"
+    return f"{said}, without the text."

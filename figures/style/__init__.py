@@ -1,0 +1,1 @@
+"""Draw what all figures share: the theme, panels, interval dots and laid-out text."""

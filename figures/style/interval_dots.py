@@ -1,0 +1,256 @@
+"""Estimates side by side: a dot with its interval for each label, the control's beside it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import plotly.graph_objects as go
+import polars as pl
+from plotly.subplots import make_subplots
+
+from figures.style import text_width, theme
+from figures.style.drawing import Drawing, FigureError, need
+
+ROW = 17
+"""Height in pixels of a label."""
+
+LONG = 140
+"""Width in pixels of a label beyond which the figure is as wide as the page."""
+
+CONTROLS = frozenset({"random", "shuffled", "others"})
+"""Settings that fitted directions are compared with."""
+
+REFERENCES = (0.0, 1.0)
+"""Values at which a line is drawn where the axis has them: nothing, and all of it."""
+
+
+def interval_dots(
+    frame: pl.DataFrame,
+    title: str,
+    *,
+    group: str | None = None,
+    span: tuple[float, float] | None = None,
+    about: str = "",
+) -> Drawing:
+    """Estimates with their intervals, a row for each label and a panel for each of several things.
+
+    Args:
+        frame: columns ``label``, ``panel``, ``setting`` (vector, random, or others), ``value``,
+            ``low`` and ``high``.
+        title: of the axis.
+        group: a column by which labels are grouped, one group of panels under the other.
+        span: the values that the axis shows; estimates beyond are arrows at its ends, with their
+            number. All of them when not given.
+        about: a sentence on what is drawn, for the caption.
+
+    Returns:
+        The drawing; its caption gives, for each group, the label that is furthest above its control
+        in the mean over the panels, with both in every panel.
+
+    Raises:
+        FigureError: for a frame without these columns, a label that is there twice in one panel and
+            setting, or values that are undefined.
+
+    Example:
+        >>> interval_dots(shares, "share of the effect", group="effect").caption  # doctest: +SKIP
+    """
+    need(frame, ("label", "panel", "setting", "value", "low", "high"), "interval_dots")
+    frame = frame.with_columns((pl.col(group) if group else pl.lit("")).alias("group"))
+    cells = frame.select("group", "panel", "label", "setting")
+    undefined = frame.filter(~pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
+    if cells.is_duplicated().any() or len(undefined):
+        raise FigureError(
+            f"interval_dots has {int(cells.is_duplicated().sum())} rows that are there twice and "
+            f"{len(undefined)} that are undefined; give one finite estimate for each label, "
+            "setting and panel."
+        )
+    panels, groups, settings = (
+        frame[column].unique(maintain_order=True).to_list()
+        for column in ("panel", "group", "setting")
+    )
+    labels = {
+        name: frame.filter(pl.col("group") == name)["label"].unique(maintain_order=True).to_list()
+        for name in groups
+    }
+    looks = {setting: _look(setting, at) for at, setting in enumerate(settings)}
+    # A group is as tall as its labels need, and its name, which stands upright beside them.
+    heights = [
+        max(ROW * len(labels[name]), text_width.width(name, theme.NORMAL) + 10) for name in groups
+    ]
+    figure = make_subplots(
+        len(groups),
+        len(panels),
+        shared_yaxes=True,
+        shared_xaxes=True,
+        column_titles=panels if len(panels) > 1 else None,
+        row_heights=heights,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.06,
+    )
+    low, high = span or (
+        float(frame["low"].to_numpy().min()),
+        float(frame["high"].to_numpy().max()),
+    )
+    told: set[str] = set()
+    for row, name in enumerate(groups, start=1):
+        for column, panel in enumerate(panels, start=1):
+            arrows: Counter[tuple[str, int]] = Counter()
+            for at, (setting, look) in enumerate(looks.items()):
+                here = frame.filter(
+                    (pl.col("group") == name)
+                    & (pl.col("panel") == panel)
+                    & (pl.col("setting") == setting)
+                )
+                aside = 0.3 * (at - (len(looks) - 1) / 2)
+                places = [labels[name].index(label) + aside for label in here["label"]]
+                trace = _dots(here, places, look, (low, high), arrows)
+                first = bool(len(here)) and setting not in told
+                trace.update(showlegend=first and len(looks) > 1)
+                told.update([setting] if first else [])
+                figure.add_trace(trace, row, column)
+        figure.update_yaxes(
+            tickvals=list(range(len(labels[name]))),
+            ticktext=labels[name],
+            range=[len(labels[name]) - 0.4, -0.6],
+            ticks="",
+            showgrid=False,
+            row=row,
+        )
+    margin = 0.04 * (high - low or 1)
+    for at in REFERENCES:
+        if low - margin <= at <= high + margin:
+            figure.add_vline(
+                x=at, line={"color": theme.GREY, "width": 1, "dash": "dot"}, layer="below"
+            )
+    figure.update_xaxes(range=[low - margin, high + margin], showgrid=True, nticks=6)
+    longest = max(text_width.width(label, theme.SMALL) for label in frame["label"].unique())
+    left, right = round(longest) + 12 + 22 * (group is not None), 12
+    width = theme.TWO_COLUMNS if len(panels) > 1 or longest > LONG else theme.ONE_COLUMN
+    room = (width - left - right) * (1 - 0.03 * (len(panels) - 1)) / len(panels)
+    said = text_width.wrapped(title, theme.NORMAL, room)
+    figure.update_xaxes(title_text=said, row=len(groups))
+    top, bottom = 26 + 16 * (len(panels) > 1), 36 + 14 * len(text_width.lines(said))
+    theme.figure(width, top + bottom + round(sum(heights)) + 14 * len(groups), figure)
+    figure.update_layout(margin={"t": top, "l": left, "r": right, "b": bottom - 6})
+    figure.update_annotations(font_size=theme.NORMAL)
+    if group is not None:
+        _name_groups(figure, groups, len(panels), aside=left - 10)
+    figure.update_yaxes(automargin=False)
+    return Drawing(figure, _caption(frame, title, about))
+
+
+def _name_groups(figure: go.Figure, groups: list[str], panels: int, aside: float) -> None:
+    """The names of the groups, upright at the left edge, one below the other: so many pixels beside
+    the plot, however wide it is printed."""
+    for row, name in enumerate(groups):
+        axis: Any = figure.layout[f"yaxis{row * panels + 1}" if row else "yaxis"]
+        low, high = axis.domain
+        figure.add_annotation(
+            text=name,
+            x=0,
+            xshift=-aside,
+            y=(low + high) / 2,
+            xref="paper",
+            yref="paper",
+            xanchor="center",
+            yanchor="middle",
+            textangle=-90,
+            showarrow=False,
+            font={"size": theme.NORMAL},
+        )
+
+
+def _look(setting: str, at: int) -> theme.Style:
+    if setting == "vector":
+        return replace(theme.setting_style("steered"), label="fitted direction")
+    look = theme.setting_style(setting, at)
+    own = setting not in theme.SETTINGS
+    return replace(look, symbol=theme.SYMBOLS[at % len(theme.SYMBOLS)]) if own else look
+
+
+def _dots(
+    rows: pl.DataFrame,
+    places: list[float],
+    look: theme.Style,
+    span: tuple[float, float],
+    arrows: Counter[tuple[str, int]],
+) -> go.Scatter:
+    """Dots with whiskers; an arrow with its number where one is beyond the axis. The numbers of
+    later settings stand further in, so that those of one label do not meet: ``arrows`` counts the
+    ones that are there, by label and side."""
+    low, high = span
+    beyond = [-1 if value < low else int(value > high) for value in rows["value"]]
+    symbols = {-1: "triangle-left", 0: look.symbol, 1: "triangle-right"}
+    inside = rows["value"].is_between(low, high).cast(pl.Float64)
+    texts = []
+    for label, value, side in zip(rows["label"], rows["value"], beyond, strict=True):
+        texts.append(_number(value, side, arrows[label, side]))
+        arrows[label, side] += 1
+    return go.Scatter(
+        x=rows["value"].clip(low, high).to_list(),
+        y=places,
+        mode="markers+text" if any(beyond) else "markers",
+        marker={"color": look.colour, "symbol": [symbols[side] for side in beyond], "size": 6},
+        text=texts,
+        textposition=["middle left" if side > 0 else "middle right" for side in beyond],
+        textfont={"size": theme.SMALL, "color": look.colour},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": ((rows["high"] - rows["value"]) * inside).to_list(),
+            "arrayminus": ((rows["value"] - rows["low"]) * inside).to_list(),
+            "thickness": 1,
+            "width": 2,
+            "color": look.colour,
+        },
+        customdata=rows.select("label", "value", "low", "high").rows(),
+        hovertemplate="%{customdata[0]}: %{customdata[1]:.2f} [%{customdata[2]:.2f}, "
+        "%{customdata[3]:.2f}]",
+        name=look.label,
+        legendgroup=look.label,
+    )
+
+
+def _number(value: float, side: int, before: int) -> str:
+    """The number of an arrow, behind the room that those of earlier settings take."""
+    room, said = 3 * before * "\N{EM SPACE}", f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
+    return {-1: room + said, 0: "", 1: said + room}[side]
+
+
+def _caption(frame: pl.DataFrame, title: str, about: str) -> str:
+    said = []
+    for (name,), rows in frame.group_by("group", maintain_order=True):
+        best = _furthest(rows)
+        by_setting = [
+            f"{_look(str(setting), 0).label} "
+            + ", ".join(
+                f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+                + (f" ({row['panel']})" if frame["panel"].n_unique() > 1 else "")
+                for row in each.iter_rows(named=True)
+            )
+            for (setting,), each in rows.filter(pl.col("label") == best).group_by(
+                "setting", maintain_order=True
+            )
+        ]
+        said.append(f"{name + ': ' if name else ''}{best}, {'; '.join(by_setting)}")
+    finding = ". ".join(part[0].upper() + part[1:] for part in said)
+    drawn = f"{title[0].upper()}{title[1:]}; whiskers are 95% intervals."
+    return " ".join(part for part in (f"{finding}.", drawn, about) if part)
+
+
+def _furthest(rows: pl.DataFrame) -> str:
+    """The label that is furthest above what its control does in either direction, in the mean over
+    panels; where none has a control, the one with the greatest value in the first setting."""
+    fitted = "vector" if (rows["setting"] == "vector").any() else rows["setting"][0]
+    means = rows.group_by("label", "setting", maintain_order=True).agg(pl.col("value").mean())
+    own, control = (
+        means.filter(pl.col("setting").is_in(settings)).select("label", "value")
+        for settings in ([fitted], sorted(CONTROLS - {fitted}))
+    )
+    both = own.join(control, on="label", suffix="_control", maintain_order="left")
+    ranked = (
+        both.select("label", pl.col("value") - pl.col("value_control").abs()) if len(both) else own
+    )
+    return str(ranked.sort("value", descending=True, maintain_order=True)["label"][0])

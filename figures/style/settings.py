@@ -1,0 +1,113 @@
+"""How language steering's settings, schedules and languages are named and coloured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from figures.style import theme
+from figures.style.theme import Style
+
+LANGUAGES = {
+    "ar": "Arabic", "de": "German", "en": "English", "es": "Spanish", "fr": "French",
+    "it": "Italian", "ja": "Japanese", "nl": "Dutch", "pt": "Portuguese", "ru": "Russian",
+    "zh": "Chinese",
+}  # fmt: skip
+"""By ISO 639-1 code; any other code stands for itself."""
+
+SETTINGS = {
+    "none": "unsteered",
+    "original": "original",
+    "random": "random direction",
+    "instruction": "in-context",
+    "asked": "asked in the language",
+}
+"""Labels where paper B's words are other than paper A's."""
+
+ORIGINAL = ("original", "none")
+"""What settings are compared with: the first of these that is there."""
+
+SCHEDULES = {
+    "start": Style("start", theme.SKY, "triangle-up", "/"),
+    "fixed": Style("fixed", theme.BLUE, "circle"),
+    "diminishing": Style("diminishing", theme.GREEN, "square", "."),
+    "exponential": Style("exponential", theme.WINE, "star", "x"),
+    "dynamic": Style("dynamic", theme.VERMILLION, "diamond", "\\"),
+}
+"""Kinds of schedule, in the order in which they are drawn."""
+
+
+def language_name(code: str) -> str:
+    """A language by its code, as "Italian" for "it"."""
+    return LANGUAGES.get(code, code)
+
+
+def setting_look(setting: str, index: int = 0) -> Style:
+    """Style of a setting of a comparison of languages: the original model is the unsteered one."""
+    style = theme.setting_style("none" if setting == "original" else setting, index)
+    return replace(style, label=SETTINGS.get(setting, style.label))
+
+
+def setting_looks(settings: Iterable[str]) -> dict[str, Style]:
+    """Styles of the settings of one figure, no two of an analysis' own alike, in drawing order."""
+    names = sorted(dict.fromkeys(settings), key=_place)
+    own = [name for name in names if _place(name) == _place("")]
+    looks = {}
+    for name in names:
+        at = own.index(name) if name in own else 0
+        look = setting_look(name, at)
+        symbol = theme.SYMBOLS[at % len(theme.SYMBOLS)] if name in own else look.symbol
+        looks[name] = replace(look, symbol=symbol)
+    return looks
+
+
+def kind_of(schedule: str) -> tuple[str, str]:
+    """A schedule's kind and what is in its brackets, as ("dynamic", "0.5")."""
+    found = re.fullmatch(r"([a-z]+)\((.*)\)", schedule)
+    return (found[1], found[2]) if found else (schedule, "")
+
+
+def schedule_looks(schedules: Sequence[str]) -> dict[str, Style]:
+    """Styles of the schedules of one figure, in drawing order.
+
+    Those of one kind share its colour, the later ones lighter, and say what is in their brackets;
+    a schedule alone of its kind is called by the kind.
+    """
+    kinds = list(SCHEDULES)
+    known = sorted(
+        dict.fromkeys(schedules),
+        key=lambda name: kinds.index(k) if (k := kind_of(name)[0]) in kinds else len(kinds),
+    )
+    looks: dict[str, Style] = {}
+    for name in known:
+        kind, inside = kind_of(name)
+        alike = [other for other in known if kind_of(other)[0] == kind]
+        style = SCHEDULES.get(kind) or theme.setting_style(kind, known.index(name))
+        colour = _lighter(style.colour, 0.55 * alike.index(name) / max(1, len(alike) - 1))
+        label = kind if len(alike) == 1 else f"{kind} {inside}".strip()
+        looks[name] = replace(style, label=label, colour=colour)
+    return looks
+
+
+def looks_of(names: Sequence[str]) -> dict[str, Style]:
+    """Styles of settings and schedules that stand in one figure, in drawing order.
+
+    A schedule looks as it does everywhere; a setting as :func:`figures.style.theme.setting_style` says.
+    """
+    schedules = schedule_looks([name for name in names if kind_of(name)[0] in SCHEDULES])
+    settings = theme.ordered([name for name in names if name not in schedules])
+    known = {name: theme.setting_style(name, at) for at, name in enumerate(settings)}
+    own = {name: known.pop(name) for name in settings if name not in theme.SETTINGS}
+    return {**known, **schedules, **own}
+
+
+def _place(setting: str) -> int:
+    """Original and unsteered first, then as everywhere; an analysis' own last, as they come."""
+    known = ["original", *theme.SETTINGS]
+    return known.index(setting) if setting in known else len(known)
+
+
+def _lighter(colour: str, share: float) -> str:
+    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(part + share * (255 - part)):02x}" for part in parts)

@@ -1,0 +1,168 @@
+"""Answers set as text in a figure: tokens on lines, shaded by a number each."""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from figures.style import theme
+
+MONOSPACE = "DejaVu Sans Mono, Liberation Mono, Menlo, Consolas, monospace"
+LINE = 21
+"""Height in pixels of a line of text."""
+LETTERS = 82
+"""Letters of a line."""
+GUTTER = 68
+"""Width in pixels left of the text, for the answers' names."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A token where it stands."""
+
+    line: int
+    column: int
+    text: str
+    value: float | None
+    """What it is shaded by; None for no shade."""
+    step: int
+    language: str | None
+
+
+def laid(rows: Iterable[Mapping[str, Any]], value: str, first: int) -> list[Placed]:
+    """An answer's tokens on lines, broken where a word would cross the end.
+
+    Args:
+        rows: a token each, with ``token``, ``step``, ``value`` and perhaps ``language``.
+        value: the column that tokens are shaded by.
+        first: the line on which the answer begins.
+    """
+    placed: list[Placed] = []
+    line, column = first, 0
+    for row in rows:
+        text = str(row["token"]).replace("\n", "\u21b5").replace("\t", " ")
+        blank = len(text) - len(text.lstrip(" "))
+        body = text.strip(" ") or "\u2423"  # a token of spaces alone is still a step
+        if column and column + blank + wide(body) > LETTERS:
+            line, column = line + 1, 0
+        column += min(blank, 1) if column else 0
+        placed.append(Placed(line, column, body, row[value], row["step"], row.get("language")))
+        column += wide(body)
+        if text.endswith("\u21b5"):
+            line, column = line + 1, 0
+    return placed
+
+
+def wide(text: str) -> int:
+    """Columns that a text takes: two for a wide letter, as Chinese and Japanese ones are."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def text_figure(
+    placed: Sequence[Placed],
+    starts: Mapping[int, str],
+    *,
+    title: str,
+    low: float,
+    high: float,
+    scale: str,
+    top: int,
+) -> go.Figure:
+    """A page of text whose tokens are shaded, with the answers' names at their first lines.
+
+    Args:
+        placed: the tokens.
+        starts: names by line.
+        title: of the scale.
+        low: the value at the scale's lower end.
+        high: that at its upper end.
+        scale: ``"diverging"`` or ``"sequential"``.
+        top: room above the text, in pixels.
+    """
+    lines = placed[-1].line + 1
+    figure = theme.figure(theme.TWO_COLUMNS, top + 8 + LINE * lines)
+    figure.add_trace(_shades(placed, title, low, high, light(scale), lines))
+    figure.add_trace(_words(placed))
+    figure.update_layout(
+        margin={"l": GUTTER, "r": 56, "t": top, "b": 8}, barmode="overlay", bargap=0
+    )
+    hidden = {"showgrid": False, "showline": False, "ticks": "", "automargin": False}
+    figure.update_xaxes(**hidden, range=[-1, LETTERS], showticklabels=False)
+    figure.update_yaxes(
+        **hidden,
+        range=[lines - 0.5, -0.5],
+        tickvals=list(starts),
+        ticktext=[_cut(name) for name in starts.values()],
+        tickfont={"size": theme.SMALL, "color": theme.MUTED},
+    )
+    return figure
+
+
+def light(name: str) -> list[list[float | str]]:
+    """A colour scale without its darkest shades, which would hide letters."""
+    colours = [str(colour) for _, colour in theme.scale(name)]
+    kept = colours[1:-1] if name == "diverging" else colours[:4]
+    return [[at / (len(kept) - 1), colour] for at, colour in enumerate(kept)]
+
+
+def _shades(
+    placed: Sequence[Placed],
+    title: str,
+    low: float,
+    high: float,
+    colours: list[list[float | str]],
+    lines: int,
+) -> go.Bar:
+    shaded = [token for token in placed if token.value is not None]
+    return go.Bar(
+        base=[token.column for token in shaded],
+        x=[wide(token.text) for token in shaded],
+        y=[token.line for token in shaded],
+        width=0.82,
+        orientation="h",
+        marker={
+            "color": [token.value for token in shaded],
+            "cmin": low,
+            "cmax": high,
+            "colorscale": colours,
+            "line": {"width": 0.6, "color": "white"},
+            "colorbar": {
+                "title": {"text": title, "side": "right", "font": {"size": theme.SMALL}},
+                "tickfont": {"size": theme.SMALL},
+                "thickness": 10,
+                "outlinewidth": 0,
+                "nticks": 5,
+                "lenmode": "pixels",
+                "len": max(70, min(160, LINE * lines)),
+                "y": 1,
+                "yanchor": "top",
+            },
+        },
+        customdata=[[token.step, html.escape(token.text)] for token in shaded],
+        hovertemplate="step %{customdata[0]}: %{customdata[1]}, %{marker.color:.3g}<extra></extra>",
+        showlegend=False,
+    )
+
+
+def _words(placed: Sequence[Placed]) -> go.Scatter:
+    return go.Scatter(
+        x=[token.column + wide(token.text) / 2 for token in placed],
+        y=[token.line for token in placed],
+        # plotly reads markup in a text, and an answer may hold some.
+        text=[html.escape(token.text, quote=False) for token in placed],
+        mode="text",
+        textfont={"family": MONOSPACE, "size": theme.SMALL, "color": theme.INK},
+        cliponaxis=False,
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _cut(name: str) -> str:
+    short = name if len(name) <= 10 else f"{name[:9]}\u2026"
+    return html.escape(short, quote=False)

@@ -1,0 +1,112 @@
+"""Shares with intervals from records, and paired comparisons of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from figures.style.drawing import FigureError
+from interp_steer.statistics.intervals import Interval, bootstrap_mean, share, wilson
+from interp_steer.statistics.paired import PairedTest, holm, mcnemar, paired_difference
+
+
+def share_of(records: pl.DataFrame, outcome: str) -> Interval:
+    """Share of records with an outcome, and its 95 % interval.
+
+    Wilson's interval when every query gave one record. When a query gave several (for several
+    instructions, phrasings or seeds), they are not independent, and queries are resampled whole.
+
+    Args:
+        records: the records of one cell.
+        outcome: a boolean column; nulls are left out.
+
+    Raises:
+        FigureError: when no record has the outcome.
+    """
+    known = records.filter(pl.col(outcome).is_not_null())
+    if known.is_empty():
+        raise FigureError(f"no record has a value of {outcome!r}; score the answers first.")
+    values = known[outcome].to_list()
+    queries = known["query"].to_list()
+    distinct = len(set(queries))
+    if distinct == len(queries):
+        return share(values)
+    if len(set(values)) == 1:
+        # Resampling equal values would claim certainty: count the queries instead.
+        return wilson(distinct if values[0] else 0, distinct)
+    return bootstrap_mean([float(value) for value in values], clusters=queries)
+
+
+def mean_of(records: pl.DataFrame, column: str) -> Interval | None:
+    """Mean of a column of numbers, and its 95 % bootstrap interval, queries resampled whole.
+
+    Args:
+        records: the records of one cell.
+        column: nulls are left out.
+
+    Returns:
+        None when no record has a value.
+    """
+    known = records.filter(pl.col(column).is_not_null())
+    return bootstrap_mean(known[column], known["query"]) if len(known) else None
+
+
+def shares(
+    records: pl.DataFrame, by: Sequence[str], outcome: str
+) -> dict[tuple[Any, ...], Interval]:
+    """`share_of` for each combination of the columns ``by``, in the order of first appearance."""
+    cells = records.partition_by(list(by), as_dict=True, maintain_order=True)
+    return {
+        tuple(cell): share_of(rows, outcome)
+        for cell, rows in cells.items()
+        if rows[outcome].is_not_null().any()
+    }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two settings on the same prompts."""
+
+    difference: Interval
+    """Share under the second setting less that under the first."""
+    test: PairedTest | None
+    """McNemar's test; None when a prompt has several records, which it cannot take."""
+
+
+def compare(records: pl.DataFrame, first: str, second: str, outcome: str) -> Comparison | None:
+    """Compare two settings prompt by prompt.
+
+    Args:
+        records: with the columns ``instruction``, ``key``, ``setting`` and ``outcome``.
+        first: the baseline.
+        second: the setting compared with it.
+        outcome: a boolean column.
+
+    Returns:
+        The second's gain over the first; None when they share no prompt. With several records of a
+        prompt and setting (random directions of several seeds) its interval is a bootstrap over
+        prompts.
+    """
+    on = ["instruction", "key"]
+    sides = [
+        records.filter((pl.col("setting") == setting) & pl.col(outcome).is_not_null())
+        .group_by(on, maintain_order=True)
+        .agg(pl.col(outcome).cast(pl.Float64).mean().alias("share"), pl.len().alias("n"))
+        for setting in (first, second)
+    ]
+    paired = sides[0].join(sides[1], on=on, how="inner", suffix="_second")
+    if paired.is_empty():
+        return None
+    a, b = paired["share"].to_list(), paired["share_second"].to_list()
+    if paired["n"].max() == 1 and paired["n_second"].max() == 1:
+        return Comparison(paired_difference(a, b), mcnemar(a, b))
+    gains = [y - x for x, y in zip(a, b, strict=True)]
+    return Comparison(bootstrap_mean(gains, clusters=paired["key"].to_list()), None)
+
+
+def corrected(tests: Sequence[PairedTest]) -> list[float]:
+    """Holm-corrected p-values of the tests of one figure."""
+    return holm([test.p_value for test in tests]) if tests else []
