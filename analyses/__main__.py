@@ -2,7 +2,7 @@
 
 import sys
 
-from analyses.harness import command_line
+from analyses.kit.cli import command_line
 
 if __name__ == "__main__":
     sys.exit(command_line(sys.argv[1:]))

@@ -24,7 +24,7 @@ from analyses.geometry import (
     stability,
     subspaces,
 )
-from analyses.parts import perform
+from analyses.kit.parts import perform
 
 ANALYSES = (
     layer_geometry,

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import interp_steer as ist
-from analyses.asking import asking
-from analyses.contrasts import contrast_sets
 from analyses.instructions import format_steering, layer_sweep, similarity
-from analyses.parts import configured, opened
+from analyses.kit.answer_options import asking
+from analyses.kit.instruction_sets import contrast_sets
+from analyses.kit.parts import configured, opened
 from figures.pages.report import write_report
 
 

@@ -55,9 +55,9 @@ def serve(config: Config) -> None:
         RunError: when Dash is missing or the port is taken.
     """
     try:
-        from analyses.explorer.choices import Limits
+        from analyses.explorer.form import Limits
         from analyses.explorer.server import application, listen
-        from analyses.explorer.shelf import Making, Shelf
+        from analyses.explorer.workspace import Making, Shelf
     except ModuleNotFoundError as error:
         if error.name not in ("dash", "flask", "werkzeug"):
             raise

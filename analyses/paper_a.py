@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import interp_steer as ist
-from analyses.asking import Asking
-from analyses.contrasts import FORMATS
 from analyses.instructions import (
     composition,
     cross_model,
@@ -26,7 +24,9 @@ from analyses.instructions import (
     vocabulary,
     word_steering,
 )
-from analyses.parts import perform
+from analyses.kit.answer_options import Asking
+from analyses.kit.instruction_sets import FORMATS
+from analyses.kit.parts import perform
 
 HEADLINES: dict[str, tuple[str, ...]] = {
     "format_steering": ("accuracy.", "kl.", "gain.", "mcnemar_p."),

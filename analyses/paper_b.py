@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import interp_steer as ist
+from analyses.kit.parts import perform
 from analyses.languages import (
     adaptation_baselines,
     creative_tasks,
@@ -22,7 +23,6 @@ from analyses.languages import (
     language_switching,
     retention,
 )
-from analyses.parts import perform
 
 EXPERIMENTS = (
     language_steering,

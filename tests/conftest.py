@@ -16,7 +16,7 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
-from analyses.harness import command_line
+from analyses.kit.cli import command_line
 from interp_steer.models.loading import HookedLM, load
 from interp_steer.results.finished import Results, find, read
 from tests.checkpoints import write_checkpoint

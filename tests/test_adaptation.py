@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import interp_steer as ist
-from analyses.languages.adapters import Training, lora, loss, prefix_tuning
-from analyses.languages.adapting import Prefixed, Prompted, answers_of, told, worked
-from analyses.languages.costs import Count, counted
-from analyses.languages.learning import Learning, Task, scores, steering_vector
+from analyses.languages.adaptation_costs import Count, counted
+from analyses.languages.adaptation_methods import Learning, Task, scores, steering_vector
+from analyses.languages.adaptation_models import Prefixed, Prompted, answers_of, told, worked
+from analyses.languages.adaptation_training import Training, lora, loss, prefix_tuning
 from figures import FigureError
 from figures.languages.adaptation_costs import adaptation_shares, benefit_against_cost
 from interp_steer.errors import ContrastError, RunError

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 import interp_steer as ist
-from analyses.harness import command_line
 from analyses.instructions import composition, word_steering
 from analyses.instructions.layer_sweep import Picked, choose, of_operation
+from analyses.kit.cli import command_line
 
 SMALL = [
     "--instruction",

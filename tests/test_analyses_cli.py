@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analyses import harness
+from analyses.kit import cli
 from interp_steer.errors import RunError
 from interp_steer.results.run import Run
 
@@ -51,29 +51,29 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (package / "shared_words.py").write_text('"""No analysis: no Config, no main."""\n')
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    discover = harness.discover
-    monkeypatch.setattr(harness, "discover", lambda: discover(package, "counting"))
+    discover = cli.discover
+    monkeypatch.setattr(cli, "discover", lambda: discover(package, "counting"))
     yield tmp_path
     for name in [name for name in sys.modules if name.split(".")[0] == "counting"]:
         del sys.modules[name]
 
 
 def test_analyses_are_found_by_reading_them(home: Path) -> None:
-    found = harness.discover()
+    found = cli.discover()
     assert list(found) == ["count_layers"]
     assert found["count_layers"].line == "Counts things at a layer."
     assert "counting.nested.count_layers" not in sys.modules
-    assert "Counts things at a layer." in harness.listing(found)
+    assert "Counts things at a layer." in cli.listing(found)
 
 
 def test_two_of_one_name_are_refused(home: Path) -> None:
     (home / "counting" / "count_layers.py").write_text(ANALYSIS)
     with pytest.raises(RunError, match="two analyses are called 'count_layers'"):
-        harness.discover()
+        cli.discover()
 
 
 def test_a_run_from_the_command_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = harness.command_line(["count-layers", "--layers", "3", "4", "5", "--seed", "7"])
+    code = cli.command_line(["count-layers", "--layers", "3", "4", "5", "--seed", "7"])
     assert code == 0
     path = Path(capsys.readouterr().out.strip().splitlines()[-1])
     read = Run.read(path)
@@ -81,9 +81,9 @@ def test_a_run_from_the_command_line(home: Path, capsys: pytest.CaptureFixture[s
     assert read.summary == {"layers": 3, "seed": 7}
     assert read.config == {"model": "m", "layers": [3, 4, 5], "fail": False}
     assert read.provenance["about"].startswith("Counts things at a layer.")
-    assert harness.command_line(["count_layers", "--layers", "3", "4", "5", "--seed", "7"]) == 0
+    assert cli.command_line(["count_layers", "--layers", "3", "4", "5", "--seed", "7"]) == 0
     kept = ["count_layers", "--layers", "3", "4", "5", "--seed", "7", "--no-overwrite"]
-    assert harness.command_line(kept) == 2
+    assert cli.command_line(kept) == 2
     assert "--overwrite" in capsys.readouterr().err
 
 
@@ -91,7 +91,7 @@ def test_help_shows_every_field_with_its_docstring(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
-        harness.command_line(["count_layers", "--help"])
+        cli.command_line(["count_layers", "--help"])
     assert stopped.value.code == 0
     shown = capsys.readouterr().out
     for words in (
@@ -107,14 +107,14 @@ def test_help_shows_every_field_with_its_docstring(
 
 
 def test_errors_are_sentences(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert harness.command_line(["count_layers", "--fail"]) == 2
+    assert cli.command_line(["count_layers", "--fail"]) == 2
     captured = capsys.readouterr()
     assert captured.err.strip() == "error: layer 99 is out of range; choose 0 to 7"
     assert "Traceback" not in captured.err + captured.out
-    assert harness.command_line(["count_layrs"]) == 2
+    assert cli.command_line(["count_layrs"]) == 2
     assert "did you mean count_layers?" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
-        harness.command_line(["count_layers", "--layers", "many"])
+        cli.command_line(["count_layers", "--layers", "many"])
     assert stopped.value.code == 2
 
 
@@ -123,26 +123,26 @@ def test_common_options_are_not_repeated_in_a_config(
 ) -> None:
     path = home / "counting" / "nested" / "count_layers.py"
     path.write_text(ANALYSIS.replace('model: str = "m"', 'model: str = "m"\n    seed: int = 0'))
-    assert harness.command_line(["count_layers"]) == 2
+    assert cli.command_line(["count_layers"]) == 2
     assert "fields that every analysis has already: seed" in capsys.readouterr().err
 
 
 def test_listing_the_real_ones_imports_no_torch() -> None:
     code = (
-        "import sys; from analyses.harness import command_line; command_line([]);"
+        "import sys; from analyses.kit.cli import command_line; command_line([]);"
         "sys.exit('torch' in sys.modules or 'plotly' in sys.modules)"
     )
-    root = Path(harness.__file__).parents[1]
+    root = Path(cli.__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False
     )
     assert done.returncode == 0, done.stderr
-    for name in harness.discover():
+    for name in cli.discover():
         assert f"  {name} " in done.stdout
 
 
-@pytest.mark.parametrize("name", list(harness.discover()))
+@pytest.mark.parametrize("name", list(cli.discover()))
 def test_every_analysis_says_what_it_does(name: str) -> None:
-    analysis = harness.discover()[name]
+    analysis = cli.discover()[name]
     assert analysis.line.endswith((".", "?", ")")) or len(analysis.line) > 20
     assert len(analysis.line) <= 100

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import interp_steer as ist
-from analyses.harness import command_line
+from analyses.kit.cli import command_line
 from tests.bad_inputs import (
     ANSWERS,
     FILES,

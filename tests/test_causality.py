@@ -10,9 +10,9 @@ from transformer_lens.patching import generic_activation_patch
 
 import interp_steer as ist
 from analyses.geometry import causality
-from analyses.geometry.editing import ACTS, Editor, last_tokens
-from analyses.harness import command_line
-from analyses.obedience import Answering, Obedience
+from analyses.geometry.causality_edits import ACTS, Editor, last_tokens
+from analyses.kit.cli import command_line
+from analyses.kit.instruction_following import Answering, Obedience
 from figures.style.drawing import FigureError
 from figures.style.interval_dots import interval_dots
 from interp_steer.errors import InterventionError

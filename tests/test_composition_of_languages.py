@@ -11,11 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp_steer as ist
-from analyses.harness import command_line
-from analyses.languages import dynamic_composition, language_switching, properties
-from analyses.languages.examples import Examples
+from analyses.kit.cli import command_line
+from analyses.languages import (
+    dynamic_composition,
+    dynamic_composition_properties,
+    language_switching,
+)
 from analyses.languages.language_switching import alike
-from analyses.languages.switches import Steerer, languages_by_step, word_shares
+from analyses.languages.language_switching_steps import Steerer, languages_by_step, word_shares
+from analyses.languages.resampled_vectors import Examples
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import RunError
 from interp_steer.interventions.schedules import diminishing, exponential, fixed, start
@@ -78,10 +82,10 @@ def test_what_properties_are_fitted_on_is_not_asked():
         config, dynamic_composition.speaking.read_items(config, 0), 0
     )
     asked = {pair.query for pair in pairs if pair.split != "fit"}
-    found = properties.apart("startend:quotation", pairs, 10, 0)
+    found = dynamic_composition_properties.apart("startend:quotation", pairs, 10, 0)
     assert len(found) == 10 and not asked & set(found.queries)
     with pytest.raises(RunError, match="smaller --n-fit"):
-        properties.apart("startend:quotation", pairs, 1000, 0)
+        dynamic_composition_properties.apart("startend:quotation", pairs, 1000, 0)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_a_case_is_that_of_the_letters_in_any_language(known, text, expected):
     ids = ("language:response_language", known)
     pair = Pair("a", "b", "a", instruction_ids=ids, kwargs=({"language": "it"}, {}))
     said = ist.Completion("a", text, (1,), "stop", "unsteered")
-    assert properties.checked(pair, said) == {known: expected}
+    assert dynamic_composition_properties.checked(pair, said) == {known: expected}
 
 
 def test_the_strength_with_most_sound_answers_is_chosen_and_of_several_the_least():

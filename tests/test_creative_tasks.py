@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from analyses.harness import command_line
+from analyses.kit.cli import command_line
 from analyses.languages import creative_tasks
-from analyses.languages.alikeness import distinct, repeats
+from analyses.languages.base import read_items
 from analyses.languages.creative_tasks import (
     QUESTIONS,
     Config,
@@ -15,7 +15,7 @@ from analyses.languages.creative_tasks import (
     prompts_of,
     task_items,
 )
-from analyses.languages.speaking import read_items
+from analyses.languages.creative_tasks_overlap import distinct, repeats
 from interp_steer.world import grammar
 from interp_steer.world.judge import WorldJudge
 

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 import interp_steer as ist
 from analyses import all_geometry
 from analyses.geometry import cross_architecture
-from analyses.geometry.carried import (
+from analyses.geometry.cross_architecture import Config, kinds_between
+from analyses.geometry.cross_architecture_alignment import BothSides, Moved
+from analyses.geometry.cross_architecture_figures import Moves, answers
+from analyses.geometry.cross_architecture_prompts import (
+    ASKING,
+    FOREIGN,
+    check_apart,
+    shared_prompts,
+)
+from analyses.geometry.cross_architecture_steering import (
     ANOTHER,
     OWN,
     RANDOM,
@@ -25,12 +34,8 @@ from analyses.geometry.carried import (
     numbers,
     with_sound,
 )
-from analyses.geometry.cross_architecture import Config, kinds_between
-from analyses.geometry.cross_architecture_figures import Moves, answers
-from analyses.geometry.moved import BothSides, Moved
-from analyses.geometry.shared_prompts import ASKING, FOREIGN, check_apart, shared_prompts
-from analyses.harness import command_line
-from analyses.parts import configured
+from analyses.kit.cli import command_line
+from analyses.kit.parts import configured
 from figures.printing.lint import complaints
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import RunError

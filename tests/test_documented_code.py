@@ -25,7 +25,7 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
 import interp_steer as ist
-from analyses import harness
+from analyses.kit import cli
 from interp_steer.errors import InterchangeWarning
 from tests.conftest import shapes_unchecked
 
@@ -76,7 +76,7 @@ def test_the_blocks_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_commands_in_the_prose_of_a_page(page: Path) -> None:
     prose = re.sub(r"(?ms)^```.*?^```", "", page.read_text("utf-8"))
     for name in re.findall(r"`python -m analyses\s+([a-z_]+)", prose):
-        harness.named(name, harness.discover())
+        cli.named(name, cli.discover())
     for target in re.findall(r"`make\s+([a-z-]+)`", prose):
         assert target in TARGETS
 
@@ -133,9 +133,9 @@ def refused(module: str, arguments: list[str]) -> str | None:
     try:
         if module == "analyses":
             if arguments:
-                found = harness.named(arguments[0], harness.discover())
+                found = cli.named(arguments[0], cli.discover())
                 config = importlib.import_module(found.module).Config
-                takes = config if getattr(found, "serves", False) else harness._command(config)
+                takes = config if getattr(found, "serves", False) else cli._command(config)
                 tyro.cli(takes, args=arguments[1:])
         elif module.startswith("figures."):
             tyro.cli(importlib.import_module(module).Config, args=arguments)

@@ -17,18 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp_steer as ist
-from analyses.explorer import show
-from analyses.explorer.answers import SIDES, Told, answering
+from analyses.explorer import render
+from analyses.explorer.answer import SIDES, Told, answering
 from analyses.explorer.callbacks import Explorer, nested
-from analyses.explorer.choices import Ask, Limits, Source, Steer, ask_of, strengths_of
-from analyses.explorer.head_views import QUANTITIES, Heads, looking, measuring
+from analyses.explorer.download import printed
+from analyses.explorer.form import Ask, Limits, Source, Steer, ask_of, strengths_of
+from analyses.explorer.head_view import QUANTITIES, Heads, looking, measuring
 from analyses.explorer.jobs import ExplorerError, Job, Line
 from analyses.explorer.layout import FIELDS
-from analyses.explorer.printing import printed
 from analyses.explorer.server import allowed, application
-from analyses.explorer.shelf import SAVED, Making, Shelf
-from analyses.explorer.sweeps import Swept, sweeping
+from analyses.explorer.sweep_view import Swept, sweeping
 from analyses.explorer.views import VIEWS, Seen
+from analyses.explorer.workspace import SAVED, Making, Shelf
 from figures.printing import export
 from figures.style.drawing import Drawing
 from interp_steer.errors import InterpSteerError
@@ -292,7 +292,7 @@ def test_the_answers_are_the_apis_and_so_are_those_of_the_code(
     assert list(told.completions) == api
     assert told.texts == (api[0].text, api[1].text)
     for side, text in zip(SIDES, told.texts, strict=True):
-        assert "".join(span.children for span in show.spans(told, side)) == text
+        assert "".join(span.children for span in render.spans(told, side)) == text
     assert told.steps["property"].n_unique() == len(ask.steers)
     monkeypatch.setattr(ist, "load", lambda given: shelf.model)  # loaded already
     said = io.StringIO()
@@ -324,7 +324,7 @@ def test_a_saved_vector_steers_as_it_did(
 ) -> None:
     source = Source(LOWER)
     vector = shelf.vector(source)
-    name, content = show.vector_file(shelf, source)
+    name, content = render.vector_file(shelf, source)
     (tmp_path / name).write_bytes(content)
     again = ist.SteeringVector.load(tmp_path / name)
     assert torch.equal(again.directions, vector.directions) and again.card == vector.card
@@ -353,7 +353,7 @@ def test_names_that_stand_for_nothing_are_refused(shelf: Shelf) -> None:
         with pytest.raises(InterpSteerError):
             shelf.vector(Source(name))
     with pytest.raises(ExplorerError, match="press Steer first"):
-        show.vector_file(shelf, Source(LOWER, position="all"))
+        render.vector_file(shelf, Source(LOWER, position="all"))
 
 
 # ------------------------------------------------------------------ views
@@ -371,9 +371,9 @@ def test_a_sweep_fills_its_map(shelf: Shelf) -> None:
     assert isinstance(found, Swept) and found.measures == ["follow", "kl"]
     drawing = found.drawing("kl", (2, 3.0))
     assert drawing is not None and len(drawing.figure.layout.shapes) == 1
-    assert show.clicked_cell(found, {"points": [{"x": 1, "y": 2}]}) == (2, 3.0)
+    assert render.clicked_cell(found, {"points": [{"x": 1, "y": 2}]}) == (2, 3.0)
     with pytest.raises(InterpSteerError, match="no cell"):
-        show.clicked_cell(found, {"points": []})
+        render.clicked_cell(found, {"points": []})
     with pytest.raises(ExplorerError, match="8 cells; 4 are allowed"):
         done(sweeping(shelf, steer, strengths, 2, 6, 4, job), job)
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import interp_steer as ist
-from analyses.explorer.choices import Limits, Source, Steer
+from analyses.explorer.form import Limits, Source, Steer
 from analyses.explorer.server import application, listen
-from analyses.explorer.shelf import Making, Shelf
+from analyses.explorer.workspace import Making, Shelf
 from tests.conftest import shapes_unchecked
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 import interp_steer as ist
-from analyses.harness import command_line
 from analyses.instructions import interventions
-from analyses.operations import Placement, Steerer
+from analyses.kit.cli import command_line
+from analyses.kit.operations import Placement, Steerer
 from interp_steer.errors import InterpSteerError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import share_of

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 import interp_steer as ist
-from analyses.languages import benchmarking, language_benchmarks, retention
-from analyses.languages.benchmarking import (
+from analyses.languages import benchmark_runs, language_benchmarks, retention
+from analyses.languages.benchmark_runs import (
     Benchmark,
     Setting,
     ask,
@@ -175,7 +175,7 @@ def test_which_tasks_are_asked_and_how():
 def test_lm_eval_knows_every_task_and_no_other():
     bundled, hub = language_benchmarks.BUNDLED, language_benchmarks.HUB
     every = {one.task for one in (*bundled, *hub, *retention.BUNDLED, *retention.HUB)}
-    manager = benchmarking.task_manager([Benchmark(task, task) for task in every])
+    manager = benchmark_runs.task_manager([Benchmark(task, task) for task in every])
     assert every <= set(manager.all_tasks)
     with pytest.raises(RunError, match="no task nonsense"):
         chosen_benchmarks(Config(tasks=("nonsense", "arc_it")), bundled, hub)

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import interp_steer as ist
-from analyses.differences import Differences
 from analyses.instructions import length_steering, sentence_steering
 from analyses.instructions.length_steering import (
     dose_response,
@@ -17,6 +16,7 @@ from analyses.instructions.length_steering import (
     most_changed,
     sets_of_length,
 )
+from analyses.kit.activation_differences import Differences
 from interp_steer.contrast.words_and_lengths import VERBOSITY, length_sets
 from interp_steer.errors import RunError
 from interp_steer.world.queries import queries

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from torch import Tensor
 
-from analyses.geometry.equal_cost import NEAR, at_budget, outcomes
-from analyses.geometry.readings import LINEAR, MOVES, AtLayer, Property
+from analyses.geometry.linearity_equal_damage import NEAR, at_budget, outcomes
+from analyses.geometry.linearity_readouts import LINEAR, MOVES, AtLayer, Property
 from figures.geometry.pair_shifts import pair_shifts
 from figures.style.drawing import FigureError
 from interp_steer.contrast import build

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import interp_steer as ist
 from analyses.geometry import model_scale
-from analyses.geometry.depths import Steering, Study, spread_layers
-from analyses.harness import command_line
+from analyses.geometry.model_scale_study import Steering, Study, spread_layers
+from analyses.kit.cli import command_line
 from figures.geometry.model_curves import model_curves
 from figures.style.drawing import FigureError
 from interp_steer.errors import RunError

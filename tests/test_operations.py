@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import interp_steer as ist
-from analyses.operations import Operation, Steerer
+from analyses.kit.operations import Operation, Steerer
 from interp_steer.errors import InterpSteerError
 
 QUERIES = ["One.", "Two.", "Three.", "Four."]

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from analyses import paper_b
-from analyses.parts import configured
+from analyses.kit.parts import configured
 
 
 @pytest.mark.parametrize("analysis", paper_b.EXPERIMENTS, ids=lambda one: one.__name__)

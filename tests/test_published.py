@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from analyses.harness import command_line
+from analyses.kit.cli import command_line
 from figures.published import published, reported
 from interp_steer.errors import RunError
 from interp_steer.results.finished import find, read

@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from analyses.harness import command_line
-from analyses.judging import judge_all
+from analyses.kit.cli import command_line
+from analyses.kit.judges import judge_all
 from figures import FigureError, quality_deltas, quality_histogram
 from figures.steering.judged_quality import quality_change
 from figures.style.theme import SETTINGS

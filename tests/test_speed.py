@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 import interp_steer as ist
-from analyses.harness import command_line
+from analyses.kit.cli import command_line
 from analyses.speed.checkpoints import texts
-from analyses.speed.loop import answer
 from analyses.speed.peer import Peer
-from analyses.speed.timing import Contender, Lap, alternate, ratio
+from analyses.speed.timing import Contender, Lap, alternate, answer, ratio
 from interp_steer.errors import RunError
 from interp_steer.results.finished import find
 from interp_steer.results.run import Run

@@ -16,10 +16,10 @@ from scipy.stats import binom
 
 import interp_steer as ist
 from analyses.geometry import stability
-from analyses.geometry.drift import change, smoothed
-from analyses.geometry.extractions import Extractions, base_queries, crossed
-from analyses.geometry.sureness import ALL_PAIRS
-from analyses.harness import command_line
+from analyses.geometry.stability_drift import change, smoothed
+from analyses.geometry.stability_extractions import Extractions, base_queries, crossed
+from analyses.geometry.stability_rows import ALL_PAIRS
+from analyses.kit.cli import command_line
 from figures.geometry.reliability import cosines_by_number
 from figures.style.drawing import FigureError
 from interp_steer.errors import VectorError

@@ -16,9 +16,10 @@ from typing import Any
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, set_props
 from dash.exceptions import PreventUpdate
 
-from analyses.explorer import show
-from analyses.explorer.answers import Told, answering
-from analyses.explorer.choices import (
+from analyses.explorer import render
+from analyses.explorer.answer import Told, answering
+from analyses.explorer.download import printed
+from analyses.explorer.form import (
     MOST_STEERS,
     Limits,
     Steer,
@@ -28,13 +29,12 @@ from analyses.explorer.choices import (
     strengths_of,
     whole,
 )
-from analyses.explorer.head_views import Heads, looking, measuring
+from analyses.explorer.head_view import Heads, looking, measuring
 from analyses.explorer.jobs import ExplorerError, Job, Line, unforeseen
 from analyses.explorer.layout import BUSY, FIELDS, IDLE, VIEWS
-from analyses.explorer.printing import printed
-from analyses.explorer.shelf import Shelf
-from analyses.explorer.sweeps import Swept, sweeping
+from analyses.explorer.sweep_view import Swept, sweeping
 from analyses.explorer.views import VIEWS as DRAWN
+from analyses.explorer.workspace import Shelf
 from interp_steer.errors import InterpSteerError
 
 ANSWER, VIEW, SWEEP = range(3)
@@ -194,7 +194,7 @@ def _answering(app: Dash, explorer: Explorer) -> None:
                 own.keeps["sweep"] = job.found
             if isinstance(job.found, Told):
                 own.keeps["told"] = job.found
-            show.job(own, kind, job, ahead, view, quantity, measure)
+            render.job(own, kind, job, ahead, view, quantity, measure)
         busy = any(job.active for job in jobs.values())
         return {"interval": BUSY if busy else IDLE, "seen": seen}
 
@@ -262,9 +262,9 @@ def _views(app: Dash, explorer: Explorer) -> None:
         own = line.tab(tab)
         try:
             if ctx.triggered_id == "sweep-measure":
-                show.sweep(own, measure)
+                render.sweep(own, measure)
             else:
-                show.heads(own, quantity)
+                render.heads(own, quantity)
             set_props("view-error", {"children": "", "hidden": True})
         except InterpSteerError as error:
             complain(error, "view-error")
@@ -278,7 +278,7 @@ def _views(app: Dash, explorer: Explorer) -> None:
         swept = line.tab(tab).keeps.get("sweep")
         if not click or not isinstance(swept, Swept):
             return
-        layer, strength = show.clicked_cell(swept, click)
+        layer, strength = render.clicked_cell(swept, click)
         set_props("layers-0", {"value": [layer]})
         set_props("operation-0", {"value": swept.steer.operation})
         if swept.steer.operation != "ablate":
@@ -286,7 +286,7 @@ def _views(app: Dash, explorer: Explorer) -> None:
             set_props("unit-0", {"value": swept.unit})
         set_props("sweep", {"clickData": None})  # so that the same cell can be clicked again
         set_props("clicked", {"data": [layer, strength]})
-        show.sweep(line.tab(tab), measure, (layer, strength))
+        render.sweep(line.tab(tab), measure, (layer, strength))
 
     @app.callback(
         inputs={
@@ -350,7 +350,7 @@ def _saving(app: Dash, explorer: Explorer) -> None:
             card = nested(form)["steers"][at]
             if not card["name"]:
                 raise ExplorerError("No property is chosen on this card.")
-            name, content = show.vector_file(explorer.shelf, source_of(card))
+            name, content = render.vector_file(explorer.shelf, source_of(card))
             return dcc.send_bytes(content, name)
 
 

@@ -6,8 +6,9 @@ from uuid import uuid4
 
 from dash import dcc, html
 
-from analyses.explorer.choices import MOST_STEERS, POSITIONS, READS, Limits
-from analyses.explorer.controls import (
+from analyses.explorer.form import MOST_STEERS, POSITIONS, READS, Limits
+from analyses.explorer.head_view import QUANTITIES
+from analyses.explorer.widgets import (
     block,
     called,
     choice,
@@ -20,8 +21,7 @@ from analyses.explorer.controls import (
     saves,
     unit,
 )
-from analyses.explorer.head_views import QUANTITIES
-from analyses.explorer.shelf import Shelf
+from analyses.explorer.workspace import Shelf
 from interp_steer.models import bundled
 from interp_steer.models.sites import COMPONENTS
 from interp_steer.vectors.estimators import ESTIMATORS

@@ -13,10 +13,10 @@ from dash import Dash
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from analyses.explorer.callbacks import Explorer, complain, register
-from analyses.explorer.choices import Limits
+from analyses.explorer.form import Limits
 from analyses.explorer.jobs import Line
 from analyses.explorer.layout import page
-from analyses.explorer.shelf import Shelf
+from analyses.explorer.workspace import Shelf
 
 TITLE = "interp_steer explorer"
 

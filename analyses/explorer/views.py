@@ -9,9 +9,9 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.explorer.choices import Steer
+from analyses.explorer.form import Steer
 from analyses.explorer.jobs import ExplorerError, Job
-from analyses.explorer.shelf import Shelf, label
+from analyses.explorer.workspace import Shelf, label
 from analyses.geometry.propagation import CURVES, over_prompts
 from figures.style.drawing import Drawing
 from interp_steer.geometry.cosines import cosine_map, vocabulary

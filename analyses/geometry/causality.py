@@ -37,9 +37,9 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.contrasts import contrast_sets
-from analyses.geometry.editing import ACTS, Editor, last_tokens
-from analyses.obedience import Act, Answering, Obedience
+from analyses.geometry.causality_edits import ACTS, Editor, last_tokens
+from analyses.kit.instruction_following import Act, Answering, Obedience
+from analyses.kit.instruction_sets import contrast_sets
 from figures.style.drawing import short_names
 from figures.style.interval_dots import interval_dots
 from interp_steer.errors import RunError

@@ -37,10 +37,11 @@ import polars as pl
 from tqdm import tqdm
 
 import interp_steer as ist
-from analyses.asking import asking
-from analyses.contrasts import contrast_sets
-from analyses.geometry import carried
-from analyses.geometry.carried import (
+from analyses.geometry import cross_architecture_steering
+from analyses.geometry.cross_architecture_alignment import Moved
+from analyses.geometry.cross_architecture_figures import Moves, answers
+from analyses.geometry.cross_architecture_prompts import check_apart, shared_prompts
+from analyses.geometry.cross_architecture_steering import (
     ANOTHER,
     OWN,
     RANDOM,
@@ -50,10 +51,9 @@ from analyses.geometry.carried import (
     key_of,
     mapped,
 )
-from analyses.geometry.cross_architecture_figures import Moves, answers
-from analyses.geometry.moved import Moved
-from analyses.geometry.shared_prompts import check_apart, shared_prompts
-from analyses.operations import READ_TOKENS, position_of
+from analyses.kit.answer_options import asking
+from analyses.kit.instruction_sets import contrast_sets
+from analyses.kit.operations import READ_TOKENS, position_of
 from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.vectors.transfer.fitting import Map, SharedTexts, fit_on, r_squared
@@ -126,14 +126,16 @@ def main(config: Config, run: ist.Run) -> None:
                 for row in scored(moved, maps, random, config.draws, run.seed)
             ]
             contenders = contending(moved, maps, config, run.seed)
-            records, choices = carried.steer(target, reference, pairs, contenders, config, options)
+            records, choices = cross_architecture_steering.steer(
+                target, reference, pairs, contenders, config, options
+            )
             frames.append(records.with_columns(pl.lit(name).alias("instruction")))
             leave(run, name, moved, contenders, choices)
     directions, records = pl.DataFrame(scores), pl.concat(frames)
     for frame, called in ((records, "records"), (quality, "quality"), (directions, "directions")):
         run.write_records(frame, called)
     run.leave(summary=at_layer(quality, directions, target.n_layers // 2))
-    run.leave(summary=carried.numbers(records))
+    run.leave(summary=cross_architecture_steering.numbers(records))
     moves = Moves(config.source, config.model, config.kind, config.prompts[-1], config.reads[0])
     moves.draw(run, quality, directions)
     run.draw("answers", answers(records, moves))

@@ -8,8 +8,15 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.geometry.carried import CONTROLS, OWN, RANDOM, UNMAPPED, against, mapped
-from analyses.geometry.shared_prompts import ASKING
+from analyses.geometry.cross_architecture_prompts import ASKING
+from analyses.geometry.cross_architecture_steering import (
+    CONTROLS,
+    OWN,
+    RANDOM,
+    UNMAPPED,
+    against,
+    mapped,
+)
 from figures.style import theme
 from figures.style.drawing import Drawing, interval_text, listed, p_text, short_names
 from figures.style.interval_dots import interval_dots

@@ -33,8 +33,8 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.contrasts import contrast_sets
-from analyses.geometry.head_readings import Property, cosines, read, share_frame
+from analyses.geometry.head_geometry_readings import Property, cosines, read, share_frame
+from analyses.kit.instruction_sets import contrast_sets
 from figures.geometry.head_map import head_map
 from figures.style.drawing import short_names
 from interp_steer.contrast.contrast_set import ContrastSet

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.contrasts import contrast_sets
+from analyses.kit.instruction_sets import contrast_sets
 from interp_steer.geometry.layers import (
     cosine_between_layers,
     discrimination,

@@ -35,8 +35,7 @@ from einops import einsum
 from tqdm import tqdm
 
 import interp_steer as ist
-from analyses.contrasts import contrast_sets
-from analyses.geometry.equal_cost import (
+from analyses.geometry.linearity_equal_damage import (
     MEANS,
     best_layer,
     beyond_means,
@@ -45,8 +44,9 @@ from analyses.geometry.equal_cost import (
     steered,
 )
 from analyses.geometry.linearity_figures import draw_read, draw_steered
-from analyses.geometry.readings import TOLD_BY, AtLayer, Property, at
-from analyses.obedience import Answering, Obedience
+from analyses.geometry.linearity_readouts import TOLD_BY, AtLayer, Property, at
+from analyses.kit.instruction_following import Answering, Obedience
+from analyses.kit.instruction_sets import contrast_sets
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import share_of
 

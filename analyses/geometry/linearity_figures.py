@@ -9,16 +9,8 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.geometry.equal_cost import MEANS, RANDOM_MAP
-from analyses.geometry.readings import (
-    LABELS,
-    LINEAR,
-    MOVES,
-    OTHERS,
-    RANDOM,
-    TOLD_BY,
-    at,
-)
+from analyses.geometry.linearity_equal_damage import MEANS, RANDOM_MAP
+from analyses.geometry.linearity_readouts import LABELS, LINEAR, MOVES, OTHERS, RANDOM, TOLD_BY, at
 from figures.geometry.pair_shifts import pair_shifts
 from figures.style.drawing import listed, short_names
 from figures.style.interval_dots import interval_dots

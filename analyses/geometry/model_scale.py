@@ -23,8 +23,8 @@ import polars as pl
 from tqdm import tqdm
 
 import interp_steer as ist
-from analyses.contrasts import contrast_sets
-from analyses.geometry.depths import SCHEMA, Steering, Study
+from analyses.geometry.model_scale_study import SCHEMA, Steering, Study
+from analyses.kit.instruction_sets import contrast_sets
 from figures.geometry.model_curves import model_curves
 from figures.style.drawing import short_names
 from figures.style.interval_dots import interval_dots

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.contrasts import contrast_sets
+from analyses.kit.instruction_sets import contrast_sets
 from interp_steer.geometry.propagation import QUANTITIES, Propagation, propagate
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 

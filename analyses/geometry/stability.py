@@ -28,9 +28,9 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.geometry.drift import WINDOW, by_step, change, smoothed
-from analyses.geometry.extractions import Extractions, base_queries, crossed
-from analyses.geometry.sureness import (
+from analyses.geometry.stability_drift import WINDOW, by_step, change, smoothed
+from analyses.geometry.stability_extractions import Extractions, base_queries, crossed
+from analyses.geometry.stability_rows import (
     ALL_PAIRS,
     COLUMNS,
     COPIES,

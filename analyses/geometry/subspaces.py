@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.contrasts import FORMATS, contrast_sets, instruction_id
+from analyses.kit.instruction_sets import FORMATS, contrast_sets, instruction_id
 from figures.geometry.embedding_map import embedding_map
 from figures.geometry.similarity import similarity_by_layer, similarity_map
 from figures.style.drawing import interval_text, percent

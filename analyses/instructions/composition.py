@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.asking import asking
-from analyses.contrasts import FORMATS, contrast_sets, instruction_id
 from analyses.instructions import layer_sweep
-from analyses.operations import Steerer
+from analyses.kit.answer_options import asking
+from analyses.kit.instruction_sets import FORMATS, contrast_sets, instruction_id
+from analyses.kit.operations import Steerer
 from interp_steer.contrast.build import Pair
 from interp_steer.contrast.instructions.registry import WORDS, compatible
 from interp_steer.errors import RunError

@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.asking import asking
-from analyses.contrasts import contrast_sets
 from analyses.instructions import layer_sweep
 from analyses.instructions.format_steering import chosen_cell
 from analyses.instructions.layer_sweep import Chosen
-from analyses.operations import Steerer
+from analyses.kit.answer_options import asking
+from analyses.kit.instruction_sets import contrast_sets
+from analyses.kit.operations import Steerer
 from interp_steer.statistics.intervals import Interval, bootstrap
 from interp_steer.statistics.paired import mcnemar
 from interp_steer.statistics.records import mean_of, share_of

@@ -26,11 +26,11 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.asking import asking
-from analyses.contrasts import contrast_sets
 from analyses.instructions import layer_sweep
 from analyses.instructions.layer_sweep import Chosen, Picked
-from analyses.operations import Control, Steerer, read_at
+from analyses.kit.answer_options import asking
+from analyses.kit.instruction_sets import contrast_sets
+from analyses.kit.operations import Control, Steerer, read_at
 from figures.published import reported
 from interp_steer.errors import RunError
 from interp_steer.statistics.paired import mcnemar

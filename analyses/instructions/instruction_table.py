@@ -17,10 +17,10 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.asking import Asking
-from analyses.contrasts import FORMATS
 from analyses.instructions import format_steering
-from analyses.parts import configured, performed
+from analyses.kit.answer_options import Asking
+from analyses.kit.instruction_sets import FORMATS
+from analyses.kit.parts import configured, performed
 from figures.published import BASELINES, OVERRIDDEN, OVERRIDE, as_plotted, reported
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import Comparison, compare, share_of

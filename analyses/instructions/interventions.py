@@ -22,10 +22,10 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.asking import Asking, asking
-from analyses.contrasts import contrast_sets
 from analyses.instructions.composition import properties, requests
-from analyses.operations import Control, Placement, Steerer
+from analyses.kit.answer_options import Asking, asking
+from analyses.kit.instruction_sets import contrast_sets
+from analyses.kit.operations import Control, Placement, Steerer
 from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import compare, mean_of, share_of

@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.asking import Asking, asking
-from analyses.contrasts import FORMATS, contrast_sets
-from analyses.operations import Steerer
+from analyses.kit.answer_options import Asking, asking
+from analyses.kit.instruction_sets import FORMATS, contrast_sets
+from analyses.kit.operations import Steerer
 from interp_steer.errors import InterventionError, RunError
 from interp_steer.sweeps.damage import with_divergence, with_fluency
 from interp_steer.sweeps.grid import breaks_instruction

@@ -23,8 +23,8 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.asking import Asking, asking
-from analyses.differences import map_differences
+from analyses.kit.activation_differences import map_differences
+from analyses.kit.answer_options import Asking, asking
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.contrast.instructions.registry import WORDS
 from interp_steer.contrast.words_and_lengths import CONCISENESS, VERBOSITY, length_sets

@@ -18,10 +18,10 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.contrasts import contrast_sets
 from analyses.instructions import format_steering
-from analyses.judging import judge_all, judge_of
-from analyses.parts import configured, performed
+from analyses.kit.instruction_sets import contrast_sets
+from analyses.kit.judges import judge_all, judge_of
+from analyses.kit.parts import configured, performed
 from figures.published import reported
 from figures.steering.judged_quality import quality_change
 from interp_steer.errors import ScoringError

@@ -23,8 +23,6 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.asking import Asking, asking
-from analyses.differences import map_differences
 from analyses.instructions import layer_sweep
 from analyses.instructions.format_steering import chosen_cell
 from analyses.instructions.length_steering import (
@@ -33,8 +31,10 @@ from analyses.instructions.length_steering import (
     measured,
     sets_of_length,
 )
-from analyses.operations import Operation
-from analyses.parts import configured
+from analyses.kit.activation_differences import map_differences
+from analyses.kit.answer_options import Asking, asking
+from analyses.kit.operations import Operation
+from analyses.kit.parts import configured
 from figures.published import reported_sentences
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.words_and_lengths import sentence_sets

@@ -15,7 +15,7 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.contrasts import FORMATS, contrast_sets
+from analyses.kit.instruction_sets import FORMATS, contrast_sets
 from interp_steer.geometry import cosines
 from interp_steer.statistics.intervals import bootstrap
 from interp_steer.vectors.fitting import difference_in_means

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.contrasts import FORMATS, contrast_sets
+from analyses.kit.instruction_sets import FORMATS, contrast_sets
 from interp_steer.geometry import cosines
 
 

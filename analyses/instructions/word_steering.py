@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.asking import Asking, asking
 from analyses.instructions.layer_sweep import choose
-from analyses.judging import judge_all, judge_of
-from analyses.operations import Steerer
+from analyses.kit.answer_options import Asking, asking
+from analyses.kit.judges import judge_all, judge_of
+from analyses.kit.operations import Steerer
 from interp_steer.contrast.build import Pair
 from interp_steer.contrast.instructions.registry import CAPITAL, EXISTENCE, FORBIDDEN
 from interp_steer.scoring import ifeval

@@ -12,7 +12,7 @@ model that is to speak another one rightly finds less likely; and the costs of l
 answering. A random direction as long as the steering vector stands for what steering does by being
 strong alone.
 
-Operations are counted, not estimated from a formula (analyses/languages/costs.py); those of
+Operations are counted, not estimated from a formula (analyses/languages/adaptation_costs.py); those of
 generated answers are those of one pass over each prompt with its answer, which decoding with a
 cache comes to within a few percent. What a bundled model shows is no evidence about large ones.
 """
@@ -30,9 +30,8 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.languages.adapting import Prompted
-from analyses.languages.costs import Count, timed
-from analyses.languages.learning import (
+from analyses.languages.adaptation_costs import Count, timed
+from analyses.languages.adaptation_methods import (
     LEARNERS,
     OUTCOME,
     Learned,
@@ -41,6 +40,7 @@ from analyses.languages.learning import (
     flops_of,
     scores,
 )
+from analyses.languages.adaptation_models import Prompted
 from interp_steer.contrast.parallel import ParallelItem, from_files
 from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval, bootstrap, share

@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.asking import asking
-from analyses.judging import VERDICTS, judge_all, judge_of
-from analyses.languages import speaking
-from analyses.languages.alikeness import distinct, repeats, words_of
-from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
+from analyses.kit.answer_options import asking
+from analyses.kit.judges import VERDICTS, judge_all, judge_of
+from analyses.languages import base
+from analyses.languages.base import STEPS, Speaking, scheduled, target_of
+from analyses.languages.creative_tasks_overlap import distinct, repeats, words_of
 from figures.style.drawing import interval_text, listed
 from figures.style.settings import language_name
 from interp_steer.contrast.parallel import ParallelItem
@@ -106,29 +106,29 @@ class Config(Speaking):
 def main(config: Config, run: ist.Run) -> None:
     """Fit and choose on requests, then try every task in every setting."""
     names = names_of(config)
-    model, reference = speaking.load(config), ist.load(config.reference)
+    model, reference = base.load(config), ist.load(config.reference)
     code = target_of(config.positive)
-    items = speaking.read_items(config, run.seed)
+    items = base.read_items(config, run.seed)
     apart = config.n_fit + config.n_select + config.shots + SPARE
     own, left = items[:apart], items[apart:]
-    pairs = speaking.language_set(replace(config, n_test=0), own, run.seed)
+    pairs = base.language_set(replace(config, n_test=0), own, run.seed)
     run.used(model, pairs)
     vector = ist.fit_steps(model, pairs, n_steps=STEPS)
     run.leave(vector, code)
     judge = judge_of(config, run, model)
     frames, verdicts = [], []
     with asking(config, model, run) as options:
-        select = speaking.recorded(
+        select = base.recorded(
             model, tried(config, vector), pairs.select, code, own, reference, **options
         )
-        schedule, strength = speaking.best_cell(select, config.rule)
+        schedule, strength = base.best_cell(select, config.rule)
         run.leave(summary={"strength": strength})
         grid = settings(config, vector, schedule, strength, run.seed)
         for name in tqdm(names, desc="tasks", unit="task", disable=None):
             asked = task_items(name, config, left, run.seed)
             prompts = prompts_of(asked, config, run.seed)
             run.used(prompts)
-            answers = speaking.recorded(model, grid, prompts, code, asked, reference, **options)
+            answers = base.recorded(model, grid, prompts, code, asked, reference, **options)
             frame, said = judged(described(answers, name, asked), name, judge)
             frames.append(frame)
             verdicts.append(said)

@@ -26,10 +26,16 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.asking import asking
-from analyses.languages import speaking
-from analyses.languages.properties import Combination, Setup, answered, apart, in_words
-from analyses.languages.speaking import Speaking, target_of
+from analyses.kit.answer_options import asking
+from analyses.languages import base
+from analyses.languages.base import Speaking, target_of
+from analyses.languages.dynamic_composition_properties import (
+    Combination,
+    Setup,
+    answered,
+    apart,
+    in_words,
+)
 from figures.style.drawing import interval_text, p_text, short_names
 from figures.style.settings import kind_of, language_name
 from interp_steer.interventions.schedules import AnySchedule, Dynamic
@@ -70,8 +76,8 @@ class Config(Speaking):
 
 def main(config: Config, run: ist.Run) -> None:
     """Fit, choose each strength alone, then report each alone and with the language."""
-    model, reference = speaking.load(config), ist.load(config.reference)
-    pairs = speaking.language_set(config, speaking.read_items(config, run.seed), run.seed)
+    model, reference = base.load(config), ist.load(config.reference)
+    pairs = base.language_set(config, base.read_items(config, run.seed), run.seed)
     code = target_of(config.positive)
     said = in_words(called(config), code, run.seed, select=config.n_select, test=config.n_test)
     contrasts = {language_name(code): pairs.fit} | {
@@ -132,7 +138,7 @@ def alone(
 ) -> list[Cell]:
     """Every strength of every schedule, of one property."""
     return [
-        speaking.scheduled("steered", vector, strength, schedule)
+        base.scheduled("steered", vector, strength, schedule)
         for schedule in schedules
         for strength in (
             config.dynamic_strengths if isinstance(schedule, Dynamic) else config.strengths

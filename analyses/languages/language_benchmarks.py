@@ -20,8 +20,8 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.languages import speaking
-from analyses.languages.benchmarking import (
+from analyses.languages import base
+from analyses.languages.benchmark_runs import (
     Benchmark,
     Benchmarked,
     Setting,
@@ -82,10 +82,10 @@ def main(config: Config, run: ist.Run) -> None:
     for name in config.models or (config.model,):
         own = replace(config, model=name)
         benchmarks = chosen_benchmarks(own, BUNDLED, HUB)
-        model = speaking.load(own)
+        model = base.load(own)
         found = [ask(model, settings(own, model, run), benchmarks, own, run.seed)]
         if (rival := rivals.get(name)) is not None:
-            tuned = speaking.load(replace(config, model=rival))
+            tuned = base.load(replace(config, model=rival))
             found.append(ask(tuned, [Setting("fine-tuned")], benchmarks, own, run.seed))
         else:
             print(f"no rival of {name} is named, and none is asked; name one by --rivals")

@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.asking import asking
-from analyses.languages import speaking
-from analyses.languages.examples import Examples
-from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
+from analyses.kit.answer_options import asking
+from analyses.languages import base
+from analyses.languages.base import STEPS, Speaking, scheduled, target_of
+from analyses.languages.resampled_vectors import Examples
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.interventions.schedules import Dynamic
 from interp_steer.scoring.language import Detection, agreement
@@ -66,21 +66,21 @@ class Config(Speaking):
 
 def main(config: Config, run: ist.Run) -> None:
     """Fit, choose and report for each language; then examples, heads, steps and given answers."""
-    model, reference = speaking.load(config), ist.load(config.reference)
-    items = speaking.read_items(config, run.seed)
+    model, reference = base.load(config), ist.load(config.reference)
+    items = base.read_items(config, run.seed)
     frames, likely, needed, steps = [], [], [], []
     with asking(config, model, run) as options:
         for positive in (config.positive, *config.others):
             code = target_of(positive)
-            pairs = speaking.language_set(config, items, run.seed, positive)
+            pairs = base.language_set(config, items, run.seed, positive)
             run.used(model, pairs)
             vector = ist.fit_steps(model, pairs, n_steps=STEPS)
             run.leave(vector, code)
 
-            tried = speaking.recorded(
+            tried = base.recorded(
                 model, grid(config, vector), pairs.select, code, items, reference, **options
             )
-            schedule, strength = speaking.best_cell(tried, config.rule)
+            schedule, strength = base.best_cell(tried, config.rule)
             records = report(
                 model,
                 config,
@@ -177,7 +177,7 @@ def report(
     for setting, heads in (("half", holding), ("other heads", others)):
         if heads:
             cells.append(scheduled(setting, vector.only(heads=heads), strength, schedule))
-    records = speaking.recorded(model, cells, pairs.test, code, items, reference, **options)
+    records = base.recorded(model, cells, pairs.test, code, items, reference, **options)
     asked = records.filter(pl.col("setting") == "asked")
     measured = with_divergence(
         records.filter(pl.col("setting") != "asked"), model, cells, pairs.test
@@ -361,7 +361,7 @@ def examples(
     asked = {pair.key for pair in (*pairs.select, *pairs.test)}
     left = [item for item in items if item.key not in asked]
     many = replace(config, n_fit=max(config.n_examples), n_select=0, n_test=0)
-    more = speaking.language_set(many, left, seed, positive)
+    more = base.language_set(many, left, seed, positive)
     ist.contrast.languages.check_apart(more, [pair.query for pair in pairs.test])
     kept = Examples.read(model, more, STEPS)
     rows = []
@@ -369,7 +369,7 @@ def examples(
         steer = kept.first(n, vector).shift(chosen[1], ist.schedules.parse(chosen[0]))
         answers = ist.generate(model, pairs.test.absent, steer, **options)
         frame = pl.DataFrame({"answer": [answer.text for answer in answers]})
-        success = share(speaking.with_language(frame, code)["in_language"].to_list())
+        success = share(base.with_language(frame, code)["in_language"].to_list())
         for quantity, value in (
             ("in_language", success),
             ("cosine", kept.stability(n, draws=200, seed=seed)),

@@ -28,11 +28,16 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.asking import asking
-from analyses.languages import speaking
-from analyses.languages.examples import Examples
-from analyses.languages.speaking import Speaking, mean_vector, scheduled, target_of
-from analyses.languages.switches import Steerer, languages_by_step, switch_numbers, word_shares
+from analyses.kit.answer_options import asking
+from analyses.languages import base
+from analyses.languages.base import Speaking, mean_vector, scheduled, target_of
+from analyses.languages.language_switching_steps import (
+    Steerer,
+    languages_by_step,
+    switch_numbers,
+    word_shares,
+)
+from analyses.languages.resampled_vectors import Examples
 from figures.style.settings import language_name
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem
@@ -82,10 +87,10 @@ class Config(Speaking):
 def main(config: Config, run: ist.Run) -> None:
     """Fit all languages, compare and choose; then steer to each, to sums of them, and switch."""
     schedule = checked(config)
-    model, reference = speaking.load(config), ist.load(config.reference)
-    items = speaking.read_items(config, run.seed)
+    model, reference = base.load(config), ist.load(config.reference)
+    items = base.read_items(config, run.seed)
     sets = {
-        target_of(one): speaking.language_set(config, items, run.seed, one)
+        target_of(one): base.language_set(config, items, run.seed, one)
         for one in (config.positive, *config.others)
     }
     run.used(model, *sets.values())
@@ -105,8 +110,8 @@ def main(config: Config, run: ist.Run) -> None:
         for code, pairs in sets.items():
             grid = [Cell("none"), Cell("instruction", instructed=True)]
             grid += [scheduled("steered", vectors[code], s, schedule) for s in config.strengths]
-            tried = speaking.recorded(model, grid, pairs.select, code, items, reference, **options)
-            strengths[code] = speaking.best_cell(tried)[1]
+            tried = base.recorded(model, grid, pairs.select, code, items, reference, **options)
+            strengths[code] = base.best_cell(tried)[1]
         run.leave(summary={f"strength.{code}": value for code, value in strengths.items()})
         steerer = Steerer(vectors, strengths, schedule)
         questions = next(iter(sets.values())).test
@@ -114,7 +119,7 @@ def main(config: Config, run: ist.Run) -> None:
         records = answered(model, rows, questions.name, score=lambda *_: {}, **options)
         steps = followed(config, model, steerer, questions, options)
 
-    told = speaking.with_content(speaking.with_language(records, next(iter(sets))), items)
+    told = base.with_content(base.with_language(records, next(iter(sets))), items)
     records = with_fluency(told, reference).rename({"operation": "vectors"})
     run.write_records(records)
     run.write_records(steps, "steps")
@@ -268,7 +273,7 @@ def asked(
             continue  # some data have their questions in one language
         for said, steering in acting.items():
             cell = Cell(f"asked in {names[code]}", steering, operation=said)
-            rows += [(cell, pair) for pair in speaking.asked_in(questions, items, code)]
+            rows += [(cell, pair) for pair in base.asked_in(questions, items, code)]
     return rows
 
 

@@ -18,8 +18,9 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.languages import speaking
-from analyses.languages.benchmarking import (
+from analyses.languages import base
+from analyses.languages.base import target_of
+from analyses.languages.benchmark_runs import (
     Benchmark,
     Benchmarked,
     Setting,
@@ -28,7 +29,6 @@ from analyses.languages.benchmarking import (
     comparisons,
     settings,
 )
-from analyses.languages.speaking import target_of
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.records import share_of
 
@@ -57,7 +57,7 @@ class Config(Benchmarked):
 
 def main(config: Config, run: ist.Run) -> None:
     """Ask the original and the steered model the same, in English."""
-    model = speaking.load(config)
+    model = base.load(config)
     benchmarks = chosen_benchmarks(config, BUNDLED, HUB)
     wanted = settings(config, model, run)
 
@@ -75,10 +75,10 @@ def likelihoods(
     config: Config, model: ist.HookedLM, wanted: Sequence[Setting], seed: int
 ) -> pl.DataFrame:
     """Log-probability a token of the answers, in the language steered from, to test questions."""
-    items = speaking.read_items(config, seed)
+    items = base.read_items(config, seed)
     by_key = {item.key: item for item in items}
     code = target_of(config.negative)
-    pairs = speaking.language_set(config, items, seed).test
+    pairs = base.language_set(config, items, seed).test
     asked = [(pair, setting) for setting in wanted for pair in pairs]
     scores = ist.logprobs(
         model,

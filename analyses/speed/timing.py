@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
+import interp_steer as ist
+from analyses.speed.checkpoints import checkpoint, texts
 from interp_steer.statistics.intervals import Interval
 
 
@@ -69,3 +75,38 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
     return Interval(
         statistics.median(each), min(each), max(each), len(each), "median, least, greatest"
     )
+
+
+@torch.inference_mode()
+def answer(
+    model: ist.HookedLM, prompt: list[int], steering: ist.Intervention, max_new_tokens: int
+) -> list[int]:
+    """Answer one prompt greedily.
+
+    Args:
+        model: run through its hook points.
+        prompt: token ids.
+        steering: what acts on the model.
+        max_new_tokens: at most so many tokens, the stop token included.
+
+    Returns:
+        The ids of the answer.
+    """
+    tokens, hooks = torch.tensor([prompt], device=model.device), steering.fwd_hooks()
+    for _ in range(max_new_tokens):
+        logits = model.bridge.run_with_hooks(tokens, fwd_hooks=hooks)
+        tokens = torch.cat([tokens, logits[:, -1:].argmax(-1)], dim=1)
+        if int(tokens[0, -1]) in model.stop_ids:
+            break
+    return tokens[0, len(prompt) :].tolist()
+
+
+def main(size: str, n: int, root: Path) -> None:
+    """Capture ``n`` prompts on a random model."""
+    model = ist.load(checkpoint(size, root), prompt_format="{x}")
+    ist.capture.capture(model, texts(n))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

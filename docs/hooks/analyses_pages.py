@@ -17,7 +17,7 @@ from typing import Any
 
 from docstrings import markdown
 
-from analyses.harness import Analysis, Options, discover
+from analyses.kit.cli import Analysis, Options, discover
 
 GROUPS = {
     "": "Whole jobs",

@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 import interp_steer as ist
-from analyses.operations import READ_TOKENS, position_of
+from analyses.kit.operations import READ_TOKENS, position_of
 from interp_steer.geometry.layers import discrimination
 from interp_steer.statistics.intervals import Interval, bootstrap
 from interp_steer.statistics.resampling import draw_weights, normal_interval
@@ -43,7 +43,7 @@ class BothSides:
         Args:
             model: that reads them.
             pairs: of one split.
-            read: where; see :class:`analyses.operations.Operation`.
+            read: where; see :class:`analyses.kit.operations.Operation`.
         """
         present, absent = (
             ist.capture.capture(
@@ -111,7 +111,7 @@ class Moved:
             source: where the vector comes from.
             target: where it goes.
             pairs: of the instruction, with their splits.
-            read: where; see :class:`analyses.operations.Operation`.
+            read: where; see :class:`analyses.kit.operations.Operation`.
         """
         return cls(
             BothSides.of(source, pairs.fit, read),

@@ -27,10 +27,9 @@ import polars as pl
 import torch
 
 import interp_steer as ist
-from analyses.speed.loop import answer
 from analyses.speed.nodes import nodes
 from analyses.speed.peer import Peer
-from analyses.speed.timing import Contender, alternate, clocked, ratio
+from analyses.speed.timing import Contender, alternate, answer, clocked, ratio
 from analyses.speed.work import Work, drawn
 from interp_steer.errors import RunError
 from interp_steer.models.batching import batches_by_length
@@ -38,7 +37,7 @@ from interp_steer.models.forward import Through
 from interp_steer.statistics.intervals import Interval
 from interp_steer.sweeps.grid import breaks_instruction
 
-PEERS = Path(__file__).parent / "speed" / "peers"
+PEERS = Path(__file__).parent / "peers"
 
 
 @dataclass(frozen=True)
@@ -284,7 +283,7 @@ def memory_growth(size: str, config: Config) -> Interval:
                     [
                         sys.executable,
                         "-m",
-                        "analyses.speed.memory",
+                        "analyses.speed.timing",
                         size,
                         str(n),
                         str(config.checkpoints),

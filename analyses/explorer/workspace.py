@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 
 import interp_steer as ist
-from analyses.contrasts import FORMATS, contrast_sets
-from analyses.explorer.choices import Source, Steer
+from analyses.explorer.form import Source, Steer
 from analyses.explorer.jobs import ExplorerError, Job
-from analyses.operations import READ_TOKENS
+from analyses.kit.instruction_sets import FORMATS, contrast_sets
+from analyses.kit.operations import READ_TOKENS
 from interp_steer.contrast.instructions.registry import IDS, LANGUAGE, LANGUAGE_NAMES
 from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import InterpSteerError

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import interp_steer as ist
-from analyses.geometry.extractions import Extractions, joined
+from analyses.geometry.stability_extractions import Extractions, joined
 from interp_steer.statistics.intervals import Interval, wilson
 from interp_steer.statistics.separation import separation
 from interp_steer.vectors.fitting import difference_in_means

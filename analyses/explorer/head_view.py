@@ -10,11 +10,11 @@ from einops import einsum
 
 import figures
 import interp_steer as ist
-from analyses.explorer.choices import Source
+from analyses.explorer.form import Source
 from analyses.explorer.jobs import ExplorerError, Job
-from analyses.explorer.shelf import Shelf, label
 from analyses.explorer.views import TOP, Seen
-from analyses.geometry.head_readings import Property, read
+from analyses.explorer.workspace import Shelf, label
+from analyses.geometry.head_geometry_readings import Property, read
 from figures.geometry.head_map import head_map
 from figures.style.drawing import Drawing
 from interp_steer.geometry.cosines import vocabulary

@@ -21,7 +21,7 @@ import tyro
 
 from interp_steer.errors import InterpSteerError, RunError
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 PROGRAM = "python -m analyses"
 
 

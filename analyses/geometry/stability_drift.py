@@ -9,7 +9,7 @@ from functools import partial
 import polars as pl
 
 import interp_steer as ist
-from analyses.operations import Steerer
+from analyses.kit.operations import Steerer
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 
 READING = "reading"
@@ -39,7 +39,7 @@ def by_step(
         prompts: requests without the instruction, answered unsteered, under the vector, and under
             a random direction that acts as strongly.
         asked: the same requests with the instruction in words, answered unsteered.
-        operation: see :class:`analyses.operations.Operation`.
+        operation: see :class:`analyses.kit.operations.Operation`.
         layer: where the vector acts.
         read_layer: where the projection is read, on the vector fitted there.
         max_new_tokens: where answers are cut.

@@ -11,8 +11,8 @@ from functools import partial
 import polars as pl
 
 import interp_steer as ist
-from analyses.geometry.readings import RANDOM, Property, rows_at
-from analyses.obedience import Act, Obedience
+from analyses.geometry.linearity_readouts import RANDOM, Property, rows_at
+from analyses.kit.instruction_following import Act, Obedience
 from interp_steer.contrast.pair import Pair
 from interp_steer.statistics.checks import StatisticsError
 from interp_steer.statistics.effect_shares import ratio_of_means

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 import interp_steer as ist
-from analyses.explorer.choices import Ask
+from analyses.explorer.code_export import python_of
+from analyses.explorer.form import Ask
 from analyses.explorer.jobs import Job
-from analyses.explorer.python_code import python_of
-from analyses.explorer.shelf import READING, Shelf, label
+from analyses.explorer.workspace import READING, Shelf, label
 from figures.geometry.projection_text import Shades
 from interp_steer.generation.tracing import HALF, token_texts
 from interp_steer.interventions.intervention import Intervention, compose

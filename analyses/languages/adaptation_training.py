@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import interp_steer as ist
-from analyses.languages.adapting import (
+from analyses.languages.adaptation_models import (
     Exchange,
     Prefixed,
     Prompted,

@@ -13,7 +13,7 @@ from typing import Literal
 import polars as pl
 
 import interp_steer as ist
-from analyses.asking import Asking
+from analyses.kit.answer_options import Asking
 from interp_steer.contrast.languages import question_blocks
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 import interp_steer as ist
-from analyses.asking import asking
-from analyses.languages import speaking
-from analyses.languages.speaking import STEPS, Speaking, scheduled, target_of
+from analyses.kit.answer_options import asking
+from analyses.languages import base
+from analyses.languages.base import STEPS, Speaking, scheduled, target_of
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
 from interp_steer.interventions.intervention import Intervention
@@ -100,10 +100,10 @@ def chosen_benchmarks(
 
 def settings(config: Benchmarked, model: ist.HookedLM, run: ist.Run) -> list[Setting]:
     """The original model, and each vector beside random directions of its norms."""
-    items = speaking.read_items(config, run.seed)
+    items = base.read_items(config, run.seed)
     found = [Setting("original")]
     for positive in (*config.others, config.positive):
-        pairs = speaking.language_set(config, items, run.seed, positive)
+        pairs = base.language_set(config, items, run.seed, positive)
         run.used(model, pairs)
         vector = ist.fit_steps(model, pairs, n_steps=STEPS)
         run.leave(vector, f"{model.name}.{positive}")
@@ -131,7 +131,7 @@ def chosen_strength(
     schedule = ist.schedules.parse(config.schedule)
     grid = [scheduled("steered", vector, strength, schedule) for strength in config.strengths]
     with asking(config, model, run) as options:
-        tried = speaking.recorded(
+        tried = base.recorded(
             model,
             [Cell("none"), *grid],
             pairs.select,
@@ -140,7 +140,7 @@ def chosen_strength(
             ist.load(config.reference),
             **options,
         )
-    return speaking.best_cell(tried, config.rule)[1]
+    return base.best_cell(tried, config.rule)[1]
 
 
 def ask(

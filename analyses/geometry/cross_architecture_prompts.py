@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from analyses.contrasts import arguments, instruction_id
 from analyses.geometry.subspaces import family
+from analyses.kit.instruction_sets import arguments, instruction_id
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import RunError

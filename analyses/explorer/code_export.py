@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from analyses.contrasts import arguments, instruction_id
-from analyses.explorer.choices import Ask, Source, Steer
-from analyses.explorer.shelf import SAVED, Making, Shelf
-from analyses.operations import READ_TOKENS
+from analyses.explorer.form import Ask, Source, Steer
+from analyses.explorer.workspace import SAVED, Making, Shelf
+from analyses.kit.instruction_sets import arguments, instruction_id
+from analyses.kit.operations import READ_TOKENS
 from interp_steer.interventions.edits import Edit
 
 _FITTED = {"component": "resid_post", "position": "last", "estimator": "difference_in_means"}

@@ -12,14 +12,14 @@ import polars as pl
 from dash import html, set_props
 
 import figures
-from analyses.explorer.answers import SIDES, Told
-from analyses.explorer.choices import Source
-from analyses.explorer.head_views import Heads
+from analyses.explorer.answer import SIDES, Told
+from analyses.explorer.form import Source
+from analyses.explorer.head_view import Heads
 from analyses.explorer.jobs import ExplorerError, Job, Tab
 from analyses.explorer.layout import VIEWS
-from analyses.explorer.shelf import Shelf, label
-from analyses.explorer.sweeps import Swept
+from analyses.explorer.sweep_view import Swept
 from analyses.explorer.views import Seen
+from analyses.explorer.workspace import Shelf, label
 from figures.style.drawing import Drawing
 
 ENDINGS = {"stop": "ended by itself", "length": "cut at the most tokens", "settled": "settled"}

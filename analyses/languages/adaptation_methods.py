@@ -15,8 +15,8 @@ from random import Random
 import torch
 
 import interp_steer as ist
-from analyses.languages.adapters import Trained, Training, lora, prefix_tuning
-from analyses.languages.adapting import (
+from analyses.languages.adaptation_costs import Count, counted, timed
+from analyses.languages.adaptation_models import (
     Adapted,
     Exchange,
     Prefixed,
@@ -25,7 +25,7 @@ from analyses.languages.adapting import (
     told,
     worked,
 )
-from analyses.languages.costs import Count, counted, timed
+from analyses.languages.adaptation_training import Trained, Training, lora, prefix_tuning
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError

@@ -15,8 +15,8 @@ import torch
 from einops import einsum
 
 import interp_steer as ist
-from analyses.geometry.editing import Rows, last_tokens
-from analyses.obedience import Act, Answering, Obedience
+from analyses.geometry.causality_edits import Rows, last_tokens
+from analyses.kit.instruction_following import Act, Answering, Obedience
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import RunError
 from interp_steer.geometry.layers import Discrimination, discrimination, spread

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 import interp_steer as ist
-from analyses.contrasts import arguments, instruction_id
-from analyses.languages import speaking
+from analyses.kit.instruction_sets import arguments, instruction_id
+from analyses.languages import base
 from figures.style.settings import language_name
 from interp_steer.contrast.instructions.registry import LANGUAGE
 from interp_steer.contrast.pair import Pair
@@ -120,7 +120,7 @@ def answered(
     records = ist.sweep(setup.model, grid, pairs, score=checked, **setup.options)
     if damage:
         records = with_divergence(records, setup.model, grid, pairs)
-    found = with_fluency(speaking.with_language(records, setup.code), setup.reference)
+    found = with_fluency(base.with_language(records, setup.code), setup.reference)
     columns = dict(zip(ids_of(setup), setup.names, strict=True))
     return (
         found.rename({known: name for known, name in columns.items() if known != LANGUAGE})

@@ -11,7 +11,7 @@ from typing import Any
 import plotly.io
 
 from analyses.explorer.jobs import ExplorerError
-from analyses.explorer.shelf import Shelf
+from analyses.explorer.workspace import Shelf
 from figures.printing.export import FORMATS, print_drawing
 from figures.style.drawing import Drawing
 

@@ -10,9 +10,9 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.explorer.choices import Steer
+from analyses.explorer.form import Steer
 from analyses.explorer.jobs import ExplorerError, Job
-from analyses.explorer.shelf import SAVED, Shelf, label
+from analyses.explorer.workspace import SAVED, Shelf, label
 from figures.style.drawing import Drawing
 from interp_steer.contrast.pair import Pair, Prompt
 from interp_steer.statistics.intervals import bootstrap_mean, wilson

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 import interp_steer as ist
-from analyses.contrasts import arguments, instruction_id
+from analyses.kit.instruction_sets import arguments, instruction_id
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.contrast.instructions.ifeval_sets import asking

@@ -9,7 +9,7 @@ from typing import get_args
 from torch import Tensor
 
 import interp_steer as ist
-from analyses.obedience import Act
+from analyses.kit.instruction_following import Act
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.geometry.exchange import Part, interchange, moved_along
 

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 import interp_steer as ist
-from analyses.asking import Asking
-from analyses.operations import Operation, Steerer
+from analyses.kit.answer_options import Asking
+from analyses.kit.operations import Operation, Steerer
 from interp_steer.statistics.paired import holm, mcnemar
 from interp_steer.statistics.records import compare, mean_of, share_of
 from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency

@@ -1,0 +1,1 @@
+"""Hold what analyses share: the command line, options, instruction sets, judges and parts."""
