@@ -38,7 +38,8 @@ from figures.steering.pareto import pareto
 from figures.steering.radar import settings_radar
 from figures.steering.sentence_curves import sentence_curves
 from figures.steering.weight_curves import weight_curves
-from figures.style.drawing import Drawing, FigureError
+from figures.style.drawing import Drawing
+from interp_steer.errors import FigureError
 
 if TYPE_CHECKING:
     from figures.pages.gallery import write_gallery as write_gallery

@@ -59,3 +59,11 @@ class HubError(InterpSteerError):
 
 class InterchangeWarning(UserWarning):
     """What a format does not hold, and is therefore left out."""
+
+
+class StatisticsError(InterpSteerError):
+    """Values that no interval or test can be made from: none, mismatched, or not finite."""
+
+
+class FigureError(InterpSteerError):
+    """Records that a figure cannot be drawn from: columns missing, or rows that do not fit."""

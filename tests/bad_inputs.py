@@ -22,10 +22,10 @@ import interp_steer as ist
 from interp_steer import errors
 from interp_steer.contrast import contrast_set
 from interp_steer.contrast.instructions import ifeval_rows
+from interp_steer.errors import StatisticsError
 from interp_steer.harness import SteeredLM
 from interp_steer.harness.steering import intervention
 from interp_steer.scoring import fluency, ifeval, language
-from interp_steer.statistics.checks import StatisticsError
 
 NAN, INF = math.nan, math.inf
 QUERIES = [

@@ -14,8 +14,8 @@ from figures.geometry.projection_text import Shades, projection_text
 from figures.geometry.token_table import layer_tokens
 from figures.languages.answer_steps import answer_steps
 from figures.steering.dose_map import dose_map
-from figures.style.drawing import FigureError
 from figures.style.token_text import LETTERS
+from interp_steer.errors import FigureError
 from tests.drawings import answered, lens_frame, stepped, swept
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)

@@ -13,9 +13,8 @@ from analyses.geometry import causality
 from analyses.geometry.causality_edits import ACTS, Editor, last_tokens
 from analyses.kit.cli import command_line
 from analyses.kit.instruction_following import Answering, Obedience
-from figures.style.drawing import FigureError
 from figures.style.interval_dots import interval_dots
-from interp_steer.errors import InterventionError
+from interp_steer.errors import FigureError, InterventionError
 from interp_steer.geometry.exchange import interchange, moved_along
 from interp_steer.models.sites import Site
 

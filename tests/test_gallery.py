@@ -15,9 +15,9 @@ import torch
 from figures.pages import gallery, report
 from figures.pages.gallery import write_gallery
 from figures.printing import export
-from figures.style.drawing import Drawing, FigureError
+from figures.style.drawing import Drawing
 from figures.style.plotly_layout import read_figure
-from interp_steer.errors import RunError, VectorError
+from interp_steer.errors import FigureError, RunError, VectorError
 from interp_steer.results.finished import Results
 from interp_steer.results.run import Run, open_run
 from tests.drawings import DRAWINGS

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp_steer.errors import ScoringError
+from interp_steer.errors import ScoringError, StatisticsError
 from interp_steer.scoring import ifeval
 from interp_steer.scoring.language import (
     Detection,
@@ -22,7 +22,6 @@ from interp_steer.scoring.language import (
     share_in,
     undetected,
 )
-from interp_steer.statistics.checks import StatisticsError
 from interp_steer.world import grammar
 from interp_steer.world.facts import LANGUAGES, default_world
 

@@ -26,8 +26,9 @@ from figures.languages.step_curves import step_curves
 from figures.languages.strength_text import strength_text
 from figures.languages.switch_curves import switch_curves
 from figures.printing import export
-from figures.style.drawing import FigureError, interval_text
+from figures.style.drawing import interval_text
 from figures.style.settings import schedule_looks, setting_looks
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import share, wilson
 
 STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from analyses.instructions.instruction_table import frame, lines_of
 from figures.printing import latex
 from figures.printing.latex import LONG, accuracy_booktabs, escaped, summary_table
-from figures.style.drawing import FigureError
-from interp_steer.errors import RunError
+from interp_steer.errors import FigureError, RunError
 from interp_steer.results.finished import Results
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson

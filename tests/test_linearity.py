@@ -16,9 +16,8 @@ from torch import Tensor
 from analyses.geometry.linearity_equal_damage import NEAR, at_budget, outcomes
 from analyses.geometry.linearity_readouts import LINEAR, MOVES, AtLayer, Property
 from figures.geometry.pair_shifts import pair_shifts
-from figures.style.drawing import FigureError
 from interp_steer.contrast import build
-from interp_steer.errors import CaptureError, VectorError
+from interp_steer.errors import CaptureError, FigureError, VectorError
 from interp_steer.geometry import probes
 from interp_steer.geometry.probes import Both, auroc_gain, density_ratio, log_loss, train, trained
 from interp_steer.statistics.separation import separation

@@ -14,8 +14,7 @@ from analyses.geometry import model_scale
 from analyses.geometry.model_scale_study import Steering, Study, spread_layers
 from analyses.kit.cli import command_line
 from figures.geometry.model_curves import model_curves
-from figures.style.drawing import FigureError
-from interp_steer.errors import RunError
+from interp_steer.errors import FigureError, RunError
 
 LOWERCASE = "change_case:english_lowercase"
 

@@ -30,7 +30,6 @@ from figures.printing.heatmap_cells import cells_of, colour_at, rectangles
 from figures.printing.lint import complaints
 from figures.printing.stamps import PNG, Stamp, read_stamp, stamp_of, stamped
 from figures.style import theme
-from figures.style.drawing import FigureError
 from figures.style.plotly_layout import (
     Figure,
     axis_title,
@@ -46,7 +45,7 @@ from figures.style.plotly_layout import (
     values,
 )
 from figures.style.text_width import lines, width, wrapped
-from interp_steer.errors import RunError
+from interp_steer.errors import FigureError, RunError
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from tests.drawings import DRAWINGS, drawn

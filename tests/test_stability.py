@@ -21,8 +21,7 @@ from analyses.geometry.stability_extractions import Extractions, base_queries, c
 from analyses.geometry.stability_rows import ALL_PAIRS
 from analyses.kit.cli import command_line
 from figures.geometry.reliability import cosines_by_number
-from figures.style.drawing import FigureError
-from interp_steer.errors import VectorError
+from interp_steer.errors import FigureError, VectorError
 from interp_steer.storage.tensors import read_tensors, write_tensors
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.trust.assess import (

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from interp_steer.statistics.checks import StatisticsError
+from interp_steer.errors import StatisticsError
 from interp_steer.statistics.intervals import (
     bootstrap,
     bootstrap_mean,

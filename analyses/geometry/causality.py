@@ -42,8 +42,7 @@ from analyses.kit.instruction_following import Act, Answering, Obedience
 from analyses.kit.instruction_sets import contrast_sets
 from figures.style.drawing import short_names
 from figures.style.interval_dots import interval_dots
-from interp_steer.errors import RunError
-from interp_steer.statistics.checks import StatisticsError
+from interp_steer.errors import RunError, StatisticsError
 from interp_steer.statistics.effect_shares import ratio_of_means, share_between
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.paired import holm, mcnemar

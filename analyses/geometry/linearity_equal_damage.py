@@ -14,7 +14,7 @@ import interp_steer as ist
 from analyses.geometry.linearity_readouts import RANDOM, Property, rows_at
 from analyses.kit.instruction_following import Act, Obedience
 from interp_steer.contrast.pair import Pair
-from interp_steer.statistics.checks import StatisticsError
+from interp_steer.errors import StatisticsError
 from interp_steer.statistics.effect_shares import ratio_of_means
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.records import mean_of, share_of

@@ -18,9 +18,8 @@ import interp_steer as ist
 from analyses.geometry.causality_edits import Rows, last_tokens
 from analyses.kit.instruction_following import Act, Answering, Obedience
 from interp_steer.contrast.contrast_set import ContrastSet
-from interp_steer.errors import RunError
+from interp_steer.errors import RunError, StatisticsError
 from interp_steer.geometry.layers import Discrimination, discrimination, spread
-from interp_steer.statistics.checks import StatisticsError
 from interp_steer.statistics.effect_shares import ratio_of_means
 from interp_steer.statistics.intervals import Interval, share
 from interp_steer.statistics.records import mean_of, share_of

@@ -10,8 +10,9 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, FigureError, need
+from figures.style.drawing import NO_ESTIMATE, Drawing, need
 from figures.style.small_multiples import LEGEND_ROW, Grid, curve
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 COLUMNS = 3

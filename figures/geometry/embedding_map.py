@@ -8,8 +8,9 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, FigureError, interval_text, need, percent
+from figures.style.drawing import NO_ESTIMATE, Drawing, interval_text, need, percent
 from figures.style.text_width import width
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 SIDE = 360

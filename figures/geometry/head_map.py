@@ -11,7 +11,8 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, FigureError, listed, need, percent
+from figures.style.drawing import NO_ESTIMATE, Drawing, listed, need, percent
+from interp_steer.errors import FigureError
 
 NAMED = 6
 """Most heads that the caption names."""

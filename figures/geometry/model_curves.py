@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, FigureError, listed, need, short_names
+from figures.style.drawing import Drawing, listed, need, short_names
 from figures.style.small_multiples import Grid, curve
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 

@@ -8,8 +8,9 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, FigureError, listed, need
+from figures.style.drawing import NO_ESTIMATE, Drawing, listed, need
 from figures.style.small_multiples import Grid
+from interp_steer.errors import FigureError
 
 COLUMNS = 3
 """Most panels side by side."""

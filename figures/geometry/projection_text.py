@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import polars as pl
 from plotly.colors import sample_colorscale
 
-from figures.style.drawing import Drawing, FigureError, need
+from figures.style.drawing import Drawing, need
 from figures.style.token_text import Placed, laid, light, text_figure
+from interp_steer.errors import FigureError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from plotly.subplots import make_subplots
 
 from figures.geometry.similarity import CELL, similarity_map
 from figures.style import theme
-from figures.style.drawing import Drawing, FigureError, need, short_names
+from figures.style.drawing import Drawing, need, short_names
+from interp_steer.errors import FigureError
 
 MOST_LAYERS = 12
 """Most layers that a panel has room for."""

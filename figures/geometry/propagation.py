@@ -6,8 +6,9 @@ import polars as pl
 
 from figures.geometry.token_table import token_table
 from figures.style import theme
-from figures.style.drawing import Drawing, FigureError, listed, need, short_names
+from figures.style.drawing import Drawing, listed, need, short_names
 from figures.style.small_multiples import Grid, curve
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 DASHES = {"vector": "solid", "random": "dot"}

@@ -10,8 +10,9 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from figures.style import theme
-from figures.style.drawing import Drawing, FigureError, need, short_names
+from figures.style.drawing import Drawing, need, short_names
 from figures.style.small_multiples import Grid, curve
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 CELL = 32

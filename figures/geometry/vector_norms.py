@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, FigureError
+from figures.style.drawing import NO_ESTIMATE, Drawing
+from interp_steer.errors import FigureError
 
 
 def vector_norms(

@@ -11,8 +11,9 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import theme
-from figures.style.drawing import Drawing, FigureError, interval_text, listed, need
+from figures.style.drawing import Drawing, interval_text, listed, need
 from figures.style.settings import setting_looks
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 MARKS = ("circle", "square", "diamond", "triangle-up", "star")

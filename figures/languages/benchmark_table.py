@@ -11,8 +11,9 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, FigureError, interval_text, listed, need, percent
+from figures.style.drawing import Drawing, interval_text, listed, need, percent
 from figures.style.settings import ORIGINAL, setting_look, setting_looks
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 MEASURES = {"accuracy": "accuracy", "in_language": "language", "parses": "parses"}

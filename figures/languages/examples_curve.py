@@ -8,9 +8,10 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import theme
-from figures.style.drawing import Drawing, FigureError, interval_text, listed, need
+from figures.style.drawing import Drawing, interval_text, listed, need
 from figures.style.settings import language_name
 from figures.style.small_multiples import curve
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 STABLE = 0.9

@@ -6,8 +6,9 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, FigureError, need
+from figures.style.drawing import Drawing, need
 from figures.style.settings import language_name
+from interp_steer.errors import FigureError
 
 SIDE = 66
 """Of a cell in pixels: a number over its interval."""

@@ -10,8 +10,9 @@ import polars as pl
 
 from figures.steering.bars import bar
 from figures.style import theme
-from figures.style.drawing import Drawing, FigureError, interval_text, listed, need, percent
+from figures.style.drawing import Drawing, interval_text, listed, need, percent
 from figures.style.settings import ORIGINAL, setting_looks
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 COLUMNS = ("setting", "benchmark", "value", "low", "high")

@@ -10,10 +10,11 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, FigureError, interval_text, listed, need, whiskers
+from figures.style.drawing import Drawing, interval_text, listed, need, whiskers
 from figures.style.settings import SCHEDULES, kind_of, language_name, schedule_looks, setting_look
 from figures.style.small_multiples import Grid, curve
 from figures.style.theme import Style
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import mean_of, share_of
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, FigureError, need
+from figures.style.drawing import Drawing, need
 from figures.style.settings import language_name, schedule_looks, setting_looks
 from figures.style.small_multiples import Grid, curve
 from figures.style.theme import Style
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import mean_of
 

@@ -8,9 +8,10 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, FigureError, need, percent
+from figures.style.drawing import NO_ESTIMATE, Drawing, need, percent
 from figures.style.settings import language_name
 from figures.style.token_text import Placed, laid, text_figure, wide
+from interp_steer.errors import FigureError
 
 
 def strength_text(frame: pl.DataFrame, answers: int = 4) -> Drawing:

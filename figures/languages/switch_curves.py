@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, FigureError, need, percent
+from figures.style.drawing import Drawing, need, percent
 from figures.style.settings import language_name
 from figures.style.small_multiples import Grid, curve
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 

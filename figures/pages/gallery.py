@@ -17,7 +17,7 @@ import tyro
 from figures.command_line import command, gathered
 from figures.pages.page import figures_of, question_of, write_page
 from figures.pages.report import provenance_line
-from figures.style.drawing import FigureError
+from interp_steer.errors import FigureError
 from interp_steer.results.finished import Results
 
 FOOTER = (

@@ -17,7 +17,7 @@ from figures.command_line import command, gathered
 from figures.pages.page import figures_of, question_of, write_page
 from figures.pages.run_contents import frames_of, vector_cards
 from figures.steering.completions import COLUMNS, completions_table
-from figures.style.drawing import FigureError
+from interp_steer.errors import FigureError
 from interp_steer.results.finished import Results
 from interp_steer.results.summary import interval_text, number_text, rows
 

@@ -14,7 +14,6 @@ from typing import Any
 from figures.printing.heatmap_cells import cells_of
 from figures.printing.wrap_panels import BETWEEN, SHORTEST, rearranged, thinned, upright
 from figures.style import theme
-from figures.style.drawing import FigureError
 from figures.style.plotly_layout import (
     Figure,
     Panel,
@@ -31,6 +30,7 @@ from figures.style.plotly_layout import (
 )
 from figures.style.small_multiples import LEGEND_ROW
 from figures.style.text_width import width
+from interp_steer.errors import FigureError
 
 INCHES = {"single": 3.4, "double": 7.0}
 """Widths of the columns of a page."""

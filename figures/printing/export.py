@@ -29,9 +29,8 @@ from figures.command_line import command, gathered
 from figures.printing.column_width import TooNarrow, fitted
 from figures.printing.heatmap_cells import rectangles
 from figures.printing.stamps import Stamp, need_pypdf, read_stamp, stamp_of, stamped
-from figures.style.drawing import FigureError
 from figures.style.plotly_layout import Figure, read_figure
-from interp_steer.errors import InterpSteerError, RunError
+from interp_steer.errors import FigureError, InterpSteerError, RunError
 from interp_steer.results.finished import Results
 from interp_steer.results.folders import mended
 from interp_steer.storage.atomic import write_atomically

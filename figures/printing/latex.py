@@ -20,7 +20,7 @@ import tyro
 
 from figures.command_line import command, gathered
 from figures.steering.accuracy_table import COLUMNS, accuracy_caption, accuracy_lines, fits
-from figures.style.drawing import FigureError
+from interp_steer.errors import FigureError
 from interp_steer.results.finished import Results
 from interp_steer.results.folders import mended
 from interp_steer.results.summary import Number, Row, number_text, rows

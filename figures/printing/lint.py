@@ -17,7 +17,7 @@ import tyro
 
 from figures.command_line import command, gathered
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, FigureError
+from figures.style.drawing import NO_ESTIMATE
 from figures.style.plotly_layout import (
     Figure,
     Panel,
@@ -38,6 +38,7 @@ from figures.style.plotly_layout import (
     values,
 )
 from figures.style.small_multiples import LEGEND_ROW
+from interp_steer.errors import FigureError
 
 SMALLEST, LARGEST = 10.6, 12.1
 """Sizes of text in pixels: 8 and 9 points, at 96 pixels to the inch."""

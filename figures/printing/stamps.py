@@ -13,8 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from figures.style.drawing import FigureError
-from interp_steer.errors import RunError
+from interp_steer.errors import FigureError, RunError
 from interp_steer.results.folders import AGAIN, checksum, document_hash, read_json
 
 KEY = "interp_steer"

@@ -12,7 +12,6 @@ from figures.style import theme
 from figures.style.drawing import (
     NO_ESTIMATE,
     Drawing,
-    FigureError,
     interval_text,
     listed,
     need,
@@ -23,6 +22,7 @@ from figures.style.drawing import (
 )
 from figures.style.settings import looks_of
 from figures.style.small_multiples import legend_height
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import Comparison, compare, corrected, shares
 

@@ -6,7 +6,8 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, FigureError, need
+from figures.style.drawing import Drawing, need
+from interp_steer.errors import FigureError
 
 WRITTEN = 80
 """Most cells that have room for their number."""

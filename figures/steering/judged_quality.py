@@ -10,15 +10,8 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import theme
-from figures.style.drawing import (
-    NO_ESTIMATE,
-    Drawing,
-    FigureError,
-    listed,
-    need,
-    short_names,
-    whiskers,
-)
+from figures.style.drawing import NO_ESTIMATE, Drawing, listed, need, short_names, whiskers
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 
 COMPARISONS = (("none", "steered"), ("instruction", "both"))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, FigureError, percent, short_names
+from figures.style.drawing import NO_ESTIMATE, Drawing, percent, short_names
+from interp_steer.errors import FigureError
 
 
 def selection_map(

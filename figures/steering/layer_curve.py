@@ -13,7 +13,6 @@ from figures.style import theme
 from figures.style.drawing import (
     NO_ESTIMATE,
     Drawing,
-    FigureError,
     interval_text,
     listed,
     need,
@@ -21,6 +20,7 @@ from figures.style.drawing import (
     short_names,
 )
 from figures.style.small_multiples import Grid, curve
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import share_of, shares
 

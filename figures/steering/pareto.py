@@ -8,15 +8,8 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import (
-    NO_ESTIMATE,
-    Drawing,
-    FigureError,
-    interval_text,
-    need,
-    percent,
-    whiskers,
-)
+from figures.style.drawing import NO_ESTIMATE, Drawing, interval_text, need, percent, whiskers
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import share_of
 

@@ -9,15 +9,8 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import (
-    Drawing,
-    FigureError,
-    interval_text,
-    listed,
-    need,
-    percent,
-    short_names,
-)
+from figures.style.drawing import Drawing, interval_text, listed, need, percent, short_names
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import shares
 

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import plotly.io
 import polars as pl
 
-from interp_steer.errors import InterpSteerError
+from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.storage.atomic import write_atomically
 
@@ -21,10 +21,6 @@ CONFIG = {"displayModeBar": False, "responsive": False}
 
 NO_ESTIMATE = "no estimate"
 """``meta`` of a trace that needs no interval: a mark, a line for reference, a distribution."""
-
-
-class FigureError(InterpSteerError):
-    """Records that a figure cannot be drawn from: columns missing, or rows that do not fit."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import text_width, theme
-from figures.style.drawing import Drawing, FigureError, need
+from figures.style.drawing import Drawing, need
+from interp_steer.errors import FigureError
 
 ROW = 17
 """Height in pixels of a label."""

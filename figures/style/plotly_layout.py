@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from figures.style.drawing import FigureError
 from figures.style.text_width import width
+from interp_steer.errors import FigureError
 
 Figure = dict[str, Any]
 """A figure as plotly's JSON has it: ``data``, a list of traces, and ``layout``."""

@@ -7,14 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from interp_steer.errors import InterpSteerError
+from interp_steer.errors import StatisticsError
 
 Values = Collection[Any]
 """Numbers, or booleans where the text says so: a list, an array, or a column of a table."""
-
-
-class StatisticsError(InterpSteerError):
-    """Values that no interval or test can be made from: none, mismatched, or not finite."""
 
 
 def _finite(values: Values, name: str) -> np.ndarray:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 
-from interp_steer.statistics.checks import StatisticsError, Values
+from interp_steer.errors import StatisticsError
+from interp_steer.statistics.checks import Values
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.resampling import resampled_means
 

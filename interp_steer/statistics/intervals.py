@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy import stats
 
+from interp_steer.errors import StatisticsError
 from interp_steer.statistics.checks import (
-    StatisticsError,
     Values,
     _booleans,
     _check_level,

@@ -9,13 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import special, stats
 
-from interp_steer.statistics.checks import (
-    StatisticsError,
-    Values,
-    _finite,
-    _pairs,
-    _percent,
-)
+from interp_steer.errors import StatisticsError
+from interp_steer.statistics.checks import Values, _finite, _pairs, _percent
 from interp_steer.statistics.intervals import Interval, wilson
 
 

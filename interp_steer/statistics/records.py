@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from figures.style.drawing import FigureError
+from interp_steer.errors import StatisticsError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean, share, wilson
 from interp_steer.statistics.paired import PairedTest, holm, mcnemar, paired_difference
 
@@ -24,11 +24,11 @@ def share_of(records: pl.DataFrame, outcome: str) -> Interval:
         outcome: a boolean column; nulls are left out.
 
     Raises:
-        FigureError: when no record has the outcome.
+        StatisticsError: when no record has the outcome.
     """
     known = records.filter(pl.col(outcome).is_not_null())
     if known.is_empty():
-        raise FigureError(f"no record has a value of {outcome!r}; score the answers first.")
+        raise StatisticsError(f"no record has a value of {outcome!r}; score the answers first.")
     values = known[outcome].to_list()
     queries = known["query"].to_list()
     distinct = len(set(queries))
