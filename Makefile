@@ -59,10 +59,10 @@ test-lowest: .peers/lowest/.installed ## the same code with the lowest versions 
 	  -o addopts='--strict-markers -pno:dash' $(LOWEST:%=tests/test_%.py)
 
 test-interchange: $(STAMP) .peers/repeng/.installed .peers/steering_vectors/.installed ## rivals steer by our files, logits equal
-	$(PY) -m pytest tests/test_interchange_rivals.py
+	$(PY) -m pytest tests/interchange/test_rivals.py
 
 test-vllm: $(STAMP) .peers/vllm_lens/.installed ## vLLM steers each request by a file of ours, on the CPU; installs 3 GB
-	$(PY) -m pytest tests/test_interchange_rivals.py -k vllm
+	$(PY) -m pytest tests/interchange/test_rivals.py -k vllm
 
 check: $(STAMP)  ## lint, format and types
 	$(PY) -m ruff check .

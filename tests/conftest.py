@@ -19,7 +19,7 @@ import pytest
 from analyses.kit.cli import command_line
 from interp_steer.models.loading import HookedLM, load
 from interp_steer.results.finished import Results, find, read
-from tests.checkpoints import write_checkpoint
+from tests.support.checkpoints import write_checkpoint
 
 SHARED = Path(__file__).parents[2] / "shared"  # material beside the project, never part of it
 

@@ -27,10 +27,10 @@ from interp_steer.interventions.intervention import Intervention
 from interp_steer.models import bundled
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
-from tests import checkpoints
+from tests.generation.test_completions import PROMPTS, direction, various
 from tests.legacy.conversion import hooked_transformer
-from tests.test_generation import PROMPTS, direction, various
-from tests.test_model import fingerprint_follows
+from tests.models.test_loading import fingerprint_follows
+from tests.support import checkpoints
 
 if "HookedTransformer" not in vars(transformer_lens):
     pytest.skip(

@@ -1,0 +1,171 @@
+"""LaTeX tables: whatever a name holds is printed as it is, and LaTeX reads what is written."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analyses.instructions.instruction_table import frame, lines_of
+from figures.printing import latex
+from figures.printing.latex import LONG, accuracy_booktabs, escaped, summary_table
+from interp_steer.errors import FigureError, RunError
+from interp_steer.results.finished import Results
+from interp_steer.results.run import Run, open_run
+from interp_steer.statistics.intervals import wilson
+from tests.support.synthetic import settings_records
+
+SPECIAL = "\\{}$&#^_%~"
+NASTY = 'a_b%c&d#e$f{g}h~i^j\\k<l>m|n"o\u201cp\u201dq\u2014r\u2264\u00e9\u00df\u4e2d\u03b1'
+
+pdflatex = shutil.which("pdflatex")
+
+
+def finished(root: Path, summary: dict[str, object]) -> Results:
+    with open_run("layer_sweep", {"model": "burattino-instruct"}, root=root, seed=2) as run:
+        run._provenance["data"]["case\nfit"] = "ab12"
+        run.leave(summary=summary)
+    return Run.read(run.path)
+
+
+def accuracy_frame() -> pl.DataFrame:
+    records = settings_records(3)
+    models = ("burattino-instruct", "microsoft/Phi-3-mini-4k-instruct")
+    return pl.concat([frame(lines_of(records, model), model) for model in models])
+
+
+def check_grammar(table: str) -> int:
+    """Braces balance, rows have their cells, nothing special stands bare; returns the rows."""
+    comments = [line for line in table.splitlines() if line.startswith("%")]
+    lines = [line for line in table.splitlines() if not line.startswith("%")]
+    assert comments and all("\n" not in line for line in comments)
+    opening, closing = lines[0], lines[-1]
+    found = re.fullmatch(r"\\begin\{(tabular|longtable)\}\{@\{\}([lr]+)@\{\}\}", opening)
+    assert found and closing == rf"\end{{{found[1]}}}"
+    rules = {"\\toprule", "\\midrule", "\\bottomrule", "\\endhead", "\\addlinespace"}
+    body = [line.strip() for line in lines[1:-1] if line.strip() not in rules]
+    for line in body:
+        assert line.endswith("\\\\")
+        inside = line[:-2]
+        bare = re.sub(r"\\[a-zA-Z]+|\\.", "", inside)  # commands, and what is escaped
+        assert bare.count("{") == bare.count("}")
+        assert not re.search(r"[#%~]", bare)
+        assert bare.count("$") % 2 == 0
+        outside = re.sub(r"\$[^$]*\$", "", bare)
+        assert "_" not in outside and "^" not in outside
+        if "multicolumn" not in line:
+            assert outside.count("&") == len(found[2]) - 1
+        assert all(letter.isprintable() for letter in line)
+    return len(body)
+
+
+@settings(max_examples=200)
+@given(st.text(max_size=30))
+def test_any_text_is_escaped(text: str) -> None:
+    said = escaped(text)
+    bare = re.sub(r"\\[a-zA-Z]+\{\}|\\[a-zA-Z]+|\\.", "", said)
+    assert not set(SPECIAL) - {"$"} & set(bare.replace("{", "").replace("}", ""))
+    assert bare.count("$") % 2 == 0 and bare.count("{") == bare.count("}")
+    assert escaped(text) == escaped(" ".join(text.split()))
+
+
+def test_letters_are_kept_or_named() -> None:
+    assert escaped("english_lowercase") == r"english\_lowercase"
+    assert escaped("50% & more") == r"50\% \& more"
+    assert escaped("a\\b") == r"a\textbackslash{}b"
+    assert escaped("été") == "été"
+    assert escaped("α ≤ 中\x00") == r"$\alpha$ $\le$ U+4E2D"
+
+
+def test_a_summary_as_a_table(tmp_path: Path) -> None:
+    run = finished(
+        tmp_path,
+        {
+            f"accuracy.{NASTY}": wilson(3, 4),
+            "accuracy.steered": wilson(1, 9),
+            "kl": -0.1234,
+            "n": 123456,
+            "p": 1.2e-9,
+        },
+    )
+    table = summary_table(run)
+    assert check_grammar(table) == 7  # the header, five numbers, and a name over two of them
+    assert rf"\quad {escaped(NASTY)} & 0.750 & {{[0.301, 0.954]}} & 4 \\" in table
+    assert r"kl & $-$0.123 &  & \\" in table
+    assert r"n & 123\,456 &  & \\" in table
+    assert r"p & $1.2\times 10^{-9}$ &  & \\" in table
+    head = table[: table.index("\\begin")]
+    assert "% data case fit: ab12\n" in head and run.path.name in head and "seed 2" in head
+    assert "\\usepackage{booktabs}\n" in head
+    only = summary_table(run, "accuracy.s*")
+    assert check_grammar(only) == 2 and "accuracy.steered & 0.111" in only
+    with pytest.raises(FigureError, match=r"no number called 'x\*'; it has 5"):
+        summary_table(run, "x*")
+
+
+def test_a_long_table_may_break(tmp_path: Path) -> None:
+    table = summary_table(finished(tmp_path, {f"x{at}": at for at in range(LONG + 1)}))
+    assert check_grammar(table) == LONG + 2
+    assert "\\begin{longtable}" in table and "\\usepackage{longtable}" in table
+
+
+def test_the_accuracy_table_in_latex(tmp_path: Path) -> None:
+    with open_run("instruction_table", {"models": ["a", "b"]}, root=tmp_path) as run:
+        run.write_records(accuracy_frame())
+        run.leave(summary={"n": 3})
+    read = Run.read(run.path)
+    table = accuracy_booktabs(read)
+    check_grammar(table)
+    assert "\\multicolumn{7}{@{}l}{\\textbf{" in table
+    written = latex.write_tables(read, tmp_path / "tables")
+    assert [path.name for path in written] == ["summary.tex", "accuracy.tex"]
+    assert written[1].read_text("utf-8") == table
+    with pytest.raises(FigureError, match="no accuracy table"):
+        accuracy_booktabs(finished(tmp_path, {"n": 1}))
+
+
+def test_the_command_writes_beside_and_elsewhere(tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    with pytest.raises(RunError, match="no finished results"):
+        latex.main(latex.Config(root))
+    run = finished(root, {"accuracy": wilson(3, 4)})
+    assert latex.main(latex.Config(root)) == str(run.path / "print" / "summary.tex")
+    out = tmp_path / "paper"
+    said = latex.main(latex.Config(root, out=out))
+    assert Path(said) == out / run.path.relative_to(root) / "summary.tex"
+    assert Run.read(run.path).summary == run.summary  # the folder is still whole
+    with pytest.raises(FigureError, match="no number called"):
+        latex.main(latex.Config(root, match="nothing"))
+
+
+@pytest.mark.skipif(pdflatex is None, reason="no pdflatex to compile with")
+@pytest.mark.parametrize("many", [1, LONG + 5])
+def test_latex_compiles_it(many: int, tmp_path: Path) -> None:
+    names = {
+        "ascii": "".join(map(chr, range(33, 127))),
+        "latin": "".join(map(chr, range(0xA0, 0x180))),
+        "greek": "".join(map(chr, range(0x3B1, 0x3CA))),
+        "nasty": NASTY,
+    }
+    run = finished(tmp_path, {f"{k}.{v}": wilson(1, 3) for k, v in names.items()}
+                   | {f"x.{at}": at / 7 for at in range(many)})  # fmt: skip
+    (tmp_path / "table.tex").write_text(summary_table(run), "utf-8")
+    (tmp_path / "document.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs}\\usepackage{longtable}\n"
+        "\\begin{document}\\input{table.tex}\\end{document}\n"
+    )
+    done = subprocess.run(
+        [str(pdflatex), "-interaction=nonstopmode", "-halt-on-error", "document.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    assert done.returncode == 0, done.stdout[-800:]
+    assert "Missing character" not in done.stdout
