@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,35 +19,9 @@ from interp_steer.contrast.pair import Pair
 from interp_steer.generation.completions import Completion
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
-from interp_steer.vectors.card import Card
-from interp_steer.vectors.steering_vector import SteeringVector
-from interp_steer.vectors.stepped_vector import SteppedVector
 from tests.support.drawings import DRAWINGS
 from tests.support.html_checks import check_harmless
-
-HOSTILE = "</div><script>alert('x')</script><img src=x onerror=alert(1)> & \"'</b>\x00"
-
-
-def card(**given: Any) -> Card:
-    known = {
-        "name": "english_lowercase", "model": "tiny", "fingerprint": "f" * 16, "n_layers": 4,
-        "d_model": 6, "component": "resid_post", "position": "last",
-        "estimator": "difference_in_means", "n": 64, "data_hash": "d" * 64, "versions": {},
-    }  # fmt: skip
-    return Card(**(known | given))
-
-
-def vector(**given: Any) -> SteeringVector:
-    directions = torch.arange(1.0, 25.0).reshape(4, 6)
-    return SteeringVector(
-        directions, torch.tensor([-2.0, 0.0, 1.0, 3.0]), (0, 1, 2, 3), card(**given)
-    )
-
-
-def stepped(**given: Any) -> SteppedVector:
-    directions = torch.ones(3, 2, 6) * torch.tensor([3.0, 2.0, 1.0])[:, None, None]
-    counts = torch.tensor([[9, 8, 5], [9, 7, 6]])
-    return SteppedVector(directions, counts, (1, 2), card(**given))
+from tests.support.vectors import HOSTILE, card, stepped, vector
 
 
 def hostile_set() -> ContrastSet:

@@ -17,16 +17,11 @@ from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.pair import SPLITS
 from interp_steer.errors import ContrastError
 from interp_steer.world.queries import is_held
+from tests.support.ifeval_files import assert_disjoint, texts
 
 LOWERCASE = "change_case:english_lowercase"
 PAIR = Pair("Name a tree.", "Name a tree. No capitals.", "Name a tree.")
 ROW = {"query": "Name a tree.", "present": "Name a tree. No capitals.", "absent": "Name a tree."}
-
-
-def assert_disjoint(pairs: ContrastSet) -> None:
-    for what in ("query", "phrasing"):
-        texts = [{plain_text(getattr(p, what)) for p in pairs if p.split == s} for s in SPLITS]
-        assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2]
 
 
 # ------------------------------------------------------------------ the bundled world
@@ -91,7 +86,6 @@ def test_an_unknown_instruction_is_refused() -> None:
 
 # ------------------------------------------------------------------ from queries and phrasings
 
-texts = st.text("abcdef ghi", min_size=1, max_size=12).filter(str.strip)
 sizes = st.integers(0, 8)
 
 

@@ -28,9 +28,7 @@ from interp_steer.contrast.words_and_lengths import (
 from interp_steer.errors import ContrastError
 from interp_steer.scoring import ifeval
 from interp_steer.world.queries import queries as world_queries
-from tests.contrast.instructions.test_ifeval_rows import PAPER, published
-from tests.contrast.test_build import assert_disjoint
-from tests.support.ifeval_files import MANY, row, write
+from tests.support.ifeval_files import MANY, PAPER, assert_disjoint, published, row, write
 
 WORLD = [query.text for query in world_queries("held")]
 SIZES = {"fit": 6, "select": 3, "test": 4}

@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +40,7 @@ from interp_steer.statistics.intervals import wilson
 from interp_steer.statistics.paired import mcnemar
 from interp_steer.statistics.records import compare, share_of
 from interp_steer.sweeps.selection import RULES, select_layer
+from tests.support.html_checks import assert_opens_offline
 from tests.support.synthetic import INSTRUCTIONS, settings_records, sweep_records
 
 LOWER = INSTRUCTIONS[0]
@@ -133,33 +133,6 @@ DRAWINGS = {
     "chosen_again": lambda: selection_map({LOWER: 4}, {LOWER: {None: 0.25, 2: 0.0, 4: 0.75}}),
     "tokens": lambda: token_table(token_frame()),
 }
-
-
-class Loads(HTMLParser):
-    """Collects what a page would fetch: every address in an attribute that loads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fetched: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        for name, value in attrs:
-            local = not value or value.startswith("#")
-            if name in ("src", "srcset", "data", "poster", "action") and not local:
-                self.fetched.append(f"{tag} {value}")
-            if name == "href" and not local:
-                self.fetched.append(f"{tag} {value}")
-            if name == "style" and value and "url(" in value:
-                self.fetched.append(value)
-
-
-def assert_opens_offline(page: str) -> None:
-    loads = Loads()
-    loads.feed(page)
-    assert not loads.fetched
-    outside_scripts = re.sub(r"<script.*?</script>", "", page, flags=re.S)
-    assert "://" not in outside_scripts and "@import" not in outside_scripts
-    assert page.count("Plotly.newPlot") >= 1
 
 
 @pytest.mark.parametrize("name", DRAWINGS)

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
 import torch
-from jaxtyping import config as jaxtyping
 
 from interp_steer.errors import GenerationError
 from interp_steer.generation import compiled as slots
-from interp_steer.generation.completions import Completion, generate
+from interp_steer.generation.completions import generate
 from interp_steer.generation.sampling import Sampling
-from interp_steer.interventions.intervention import Intervention, unsteered
+from interp_steer.interventions.intervention import unsteered
 from interp_steer.models.kv_cache import RowCache
 from interp_steer.models.loading import HookedLM
-from tests.generation.test_completions import PROMPTS, direction, various
+from tests.support.steering import PROMPTS, compiled, direction, various
 
 ARCHITECTURES = (
     "llama3",
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("gemma2", "gpt2", "phi3", "qwen2")),
 )
-
-
-def compiled(
-    model: HookedLM, steering: Intervention | Sequence[Intervention], **given: Any
-) -> list[Completion]:
-    # The type checks of these tests cannot be traced by the compiler.
-    jaxtyping.update("jaxtyping_disable", True)
-    try:
-        return generate(model, PROMPTS, steering, compiled=True, **given)
-    finally:
-        jaxtyping.update("jaxtyping_disable", False)
 
 
 @pytest.mark.parametrize("model", ARCHITECTURES, indirect=True)

@@ -17,8 +17,7 @@ from interp_steer.generation.tracing import Trace, trace
 from interp_steer.interventions.intervention import unsteered
 from interp_steer.interventions.schedules import Dynamic, diminishing, start
 from interp_steer.models.loading import HookedLM
-from tests.generation.test_completions import PROMPTS, direction, without_stops
-from tests.generation.test_dynamic import (
+from tests.support.dynamic_weights import (
     STEPS,
     by_hand,
     every_schedule,
@@ -26,6 +25,7 @@ from tests.generation.test_dynamic import (
     random_steps,
     tokens,
 )
+from tests.support.steering import PROMPTS, direction, without_stops
 
 
 def alike(one: Trace, other: Trace, tolerance: float = 1e-4) -> bool:

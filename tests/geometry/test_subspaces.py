@@ -125,25 +125,3 @@ def test_the_interval_of_a_cosine_holds_the_truth_nineteen_times_in_twenty():
 def test_an_interval_does_not_leave_what_the_estimate_can_be():
     found = normal_interval(0.99, torch.tensor([0.5, 0.99, 1.0]), 3, (-1.0, 1.0))
     assert found.high == 1.0 and found.low < 0.99
-
-
-def test_the_analysis_on_a_tiny_grid(run):
-    instructions = ["change_case:english_lowercase", "change_case:english_capital"]
-    instructions += ["detectable_format:title"]
-    results = run("subspaces", "--instruction", *instructions, "--n", "8", "--draws", "12")[
-        "subspaces"
-    ]
-    cosines = results.records()
-    assert cosines is not None and cosines.height == 8 * 3  # layers, couples
-    assert ((cosines["low"] <= cosines["cosine"]) & (cosines["cosine"] <= cosines["high"])).all()
-    assert set(results.captions) == {
-        "cosines",
-        "cosines_by_layer",
-        "shared_by_layer",
-        "rank_by_layer",
-        "angles_by_layer",
-        "map",
-    }
-    assert 1 <= results.summary["effective_rank"] <= 3
-    assert 0 <= results.summary["angle"] <= 90
-    assert results.summary["effective_rank.low"] <= results.summary["effective_rank"]

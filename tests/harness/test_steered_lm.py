@@ -28,9 +28,8 @@ from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.interventions.schedules import diminishing
 from interp_steer.models import bundled
 from interp_steer.models.loading import HookedLM, load
-from interp_steer.vectors.card import Card
-from interp_steer.vectors.steering_vector import SteeringVector
 from interp_steer.vectors.stepped_vector import SteppedVector
+from tests.support.vectors import vector_of
 
 TOLERANCE = 1e-5
 """Of log-likelihoods, relative: float32, in batches of other shapes."""
@@ -71,25 +70,6 @@ def pair(
     folder = bundled.path(name) if name in bundled.NAMES else checkpoint(name)
     hf = HFLM(str(folder), device="cpu", batch_size=4, logits_cache=False)
     return hf, load(name if name in bundled.NAMES else folder, device="cpu")
-
-
-def vector_of(model: HookedLM, layers: Sequence[int] = (1, 2), seed: int = 0) -> SteeringVector:
-    """A random direction per layer, long enough to change what a model says."""
-    generator = torch.Generator().manual_seed(seed)
-    directions = 4 * torch.randn(len(layers), model.d_model, generator=generator)
-    card = Card(
-        name="anything",
-        model=model.name,
-        fingerprint=model.fingerprint,
-        n_layers=model.n_layers,
-        d_model=model.d_model,
-        component="resid_post",
-        position="last",
-        estimator="random",
-        n=1,
-        data_hash="",
-    )
-    return SteeringVector(directions, torch.ones(len(layers)), tuple(layers), card)
 
 
 def stepped_of(model: HookedLM, n_steps: int = 3) -> SteppedVector:

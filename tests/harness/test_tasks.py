@@ -21,7 +21,7 @@ from interp_steer.harness.answers import Chosen, by_letter, by_words, measured
 from interp_steer.harness.world_tasks import continuations, questions
 from interp_steer.models.loading import HookedLM
 from interp_steer.world.facts import Fact, default_world
-from tests.harness.test_steered_lm import vector_of
+from tests.support.vectors import vector_of
 
 KINDS = ("mmlu", "arc", "hellaswag")
 

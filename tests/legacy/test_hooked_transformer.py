@@ -27,10 +27,10 @@ from interp_steer.interventions.intervention import Intervention
 from interp_steer.models import bundled
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
-from tests.generation.test_completions import PROMPTS, direction, various
 from tests.legacy.conversion import hooked_transformer
-from tests.models.test_loading import fingerprint_follows
 from tests.support import checkpoints
+from tests.support.checkpoints import fingerprint_follows
+from tests.support.steering import PROMPTS, direction, various
 
 if "HookedTransformer" not in vars(transformer_lens):
     pytest.skip(

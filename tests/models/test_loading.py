@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import unwrap
 from pathlib import Path
@@ -24,7 +24,7 @@ from interp_steer.generation.completions import generate
 from interp_steer.models.fingerprint import fingerprint
 from interp_steer.models.loading import HookedLM, PaddedBatch, _load_weights, load, wrap
 from interp_steer.models.sites import COMPONENTS, Site
-from tests.support.checkpoints import ARCHITECTURES, write_checkpoint
+from tests.support.checkpoints import ARCHITECTURES, fingerprint_follows, write_checkpoint
 
 PROMPTS = ["Tell me about the castle and the sea, in two short sentences.", "Hello."]
 
@@ -230,19 +230,6 @@ def test_a_bridge_in_compatibility_mode_is_checked_against_its_own_weights(
 def test_wrap_takes_a_bridge_and_nothing_else(model: HookedLM) -> None:
     with pytest.raises(ModelError, match="not a LlamaForCausalLM; boot one with"):
         unwrap(wrap)(model.plain)  # past the type checks that the tests run with
-
-
-# ----------------------------------------------------------------------- identity
-def fingerprint_follows(model: HookedLM, parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Check that it changes with any weight, and comes back with it."""
-    first = model.fingerprint
-    for parameter in parameters:
-        element = parameter.data.view(-1)[parameter.numel() // 3]
-        old = element.item()
-        element += 1e-3
-        assert model.fingerprint != first
-        element.fill_(old)
-        assert model.fingerprint == first
 
 
 def test_the_fingerprint_changes_with_any_weight_and_comes_back(

@@ -27,8 +27,8 @@ from interp_steer.vectors.transfer.paired_activations import Stream
 from interp_steer.vectors.transfer.residual_map import Map
 from interp_steer.vectors.transport import TransportMaps
 from tests.conftest import shapes_unchecked
-from tests.interchange.test_safety import sound
 from tests.support.damage import altered, altered_text, any_bytes, as_bytes, fuzzed, survives
+from tests.support.foreign import sound
 
 pytestmark = pytest.mark.filterwarnings("ignore::interp_steer.errors.InterchangeWarning")
 

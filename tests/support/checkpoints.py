@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
+
+from interp_steer.models.loading import HookedLM
+from tests.support.checkpoints import ARCHITECTURES, write_checkpoint
 
 ARCHITECTURES = ("llama3", "llama2", "phi3", "gemma2", "mistral", "qwen2", "gpt2")
 
@@ -215,3 +219,16 @@ def write_checkpoint(architecture: str, folder: Path, *, dtype: torch.dtype | No
     model.to(dtype or torch.float32).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+# ----------------------------------------------------------------------- identity
+def fingerprint_follows(model: HookedLM, parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Check that it changes with any weight, and comes back with it."""
+    first = model.fingerprint
+    for parameter in parameters:
+        element = parameter.data.view(-1)[parameter.numel() // 3]
+        old = element.item()
+        element += 1e-3
+        assert model.fingerprint != first
+        element.fill_(old)
+        assert model.fingerprint == first

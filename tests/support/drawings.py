@@ -39,10 +39,8 @@ from tests.analyses.geometry import test_cross_architecture, test_model_scale
 from tests.analyses.instructions import test_response_quality
 from tests.figures import test_figures
 from tests.figures.languages import test_language_figures
-from tests.figures.steering.test_damage_scatter import settings_frame, weights_frame
-from tests.figures.steering.test_radar import radar_frame
 from tests.geometry import test_exchange
-from tests.support.synthetic import settings_records
+from tests.support.synthetic import radar_frame, settings_frame, settings_records, weights_frame
 
 
 def labelled_map(labels: int) -> Drawing:

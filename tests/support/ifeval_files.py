@@ -7,8 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from interp_steer.contrast.instructions.ifeval_rows import FILES
-from interp_steer.contrast.instructions.registry import BULLETS, LANGUAGE, NO_COMMA, TITLE
+import pytest
+from hypothesis import strategies as st
+
+from interp_steer.contrast.build import ContrastSet
+from interp_steer.contrast.contrast_set import plain_text
+from interp_steer.contrast.instructions.ifeval_rows import (
+    FILES,
+)
+from interp_steer.contrast.instructions.registry import (
+    BULLETS,
+    LANGUAGE,
+    NO_COMMA,
+    TITLE,
+)
+from interp_steer.contrast.pair import SPLITS
+from tests.conftest import SHARED
+from tests.support.ifeval_files import MANY, QUERIES, SINGLE, row, write, write_ifeval, write_papers
 
 THINGS = ("anvil", "bobbin", "cudgel", "dinghy", "easel", "fjord", "gazebo", "hod", "icicle", "jig")
 MANY = [f"Tell me {much} about the {thing}." for much in ("all", "little") for thing in THINGS]
@@ -76,3 +91,23 @@ def write_papers(folder: Path) -> Path:
     write(folder / FILES["format"][0], single)
     write(folder / FILES["stripped"][0], stripped)
     return folder
+
+
+PAPER = SHARED / "data" / "llm-steer-instruct"
+
+
+published = pytest.mark.skipif(
+    not PAPER.is_dir(), reason="../shared/data/llm-steer-instruct is missing"
+)
+
+
+expect_few = pytest.mark.filterwarnings("ignore:.*were published")
+
+
+def assert_disjoint(pairs: ContrastSet) -> None:
+    for what in ("query", "phrasing"):
+        texts = [{plain_text(getattr(p, what)) for p in pairs if p.split == s} for s in SPLITS]
+        assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2]
+
+
+texts = st.text("abcdef ghi", min_size=1, max_size=12).filter(str.strip)

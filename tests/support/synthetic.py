@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from tests.support.synthetic import settings_records
+
 INSTRUCTIONS = (
     "change_case:english_lowercase",
     "detectable_format:title",
@@ -67,3 +69,60 @@ def sweep_records(instructions: int = 1, layers: int = 6, prompts: int = 16) -> 
                 rows.append(_row(rng, name, "steered", layer, i, max(rate, 0.05)))
                 rows.append(_row(rng, name, "random", layer, i, 0.1))
     return pl.DataFrame(rows, schema_overrides={"layer": pl.Int64, "seed": pl.Int64})
+
+
+def settings_frame() -> pl.DataFrame:
+    """Eight prompts unsteered, and under four settings of known accuracy and divergence."""
+    outcomes = {
+        ("project", 2): (0.5, 6),
+        ("project", 5): (2.0, 4),  # beaten at less divergence
+        ("add:2", 2): (0.1, 5),
+        ("add:2", 5): (0.02, 1),
+    }
+    rows = [
+        {"operation": None, "layer": None, "kl": 0.0, "strict": n < 1, "query": f"q{n}"}
+        for n in range(8)
+    ]
+    rows += [
+        {"operation": operation, "layer": layer, "kl": kl, "strict": n < hits, "query": f"q{n}"}
+        for (operation, layer), (kl, hits) in outcomes.items()
+        for n in range(8)
+    ]
+    return pl.DataFrame(rows).with_columns(pl.lit(None, dtype=pl.Float64).alias("strength"))
+
+
+def weights_frame(judged: bool = True) -> pl.DataFrame:
+    rows = [
+        {
+            "instruction": "exclusion",
+            "instructed": instructed,
+            "strength": -weight,
+            "query": f"q{n}",
+            "strict": n < 4 + 2 * weight,
+            "quality": 0.9 - 0.1 * weight if judged and n else None,
+        }
+        for instructed in (False, True)
+        for weight in (0.0, 1.0, 3.0)
+        for n in range(10)
+    ]
+    return pl.DataFrame(rows, schema_overrides={"quality": pl.Float64})
+
+
+def radar_frame() -> pl.DataFrame:
+    """Four instructions, ten prompts, of known accuracy in each setting; a control beside."""
+    hits = {
+        "case:low": (0, 9, 5, 10),
+        "format:title": (0, 0, 5, 5),
+        "end:phrase": (1, 4, 6, 8),
+        "marks:comma": (2, 1, 9, 9),
+    }
+    rows = [
+        {"instruction": name, "setting": setting, "query": f"q{n}", "strict": n < count}
+        for name, counts in hits.items()
+        for setting, count in zip(("none", "steered", "instruction", "both"), counts, strict=True)
+        for n in range(10)
+    ]
+    rows += [
+        {"instruction": name, "setting": "random", "query": "q0", "strict": True} for name in hits
+    ]
+    return pl.DataFrame(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,8 +10,6 @@ from hypothesis import strategies as st
 import interp_steer as ist
 from interp_steer.errors import ScoringError
 from interp_steer.statistics.paired import sign_evidence
-from interp_steer.sweeps.damage import with_fluency
-from interp_steer.sweeps.grid import breaks_instruction
 from interp_steer.sweeps.racing import beaten, decisive
 
 ERROR = 0.1
@@ -74,31 +71,6 @@ def test_a_cell_that_succeeds_wherever_others_do_is_never_beaten(seed: int) -> N
     outcomes = np.random.default_rng(seed).random((5, 40)) < 0.5
     outcomes[2] = outcomes.any(0)
     assert not beaten(outcomes, 4, 0.05)[2]
-
-
-def test_a_race_chooses_what_the_sweep_chooses(burattino_instruct, burattino_base) -> None:
-    model, reference = burattino_instruct, burattino_base
-    pairs = ist.world.instruction("detectable_format:title", fit=64, select=40, test=2)
-    vector = ist.fit(model, pairs.fit)
-    grid = [ist.Cell("none")]
-    grid += [ist.Cell("steered", vector.at(k).project(), k) for k in vector.layers]
-    options = {"max_new_tokens": 24, "batch_size": 180}
-    whole = with_fluency(ist.sweep(model, grid, pairs.select, **options), reference)
-    run = ist.race(model, grid, pairs.select, reference, settled=breaks_instruction, **options)
-    assert run.records.height == round((1 - run.saved) * whole.height)
-    chosen = ist.select_layer(run.standing, "interval")
-    assert chosen.layer == ist.select_layer(whole, "interval").layer is not None
-    assert run.saved > 0
-    # Who stands has been asked everything, and answered as in the sweep.
-    for layer, rows in run.standing.group_by("layer"):
-        same = whole.filter(pl.col("layer").eq_missing(layer[0])).sort("key")
-        assert rows.sort("key")["strict"].to_list() == same["strict"].to_list()
-    # Who was dropped was behind, prompt by prompt, of one who stands.
-    best = run.standing.filter(pl.col("layer") == chosen.layer)
-    for _, rows in run.records.filter(~pl.col("standing")).group_by("layer"):
-        beside = best.join(rows, on="key", suffix="_dropped")
-        assert beside.height == rows.height < len(pairs.select)
-        assert beside["strict"].sum() > beside["strict_dropped"].sum()
 
 
 def test_bad_options_are_refused(model) -> None:

@@ -16,7 +16,7 @@ from interp_steer.storage.tensors import write_tensors
 from interp_steer.vectors.card import Card, Reliability
 from tests.conftest import shapes_unchecked
 from tests.support.html_checks import check_harmless
-from tests.test_notebook import card, stepped, vector
+from tests.support.vectors import card, stepped, vector
 
 SURE = Reliability(
     (0, 1, 2, 3), 60, (0.9, 0.8, 0.95, 0.99), (0.8, 0.7, 0.9, 0.98), (0.95, 0.9, 0.97, 0.995),

@@ -20,7 +20,7 @@ import interp_steer as ist
 from interp_steer.errors import HubError, VectorError
 from interp_steer.vectors import hub
 from tests.support.hub_server import TOKEN, Hub, served
-from tests.test_notebook import stepped, vector
+from tests.support.vectors import stepped, vector
 
 MINE = "you/lowercase"
 

@@ -27,7 +27,7 @@ from interp_steer.models.sites import Site
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.fitting import fit, fit_steps
 from interp_steer.vectors.stepped_vector import SteppedVector
-from tests.generation.test_dynamic import random_steps
+from tests.support.dynamic_weights import random_steps
 
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random`")
 few = settings(

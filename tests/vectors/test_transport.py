@@ -29,8 +29,7 @@ from interp_steer.vectors.transport import (
     gaussian_map,
     transport_of,
 )
-from tests.generation.test_compiled import compiled
-from tests.generation.test_completions import PROMPTS
+from tests.support.steering import PROMPTS, compiled
 
 QUERIES = ["Name a tree.", "Tell me about the old castle by the sea.", "Why?"]
 

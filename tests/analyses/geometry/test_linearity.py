@@ -21,7 +21,7 @@ from interp_steer.errors import CaptureError, FigureError, VectorError
 from interp_steer.geometry import probes
 from interp_steer.geometry.probes import Both, auroc_gain, density_ratio, log_loss, train, trained
 from interp_steer.statistics.separation import separation
-from tests.vectors.test_estimators import SITE, cosine, gaussian, sides
+from tests.support.moments_of_sides import SITE, cosine, gaussian, sides
 
 
 def apart(reading, rows: Both) -> float:

@@ -31,14 +31,18 @@ from interp_steer.contrast.instructions.registry import (
 from interp_steer.contrast.instructions.stripping import MARKS, strip
 from interp_steer.errors import ContrastError
 from interp_steer.scoring import ifeval
-from tests.conftest import SHARED
-from tests.support.ifeval_files import MANY, QUERIES, SINGLE, row, write, write_ifeval, write_papers
-
-PAPER = SHARED / "data" / "llm-steer-instruct"
-published = pytest.mark.skipif(
-    not PAPER.is_dir(), reason="../shared/data/llm-steer-instruct is missing"
+from tests.support.ifeval_files import (
+    MANY,
+    PAPER,
+    QUERIES,
+    SINGLE,
+    expect_few,
+    published,
+    row,
+    write,
+    write_ifeval,
+    write_papers,
 )
-expect_few = pytest.mark.filterwarnings("ignore:.*were published")
 
 
 @pytest.fixture

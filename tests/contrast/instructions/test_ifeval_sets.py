@@ -34,9 +34,19 @@ from interp_steer.contrast.pair import SPLITS
 from interp_steer.errors import ContrastError
 from interp_steer.scoring import ifeval
 from interp_steer.world.queries import queries as world_queries
-from tests.contrast.instructions.test_ifeval_rows import PAPER, expect_few, published
-from tests.contrast.test_build import assert_disjoint
-from tests.support.ifeval_files import MANY, QUERIES, SINGLE, row, write, write_ifeval, write_papers
+from tests.support.ifeval_files import (
+    MANY,
+    PAPER,
+    QUERIES,
+    SINGLE,
+    assert_disjoint,
+    expect_few,
+    published,
+    row,
+    write,
+    write_ifeval,
+    write_papers,
+)
 
 WORLD = [query.text for query in world_queries("held")]
 SIZES = {"fit": 6, "select": 3, "test": 4}

@@ -20,10 +20,9 @@ from figures.style.plotly_layout import read_figure
 from interp_steer.errors import FigureError, RunError, VectorError
 from interp_steer.results.finished import Results
 from interp_steer.results.run import Run, open_run
-from tests.figures.test_figures import assert_opens_offline
 from tests.support.drawings import DRAWINGS
-from tests.support.html_checks import read_html
-from tests.test_notebook import HOSTILE, stepped, vector
+from tests.support.html_checks import assert_opens_offline, read_html
+from tests.support.vectors import HOSTILE, stepped, vector
 
 
 def left(root: Path, analysis: str, model: str, names: list[str], about: str = "") -> Results:

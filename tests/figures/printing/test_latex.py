@@ -7,19 +7,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyses.instructions.instruction_table import frame, lines_of
 from figures.printing import latex
-from figures.printing.latex import LONG, accuracy_booktabs, escaped, summary_table
+from figures.printing.latex import LONG, escaped, summary_table
 from interp_steer.errors import FigureError, RunError
 from interp_steer.results.finished import Results
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
-from tests.support.synthetic import settings_records
 
 SPECIAL = "\\{}$&#^_%~"
 NASTY = 'a_b%c&d#e$f{g}h~i^j\\k<l>m|n"o\u201cp\u201dq\u2014r\u2264\u00e9\u00df\u4e2d\u03b1'
@@ -32,12 +29,6 @@ def finished(root: Path, summary: dict[str, object]) -> Results:
         run._provenance["data"]["case\nfit"] = "ab12"
         run.leave(summary=summary)
     return Run.read(run.path)
-
-
-def accuracy_frame() -> pl.DataFrame:
-    records = settings_records(3)
-    models = ("burattino-instruct", "microsoft/Phi-3-mini-4k-instruct")
-    return pl.concat([frame(lines_of(records, model), model) for model in models])
 
 
 def check_grammar(table: str) -> int:
@@ -113,21 +104,6 @@ def test_a_long_table_may_break(tmp_path: Path) -> None:
     table = summary_table(finished(tmp_path, {f"x{at}": at for at in range(LONG + 1)}))
     assert check_grammar(table) == LONG + 2
     assert "\\begin{longtable}" in table and "\\usepackage{longtable}" in table
-
-
-def test_the_accuracy_table_in_latex(tmp_path: Path) -> None:
-    with open_run("instruction_table", {"models": ["a", "b"]}, root=tmp_path) as run:
-        run.write_records(accuracy_frame())
-        run.leave(summary={"n": 3})
-    read = Run.read(run.path)
-    table = accuracy_booktabs(read)
-    check_grammar(table)
-    assert "\\multicolumn{7}{@{}l}{\\textbf{" in table
-    written = latex.write_tables(read, tmp_path / "tables")
-    assert [path.name for path in written] == ["summary.tex", "accuracy.tex"]
-    assert written[1].read_text("utf-8") == table
-    with pytest.raises(FigureError, match="no accuracy table"):
-        accuracy_booktabs(finished(tmp_path, {"n": 1}))
 
 
 def test_the_command_writes_beside_and_elsewhere(tmp_path: Path) -> None:

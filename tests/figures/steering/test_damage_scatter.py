@@ -7,26 +7,7 @@ import pytest
 
 from figures import FigureError, weight_curves
 from figures.steering import pareto
-
-
-def settings_frame() -> pl.DataFrame:
-    """Eight prompts unsteered, and under four settings of known accuracy and divergence."""
-    outcomes = {
-        ("project", 2): (0.5, 6),
-        ("project", 5): (2.0, 4),  # beaten at less divergence
-        ("add:2", 2): (0.1, 5),
-        ("add:2", 5): (0.02, 1),
-    }
-    rows = [
-        {"operation": None, "layer": None, "kl": 0.0, "strict": n < 1, "query": f"q{n}"}
-        for n in range(8)
-    ]
-    rows += [
-        {"operation": operation, "layer": layer, "kl": kl, "strict": n < hits, "query": f"q{n}"}
-        for (operation, layer), (kl, hits) in outcomes.items()
-        for n in range(8)
-    ]
-    return pl.DataFrame(rows).with_columns(pl.lit(None, dtype=pl.Float64).alias("strength"))
+from tests.support.synthetic import settings_frame, weights_frame
 
 
 def test_the_front_holds_what_nothing_beats_at_less_divergence() -> None:
@@ -50,23 +31,6 @@ def test_a_setting_that_moves_nothing_has_a_place_on_the_axis() -> None:
 def test_records_without_a_steered_setting_are_refused() -> None:
     with pytest.raises(FigureError, match="no record of a setting that steers"):
         pareto(settings_frame().filter(pl.col("layer").is_null()))
-
-
-def weights_frame(judged: bool = True) -> pl.DataFrame:
-    rows = [
-        {
-            "instruction": "exclusion",
-            "instructed": instructed,
-            "strength": -weight,
-            "query": f"q{n}",
-            "strict": n < 4 + 2 * weight,
-            "quality": 0.9 - 0.1 * weight if judged and n else None,
-        }
-        for instructed in (False, True)
-        for weight in (0.0, 1.0, 3.0)
-        for n in range(10)
-    ]
-    return pl.DataFrame(rows, schema_overrides={"quality": pl.Float64})
 
 
 def test_weights_are_drawn_without_their_sign_and_the_caption_says_gain_and_cost() -> None:

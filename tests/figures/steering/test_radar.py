@@ -12,27 +12,7 @@ from figures import FigureError, dose_density, embedding_map, settings_radar
 from figures.style.drawing import interval_text
 from figures.style.theme import SETTINGS
 from interp_steer.statistics.intervals import wilson
-from tests.support.synthetic import settings_records
-
-
-def radar_frame() -> pl.DataFrame:
-    """Four instructions, ten prompts, of known accuracy in each setting; a control beside."""
-    hits = {
-        "case:low": (0, 9, 5, 10),
-        "format:title": (0, 0, 5, 5),
-        "end:phrase": (1, 4, 6, 8),
-        "marks:comma": (2, 1, 9, 9),
-    }
-    rows = [
-        {"instruction": name, "setting": setting, "query": f"q{n}", "strict": n < count}
-        for name, counts in hits.items()
-        for setting, count in zip(("none", "steered", "instruction", "both"), counts, strict=True)
-        for n in range(10)
-    ]
-    rows += [
-        {"instruction": name, "setting": "random", "query": "q0", "strict": True} for name in hits
-    ]
-    return pl.DataFrame(rows)
+from tests.support.synthetic import radar_frame, settings_records
 
 
 def test_a_radar_has_a_spoke_for_each_instruction_in_the_order_of_its_gain() -> None:
