@@ -37,12 +37,13 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.geometry.causality_edits import ACTS, Editor, last_tokens
+from analyses.geometry.causality_edits import ACTS, Editor
 from analyses.kit.instruction_following import Act, Answering, Obedience
 from analyses.kit.instruction_sets import contrast_sets
 from figures.style.drawing import short_names
 from figures.style.interval_dots import interval_dots
 from interp_steer.errors import RunError, StatisticsError
+from interp_steer.geometry.exchange import last_tokens
 from interp_steer.statistics.effect_shares import ratio_of_means, share_between
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.paired import holm, mcnemar

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
-from torch import Tensor
-
 import interp_steer as ist
 from analyses.kit.instruction_following import Act
-from interp_steer.contrast.contrast_set import ContrastSet
-from interp_steer.geometry.exchange import Part, interchange, moved_along
+from interp_steer.geometry.exchange import Part, Rows, interchange, moved_along
 
 ACTS = {
     "zero": "set to zero",
@@ -23,21 +20,6 @@ ACTS = {
     "rest": "all else exchanged",
 }
 """What is done, as figures call it."""
-
-
-Rows = Mapping[ist.Site, Tensor]
-"""By site, an activation for each prompt."""
-
-
-def last_tokens(model: ist.HookedLM, pairs: ContrastSet) -> tuple[Rows, Rows]:
-    """The residual stream at the last token of the prompts with the instruction, and of those
-    without."""
-    present, absent = (
-        ist.capture.capture(model, side, keep_rows=True).rows
-        for side in (pairs.present, pairs.absent)
-    )
-    assert present is not None and absent is not None
-    return present.values, absent.values
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,10 +15,10 @@ import torch
 from einops import einsum
 
 import interp_steer as ist
-from analyses.geometry.causality_edits import Rows, last_tokens
 from analyses.kit.instruction_following import Act, Answering, Obedience
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import RunError, StatisticsError
+from interp_steer.geometry.exchange import Rows, last_tokens
 from interp_steer.geometry.layers import Discrimination, discrimination, spread
 from interp_steer.statistics.effect_shares import ratio_of_means
 from interp_steer.statistics.intervals import Interval, share

@@ -7,6 +7,7 @@ the other: what the answer becomes is what that activation, or its component alo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, TypeAlias, get_args
 
@@ -14,7 +15,10 @@ from einops import einsum
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+import interp_steer as ist
+from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import InterventionError
+from interp_steer.geometry.exchange import Part, interchange, moved_along
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 
 Part: TypeAlias = Literal["whole", "component", "rest"]
@@ -108,3 +112,18 @@ def _projections(
 ) -> Float64[Tensor, " prompt"]:
     unit = direction.unit.double().flatten()
     return einsum(rows.double().flatten(1), unit, "prompt d, d -> prompt")
+
+
+Rows = Mapping[ist.Site, Tensor]
+"""By site, an activation for each prompt."""
+
+
+def last_tokens(model: ist.HookedLM, pairs: ContrastSet) -> tuple[Rows, Rows]:
+    """The residual stream at the last token of the prompts with the instruction, and of those
+    without."""
+    present, absent = (
+        ist.capture.capture(model, side, keep_rows=True).rows
+        for side in (pairs.present, pairs.absent)
+    )
+    assert present is not None and absent is not None
+    return present.values, absent.values

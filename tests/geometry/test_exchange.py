@@ -9,20 +9,16 @@ import torch
 from transformer_lens.patching import generic_activation_patch
 
 import interp_steer as ist
-from analyses.geometry.causality_edits import last_tokens
 from figures.style.interval_dots import interval_dots
 from interp_steer.errors import FigureError, InterventionError
-from interp_steer.geometry.exchange import interchange, moved_along
+from interp_steer.geometry.exchange import interchange, last_tokens, moved_along
 from interp_steer.models.sites import Site
-from tests.analyses.geometry.test_causality import QUERIES
-
-ANSWERS = [[10], [11], [12]]
-LAYER = 1
-
-
-@pytest.fixture(scope="module")
-def pairs():
-    return ist.contrast.build("case", QUERIES, ["No capitals."], fit=3, select=0, test=0)
+from tests.support.exchanges import (
+    ANSWERS,
+    LAYER,
+    pairs,  # noqa: F401  fixtures
+    scores,
+)
 
 
 @pytest.fixture(scope="module", params=["llama3", "gemma2", "gpt2"])
@@ -30,16 +26,6 @@ def read(request, tiny, pairs):
     """A model, its vector, and the last tokens of the sides with the property and without."""
     model = tiny(request.param)
     return model, ist.fit(model, pairs), last_tokens(model, pairs)
-
-
-@pytest.fixture(scope="module")
-def llama(tiny, pairs):
-    model = tiny("llama3")
-    return model, ist.fit(model, pairs), last_tokens(model, pairs)
-
-
-def scores(model, prompts, steering, answers=ANSWERS):
-    return torch.cat([one.logprobs for one in ist.logprobs(model, prompts, answers, steering)])
 
 
 # ------------------------------------------------------------------ exchanges

@@ -12,7 +12,7 @@ from interp_steer.capture.activations import capture
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.geometry.heads import head_projections, head_rows, share_sites, write_shares
 from interp_steer.statistics.separation import separation
-from tests.analyses.geometry.test_head_geometry import SMALL
+from tests.support.sizes import SMALL
 
 
 def pairs(n: int = 6) -> ist.ContrastSet:

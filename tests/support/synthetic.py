@@ -126,3 +126,7 @@ def radar_frame() -> pl.DataFrame:
         {"instruction": name, "setting": "random", "query": "q0", "strict": True} for name in hits
     ]
     return pl.DataFrame(rows)
+
+
+def of(records: pl.DataFrame, **values: str) -> pl.DataFrame:
+    return records.filter(pl.col(name) == value for name, value in values.items())

@@ -11,9 +11,7 @@ from analyses.geometry.causality_edits import ACTS, Editor
 from analyses.kit.cli import command_line
 from analyses.kit.instruction_following import Answering, Obedience
 from interp_steer.models.sites import Site
-from tests.geometry.test_exchange import LAYER
-
-QUERIES = ["Name a tree.", "Tell me about the sea and the castle.", "What is a whale?"]
+from tests.support.exchanges import LAYER, llama, pairs  # noqa: F401  fixtures
 
 
 # ------------------------------------------------------------------ acts

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-# ------------------------------------------------------------------ the analysis
-SMALL = ["--n-fit", "8", "--n-select", "4", "--n-test", "4", "--k", "1", "6", "--n-random", "1"]
+from tests.support.sizes import SMALL
 
 
 def test_the_analysis_on_a_tiny_grid(run):

@@ -18,9 +18,8 @@ from interp_steer.errors import FigureError
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.paired import mcnemar
 from interp_steer.statistics.records import share_of
-from tests.figures.printing.test_latex import check_grammar, finished
-from tests.figures.steering.test_accuracy_table import of
-from tests.support.synthetic import settings_records
+from tests.support.latex import check_grammar, finished
+from tests.support.synthetic import of, settings_records
 
 PHI = "microsoft/Phi-3-mini-4k-instruct"
 

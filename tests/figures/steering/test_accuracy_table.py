@@ -7,11 +7,7 @@ from __future__ import annotations
 import polars as pl
 
 from figures.published import OVERRIDDEN, as_plotted
-from tests.support.synthetic import settings_records
-
-
-def of(records: pl.DataFrame, **values: str) -> pl.DataFrame:
-    return records.filter(pl.col(name) == value for name, value in values.items())
+from tests.support.synthetic import of, settings_records
 
 
 def test_the_override_takes_the_answers_of_the_baseline() -> None:
