@@ -18,7 +18,6 @@ from torch import Tensor
 import interp_steer as ist
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import InterventionError
-from interp_steer.geometry.exchange import Part, interchange, moved_along
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 
 Part: TypeAlias = Literal["whole", "component", "rest"]

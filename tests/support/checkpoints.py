@@ -23,7 +23,6 @@ from transformers import (
 )
 
 from interp_steer.models.loading import HookedLM
-from tests.support.checkpoints import ARCHITECTURES, write_checkpoint
 
 ARCHITECTURES = ("llama3", "llama2", "phi3", "gemma2", "mistral", "qwen2", "gpt2")
 

@@ -7,7 +7,6 @@ import torch
 
 import interp_steer as ist
 from interp_steer.geometry.exchange import last_tokens
-from tests.support.exchanges import QUERIES
 
 QUERIES = ["Name a tree.", "Tell me about the sea and the castle.", "What is a whale?"]
 

@@ -26,7 +26,6 @@ import interp_steer as ist
 from interp_steer.models.loading import HookedLM
 from interp_steer.vectors.fitting import Card, SteeringVector
 from tests.support import foreign
-from tests.support.foreign import Directions, adding, clamping, write_pt, write_steer_path
 
 Directions = Mapping[int, Tensor]
 

@@ -23,7 +23,6 @@ from interp_steer.contrast.instructions.registry import (
 )
 from interp_steer.contrast.pair import SPLITS
 from tests.conftest import SHARED
-from tests.support.ifeval_files import MANY, QUERIES, SINGLE, row, write, write_ifeval, write_papers
 
 THINGS = ("anvil", "bobbin", "cudgel", "dinghy", "easel", "fjord", "gazebo", "hod", "icicle", "jig")
 MANY = [f"Tell me {much} about the {thing}." for much in ("all", "little") for thing in THINGS]

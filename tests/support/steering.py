@@ -13,7 +13,6 @@ from interp_steer.generation.completions import Completion, generate
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 from interp_steer.models.loading import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
-from tests.support.steering import PROMPTS, direction, various
 
 PROMPTS = [
     "Tell me about the sea.",

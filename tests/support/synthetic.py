@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from tests.support.synthetic import settings_records
-
 INSTRUCTIONS = (
     "change_case:english_lowercase",
     "detectable_format:title",
