@@ -1,1 +1,5 @@
 """Pair prompts that have a property with prompts that lack it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Try many interventions on the same prompts, and choose among them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

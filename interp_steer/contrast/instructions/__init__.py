@@ -1,1 +1,5 @@
 """Say instructions in words, and read the prompts that carry them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

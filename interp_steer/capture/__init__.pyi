@@ -1,0 +1,9 @@
+from .activations import capture as capture
+from .contrast_moments import Sides as Sides
+from .contrast_moments import capture_sides as capture_sides
+from .moments import Moments as Moments
+from .moments import Rows as Rows
+from .pair_differences import Groups as Groups
+from .pair_differences import differences as differences
+from .pair_differences import exact_rows as exact_rows
+from .pair_differences import grouped as grouped

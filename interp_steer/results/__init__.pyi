@@ -1,0 +1,14 @@
+from .finished import Results as Results
+from .finished import find as find
+from .finished import read as read
+from .folders import AGAIN as AGAIN
+from .folders import checksum as checksum
+from .folders import document_hash as document_hash
+from .folders import mended as mended
+from .folders import read_json as read_json
+from .run import open_run as open_run
+from .summary import Number as Number
+from .summary import Row as Row
+from .summary import interval_text as interval_text
+from .summary import number_text as number_text
+from .summary import rows as rows

@@ -1,0 +1,13 @@
+from . import published_answers as published_answers
+from .damage import BROKEN as BROKEN
+from .damage import fluency_threshold as fluency_threshold
+from .damage import with_divergence as with_divergence
+from .damage import with_fluency as with_fluency
+from .grid import Cell as Cell
+from .grid import answered as answered
+from .grid import breaks_instruction as breaks_instruction
+from .grid import follows_instruction as follows_instruction
+from .selection import Choice as Choice
+from .selection import RULES as RULES
+from .selection import improvable as improvable
+from .selection import stability as stability
