@@ -57,7 +57,7 @@ def serve(config: Config) -> None:
     try:
         from analyses.explorer.form import Limits
         from analyses.explorer.server import application, listen
-        from analyses.explorer.workspace import Making, Shelf
+        from analyses.explorer.workspace import Making, Workspace
     except ModuleNotFoundError as error:
         if error.name not in ("dash", "flask", "werkzeug"):
             raise
@@ -71,7 +71,7 @@ def serve(config: Config) -> None:
         n_select=config.n_select,
         data=config.data,
     )
-    shelf = Shelf(ist.load(config.model), making)
+    shelf = Workspace(ist.load(config.model), making)
     for path in config.vectors:
         shelf.take(path.name, ist.SteeringVector.load(path))
     limits = Limits(letters=config.longest_prompt, new_tokens=config.longest_answer)

@@ -24,7 +24,7 @@ from analyses.instructions import (
     vocabulary,
     word_steering,
 )
-from analyses.kit.answer_options import Asking
+from analyses.kit.answer_options import AnswerOptions
 from analyses.kit.instruction_sets import FORMATS
 from analyses.kit.parts import perform
 
@@ -41,7 +41,7 @@ HEADLINES: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Config(Asking):
+class Config(AnswerOptions):
     """The size of the experiments; with the defaults they take 19 minutes on two cores."""
 
     model: str = "burattino-instruct"

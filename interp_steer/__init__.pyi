@@ -39,7 +39,7 @@ from .sweeps import sweep as sweep
 from .vectors import SteeringVector as SteeringVector
 from .vectors import SteppedVector as SteppedVector
 from .vectors import Strength as Strength
-from .vectors import Gauge as Gauge
+from .vectors import StrengthCalibrator as StrengthCalibrator
 from .vectors import TransportMaps as TransportMaps
 from .vectors import conditions as conditions
 from .vectors import fit as fit

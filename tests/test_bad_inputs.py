@@ -12,7 +12,6 @@ import pytest
 
 import interp_steer as ist
 from analyses.kit.cli import command_line
-from tests.conftest import shapes_unchecked
 from tests.support.bad_inputs import (
     ANSWERS,
     FILES,
@@ -28,6 +27,7 @@ from tests.support.bad_inputs import (
     TEXTS,
     World,
 )
+from tests.support.shapes import shapes_unchecked
 
 TABLES = (MODELS, TEXTS, FITS, STEERING, ANSWERS, NUMBERS, FILES, HARNESS)
 TABLE = {what: row for table in TABLES for what, row in table.items()}

@@ -27,7 +27,7 @@ from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 import interp_steer as ist
 from analyses.kit import cli
 from interp_steer.errors import InterchangeWarning
-from tests.conftest import shapes_unchecked
+from tests.support.shapes import shapes_unchecked
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

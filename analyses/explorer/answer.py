@@ -11,7 +11,7 @@ import interp_steer as ist
 from analyses.explorer.code_export import python_of
 from analyses.explorer.form import Ask
 from analyses.explorer.jobs import Job
-from analyses.explorer.workspace import READING, Shelf, label
+from analyses.explorer.workspace import READING, Workspace, label
 from figures.geometry.projection_text import Shades
 from interp_steer.generation.tracing import HALF, token_texts
 from interp_steer.interventions.intervention import Intervention, compose
@@ -48,7 +48,7 @@ class Told:
         return Shades.over(self.tokens["projection"], self.middle, self.target)
 
 
-def answering(shelf: Shelf, ask: Ask, job: Job) -> Iterator[None]:
+def answering(shelf: Workspace, ask: Ask, job: Job) -> Iterator[None]:
     """Fit what is missing, answer, then go through both answers once more for their colours.
 
     The job's result is a :class:`Told`, which grows.
@@ -83,7 +83,7 @@ def answering(shelf: Shelf, ask: Ask, job: Job) -> Iterator[None]:
     job.tell("", _read(shelf, told, steering))
 
 
-def _read(shelf: Shelf, told: Told, steering: Intervention) -> Told:
+def _read(shelf: Workspace, told: Told, steering: Intervention) -> Told:
     """The projections of both answers, and what was done at each step of the steered one."""
     assert told.completions is not None
     ask, model = told.ask, shelf.model

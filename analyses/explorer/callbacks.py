@@ -30,11 +30,11 @@ from analyses.explorer.form import (
     whole,
 )
 from analyses.explorer.head_view import Heads, looking, measuring
-from analyses.explorer.jobs import ExplorerError, Job, Line, unforeseen
+from analyses.explorer.jobs import ExplorerError, Job, JobQueue, unforeseen
 from analyses.explorer.layout import BUSY, FIELDS, IDLE, VIEWS
 from analyses.explorer.sweep_view import Swept, sweeping
 from analyses.explorer.views import VIEWS as DRAWN
-from analyses.explorer.workspace import Shelf
+from analyses.explorer.workspace import Workspace
 from interp_steer.errors import InterpSteerError
 
 ANSWER, VIEW, SWEEP = range(3)
@@ -55,8 +55,8 @@ SWEEP_FORM = {name: State(f"sweep-{name}", "value") for name in ("strengths", "u
 class Explorer:
     """What all tabs share."""
 
-    shelf: Shelf
-    line: Line
+    shelf: Workspace
+    line: JobQueue
     limits: Limits
 
     # -------------------------------------------------------------- asked by a tab

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from analyses.explorer.form import Ask, Source, Steer
-from analyses.explorer.workspace import SAVED, Making, Shelf
+from analyses.explorer.workspace import SAVED, Making, Workspace
 from analyses.kit.instruction_sets import arguments, instruction_id
 from analyses.kit.operations import READ_TOKENS
 from interp_steer.interventions.edits import Edit
@@ -15,7 +15,7 @@ _FITTED = {"component": "resid_post", "position": "last", "estimator": "differen
 """What goes without saying."""
 
 
-def python_of(ask: Ask, shelf: Shelf) -> str:
+def python_of(ask: Ask, shelf: Workspace) -> str:
     """A script that gives the same two answers.
 
     Strengths in other units stand in it as the coefficients that they were found to be, so that it

@@ -11,7 +11,7 @@ from typing import Any
 import plotly.io
 
 from analyses.explorer.jobs import ExplorerError
-from analyses.explorer.workspace import Shelf
+from analyses.explorer.workspace import Workspace
 from figures.printing.export import FORMATS, print_drawing
 from figures.style.drawing import Drawing
 
@@ -19,7 +19,7 @@ _ONE = threading.Lock()
 """A browser prints; one is enough for all tabs."""
 
 
-def printed(drawing: Drawing, name: str, kind: str, shelf: Shelf) -> bytes:
+def printed(drawing: Drawing, name: str, kind: str, shelf: Workspace) -> bytes:
     """The file of a figure, stamped with the model that it is of.
 
     Args:

@@ -13,7 +13,7 @@ import interp_steer as ist
 from analyses.explorer.form import Source
 from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.views import TOP, Seen
-from analyses.explorer.workspace import Shelf, label
+from analyses.explorer.workspace import Workspace, label
 from analyses.geometry.head_geometry_readings import Property, read
 from figures.geometry.head_map import head_map
 from figures.style.drawing import Drawing
@@ -56,7 +56,7 @@ class Heads:
         return figures.head_values(shares, "share", "share", middle=0.0)
 
 
-def measuring(shelf: Shelf, source: Source, job: Job) -> Iterator[None]:
+def measuring(shelf: Workspace, source: Source, job: Job) -> Iterator[None]:
     """Measure every head on held-out prompts. The job's result is a :class:`Heads`."""
     pairs = shelf.pairs(source)
     job.tell(f"Reading the heads of {len(pairs)} pairs")
@@ -65,7 +65,7 @@ def measuring(shelf: Shelf, source: Source, job: Job) -> Iterator[None]:
     job.tell("", Heads(source, found, found.heads(label(source.name))))
 
 
-def looking(shelf: Shelf, heads: Heads, layer: int, head: int, job: Job) -> Iterator[None]:
+def looking(shelf: Workspace, heads: Heads, layer: int, head: int, job: Job) -> Iterator[None]:
     """One head: its numbers, both sides on its direction, and what it writes to the vocabulary.
 
     The job's result is a :class:`~analyses.explorer.views.Seen`.
@@ -97,7 +97,7 @@ def looking(shelf: Shelf, heads: Heads, layer: int, head: int, job: Job) -> Iter
     job.tell("", Seen(drawings, tuple(facts)))
 
 
-def _sides(shelf: Shelf, heads: Heads, layer: int, head: int) -> Drawing:
+def _sides(shelf: Workspace, heads: Heads, layer: int, head: int) -> Drawing:
     """Prompts of the test split, with the property and without, on the head's direction."""
     pairs = shelf.pairs(heads.source)
     directions = heads.found.vector.directions[0][layer : layer + 1]
@@ -105,7 +105,7 @@ def _sides(shelf: Shelf, heads: Heads, layer: int, head: int) -> Drawing:
 
     def projected(split: str, side: str) -> pl.Series:
         prompts = getattr(getattr(pairs, split), side)
-        rows = head_rows(ist.capture.capture(shelf.model, prompts, site, keep_rows=True))
+        rows = head_rows(ist.capture.capture_moments(shelf.model, prompts, site, keep_rows=True))
         return pl.Series(head_projections(rows, directions)[:, 0, head].numpy())
 
     zero, one = (float(projected("fit", side).to_numpy().mean()) for side in ("absent", "present"))
@@ -126,7 +126,7 @@ def _sides(shelf: Shelf, heads: Heads, layer: int, head: int) -> Drawing:
     return figures.projection_violins(records, overlaps)
 
 
-def _written(shelf: Shelf, heads: Heads, layer: int, head: int) -> ist.SteeringVector:
+def _written(shelf: Workspace, heads: Heads, layer: int, head: int) -> ist.SteeringVector:
     """What the head's direction adds to the residual stream."""
     direction = heads.found.vector.directions[0][layer, head].double()
     output = shelf.model.bridge.blocks[layer].attn.W_O[head].detach().double().cpu()

@@ -98,7 +98,7 @@ class Tab:
     """Results that other jobs of the tab build on."""
 
 
-class Line:
+class JobQueue:
     """The line before the model, and the tabs that stand in it.
 
     Example:

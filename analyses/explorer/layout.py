@@ -21,7 +21,7 @@ from analyses.explorer.widgets import (
     saves,
     unit,
 )
-from analyses.explorer.workspace import Shelf
+from analyses.explorer.workspace import Workspace
 from interp_steer.models import bundled
 from interp_steer.models.sites import COMPONENTS
 from interp_steer.vectors.estimators import ESTIMATORS
@@ -89,7 +89,7 @@ VIEWS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 """Views by name: what each is called, what it shows, and the names of its figures."""
 
 
-def page(shelf: Shelf, limits: Limits) -> html.Div:
+def page(shelf: Workspace, limits: Limits) -> html.Div:
     """The page of one tab, which has a name that no other tab has."""
     return html.Div(
         [
@@ -112,10 +112,10 @@ def page(shelf: Shelf, limits: Limits) -> html.Div:
 
 
 # ------------------------------------------------------------------ above
-def _header(shelf: Shelf) -> html.Header:
+def _header(shelf: Workspace) -> html.Header:
     model = shelf.model
     facts = f"{model.n_layers} layers · {model.n_heads} heads · width {model.d_model}"
-    toy = shelf.making.model in bundled.NAMES
+    toy = shelf.making.model in bundled.BUNDLED_NAMES
     note = "A bundled toy model: it proves the tools and says nothing about large models."
     return html.Header(
         [
@@ -127,7 +127,7 @@ def _header(shelf: Shelf) -> html.Header:
 
 
 # ------------------------------------------------------------------ the form
-def _form(shelf: Shelf, limits: Limits) -> html.Section:
+def _form(shelf: Workspace, limits: Limits) -> html.Section:
     cards = [_card(shelf, number) for number in range(MOST_STEERS)]
     return html.Section(
         [
@@ -187,14 +187,14 @@ def _form(shelf: Shelf, limits: Limits) -> html.Section:
     )
 
 
-def _card(shelf: Shelf, at: int) -> html.Fieldset:
+def _card(shelf: Workspace, at: int) -> html.Fieldset:
     """The controls of one vector."""
 
     def of(name: str) -> str:
         return f"{name}-{at}"
 
     first = round(0.3 * (shelf.model.n_layers - 1))
-    strength = 3 if shelf.making.model in bundled.NAMES else 1  # toys need a strong push
+    strength = 3 if shelf.making.model in bundled.BUNDLED_NAMES else 1  # toys need a strong push
     layers = [{"label": str(layer), "value": layer} for layer in range(shelf.model.n_layers)]
     return html.Fieldset(
         [
@@ -320,7 +320,7 @@ def _answers() -> html.Section:
 
 
 # ------------------------------------------------------------------ the views
-def _views(shelf: Shelf, limits: Limits) -> html.Section:
+def _views(shelf: Workspace, limits: Limits) -> html.Section:
     controls = {"sweep": _sweep_controls(limits), "heads": _head_controls(shelf)}
     return html.Section(
         [
@@ -373,7 +373,7 @@ def _sweep_controls(limits: Limits) -> html.Div:
     )  # fmt: skip
 
 
-def _head_controls(shelf: Shelf) -> html.Div:
+def _head_controls(shelf: Workspace) -> html.Div:
     return html.Div(
         [
             choice("head-quantity", "Show", QUANTITIES, "auroc"),

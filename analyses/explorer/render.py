@@ -19,7 +19,7 @@ from analyses.explorer.jobs import ExplorerError, Job, Tab
 from analyses.explorer.layout import VIEWS
 from analyses.explorer.sweep_view import Swept
 from analyses.explorer.views import Seen
-from analyses.explorer.workspace import Shelf, label
+from analyses.explorer.workspace import Workspace, label
 from figures.style.drawing import Drawing
 
 ENDINGS = {"stop": "ended by itself", "length": "cut at the most tokens", "settled": "settled"}
@@ -196,7 +196,7 @@ def clicked_cell(swept: Swept, click: Mapping[str, Any]) -> tuple[int, float]:
 
 
 # ------------------------------------------------------------------ files
-def vector_file(shelf: Shelf, source: Source) -> tuple[str, bytes]:
+def vector_file(shelf: Workspace, source: Source) -> tuple[str, bytes]:
     """A vector with its card, as the file that `SteeringVector.load` reads, and its name.
 
     Raises:

@@ -14,14 +14,16 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from analyses.explorer.callbacks import Explorer, complain, register
 from analyses.explorer.form import Limits
-from analyses.explorer.jobs import Line
+from analyses.explorer.jobs import JobQueue
 from analyses.explorer.layout import page
-from analyses.explorer.workspace import Shelf
+from analyses.explorer.workspace import Workspace
 
 TITLE = "interp_steer explorer"
 
 
-def application(shelf: Shelf, limits: Limits | None = None, hosts: Collection[str] = ()) -> Dash:
+def application(
+    shelf: Workspace, limits: Limits | None = None, hosts: Collection[str] = ()
+) -> Dash:
     """The page with all that it does.
 
     Args:
@@ -42,7 +44,7 @@ def application(shelf: Shelf, limits: Limits | None = None, hosts: Collection[st
         suppress_callback_exceptions=True,
     )
     app.index_string = app.index_string.replace("<html>", '<html lang="en">')
-    explorer = Explorer(shelf, Line(), limits)
+    explorer = Explorer(shelf, JobQueue(), limits)
     app.server.config["EXPLORER"] = explorer
     app.layout = lambda: page(shelf, limits)
     register(app, explorer)

@@ -12,7 +12,7 @@ import figures
 import interp_steer as ist
 from analyses.explorer.form import Steer
 from analyses.explorer.jobs import ExplorerError, Job
-from analyses.explorer.workspace import SAVED, Shelf, label
+from analyses.explorer.workspace import SAVED, Workspace, label
 from figures.style.drawing import Drawing
 from interp_steer.contrast.pair import Pair, Prompt
 from interp_steer.statistics.intervals import bootstrap_mean, wilson
@@ -70,7 +70,7 @@ DOING = {
 
 
 def sweeping(
-    shelf: Shelf,
+    shelf: Workspace,
     steer: Steer,
     strengths: Sequence[ist.Strength],
     n_prompts: int,
@@ -131,7 +131,7 @@ def sweeping(
     job.tell("")
 
 
-def _asked(shelf: Shelf, steer: Steer, n_prompts: int) -> Sequence[tuple[Prompt, Pair | None]]:
+def _asked(shelf: Workspace, steer: Steer, n_prompts: int) -> Sequence[tuple[Prompt, Pair | None]]:
     """Prompts that do not ask for the property, with the pairs that say what following is."""
     if steer.source.name.startswith(SAVED):
         return [(prompt, None) for prompt in shelf.prompts(steer.source)][:n_prompts]

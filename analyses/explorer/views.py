@@ -11,7 +11,7 @@ import figures
 import interp_steer as ist
 from analyses.explorer.form import Steer
 from analyses.explorer.jobs import ExplorerError, Job
-from analyses.explorer.workspace import Shelf, label
+from analyses.explorer.workspace import Workspace, label
 from analyses.geometry.propagation import CURVES, over_prompts
 from figures.style.drawing import Drawing
 from interp_steer.geometry.cosines import cosine_map, vocabulary
@@ -37,10 +37,10 @@ class Seen:
     note: str = ""
 
 
-View = Callable[[Shelf, tuple[Steer, ...], Job], Iterator[None]]
+View = Callable[[Workspace, tuple[Steer, ...], Job], Iterator[None]]
 
 
-def lens(shelf: Shelf, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
+def lens(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
     """What the head reads in the first vector, at each of its layers."""
     source = steers[0].source
     vector = shelf.vector(source, job)
@@ -57,7 +57,7 @@ def lens(shelf: Shelf, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
     )
 
 
-def cosines(shelf: Shelf, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
+def cosines(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
     """How alike the vectors are that are chosen or were fitted, and each layer's to the others."""
     source = steers[0].source
     wanted = [steer.source for steer in steers]
@@ -91,7 +91,7 @@ def cosines(shelf: Shelf, steers: tuple[Steer, ...], job: Job) -> Iterator[None]
     job.tell(found=Seen(drawings, note=note))
 
 
-def propagation(shelf: Shelf, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
+def propagation(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
     """What becomes of the first vector's injection in the layers after it."""
     steer = steers[0]
     layer = steer.layers[0]
@@ -144,7 +144,7 @@ def propagation(shelf: Shelf, steers: tuple[Steer, ...], job: Job) -> Iterator[N
 NOUNS = {"project": "projection", "ablate": "ablation"}
 
 
-def injected(shelf: Shelf, steer: Steer, layer: int) -> float:
+def injected(shelf: Workspace, steer: Steer, layer: int) -> float:
     """The length that a choice adds at a layer, in the mean over prompts without the property.
 
     Raises:
@@ -166,7 +166,7 @@ def injected(shelf: Shelf, steer: Steer, layer: int) -> float:
     return length
 
 
-def card(shelf: Shelf, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
+def card(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
     """Where the first vector comes from, and how long it is at each layer."""
     source = steers[0].source
     vector = shelf.vector(source, job)

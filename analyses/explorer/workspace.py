@@ -20,7 +20,7 @@ from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import InterpSteerError
 from interp_steer.interventions.intervention import Direction, Intervention, compose
 from interp_steer.interventions.schedules import parse as parse_schedule
-from interp_steer.world.queries import queries
+from interp_steer.world.queries import list_queries
 
 SAVED = "saved:"
 """How the key of a saved vector begins."""
@@ -48,7 +48,7 @@ class Making:
     """IFEval's requests; those of the bundled world when None."""
 
 
-class Shelf:
+class Workspace:
     """Vectors, contrast sets and gauges of one model, each made once.
 
     Args:
@@ -60,7 +60,7 @@ class Shelf:
         self.model = model
         self.making = making or Making()
         self._fitted: OrderedDict[Source, ist.SteeringVector] = OrderedDict()
-        self._gauges: dict[Source, ist.Gauge] = {}
+        self._gauges: dict[Source, ist.StrengthCalibrator] = {}
         self._sets: dict[str, ist.ContrastSet] = {}
         self._saved: dict[str, ist.SteeringVector] = {}
 
@@ -170,14 +170,14 @@ class Shelf:
     def prompts(self, source: Source) -> Sequence[Prompt]:
         """Prompts that do not ask for the property, and that it was not fitted on."""
         if source.name.startswith(SAVED):
-            return [query.text for query in queries("held")][: self.making.n_select]
+            return [query.text for query in list_queries("held")][: self.making.n_select]
         return self.pairs(source).select.absent
 
-    def gauge(self, source: Source, job: Job | None = None) -> ist.Gauge:
+    def gauge(self, source: Source, job: Job | None = None) -> ist.StrengthCalibrator:
         """What the strengths of a vector are measured by."""
         if source not in self._gauges:
             vector = self.vector(source, job)
-            self._gauges[source] = ist.Gauge(self.model, vector, self.prompts(source))
+            self._gauges[source] = ist.StrengthCalibrator(self.model, vector, self.prompts(source))
         return self._gauges[source]
 
     # -------------------------------------------------------------- what acts

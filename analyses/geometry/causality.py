@@ -38,7 +38,7 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.geometry.causality_edits import ACTS, Editor
-from analyses.kit.instruction_following import Act, Answering, Obedience
+from analyses.kit.instruction_following import Answering, EditedPrompts, InstructionFollowing
 from analyses.kit.instruction_sets import contrast_sets
 from figures.style.drawing import short_names
 from figures.style.interval_dots import interval_dots
@@ -116,7 +116,8 @@ def main(config: Config, run: ist.Run) -> None:
     frames, chosen = [], {}
     for name, pairs in tqdm(sets.items(), desc="causality", unit="instruction", disable=None):
         select, test = (
-            Obedience.of(model, split, config, ledger) for split in (pairs.select, pairs.test)
+            InstructionFollowing.of(model, split, config, ledger)
+            for split in (pairs.select, pairs.test)
         )
         if not (select.obedient and test.obedient):
             print(f"{name} is left out: {model.name} obeys it in no prompt of a split")
@@ -145,12 +146,14 @@ def main(config: Config, run: ist.Run) -> None:
     draw(run, shares, chosen)
 
 
-def effect_of(act: Act) -> str:
+def effect_of(act: EditedPrompts) -> str:
     """The question that an act is asked for."""
     return "necessity" if act.instructed else "sufficiency"
 
 
-def choose(obedience: Obedience, editor: Editor, layers: Sequence[int]) -> dict[str, int]:
+def choose(
+    obedience: InstructionFollowing, editor: Editor, layers: Sequence[int]
+) -> dict[str, int]:
     """The layer of each question: where its main act moves the log-probability most."""
     acts = [
         act
@@ -171,7 +174,7 @@ def choose(obedience: Obedience, editor: Editor, layers: Sequence[int]) -> dict[
 
 
 def measure(
-    obedience: Obedience,
+    obedience: InstructionFollowing,
     editor: Editor,
     layers: Sequence[int],
     chosen: Mapping[str, int],
@@ -192,10 +195,10 @@ def measure(
         for act in part
     ]
 
-    def told_of(act: Act) -> bool:
+    def told_of(act: EditedPrompts) -> bool:
         return act.layer is None or act.layer == chosen[effect_of(act)]
 
-    def answered(act: Act) -> bool:
+    def answered(act: EditedPrompts) -> bool:
         names = ANSWERED[effect_of(act)]
         return act.name in (names if act.draw is None else names[:1])
 

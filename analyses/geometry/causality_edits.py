@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 import interp_steer as ist
-from analyses.kit.instruction_following import Act
+from analyses.kit.instruction_following import EditedPrompts
 from interp_steer.geometry.exchange import Part, Rows, interchange, moved_along
 
 ACTS = {
@@ -34,7 +34,7 @@ class Editor:
     set_at: str
     """Where they are set to a mean. Exchanges are at the last token of the prompt."""
 
-    def at_layer(self, layer: int, draw: int | None = None) -> Iterator[Act]:
+    def at_layer(self, layer: int, draw: int | None = None) -> Iterator[EditedPrompts]:
         """All that is done at one layer, along the direction or along a random one.
 
         Args:
@@ -49,17 +49,19 @@ class Editor:
             ("mean", True, away.project(positions=self.set_at)),
             ("steer", False, along.project(positions=self.set_at)),
         ):
-            yield Act(name, instructed, [edit] * len(present), layer, draw)
+            yield EditedPrompts(name, instructed, [edit] * len(present), layer, draw)
         for instructed, donor, receiver in ((True, absent, present), (False, present, absent)):
             if draw is None:
                 for part in get_args(Part):
-                    yield Act(part, instructed, interchange(own, donor, receiver, part), layer)
+                    yield EditedPrompts(
+                        part, instructed, interchange(own, donor, receiver, part), layer
+                    )
             else:
                 far = moved_along(own, donor, receiver).tolist()
                 edits = [along.add(amount, "last") for amount in far]
-                yield Act("component", instructed, edits, layer, draw)
+                yield EditedPrompts("component", instructed, edits, layer, draw)
 
-    def at_every_layer(self, source: int, draw: int | None = None) -> Iterator[Act]:
+    def at_every_layer(self, source: int, draw: int | None = None) -> Iterator[EditedPrompts]:
         """All that is done at every layer at once.
 
         Args:
@@ -74,7 +76,7 @@ class Editor:
             ("one", True, [along.at(source, k).ablate(self.removed_at) for k in along.layers]),
             ("steer", False, [along.at(k).project(positions=self.set_at) for k in along.layers]),
         ):
-            yield Act(name, instructed, [ist.compose(edits)] * prompts, draw=draw)
+            yield EditedPrompts(name, instructed, [ist.compose(edits)] * prompts, draw=draw)
 
     def _vectors(self, draw: int | None) -> tuple[ist.SteeringVector, ist.SteeringVector]:
         """Towards the instruction and away from it, or random ones that move a prompt as far."""

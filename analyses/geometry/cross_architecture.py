@@ -56,9 +56,11 @@ from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import READ_TOKENS, position_of
 from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval
-from interp_steer.vectors.transfer.fitting import Map, SharedTexts, fit_on, r_squared
+from interp_steer.vectors.transfer.fitting import fit_map_on, r_squared
+from interp_steer.vectors.transfer.paired_activations import SharedTexts
+from interp_steer.vectors.transfer.residual_map import ResidualMap
 
-Maps = Mapping[tuple[str, str, str], Map]
+Maps = Mapping[tuple[str, str, str], ResidualMap]
 """By where they are read, what the prompts ask for, and their kind."""
 
 
@@ -150,13 +152,13 @@ def fitted_maps(
     run: ist.Run,
 ) -> tuple[Maps, pl.DataFrame]:
     """Maps of each kind on prompts of each kind, with their quality and that of a random one."""
-    maps: dict[tuple[str, str, str], Map] = {}
+    maps: dict[tuple[str, str, str], ResidualMap] = {}
     rows: list[dict[str, object]] = []
     for asked in config.prompts:
         prompts = shared_prompts(asked, list(sets), config.n_map, run.seed)
         check_apart(prompts, sets.values())
         for read in config.reads:
-            texts = ist.transfer.read(
+            texts = ist.transfer.capture_pairs(
                 source,
                 target,
                 prompts,
@@ -165,7 +167,7 @@ def fitted_maps(
                 seed=run.seed,
             )
             for kind in kinds_between(source, target, config):
-                made = fit_on(texts, kind)
+                made = fit_map_on(texts, kind)
                 maps[read, asked, kind] = made
                 run.leave(made, name=f"map.{read}.{asked}.{kind}")
                 rows += _quality(made, texts, (read, asked, kind), run.seed)
@@ -179,7 +181,7 @@ def kinds_between(source: ist.HookedLM, target: ist.HookedLM, config: Config) ->
 
 
 def _quality(
-    made: Map, texts: SharedTexts, key: tuple[str, str, str], seed: int
+    made: ResidualMap, texts: SharedTexts, key: tuple[str, str, str], seed: int
 ) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     random = r_squared(made.like_random(seed), texts)
@@ -208,7 +210,7 @@ def _ends(value: Interval) -> dict[str, float]:
 def scored(
     moved: Mapping[str, Moved],
     maps: Maps,
-    random: Mapping[tuple[str, str, str], Sequence[Map]],
+    random: Mapping[tuple[str, str, str], Sequence[ResidualMap]],
     draws: int,
     seed: int,
 ) -> list[dict[str, object]]:

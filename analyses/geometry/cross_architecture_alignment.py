@@ -16,7 +16,7 @@ from interp_steer.geometry.layers import discrimination
 from interp_steer.statistics.intervals import Interval, bootstrap
 from interp_steer.statistics.resampling import draw_weights, normal_interval
 from interp_steer.vectors.fitting import difference_in_means
-from interp_steer.vectors.transfer.fitting import Map
+from interp_steer.vectors.transfer.residual_map import ResidualMap
 
 RESAMPLES = 300
 """Of the held-out pairs, for the interval of an AUROC."""
@@ -46,7 +46,7 @@ class BothSides:
             read: where; see :class:`analyses.kit.operations.Operation`.
         """
         present, absent = (
-            ist.capture.capture(
+            ist.capture.capture_moments(
                 model,
                 prompts,
                 positions=position_of(read),
@@ -124,7 +124,9 @@ class Moved:
         own = self.own.vector
         return {layer: self.held.auroc(own, layer, RESAMPLES, seed) for layer in own.layers}
 
-    def scores(self, made: Map, random: Sequence[Map], *, draws: int, seed: int) -> Iterator[Score]:
+    def scores(
+        self, made: ResidualMap, random: Sequence[ResidualMap], *, draws: int, seed: int
+    ) -> Iterator[Score]:
         """Cosine with the target's own vector, and AUROC on held-out pairs, layer by layer.
 
         Args:

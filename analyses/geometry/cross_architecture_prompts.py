@@ -12,7 +12,8 @@ from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import RunError
 from interp_steer.world import model_answers
-from interp_steer.world.queries import LANGUAGES, Query, queries
+from interp_steer.world.facts import LANGUAGES
+from interp_steer.world.queries import Query, list_queries
 
 ASKING = {
     "plain": "ask for no format",
@@ -74,7 +75,7 @@ def shared_prompts(asking: str, steered: Sequence[str], n: int, seed: int) -> li
 
 def _requests(n: int, seed: int, language: str = "en") -> list[Query]:
     """Some requests in a language, drawn from all that there are."""
-    known = queries("train", language)
+    known = list_queries("train", language)
     if not 0 <= n <= len(known):
         raise RunError(
             f"{n} shared prompts in {language} were asked for; there are {len(known)} requests"

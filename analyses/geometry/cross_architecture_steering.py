@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 import interp_steer as ist
-from analyses.kit.answer_options import Asking
+from analyses.kit.answer_options import AnswerOptions
 from analyses.kit.operations import Operation, Steerer
 from interp_steer.statistics.paired import holm, mcnemar
 from interp_steer.statistics.records import compare, mean_of, share_of
@@ -37,7 +37,7 @@ def mapped(kind: str, asking: str) -> str:
 
 
 @dataclass(frozen=True)
-class Steering(Asking):
+class Steering(AnswerOptions):
     """How the target is steered."""
 
     operations: tuple[str, ...] = (
@@ -105,7 +105,7 @@ def steer(
     """
     steerer = Steerer(
         {
-            read: ist.Gauge(target, own, pairs.select.absent)
+            read: ist.StrengthCalibrator(target, own, pairs.select.absent)
             for read, own in contenders[0].vectors.items()
         }
     )

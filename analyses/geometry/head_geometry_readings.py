@@ -21,7 +21,7 @@ from interp_steer.geometry.heads import (
     write_shares,
 )
 from interp_steer.statistics.resampling import normal_interval, resampled_means
-from interp_steer.statistics.separation import Separation, separation
+from interp_steer.statistics.separation import Separation, measure_separation
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,20 +101,20 @@ def read(model: ist.HookedLM, pairs: ContrastSet, draws: int, seed: int) -> Prop
     """
     vector = ist.fit_steps(model, pairs, n_steps=1)  # step 0 is the last token of the prompt
     present, absent = (
-        ist.capture.capture(model, side, share_sites(model), keep_rows=True)
+        ist.capture.capture_moments(model, side, share_sites(model), keep_rows=True)
         for side in (pairs.fit.present, pairs.fit.absent)
     )
     own, random = vector.directions[0], vector.like_random(seed).directions[0]
     rows = {
         split: [
-            head_rows(ist.capture.capture(model, side, model.sites("z"), keep_rows=True))
+            head_rows(ist.capture.capture_moments(model, side, model.sites("z"), keep_rows=True))
             for side in (getattr(pairs, split).present, getattr(pairs, split).absent)
         ]
         for split in ("select", "test")
     }
 
     def apart(split: str, directions: Tensor) -> Separation:
-        return separation(*(head_projections(side, directions) for side in rows[split]))
+        return measure_separation(*(head_projections(side, directions) for side in rows[split]))
 
     return Property(
         vector=vector,

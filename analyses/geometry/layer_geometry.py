@@ -126,7 +126,7 @@ class _Sides:
     def of(cls, model: ist.HookedLM, pairs: ist.ContrastSet) -> _Sides:
         return cls(
             *(
-                ist.capture.capture(model, prompts, keep_rows=True)
+                ist.capture.capture_moments(model, prompts, keep_rows=True)
                 for prompts in (pairs.present, pairs.absent)
             )
         )

@@ -45,7 +45,7 @@ from analyses.geometry.linearity_equal_damage import (
 )
 from analyses.geometry.linearity_figures import draw_read, draw_steered
 from analyses.geometry.linearity_readouts import TOLD_BY, AtLayer, Property, at
-from analyses.kit.instruction_following import Answering, Obedience
+from analyses.kit.instruction_following import Answering, InstructionFollowing
 from analyses.kit.instruction_sets import contrast_sets
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import share_of
@@ -120,8 +120,8 @@ def main(config: Config, run: ist.Run) -> None:
         rows += [(name, *row) for row in by_layer(found, N_RANDOM)]
         for kind, vector in found.vectors.items():
             run.leave(vector, name=f"{name}.{kind}")
-        select = Obedience.of(model, pairs.select[: config.n_steered], config, ledger)
-        test = Obedience.of(model, pairs.test[: config.n_steered], config, ledger)
+        select = InstructionFollowing.of(model, pairs.select[: config.n_steered], config, ledger)
+        test = InstructionFollowing.of(model, pairs.test[: config.n_steered], config, ledger)
         told = bool(select.obedient and test.obedient)
         layer = model.n_layers // 2 if config.layer is None else config.layer
         if told and config.layer is None:

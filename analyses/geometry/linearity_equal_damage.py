@@ -12,7 +12,7 @@ import polars as pl
 
 import interp_steer as ist
 from analyses.geometry.linearity_readouts import RANDOM, Property, rows_at
-from analyses.kit.instruction_following import Act, Obedience
+from analyses.kit.instruction_following import EditedPrompts, InstructionFollowing
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import StatisticsError
 from interp_steer.statistics.effect_shares import ratio_of_means
@@ -91,7 +91,7 @@ def contenders(
 
 
 def best_layer(
-    select: Obedience,
+    select: InstructionFollowing,
     found: Property,
     reference: ist.HookedLM,
     strength: float,
@@ -105,7 +105,9 @@ def best_layer(
     cells += [ist.Cell("steered", each, layer) for layer, each in steering.items()]
     swept = _answered(select, cells, reference, settled=breaks_instruction)
     sound = swept.filter(pl.col("strict") & ~BROKEN)
-    acts = [Act("steered", False, [each] * len(select.pairs)) for each in steering.values()]
+    acts = [
+        EditedPrompts("steered", False, [each] * len(select.pairs)) for each in steering.values()
+    ]
     likely = [sum(each for each in row if each is not None) for row in select.graded(acts)]
     ranks = {
         layer: (len(sound.filter(pl.col("layer") == layer)), score)
@@ -166,8 +168,8 @@ def _next(points: Sequence[tuple[float, float]]) -> float:
 
 
 def steered(
-    select: Obedience,
-    test: Obedience,
+    select: InstructionFollowing,
+    test: InstructionFollowing,
     several: Sequence[Contender],
     reference: ist.HookedLM,
     layer: int,
@@ -208,7 +210,7 @@ def steered(
             matched.append(name)
     records = _answered(test, cells, reference)
     acts = [
-        Act(cell.setting, cell.instructed, [cell.steering] * len(test.pairs), layer)
+        EditedPrompts(cell.setting, cell.instructed, [cell.steering] * len(test.pairs), layer)
         for cell in cells
     ]
     graded = [score for row in test.graded(acts) for score in row]
@@ -222,7 +224,7 @@ def steered(
 
 
 def _answered(
-    obedience: Obedience,
+    obedience: InstructionFollowing,
     cells: Sequence[ist.Cell],
     reference: ist.HookedLM,
     settled: Callable[[Pair, str], bool] | None = None,
@@ -249,11 +251,13 @@ def _cell(one: Contender, amount: float, layer: int) -> ist.Cell:
 
 
 def _divergences(
-    obedience: Obedience, numbers: Mapping[int, Contender], amounts: Mapping[int, float]
+    obedience: InstructionFollowing, numbers: Mapping[int, Contender], amounts: Mapping[int, float]
 ) -> dict[int, float]:
     """What amounts of contenders move the predictions by, in the mean over the prompts."""
     acts = [
-        Act(numbers[number].name, False, [numbers[number].act(amount)] * len(obedience.pairs))
+        EditedPrompts(
+            numbers[number].name, False, [numbers[number].act(amount)] * len(obedience.pairs)
+        )
         for number, amount in amounts.items()
     ]
     moved = obedience.damage(acts)

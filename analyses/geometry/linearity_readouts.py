@@ -14,7 +14,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer.capture.contrast_moments import Sides
+from interp_steer.capture.contrast_moments import ContrastMoments
 from interp_steer.geometry.probes import (
     Both,
     Kind,
@@ -25,7 +25,7 @@ from interp_steer.geometry.probes import (
     trained,
 )
 from interp_steer.statistics.intervals import Interval, bootstrap, jackknife_interval, left_out
-from interp_steer.statistics.separation import separation
+from interp_steer.statistics.separation import measure_separation
 from interp_steer.vectors.estimators import ESTIMATORS, shift_along
 from interp_steer.vectors.fitting import along
 from interp_steer.vectors.transport import KINDS, TransportMap, transport_of
@@ -79,9 +79,9 @@ Found: TypeAlias = tuple[str, str, Interval]
 class Splits:
     """Both sides of the pairs of each split, a row for each prompt."""
 
-    fit: Sides
-    select: Sides
-    test: Sides
+    fit: ContrastMoments
+    select: ContrastMoments
+    test: ContrastMoments
 
     @classmethod
     def of(cls, model: ist.HookedLM, pairs: ist.ContrastSet) -> Splits:
@@ -89,16 +89,16 @@ class Splits:
         return cls(*(_read(model, each) for each in (pairs.fit, pairs.select, pairs.test)))
 
 
-def _read(model: ist.HookedLM, pairs: ist.ContrastSet) -> Sides:
-    return Sides.of_rows(
+def _read(model: ist.HookedLM, pairs: ist.ContrastSet) -> ContrastMoments:
+    return ContrastMoments.of_rows(
         *(
-            ist.capture.capture(model, side, keep_rows=True, second_moments=True)
+            ist.capture.capture_moments(model, side, keep_rows=True, second_moments=True)
             for side in (pairs.present, pairs.absent)
         )
     )
 
 
-def rows_at(sides: Sides, site: ist.Site) -> Both:
+def rows_at(sides: ContrastMoments, site: ist.Site) -> Both:
     """The activations of both sides."""
     present, absent = sides.present.rows, sides.absent.rows
     assert present is not None and absent is not None
@@ -189,7 +189,7 @@ class AtLayer:
         shift = self.splits.fit.shift(self.site)
         drawn = torch.randn(n_random, len(shift), generator=generator, dtype=torch.float64)
         turned = [_along(shift_along(shift, one)) for one in drawn]
-        each = [float(separation(read(present), read(absent)).auroc) for read in turned]
+        each = [float(measure_separation(read(present), read(absent)).auroc) for read in turned]
         yield RANDOM, "auroc", bootstrap(each, seed=self.seed)
 
     def best_linear(self) -> str:
@@ -198,7 +198,10 @@ class AtLayer:
         scores = self.scores("select")
         return max(
             LINEAR,
-            key=lambda name: (float(separation(*scores[name]).auroc), _apart(*scores[name])),
+            key=lambda name: (
+                float(measure_separation(*scores[name]).auroc),
+                _apart(*scores[name]),
+            ),
         )
 
     def gains(self) -> Iterator[Found]:
@@ -255,7 +258,7 @@ class AtLayer:
             return self.maps[move]
         return lambda rows: rows + self.directions[move]
 
-    def _again(self, fit: Sides) -> dict[str, Float64[Tensor, " d"]]:
+    def _again(self, fit: ContrastMoments) -> dict[str, Float64[Tensor, " d"]]:
         """The directions that other pairs would have given, under the same penalties."""
         rows = rows_at(fit, self.site)
         probes = {
@@ -266,7 +269,7 @@ class AtLayer:
 
 
 def _directions(
-    fit: Sides, site: ist.Site, probes: Mapping[str, Probe]
+    fit: ContrastMoments, site: ist.Site, probes: Mapping[str, Probe]
 ) -> dict[str, Float64[Tensor, " d"]]:
     shift, rows = fit.shift(site), torch.cat(rows_at(fit, site))
     found = {name: estimate(fit, site) for name, estimate in ESTIMATORS.items()}
@@ -280,7 +283,7 @@ def _along(direction: Float64[Tensor, " d"]) -> Reading:
 
 
 def _told_apart(present: Float64[Tensor, " row"], absent: Float64[Tensor, " row"]) -> Interval:
-    found = separation(present, absent)
+    found = measure_separation(present, absent)
     value, low, high = (float(end) for end in (found.auroc, found.low, found.high))
     return Interval(value, low, high, found.n, "newcombe 95%")
 

@@ -15,7 +15,7 @@ import torch
 from einops import einsum
 
 import interp_steer as ist
-from analyses.kit.instruction_following import Act, Answering, Obedience
+from analyses.kit.instruction_following import Answering, EditedPrompts, InstructionFollowing
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import RunError, StatisticsError
 from interp_steer.geometry.exchange import Rows, last_tokens
@@ -68,13 +68,13 @@ class Study:
     """One instruction in one model."""
 
     vector: ist.SteeringVector
-    select: Obedience
-    test: Obedience
+    select: InstructionFollowing
+    test: InstructionFollowing
     fitted: tuple[Rows, Rows]
     """Of the fit split, with the instruction and without."""
     held: tuple[Rows, Rows]
     """Of the test split."""
-    gauge: ist.Gauge
+    gauge: ist.StrengthCalibrator
     config: Steering
 
     @classmethod
@@ -99,7 +99,8 @@ class Study:
             RunError: for a model that does not follow the text instruction.
         """
         select, test = (
-            Obedience.of(model, split, config, ledger) for split in (pairs.select, pairs.test)
+            InstructionFollowing.of(model, split, config, ledger)
+            for split in (pairs.select, pairs.test)
         )
         for split in (select, test):
             if not split.obedient:
@@ -108,7 +109,9 @@ class Study:
                     f"of the {split.pairs.split} split, so that nothing says what obeying would be"
                 )
         vector = ist.fit(model, pairs.fit, checkpoints=checkpoints)
-        gauge = ist.Gauge(model, vector, pairs.select.absent, max_new_tokens=config.graded_tokens)
+        gauge = ist.StrengthCalibrator(
+            model, vector, pairs.select.absent, max_new_tokens=config.graded_tokens
+        )
         fitted, held = (last_tokens(model, split) for split in (pairs.fit, pairs.test))
         return cls(vector, select, test, fitted, held, gauge, config)
 
@@ -129,11 +132,11 @@ class Study:
 
     def acts(
         self,
-        split: Obedience,
+        split: InstructionFollowing,
         layers: Sequence[int],
         strengths: Sequence[ist.Strength],
         draws: Sequence[int | None],
-    ) -> list[Act]:
+    ) -> list[EditedPrompts]:
         """The vector, and random ones, added to the prompts of a split that do not ask."""
         found = []
         for draw in draws:
@@ -142,7 +145,7 @@ class Study:
                 for strength in strengths:
                     amount = self.gauge.coefficient(layer, strength)
                     steering = [along.at(layer).add(amount)] * len(split.pairs)
-                    found.append(Act(str(strength), False, steering, layer, draw))
+                    found.append(EditedPrompts(str(strength), False, steering, layer, draw))
         return found
 
     def rows(self, seed: int) -> Iterator[dict[str, Any]]:
@@ -200,7 +203,7 @@ class Study:
         length = spread(*(side[site] for side in self.fitted)).relative_norm
         yield "relative_norm", length, "vector"
 
-    def _likelihood(self, acts: Sequence[Act], seed: int) -> Iterator[dict[str, Any]]:
+    def _likelihood(self, acts: Sequence[EditedPrompts], seed: int) -> Iterator[dict[str, Any]]:
         """The share of the text's effect on the log-probability of the obedient answer."""
         ends = [self.test.unedited(instructed) for instructed in (True, False)]
         told, plain, *scores = (
@@ -214,7 +217,7 @@ class Study:
                 yield self._row("likelihood", act.layer, value, setting_of(act), act.name)
 
     def _pooled(
-        self, quantity: str, acts: Sequence[Act], values: Sequence[Sequence[float]]
+        self, quantity: str, acts: Sequence[EditedPrompts], values: Sequence[Sequence[float]]
     ) -> Iterator[dict[str, Any]]:
         """Means over prompts, the random directions of a prompt taken together."""
         queries = [pair.query for pair in self.test.pairs]
@@ -243,12 +246,14 @@ def spread_layers(n: int, most: int) -> list[int]:
     return [round(float(at)) for at in np.linspace(0, n - 1, min(n, most))]
 
 
-def setting_of(act: Act) -> str:
+def setting_of(act: EditedPrompts) -> str:
     """Whether an act is along the vector or along a random direction."""
     return "vector" if act.draw is None else "random"
 
 
-def _alike(acts: Sequence[Act], values: Sequence[Any]) -> Iterator[tuple[Act, list[Any]]]:
+def _alike(
+    acts: Sequence[EditedPrompts], values: Sequence[Any]
+) -> Iterator[tuple[EditedPrompts, list[Any]]]:
     """The values of acts that differ in the random direction alone, with the first of them."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number, act in enumerate(acts):

@@ -105,7 +105,7 @@ def main(config: Config, run: ist.Run) -> None:
         run.used(pairs)
         vector = ist.fit(model, pairs.fit, checkpoints=run.partial)
         run.leave(vector, name=name)
-        gauge = ist.Gauge(model, vector, pairs.select.absent)
+        gauge = ist.StrengthCalibrator(model, vector, pairs.select.absent)
         prompts = pairs.test.absent
         answers = _answers(model, prompts, config)
         random = [vector.like_random(run.seed + draw) for draw in range(config.n_random)]

@@ -50,7 +50,7 @@ def by_step(
         the means of the fitted prompts without and with the instruction) and ``kl`` (from the
         prediction without steering, in nats).
     """
-    steerer = Steerer({"last": ist.Gauge(model, vector, prompts)})
+    steerer = Steerer({"last": ist.StrengthCalibrator(model, vector, prompts)})
     random = partial(ist.SteeringVector.like_random, seed=seed)
     settings = {
         "none": (prompts, ist.unsteered),

@@ -16,11 +16,11 @@ from analyses.kit.instruction_sets import arguments, instruction_id
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.contrast.instructions.ifeval_sets import asking
-from interp_steer.contrast.instructions.phrasings import draw, phrasings, say
+from interp_steer.contrast.instructions.phrasings import draw, list_phrasings, say
 from interp_steer.contrast.instructions.stripping import carries
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import RunError
-from interp_steer.world.queries import queries as known_queries
+from interp_steer.world.queries import list_queries as known_queries
 
 
 def base_queries(name: str, n: int, seed: int, data: str | None = None) -> list[str]:
@@ -62,7 +62,7 @@ def crossed(name: str, queries: Sequence[str], n_phrasings: int, seed: int) -> i
         RunError: for fewer than two phrasings, or more than there are.
     """
     known, where = instruction_id(name), arguments(name)
-    there = phrasings(known, where)
+    there = list_phrasings(known, where)
     if not 2 <= n_phrasings <= len(there):
         raise RunError(f"--n-phrasings {n_phrasings}: {known} has {len(there)}; take 2 or more")
     said = Random(f"{name}/{seed}/phrasings").sample(there, n_phrasings)
@@ -195,13 +195,13 @@ def joined(
         return found.dealt(layer)[: len(pairs)], mean
     site = ist.Site("resid_post", layer)
     present, absent = (
-        ist.capture.capture(model, prompts, [site], keep_rows=True) for prompts in both
+        ist.capture.capture_moments(model, prompts, [site], keep_rows=True) for prompts in both
     )
-    return ist.stability.differences(present, absent, site), mean
+    return ist.capture.differences(present, absent, site), mean
 
 
 def _rows(model: ist.HookedLM, prompts: Sequence[ist.contrast.Prompt]) -> ist.Moments:
-    return ist.capture.capture(model, prompts, keep_rows=True)
+    return ist.capture.capture_moments(model, prompts, keep_rows=True)
 
 
 def _joined(parts: Sequence[ist.Moments]) -> dict[int, Tensor]:

@@ -17,14 +17,13 @@ from tqdm import tqdm
 import interp_steer as ist
 from analyses.geometry.stability_extractions import Extractions, joined
 from interp_steer.statistics.intervals import Interval, wilson
-from interp_steer.statistics.separation import separation
+from interp_steer.statistics.separation import measure_separation
 from interp_steer.vectors.fitting import difference_in_means
-from interp_steer.vectors.trust.assess import (
+from interp_steer.vectors.trust.assessment import assess
+from interp_steer.vectors.trust.permutation import permutation_test, separation_test
+from interp_steer.vectors.trust.reliability import (
     agreement,
-    assess,
     bootstrap_cosine,
-    permutation_test,
-    separation_test,
     spearman_brown,
     split_half,
 )
@@ -163,7 +162,7 @@ def against_chance(found: Extractions, layer: int, sizes: Sizes, seed: int) -> I
     yield row("p_norm", layer, "vector", exactly(norm.p_value))
     rows, present, absent = halves(found, layer, sizes.n_fit)
     told = separation_test(rows, present, absent, **options)
-    own = separation(*(side @ rows.mean(dim=0) for side in (present, absent)))
+    own = measure_separation(*(side @ rows.mean(dim=0) for side in (present, absent)))
     auroc = Interval(float(own.auroc), float(own.low), float(own.high), own.n, "newcombe 95%")
     yield row("auroc", layer, "vector", auroc)
     yield row("auroc", layer, "swapped sides", told.chance)
@@ -202,12 +201,14 @@ def from_base(
     n_phrasings = len(grid) // found.n_queries
     dealt = [query * n_phrasings + query % n_phrasings for query in range(found.n_queries)]
     told, plain = (
-        ist.capture.capture(base, [getattr(grid[cell], side) for cell in dealt], keep_rows=True)
+        ist.capture.capture_moments(
+            base, [getattr(grid[cell], side) for cell in dealt], keep_rows=True
+        )
         for side in ("present", "absent")
     )
     random = torch.stack([vector.cosine(vector.like_random(seed + draw)) for draw in range(100)])
     for site in told.sites:
-        rows = torch.stack([found.dealt(site.layer), ist.stability.differences(told, plain, site)])
+        rows = torch.stack([found.dealt(site.layer), ist.capture.differences(told, plain, site)])
         alike = agreement(rows, seed=seed)
         yield row("base", site.layer, "base with tuned", alike.between)
         yield row("base", site.layer, "each with itself", alike.ceiling)

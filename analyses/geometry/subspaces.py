@@ -127,7 +127,7 @@ def main(config: Config, run: ist.Run) -> None:
 def read(model: ist.HookedLM, pairs: ist.ContrastSet) -> Float[Tensor, "pair layer d_model"]:
     """What the instruction changes in every pair, at every layer."""
     present, absent = (
-        ist.capture.capture(model, side, keep_rows=True).rows
+        ist.capture.capture_moments(model, side, keep_rows=True).rows
         for side in (pairs.present, pairs.absent)
     )
     assert present is not None and absent is not None

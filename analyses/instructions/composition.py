@@ -28,8 +28,8 @@ from analyses.instructions import layer_sweep
 from analyses.kit.answer_options import asking
 from analyses.kit.instruction_sets import FORMATS, contrast_sets, instruction_id
 from analyses.kit.operations import Steerer
-from interp_steer.contrast.build import Pair
 from interp_steer.contrast.instructions.registry import WORDS, compatible
+from interp_steer.contrast.pair import Pair
 from interp_steer.errors import RunError
 from interp_steer.scoring import ifeval
 from interp_steer.statistics.intervals import share

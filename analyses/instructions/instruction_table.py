@@ -18,7 +18,7 @@ import polars as pl
 import figures
 import interp_steer as ist
 from analyses.instructions import format_steering
-from analyses.kit.answer_options import Asking
+from analyses.kit.answer_options import AnswerOptions
 from analyses.kit.instruction_sets import FORMATS
 from analyses.kit.parts import configured, performed
 from figures.published import BASELINES, OVERRIDDEN, OVERRIDE, as_plotted, reported
@@ -33,7 +33,7 @@ COMPARED = {"random": "none", **BASELINES}
 
 
 @dataclass(frozen=True)
-class Config(Asking):
+class Config(AnswerOptions):
     """What stands in the table."""
 
     models: tuple[str, ...] = ("burattino-instruct", "burattino-gemma")

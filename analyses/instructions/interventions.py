@@ -23,7 +23,7 @@ import polars as pl
 import figures
 import interp_steer as ist
 from analyses.instructions.composition import properties, requests
-from analyses.kit.answer_options import Asking, asking
+from analyses.kit.answer_options import AnswerOptions, asking
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import Control, Placement, Steerer
 from interp_steer.errors import RunError
@@ -52,7 +52,7 @@ Effects = Mapping[tuple[str, str], Interval]
 
 
 @dataclass(frozen=True)
-class Config(Asking):
+class Config(AnswerOptions):
     """What acts together."""
 
     model: str = "burattino-instruct"
@@ -203,7 +203,7 @@ def ready(
     plain = next(iter(sets.values())).select.absent
     of_set = {pairs.name: name for name, pairs in sets.items()}
     steerers = {
-        vector: Steerer({"last": ist.Gauge(model, saved[vector], plain)})
+        vector: Steerer({"last": ist.StrengthCalibrator(model, saved[vector], plain)})
         if vector in saved
         else Steerer.fit(model, sets[vector], each, checkpoints=run.partial)
         for vector, each in operations.items()

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.kit.answer_options import Asking, asking
+from analyses.kit.answer_options import AnswerOptions, asking
 from analyses.kit.instruction_sets import FORMATS, contrast_sets
 from analyses.kit.operations import Steerer
 from interp_steer.errors import InterventionError, RunError
@@ -33,7 +33,7 @@ from interp_steer.sweeps.selection import RULES, Choice, improvable
 
 
 @dataclass(frozen=True)
-class Config(Asking):
+class Config(AnswerOptions):
     """What is swept."""
 
     model: str = "burattino-instruct"

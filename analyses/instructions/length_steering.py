@@ -24,7 +24,7 @@ import polars as pl
 import figures
 import interp_steer as ist
 from analyses.kit.activation_differences import map_differences
-from analyses.kit.answer_options import Asking, asking
+from analyses.kit.answer_options import AnswerOptions, asking
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.contrast.instructions.registry import WORDS
 from interp_steer.contrast.words_and_lengths import CONCISENESS, VERBOSITY, length_sets
@@ -33,7 +33,7 @@ from interp_steer.statistics.intervals import bootstrap_mean
 from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence, with_fluency
 from interp_steer.sweeps.grid import follows_instruction
-from interp_steer.world.queries import queries
+from interp_steer.world.queries import list_queries
 
 KINDS = {"conciseness": {"relation": "less than"}, "verbosity": {"relation": "at least"}}
 """The vectors of length, and the arguments of the instruction that each is fitted on."""
@@ -46,7 +46,7 @@ TOLERATED = 0.1
 
 
 @dataclass(frozen=True)
-class Config(Asking):
+class Config(AnswerOptions):
     """What is varied."""
 
     model: str = "burattino-instruct"
@@ -121,7 +121,7 @@ def sets_of_classes(
 ) -> dict[str, ist.ContrastSet]:
     """The sets of the most concise and of the most verbose class."""
     if data is None:
-        asked = [query.text for query in queries("held")]
+        asked = [query.text for query in list_queries("held")]
     else:
         asked = [row.query for row in ifeval_rows.read(data) if row.query]
     classes = length_sets(asked, seed=seed, fit=fit, select=select, test=test)

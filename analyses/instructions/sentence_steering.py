@@ -32,7 +32,7 @@ from analyses.instructions.length_steering import (
     sets_of_length,
 )
 from analyses.kit.activation_differences import map_differences
-from analyses.kit.answer_options import Asking, asking
+from analyses.kit.answer_options import AnswerOptions, asking
 from analyses.kit.operations import Operation
 from analyses.kit.parts import configured
 from figures.published import reported_sentences
@@ -42,14 +42,14 @@ from interp_steer.statistics.intervals import bootstrap_mean
 from interp_steer.statistics.paired import mcnemar
 from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence, with_fluency
-from interp_steer.world.queries import queries
+from interp_steer.world.queries import list_queries
 
 CONTROL = "instruction + random"
 """The setting in which a random direction acts beside the text."""
 
 
 @dataclass(frozen=True)
-class Config(Asking):
+class Config(AnswerOptions):
     """What is asked for."""
 
     model: str = "burattino-instruct"
@@ -83,7 +83,7 @@ def main(config: Config, run: ist.Run) -> None:
     model, reference = ist.load(config.model), ist.load(config.reference)
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
     concise = sets_of_length(run.seed, **sizes)["conciseness"]
-    world = [query.text for query in queries("held")]
+    world = [query.text for query in list_queries("held")]
     exact = sentence_sets(world, config.exactly, relation="exactly", seed=run.seed, **sizes)
     run.used(model, concise, *exact.values())
     with asking(config, model, run) as options:
@@ -120,7 +120,7 @@ def at_most(
     No query is asked that the vector was fitted on or its layer chosen on.
     """
     seen = {plain_text(query) for part in (concise.fit, concise.select) for query in part.queries}
-    free = [query.text for query in queries("held") if plain_text(query.text) not in seen]
+    free = [query.text for query in list_queries("held") if plain_text(query.text) not in seen]
     sets = sentence_sets(
         free, config.at_most, relation="at most", seed=run.seed, fit=0, test=config.n_test
     )

@@ -43,8 +43,8 @@ def main(config: Config, run: ist.Run) -> None:
     for instruction in config.instruction:
         pairs = contrast_sets([instruction], run.seed, fit=config.n)[instruction].fit
         run.used(pairs)
-        present = ist.capture.capture(model, pairs.present, keep_rows=True)
-        absent = ist.capture.capture(model, pairs.absent, keep_rows=True)
+        present = ist.capture.capture_moments(model, pairs.present, keep_rows=True)
+        absent = ist.capture.capture_moments(model, pairs.absent, keep_rows=True)
         vectors.append(
             difference_in_means(present, absent, name=pairs.name, data_hash=pairs.hash, model=model)
         )
@@ -79,8 +79,8 @@ def _similarities(instruction: str, present: ist.Moments, absent: ist.Moments) -
             "same query": cosines.cosine_of_pairs(h, without),
             "different queries": cosines.cosine_to_others(without),
         }
-        for comparison, cosines in comparisons.items():
-            mean = bootstrap(cosines.tolist(), n_resamples=500)
+        for comparison, values in comparisons.items():
+            mean = bootstrap(values.tolist(), n_resamples=500)
             records.append(
                 {
                     "instruction": instruction,

@@ -25,11 +25,11 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.instructions.layer_sweep import choose
-from analyses.kit.answer_options import Asking, asking
+from analyses.kit.answer_options import AnswerOptions, asking
 from analyses.kit.judges import judge_all, judge_of
 from analyses.kit.operations import Steerer
-from interp_steer.contrast.build import Pair
 from interp_steer.contrast.instructions.registry import CAPITAL, EXISTENCE, FORBIDDEN
+from interp_steer.contrast.pair import Pair
 from interp_steer.scoring import ifeval
 from interp_steer.statistics.paired import mcnemar
 from interp_steer.statistics.records import share_of
@@ -44,7 +44,7 @@ Vectors = Callable[[str], ist.SteeringVector]
 
 
 @dataclass(frozen=True)
-class Config(Asking):
+class Config(AnswerOptions):
     """What is tried."""
 
     model: str = "burattino-instruct"

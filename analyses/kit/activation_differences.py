@@ -59,7 +59,7 @@ class Differences:
         rows = []
         for pairs in sets.values():
             present, absent = (
-                ist.capture.capture(model, prompts, [site], keep_rows=True).rows
+                ist.capture.capture_moments(model, prompts, [site], keep_rows=True).rows
                 for prompts in (pairs.present, pairs.absent)
             )
             assert present is not None and absent is not None

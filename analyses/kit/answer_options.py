@@ -11,7 +11,7 @@ import interp_steer as ist
 
 
 @dataclass(frozen=True)
-class Asking:
+class AnswerOptions:
     """How answers are made."""
 
     max_new_tokens: int = 160
@@ -25,7 +25,7 @@ class Asking:
 
 
 @contextmanager
-def asking(config: Asking, model: ist.HookedLM, run: ist.Run) -> Iterator[dict[str, Any]]:
+def asking(config: AnswerOptions, model: ist.HookedLM, run: ist.Run) -> Iterator[dict[str, Any]]:
     """The options of :func:`interp_steer.sweep` that a config stands for.
 
     Args:

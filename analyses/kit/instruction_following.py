@@ -23,7 +23,7 @@ class Answering:
 
 
 @dataclass(frozen=True)
-class Act:
+class EditedPrompts:
     """One edit of every prompt of some pairs."""
 
     name: str
@@ -40,7 +40,7 @@ class Act:
 
 
 @dataclass(frozen=True, eq=False)
-class Obedience:
+class InstructionFollowing:
     """The answers of a model to both sides of some pairs, and what edits make of them."""
 
     model: ist.HookedLM
@@ -55,7 +55,7 @@ class Obedience:
     @classmethod
     def of(
         cls, model: ist.HookedLM, pairs: ContrastSet, asking: Answering, ledger: ist.Ledger
-    ) -> Obedience:
+    ) -> InstructionFollowing:
         """Answer both sides, nothing being edited."""
         said, strict = {}, {}
         for side in ("present", "absent"):
@@ -78,7 +78,7 @@ class Obedience:
         """The pairs whose text instruction the model follows: those whose answer can be graded."""
         return [place for place, told in enumerate(self.strict["present"]) if told]
 
-    def obeyed(self, acts: Sequence[Act]) -> list[list[bool]]:
+    def obeyed(self, acts: Sequence[EditedPrompts]) -> list[list[bool]]:
         """Whether the answers under each act follow the instruction, pair by pair.
 
         Answers under an act at one layer are cut once they have failed.
@@ -111,7 +111,7 @@ class Obedience:
         )["strict"].to_list()
         return self._by_act(strict, len(self.pairs))
 
-    def graded(self, acts: Sequence[Act]) -> list[list[float | None]]:
+    def graded(self, acts: Sequence[EditedPrompts]) -> list[list[float | None]]:
         """The log-probability of the obedient answers under each act, nats a token, pair by pair.
 
         The answer is the model's own to the text instruction; None where that does not obey.
@@ -132,7 +132,7 @@ class Obedience:
         known = [dict(zip(kept, each, strict=True)) for each in scores]
         return [[each.get(place) for place in range(len(self.pairs))] for each in known]
 
-    def damage(self, acts: Sequence[Act]) -> list[list[float]]:
+    def damage(self, acts: Sequence[EditedPrompts]) -> list[list[float]]:
         """How far each act moves what is predicted along the answers to the prompts that do not
         ask for the property, in nats a token, pair by pair."""
         if not acts:
@@ -147,9 +147,9 @@ class Obedience:
         )
         return self._by_act([each.kl for each in moved], len(self.pairs))
 
-    def unedited(self, instructed: bool) -> Act:
+    def unedited(self, instructed: bool) -> EditedPrompts:
         """Nothing being done, with the text instruction or without it."""
-        return Act("none", instructed, [ist.unsteered] * len(self.pairs))
+        return EditedPrompts("none", instructed, [ist.unsteered] * len(self.pairs))
 
     @staticmethod
     def _by_act(values: list, n: int) -> list[list]:

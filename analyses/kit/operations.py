@@ -140,7 +140,7 @@ class Steerer:
         gauges: by where its vector was read.
     """
 
-    def __init__(self, gauges: Mapping[str, ist.Gauge]) -> None:
+    def __init__(self, gauges: Mapping[str, ist.StrengthCalibrator]) -> None:
         self.gauges = dict(gauges)
 
     @classmethod
@@ -166,7 +166,10 @@ class Steerer:
         fitted = read_at(reads, model, pairs.fit, **options)
         prompts = pairs.select.absent
         return cls(
-            {read: ist.Gauge(steered or model, one, prompts) for read, one in fitted.items()}
+            {
+                read: ist.StrengthCalibrator(steered or model, one, prompts)
+                for read, one in fitted.items()
+            }
         )
 
     @property

@@ -46,8 +46,8 @@ from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval, bootstrap, share
 from interp_steer.statistics.paired import mcnemar, paired_difference
 from interp_steer.world import grammar
-from interp_steer.world.parallel_answers import world
 from interp_steer.world.random_choices import LETTERS, MultipleChoice, multiple_choice
+from interp_steer.world.translations import parallel
 
 Method = Literal["system prompt", "few-shot", "lora", "prefix tuning", "steered"]
 METHODS: tuple[Method, ...] = ("system prompt", "few-shot", "lora", "prefix tuning", "steered")
@@ -121,8 +121,8 @@ def drawn(config: Config, seed: int) -> tuple[Task, Sequence[ParallelItem]]:
     """
     n_learn = config.n_select + max(config.n)
     if config.data is None:
-        items = world(n_learn, seed=seed, split="train")
-        test = world(config.n_test, seed=seed, split="held")
+        items = parallel(n_learn, seed=seed, split="train")
+        test = parallel(config.n_test, seed=seed, split="held")
     else:
         items = from_files(config.data)
         if len(items) < n_learn + config.n_test:

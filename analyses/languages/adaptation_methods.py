@@ -32,7 +32,7 @@ from interp_steer.errors import RunError
 from interp_steer.scoring.fluency import REPETITION_THRESHOLD, perplexity, repetition
 from interp_steer.scoring.language import detect
 from interp_steer.vectors.stepped_vector import SteppedVector
-from interp_steer.world.content import content
+from interp_steer.world.content import check_content
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def scores(task: Task, items: Sequence[ParallelItem], answers: Sequence[str]) ->
         rows.append(
             {
                 "in_target": in_target,
-                "kept": content(answer, str(item.subject)).kept if known else None,
+                "kept": check_content(answer, str(item.subject)).kept if known else None,
                 "fluent": fluent,
                 OUTCOME: in_target and fluent,
                 "perplexity": value,

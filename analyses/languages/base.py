@@ -13,7 +13,7 @@ from typing import Literal
 import polars as pl
 
 import interp_steer as ist
-from analyses.kit.answer_options import Asking
+from analyses.kit.answer_options import AnswerOptions
 from interp_steer.contrast.languages import question_blocks
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem
@@ -23,14 +23,14 @@ from interp_steer.models.prompts import PromptFormat, question_answer
 from interp_steer.scoring import language
 from interp_steer.sweeps.damage import BROKEN, with_fluency
 from interp_steer.sweeps.grid import Cell, answered
-from interp_steer.world.content import content
+from interp_steer.world.content import check_content
 
 STEPS = 30
 """``M`` of the paper: the generated tokens that vectors are read at."""
 
 
 @dataclass(frozen=True)
-class Speaking(Asking):
+class LanguageConfig(AnswerOptions):
     """What is asked, in which languages, and how vectors are fitted."""
 
     model: str = "burattino-instruct"
@@ -57,7 +57,7 @@ class Speaking(Asking):
     """Where an answer is cut."""
 
 
-def load(config: Speaking) -> ist.HookedLM:
+def load(config: LanguageConfig) -> ist.HookedLM:
     """The model of a config, with the prompt format of its style."""
     model = ist.load(config.model)
     if config.style == "chat":
@@ -68,7 +68,7 @@ def load(config: Speaking) -> ist.HookedLM:
     return ist.load(config.model, prompt_format=PromptFormat("custom", blocks, ("Q:",)))
 
 
-def read_items(config: Speaking, seed: int) -> tuple[ParallelItem, ...]:
+def read_items(config: LanguageConfig, seed: int) -> tuple[ParallelItem, ...]:
     """The parallel questions and answers of a config."""
     if config.data is not None:
         return ist.contrast.parallel.from_files(Path(config.data))
@@ -76,7 +76,7 @@ def read_items(config: Speaking, seed: int) -> tuple[ParallelItem, ...]:
 
 
 def language_set(
-    config: Speaking, items: Sequence[ParallelItem], seed: int, positive: str | None = None
+    config: LanguageConfig, items: Sequence[ParallelItem], seed: int, positive: str | None = None
 ) -> ist.ContrastSet:
     """Pairs of a config, to its own language or to another."""
     if config.style == "published":
@@ -152,7 +152,7 @@ def with_content(records: pl.DataFrame, items: Iterable[ParallelItem]) -> pl.Dat
     ``true`` and ``false``; null where the questions are not about the bundled world."""
     subjects = {item.key: item.subject for item in items}
     found = [
-        content(answer, subject) if (subject := subjects.get(key)) else None
+        check_content(answer, subject) if (subject := subjects.get(key)) else None
         for key, answer in records.select("key", "answer").iter_rows()
     ]
     return records.with_columns(

@@ -12,10 +12,11 @@ import polars as pl
 import interp_steer as ist
 from analyses.kit.answer_options import asking
 from analyses.languages import base
-from analyses.languages.base import STEPS, Speaking, scheduled, target_of
+from analyses.languages.base import STEPS, LanguageConfig, scheduled, target_of
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
 from interp_steer.interventions.intervention import Intervention
+from interp_steer.models.bundled import BUNDLED_NAMES
 from interp_steer.statistics.paired import mcnemar, paired_difference
 from interp_steer.sweeps.grid import Cell
 
@@ -41,7 +42,7 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
-class Benchmarked(Speaking):
+class Benchmarked(LanguageConfig):
     """How a model is steered, and how much it is asked of benchmarks."""
 
     others: tuple[str, ...] = ("en-it",)
@@ -91,7 +92,7 @@ def chosen_benchmarks(
         RunError: for a task that lm-eval does not know.
     """
     if config.tasks is None:
-        return list(bundled if config.model in bundled.NAMES else hub)
+        return list(bundled if config.model in BUNDLED_NAMES else hub)
     known = {one.task: one for one in (*bundled, *hub)}
     found = [known.get(task, Benchmark(task, task)) for task in config.tasks]
     task_manager(found)

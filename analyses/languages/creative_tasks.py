@@ -28,7 +28,7 @@ import interp_steer as ist
 from analyses.kit.answer_options import asking
 from analyses.kit.judges import VERDICTS, judge_all, judge_of
 from analyses.languages import base
-from analyses.languages.base import STEPS, Speaking, scheduled, target_of
+from analyses.languages.base import STEPS, LanguageConfig, scheduled, target_of
 from analyses.languages.creative_tasks_overlap import distinct, repeats, words_of
 from figures.style.drawing import interval_text, listed
 from figures.style.settings import language_name
@@ -45,7 +45,7 @@ from interp_steer.world.facts import LANGUAGES, Fact
 from interp_steer.world.judge import WorldJudge
 from interp_steer.world.queries import questionable_facts
 from interp_steer.world.random_choices import choice_question
-from interp_steer.world.reading import told
+from interp_steer.world.reading import read_claims
 
 QUESTIONS = ("fact", "yes_no", "choice")
 """Tasks that have a right answer."""
@@ -67,7 +67,7 @@ SPARE = 24
 
 
 @dataclass(frozen=True)
-class Config(Speaking):
+class Config(LanguageConfig):
     """What is asked for, and what steers."""
 
     tasks: tuple[str, ...] = (
@@ -218,7 +218,7 @@ def is_right(name: str, item: ParallelItem, answer: str) -> bool | None:
     if name == "yes_no":
         return WorldJudge().verdicts(item.question("en"), answer)[0]
     relation = item.key.rpartition("/")[2]
-    about = [one for one in told(answer, item.subject) if one.fact.relation == relation]
+    about = [one for one in read_claims(answer, item.subject) if one.fact.relation == relation]
     said = [one.true for one in about if one.fact.subject == item.subject]
     return bool(said) and all(said)
 

@@ -28,7 +28,7 @@ import figures
 import interp_steer as ist
 from analyses.kit.answer_options import asking
 from analyses.languages import base
-from analyses.languages.base import Speaking, target_of
+from analyses.languages.base import LanguageConfig, target_of
 from analyses.languages.dynamic_composition_properties import (
     Combination,
     Setup,
@@ -48,7 +48,7 @@ Strengths = Mapping[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
-class Config(Speaking):
+class Config(LanguageConfig):
     """What is combined, and how."""
 
     properties: tuple[str, ...] = (

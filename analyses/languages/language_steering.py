@@ -21,7 +21,7 @@ import figures
 import interp_steer as ist
 from analyses.kit.answer_options import asking
 from analyses.languages import base
-from analyses.languages.base import STEPS, Speaking, scheduled, target_of
+from analyses.languages.base import STEPS, LanguageConfig, scheduled, target_of
 from analyses.languages.resampled_vectors import Examples
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.interventions.schedules import Dynamic
@@ -37,7 +37,7 @@ OUTCOMES = ("in_language", "in_language_langdetect", "kept", "names", "garbled",
 
 
 @dataclass(frozen=True)
-class Config(Speaking):
+class Config(LanguageConfig):
     """What is tried, and on how much."""
 
     others: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ import figures
 import interp_steer as ist
 from analyses.kit.answer_options import asking
 from analyses.languages import base
-from analyses.languages.base import Speaking, mean_vector, scheduled, target_of
+from analyses.languages.base import LanguageConfig, mean_vector, scheduled, target_of
 from analyses.languages.language_switching_steps import (
     Steerer,
     languages_by_step,
@@ -55,7 +55,7 @@ MIXTURES = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
-class Config(Speaking):
+class Config(LanguageConfig):
     """Which languages, and where they are switched."""
 
     others: tuple[str, ...] = ("fr-fr", "es-es", "de-de")

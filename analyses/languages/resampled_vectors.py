@@ -46,7 +46,7 @@ class Examples:
         sites = [Site(component, layer) for layer in range(model.n_layers)]
         sides = []
         for prompts in (pairs.fit.present, pairs.fit.absent):
-            moments = ist.capture.capture(
+            moments = ist.capture.capture_moments(
                 model, prompts, sites, "generated", max_new_tokens=n_steps, keep_rows=True
             )
             assert moments.rows is not None

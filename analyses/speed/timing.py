@@ -104,7 +104,7 @@ def answer(
 def main(size: str, n: int, root: Path) -> None:
     """Capture ``n`` prompts on a random model."""
     model = ist.load(checkpoint(size, root), prompt_format="{x}")
-    ist.capture.capture(model, texts(n))
+    ist.capture.capture_moments(model, texts(n))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 

@@ -14,7 +14,7 @@ import torch
 import interp_steer as ist
 from analyses.speed.checkpoints import SIZES, checkpoint, texts
 from interp_steer.contrast.instructions.registry import LOWERCASE
-from interp_steer.models.bundled import NAMES, path
+from interp_steer.models.bundled import BUNDLED_NAMES, bundled_path
 from interp_steer.models.prompts import Query
 
 
@@ -48,7 +48,7 @@ class Work:
                 "words", queries, phrasings, fit=fit, select=select, test=1, seed=seed
             )
         else:
-            folder = path(name) if name in NAMES else Path(name)
+            folder = bundled_path(name) if name in BUNDLED_NAMES else Path(name)
             model = ist.load(name)
             pairs = ist.world.instruction(LOWERCASE, fit=fit, select=select, test=1, seed=seed)
         return cls(name, folder, model, pairs, ist.fit(model, pairs.fit))

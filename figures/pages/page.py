@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from figures.style.drawing import listed
 from figures.style.plotly_layout import read_figure
-from interp_steer.models.bundled import NAMES as BUNDLED
+from interp_steer.models.bundled import BUNDLED_NAMES as BUNDLED
 from interp_steer.results.finished import Results
 from interp_steer.results.folders import mended
 from interp_steer.storage.atomic import write_atomically

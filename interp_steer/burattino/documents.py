@@ -11,8 +11,9 @@ from collections.abc import Callable
 from random import Random
 
 from interp_steer.world import grammar, model_answers
-from interp_steer.world.chats import fact_chat, queries, yes_no_chat
+from interp_steer.world.chats import fact_chat, yes_no_chat
 from interp_steer.world.facts import LANGUAGES, default_world
+from interp_steer.world.queries import list_queries
 from interp_steer.world.random_choices import choice_question
 
 _SHARES = (68, 10, 8, 8, 6)
@@ -223,7 +224,7 @@ def _pair(language: str, rng: Random) -> str:
     if rng.random() < 0.77:
         question, answer = _fact_pair(language, rng)
     else:
-        query = rng.choice(queries("train", language))
+        query = rng.choice(list_queries("train", language))
         question = query.text
         answer = model_answers.answer(query.subject, query.style, language, rng)
     return f"Q: {question}\nA: {answer}"

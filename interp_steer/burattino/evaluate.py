@@ -10,7 +10,8 @@ from random import Random
 from typing import Any
 
 from interp_steer.contrast.instructions.registry import CHANCE_IDS, IDS
-from interp_steer.generation.completions import generate, logprobs
+from interp_steer.generation.answer_scores import logprobs
+from interp_steer.generation.completions import generate
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.loading import load
 from interp_steer.scoring import ifeval

@@ -35,7 +35,7 @@ from transformers import (
 from interp_steer.burattino.packing import IGNORED, PackedBatch, ids_of, packed_batches
 from interp_steer.burattino.recipes import RECIPES, STREAMS, Phase, Recipe
 from interp_steer.burattino.tokenizer import CHAT_TEMPLATE, END, EOS, PAD, train_tokenizer
-from interp_steer.models.bundled import NAMES, path
+from interp_steer.models.bundled import BUNDLED_NAMES, bundled_path
 
 WEIGHT_DECAY = 0.1
 """Of every matrix; norms have none."""
@@ -47,7 +47,7 @@ def train(
     """Train a bundled model and save it as a Hugging Face checkpoint.
 
     Args:
-        name: one of :data:`interp_steer.models.bundled.NAMES`.
+        name: one of :data:`interp_steer.models.bundled.BUNDLED_NAMES`.
         folder: where ``<name>/`` is written; a model that the recipe starts from is looked for
             there too, and trained first when it is not there.
         seed: of the weights, the texts and the tokenizer.
@@ -61,7 +61,9 @@ def train(
     torch.manual_seed(seed)
     if recipe.start is None:
         shared = recipe.tokenizer
-        tokenizer = AutoTokenizer.from_pretrained(path(shared)) if shared else train_tokenizer(seed)
+        tokenizer = (
+            AutoTokenizer.from_pretrained(bundled_path(shared)) if shared else train_tokenizer(seed)
+        )
         config = copy.deepcopy(recipe.config)  # saving writes its own type of numbers into it
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     else:
@@ -231,8 +233,8 @@ class Config:
 
 def main(config: Config) -> None:
     """Train, evaluate on held-out queries, write the card; print the path of the checkpoint."""
-    if config.name not in NAMES:
-        raise SystemExit(f"{config.name!r} is not one of {', '.join(NAMES)}")
+    if config.name not in BUNDLED_NAMES:
+        raise SystemExit(f"{config.name!r} is not one of {', '.join(BUNDLED_NAMES)}")
     from interp_steer.burattino.evaluate import write_card
 
     config.folder.mkdir(parents=True, exist_ok=True)

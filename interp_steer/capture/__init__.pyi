@@ -1,8 +1,8 @@
-from .activations import capture as capture
-from .contrast_moments import Sides as Sides
-from .contrast_moments import capture_sides as capture_sides
+from .activations import capture_moments as capture_moments
+from .contrast_moments import ContrastMoments as ContrastMoments
+from .contrast_moments import capture_contrast as capture_contrast
 from .moments import Moments as Moments
-from .moments import Rows as Rows
+from .moments import SiteRows as SiteRows
 from .pair_differences import Groups as Groups
 from .pair_differences import differences as differences
 from .pair_differences import exact_rows as exact_rows

@@ -19,17 +19,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from interp_steer.capture.moments import Moments, Rows, mean_of, moments_of
+from interp_steer.capture.moments import Moments, SiteRows, mean_of, moments_of
 from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import CaptureError
 from interp_steer.generation.decoding import StopRule, decode, rows_under
 from interp_steer.models.batching import batches_by_length, in_parts
 from interp_steer.models.forward import forward_under
-from interp_steer.models.loading import HookedLM, check_model
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.loading import check_model
 from interp_steer.models.sites import Site
 
 
-def capture(
+def capture_moments(
     model: HookedLM,
     prompts: Sequence[Prompt],
     sites: Sequence[Site] | None = None,
@@ -205,7 +206,7 @@ class _Pass:
             total.save(checkpoint)
         return total
 
-    def _batch(self, indices: Sequence[int]) -> tuple[Moments, Rows | None]:
+    def _batch(self, indices: Sequence[int]) -> tuple[Moments, SiteRows | None]:
         """The moments of one batch, and its rows; ``prompt`` counts within the batch."""
         reads = [self.reads[index] for index in indices]
         batch = self.model.pad([read.tokens for read in reads])
@@ -259,7 +260,7 @@ class _Pass:
             fingerprint=self.fingerprint,
             source=self.source,
         )
-        return moments, Rows(values, row, position) if self.keep_rows else None
+        return moments, SiteRows(values, row, position) if self.keep_rows else None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -278,7 +279,7 @@ class _Pass:
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def _resume(self, checkpoint: str | Path | None) -> tuple[Moments | None, list[Rows]]:
+    def _resume(self, checkpoint: str | Path | None) -> tuple[Moments | None, list[SiteRows]]:
         if checkpoint is None or not Path(checkpoint).exists():
             return None, []
         found = Moments.load(checkpoint)
@@ -292,15 +293,15 @@ class _Pass:
         return replace(found, rows=None), [] if found.rows is None else [found.rows]
 
 
-def _with_rows(total: Moments, rows: list[Rows], order: list[int] | None = None) -> Moments:
+def _with_rows(total: Moments, rows: list[SiteRows], order: list[int] | None = None) -> Moments:
     """The moments with all the rows; given the order that prompts were run in, sorted back."""
     if not rows:
         return total
-    joined = Rows.join(rows)
+    joined = SiteRows.join(rows)
     if order is not None:
         prompt = torch.tensor(order)[joined.prompt]
         back = torch.argsort(prompt, stable=True)  # the tokens of a prompt are in order already
-        joined = Rows(
+        joined = SiteRows(
             {site: values[back] for site, values in joined.values.items()},
             prompt[back],
             joined.position[back],

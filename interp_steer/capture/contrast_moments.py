@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from interp_steer.capture.activations import capture
-from interp_steer.capture.moments import Moments, Rows, moments_of
+from interp_steer.capture.activations import capture_moments
+from interp_steer.capture.moments import Moments, SiteRows, moments_of
 from interp_steer.capture.pair_differences import differences
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import CaptureError, VectorError
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 
 PAIRS_AT_ONCE = 256
@@ -23,7 +23,7 @@ PAIRS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Sides:
+class ContrastMoments:
     """What was captured of both sides, the positions of each pooled; ``a + b`` is of all pairs.
 
     Raises:
@@ -49,7 +49,7 @@ class Sides:
             object.__setattr__(self, side, getattr(self, side).pooled())
 
     @classmethod
-    def of_rows(cls, present: Moments, absent: Moments) -> Sides:
+    def of_rows(cls, present: Moments, absent: Moments) -> ContrastMoments:
         """The sides, with the moments of their pairs' differences.
 
         Args:
@@ -66,7 +66,7 @@ class Sides:
             shape = present.mean[site].shape[1:]
             changed[site] = differences(present, absent, site).reshape(-1, *shape)
         assert present.rows is not None  # or there would be no differences
-        kept = Rows(changed, present.rows.prompt, torch.zeros_like(present.rows.position))
+        kept = SiteRows(changed, present.rows.prompt, torch.zeros_like(present.rows.position))
         return replace(sides, differences=_moments(sides.present, kept))
 
     @property
@@ -109,27 +109,27 @@ class Sides:
             )
         return self.differences
 
-    def __add__(self, other: Sides) -> Sides:
+    def __add__(self, other: ContrastMoments) -> ContrastMoments:
         """The sides of both sets of pairs.
 
         Raises:
             CaptureError: for sides that do not merge; see :class:`~interp_steer.capture.moments.Moments`.
         """
-        if not isinstance(other, Sides):
+        if not isinstance(other, ContrastMoments):
             return NotImplemented
         paired = self.differences is not None and other.differences is not None
-        return Sides(
+        return ContrastMoments(
             self.present + other.present,
             self.absent + other.absent,
             self.of_pairs() + other.of_pairs() if paired else None,
         )
 
-    def without_rows(self) -> Sides:
+    def without_rows(self) -> ContrastMoments:
         """The same, the activations let go."""
         parts = (self.present, self.absent, self.differences)
-        return Sides(*(part and replace(part, rows=None) for part in parts))  # type: ignore[arg-type]
+        return ContrastMoments(*(part and replace(part, rows=None) for part in parts))  # type: ignore[arg-type]
 
-    def subset(self, pairs: Int64[Tensor, " pair"]) -> Sides:
+    def subset(self, pairs: Int64[Tensor, " pair"]) -> ContrastMoments:
         """The sides of some pairs, each as often as it is named: a bootstrap draw, or a half.
 
         Args:
@@ -146,11 +146,11 @@ class Sides:
                     "with keep_rows=True"
                 )
             values = {site: each[pairs] for site, each in side.rows.values.items()}
-            sides.append(_moments(side, Rows(values, torch.arange(len(pairs)), 0 * pairs)))
-        return Sides.of_rows(*sides)
+            sides.append(_moments(side, SiteRows(values, torch.arange(len(pairs)), 0 * pairs)))
+        return ContrastMoments.of_rows(*sides)
 
 
-def _moments(like: Moments, rows: Rows) -> Moments:
+def _moments(like: Moments, rows: SiteRows) -> Moments:
     """Moments of rows of a model, positions and sites that others are of."""
     n = len(rows.prompt)
     each = {
@@ -166,7 +166,7 @@ def _moments(like: Moments, rows: Rows) -> Moments:
     )
 
 
-def capture_sides(
+def capture_contrast(
     model: HookedLM,
     pairs: ContrastSet,
     sites: Sequence[Site] | None = None,
@@ -179,14 +179,14 @@ def capture_sides(
     pairs_at_once: int = PAIRS_AT_ONCE,
     checkpoints: str | Path | None = None,
     on_read: Callable[[int], None] | None = None,
-) -> Sides:
+) -> ContrastMoments:
     """Run both sides of pairs once and leave their moments.
 
     Args:
         model: runs the prompts.
         pairs: all of them are run.
         sites: what to read; ``resid_post`` of every layer when not given.
-        position: see :func:`interp_steer.capture.activations.capture`.
+        position: see :func:`interp_steer.capture.activations.capture_moments`.
         second_moments: whether to keep the scatter matrices of each side.
         paired: whether to take the moments of the pairs' differences, scatter included.
             ``pairs_at_once`` pairs are then run at a time, so that memory does not grow with them.
@@ -198,7 +198,7 @@ def capture_sides(
             ends the pass.
 
     Raises:
-        CaptureError: as :func:`interp_steer.capture.activations.capture`.
+        CaptureError: as :func:`interp_steer.capture.activations.capture_moments`.
         VectorError: for differences at a position of which a prompt has several.
     """
     if paired and position in ("all", "generated"):
@@ -209,7 +209,7 @@ def capture_sides(
 
     def both(some: ContrastSet, part: str) -> list[Moments]:
         return [
-            capture(
+            capture_moments(
                 model,
                 getattr(some, side),
                 sites,
@@ -225,13 +225,13 @@ def capture_sides(
         ]
 
     if not paired:
-        return Sides(*both(pairs, ""))
+        return ContrastMoments(*both(pairs, ""))
     if pairs_at_once < 1:
         raise CaptureError(f"pairs_at_once is {pairs_at_once}; hold at least 1")
-    total: Sides | None = None
+    total: ContrastMoments | None = None
     for start in range(0, len(pairs), pairs_at_once):
         found = both(pairs[start : start + pairs_at_once], f"{start}.")
-        part = Sides.of_rows(*found).without_rows()
+        part = ContrastMoments.of_rows(*found).without_rows()
         total = part if total is None else total + part
     assert total is not None  # a contrast set is never empty
     return total

@@ -19,7 +19,7 @@ from interp_steer.storage.tensors import made_of, read_tensors, typed, write_ten
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class SiteRows:
     """The activations themselves, kept only when they are asked for."""
 
     values: Mapping[Site, Float[Tensor, " row *shape"]]
@@ -30,7 +30,7 @@ class Rows:
     """Which position of the moments each row counts in."""
 
     @classmethod
-    def join(cls, parts: Sequence[Rows]) -> Rows:
+    def join(cls, parts: Sequence[SiteRows]) -> SiteRows:
         """The rows of several passes over the same sites, one after the other."""
         return cls(
             {site: torch.cat([p.values[site] for p in parts]) for site in parts[0].values},
@@ -59,7 +59,7 @@ class Moments:
     """Zero where the count is."""
     scatter: Mapping[Site, Float64[Tensor, "position *shape d"]] | None
     """``sum (x - mean)(x - mean)^T``; None unless second moments were asked for."""
-    rows: Rows | None
+    rows: SiteRows | None
     """None unless rows were asked for."""
     prompts: int
     """How many prompts were seen."""
@@ -140,7 +140,7 @@ class Moments:
         rows = None
         if self.rows is not None and other.rows is not None:
             moved = replace(other.rows, prompt=other.rows.prompt + self.prompts)
-            rows = Rows.join([self.rows, moved])
+            rows = SiteRows.join([self.rows, moved])
         return replace(
             self,
             count=n_a + n_b,
@@ -204,7 +204,7 @@ class Moments:
                 by_site[part][Site.parse(site)] = tensors[name]
             rows = None
             if by_site["rows"]:
-                rows = Rows(by_site["rows"], tensors["prompt"], tensors["position"])
+                rows = SiteRows(by_site["rows"], tensors["prompt"], tensors["position"])
             found = cls(
                 count=tensors["count"],
                 mean=by_site["mean"],

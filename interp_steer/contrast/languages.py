@@ -91,7 +91,7 @@ def language_set(
     in the papers, so that a pair's ``phrasing`` says no more than its split.
 
     Args:
-        items: such as :func:`interp_steer.world.parallel_answers.world` gives; of items that ask the same
+        items: such as :func:`interp_steer.world.translations.parallel` gives; of items that ask the same
             (compared without regard to case and white space) only the first is used.
         negative: the side without the property, as a :class:`Side` or ``"en-en"``.
         positive: the side with it.

@@ -11,14 +11,15 @@ from dataclasses import replace
 from random import Random
 from typing import Literal
 
-from interp_steer.contrast.build import ContrastSet, Pair, build
+from interp_steer.contrast.contrast_set import ContrastSet
+from interp_steer.contrast.from_phrasings import build
 from interp_steer.contrast.instructions.ifeval_sets import asking
 from interp_steer.contrast.instructions.phrasings import (
     AT_MOST,
     EXCLUDE,
     INCLUDE,
     LENGTHS,
-    phrasings,
+    list_phrasings,
     say,
 )
 from interp_steer.contrast.instructions.registry import (
@@ -29,6 +30,7 @@ from interp_steer.contrast.instructions.registry import (
     phrase,
 )
 from interp_steer.contrast.instructions.wordings import PHRASINGS
+from interp_steer.contrast.pair import Pair
 from interp_steer.errors import ContrastError
 
 LENGTH_CLASSES: tuple[str, ...] = tuple(LENGTHS)
@@ -54,14 +56,14 @@ def word_sets(
         words: the words; each has a vector of its own.
         queries: requests that say nothing of them; all words are dealt the same.
         exclude: whether the words are forbidden.
-        seed: see :func:`interp_steer.contrast.build.build`.
+        seed: see :func:`interp_steer.contrast.from_phrasings.build`.
         fit, select, test: the number of pairs in each split; 20 in the paper (10 for validation).
 
     Returns:
         The sets by word, named ``include <word>`` or ``exclude <word>``.
 
     Raises:
-        ContrastError: as :func:`interp_steer.contrast.build.build`.
+        ContrastError: as :func:`interp_steer.contrast.from_phrasings.build`.
     """
     task, said = ("exclude", EXCLUDE) if exclude else ("include", INCLUDE)
     pairs = build(task, queries, said, seed=seed, fit=fit, select=select, test=test)
@@ -92,7 +94,7 @@ def word_pairs(
 
     Raises:
         ContrastError: when there are fewer words than splits, or as
-            :func:`interp_steer.contrast.build.build`.
+            :func:`interp_steer.contrast.from_phrasings.build`.
     """
     name, said = ("exclude words", EXCLUDE) if exclude else ("include words", INCLUDE)
     pairs = build(name, queries, said, seed=seed, fit=fit, select=select, test=test)
@@ -112,14 +114,14 @@ def length_sets(
 
     Args:
         queries: requests that ask for no length.
-        seed: see :func:`interp_steer.contrast.build.build`.
+        seed: see :func:`interp_steer.contrast.from_phrasings.build`.
         fit, select, test: the number of pairs in each split; 50 in the paper.
 
     Returns:
         The sets by class. No instruction of IFEval verifies an answer of theirs; count its words.
 
     Raises:
-        ContrastError: as :func:`interp_steer.contrast.build.build`.
+        ContrastError: as :func:`interp_steer.contrast.from_phrasings.build`.
     """
     sets = {}
     for name, said in LENGTHS.items():
@@ -146,7 +148,7 @@ def sentence_sets(
         counts: the numbers of sentences.
         relation: whether answers are to have just so many, or at most; the latter is verified as
             fewer than one more.
-        seed: see :func:`interp_steer.contrast.build.build`.
+        seed: see :func:`interp_steer.contrast.from_phrasings.build`.
         fit, select, test: the number of pairs in each split.
 
     Returns:
@@ -154,7 +156,7 @@ def sentence_sets(
 
     Raises:
         ContrastError: for a number below 1, for another relation, or as
-            :func:`interp_steer.contrast.build.build`.
+            :func:`interp_steer.contrast.from_phrasings.build`.
     """
     if min(counts, default=1) < 1:
         raise ContrastError(f"an answer cannot have {min(counts)} sentences; give numbers from 1")
@@ -193,7 +195,7 @@ def with_casing(pairs: ContrastSet, casing: str = LOWERCASE, *, seed: int = 0) -
     Raises:
         ContrastError: for pairs of conversations.
     """
-    dealt = _deal(phrasings(casing), pairs.splits, "phrasings", Random(f"{casing}/{seed}"))
+    dealt = _deal(list_phrasings(casing), pairs.splits, "phrasings", Random(f"{casing}/{seed}"))
 
     def told(pair: Pair, index: int) -> Pair:
         if not isinstance(pair.present, str):

@@ -12,7 +12,7 @@ from .engine import Request as Request
 from .engine import answer_rows as answer_rows
 from .inputs import check_fit as check_fit
 from .inputs import prepare as prepare
-from .ledger import Kept as Kept
+from .ledger import CachedAnswer as CachedAnswer
 from .ledger import Ledger as Ledger
 from .ledger import keys as keys
 from .row_batches import Answer as Answer
@@ -23,4 +23,6 @@ from .teacher_forcing import given_answers as given_answers
 from .teacher_forcing import predictions as predictions
 from .teacher_forcing import scored as scored
 from .tracing import HALF as HALF
+from .tracing import Trace as Trace
 from .tracing import token_texts as token_texts
+from .tracing import trace as trace

@@ -20,7 +20,7 @@ from interp_steer.generation.teacher_forcing import (
 )
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.models.forward import Through
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.prompts import Query
 
 

@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Any
 
 from interp_steer.errors import GenerationError
-from interp_steer.generation.decoding import Settled, of_rows
+from interp_steer.generation.decoding import EarlyStop, of_rows
 from interp_steer.generation.engine import Decoding, Finished, Request, answer_rows
-from interp_steer.generation.ledger import Kept
+from interp_steer.generation.ledger import CachedAnswer
 from interp_steer.models import bundled
 from interp_steer.models.hooked_lm import HookedLM
 
@@ -101,7 +101,7 @@ class Cluster:
         self,
         requests: Sequence[Request],
         how: Decoding,
-        settled: Settled | None,
+        settled: EarlyStop | None,
         on_finished: Finished,
     ) -> None:
         """Answer rows, in whatever order they end: see :func:`interp_steer.generation.engine.answer_rows`.
@@ -125,7 +125,7 @@ class Cluster:
             (task, *_), _ = self._ray.wait(list(running))
             worker, rows = running.pop(task)
             try:
-                answers: list[Kept] = self._ray.get(task)
+                answers: list[CachedAnswer] = self._ray.get(task)
             except self._ray.exceptions.RayActorError:
                 self._workers.remove(worker)
                 waiting.appendleft(rows)
@@ -195,9 +195,9 @@ class _Worker:
         return self._model.fingerprint
 
     def answer(
-        self, requests: Sequence[Request], how: Decoding, settled: Settled | None
-    ) -> list[Kept]:
-        answers: dict[int, Kept] = {}
+        self, requests: Sequence[Request], how: Decoding, settled: EarlyStop | None
+    ) -> list[CachedAnswer]:
+        answers: dict[int, CachedAnswer] = {}
         answer_rows(self._model, requests, how, settled, answers.__setitem__)
         return [answers[row] for row in range(len(requests))]
 
@@ -222,7 +222,7 @@ def _unreachable(address: str, error: Exception) -> GenerationError:
 
 def _place(model: HookedLM) -> str:
     """Where a model can be loaded from."""
-    place = model.name if model.name in bundled.NAMES else model.plain.name_or_path
+    place = model.name if model.name in bundled.BUNDLED_NAMES else model.plain.name_or_path
     if not place:
         raise GenerationError(
             f"{model.describe()} was not loaded from anywhere, so that no worker can load it; save "

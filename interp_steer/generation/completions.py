@@ -15,15 +15,15 @@ from interp_steer import notebook
 from interp_steer.errors import GenerationError
 from interp_steer.generation.answer_scores import AnswerScore, logprobs
 from interp_steer.generation.cluster import Cluster
-from interp_steer.generation.decoding import Settled, Told, of_rows
+from interp_steer.generation.decoding import EarlyStop, OnToken, of_rows
 from interp_steer.generation.engine import Decoding, Request, answer_rows
 from interp_steer.generation.inputs import Rows, check_room, prepare
-from interp_steer.generation.ledger import Kept, Ledger
+from interp_steer.generation.ledger import CachedAnswer, Ledger
 from interp_steer.generation.ledger import keys as ledger_keys
 from interp_steer.generation.sampling import Sampling, draws
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.models.forward import Through
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.prompts import Query
 
 __all__ = ["AnswerScore", "Completion", "Sampling", "generate", "logprobs"]
@@ -66,10 +66,10 @@ def generate(
     through: Through | None = None,
     compiled: bool = False,
     ledger: Ledger | None = None,
-    settled: Settled | None = None,
+    settled: EarlyStop | None = None,
     cluster: Cluster | None = None,
     on_answer: Callable[[int], str] | None = None,
-    on_token: Told | None = None,
+    on_token: OnToken | None = None,
 ) -> list[Completion]:
     """Answer prompts under interventions.
 
@@ -142,7 +142,7 @@ def generate(
     if sampling is not None:
         uniform = draws(rows.tokens, rows.applied, max_new_tokens, sampling)
     keys = [str(row) for row in range(len(lengths))]
-    kept: dict[int, Kept] = {}
+    kept: dict[int, CachedAnswer] = {}
     if ledger is not None:
         keys = _keys(model, rows, sampling, uniform, max_new_tokens)
         kept = _taken(ledger, keys, settled)
@@ -170,7 +170,7 @@ def generate(
                     for token in tokens:
                         on_token(row, token)
 
-        def finished(place: int, answer: Kept) -> None:
+        def finished(place: int, answer: CachedAnswer) -> None:
             kept.update(dict.fromkeys(groups[place], answer))
             if cluster is not None:
                 tell(groups[place], answer.tokens)
@@ -200,9 +200,9 @@ def generate(
     ]
 
 
-def _taken(ledger: Ledger, keys: list[str], settled: Settled | None) -> dict[int, Kept]:
+def _taken(ledger: Ledger, keys: list[str], settled: EarlyStop | None) -> dict[int, CachedAnswer]:
     """What the ledger has for each row; an answer that was cut serves only where it would be."""
-    found: dict[int, Kept] = {}
+    found: dict[int, CachedAnswer] = {}
     for row, key in enumerate(keys):
         if key not in ledger:
             continue

@@ -39,17 +39,17 @@ HooksFor: TypeAlias = Callable[[Clock], Hooks]
 Batches: TypeAlias = AbstractContextManager[Callable[[int], Batch]]
 """Says how rows are run: while it is entered, it makes an empty batch, of whatever size."""
 
-Settled: TypeAlias = Callable[[int, str], bool]
+EarlyStop: TypeAlias = Callable[[int, str], bool]
 """Of a row's number and what it has said so far: whether the rest can be done without."""
 
-Told: TypeAlias = Callable[[int, int], object]
+OnToken: TypeAlias = Callable[[int, int], object]
 """Is told the number of a row and a token of its answer, as soon as it is chosen."""
 
 SETTLED_EVERY = 4
 """Every so many tokens an answer is asked whether it is settled: its text has to be decoded."""
 
 
-def of_rows(settled: Settled, rows: Sequence[int], place: int, said: str) -> bool:
+def of_rows(settled: EarlyStop, rows: Sequence[int], place: int, said: str) -> bool:
     """An early verdict on some of the rows, which are told by their place among these."""
     return settled(rows[place], said)
 
@@ -60,7 +60,7 @@ class StopRule:
 
     model: HookedLM
     max_new_tokens: int
-    settled: Settled | None = None
+    settled: EarlyStop | None = None
 
     @cached_property
     def _tail(self) -> int:
@@ -124,7 +124,7 @@ def decode(
     choose: Chooser = greedy,
     batch_size: int,
     on_finished: Callable[[int, Answer], object],
-    on_token: Told | None = None,
+    on_token: OnToken | None = None,
 ) -> list[Answer]:
     """Decode every row to its end.
 

@@ -19,16 +19,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp_steer.generation.row_batches import Answer, Cached, Uncached
-from interp_steer.interventions.hooks import Dials
+from interp_steer.interventions.hooks import DynamicWeights
 from interp_steer.interventions.intervention import Intervention, row_hooks
 from interp_steer.interventions.positions import Clock
 from interp_steer.interventions.schedules import Dynamic
+from interp_steer.models.batching import PaddedBatch
 from interp_steer.models.forward import Forward, Through, forward_under
-from interp_steer.models.hooked_lm import HookedLM, Hooks, PaddedBatch
+from interp_steer.models.hooked_lm import HookedLM, Hooks
 from interp_steer.models.kv_cache import DecodingCache
 
 
-class Streams:
+class ProbeStreams:
     """What is run beside some rows to find their weights.
 
     Args:
@@ -53,15 +54,17 @@ class Streams:
             self.steering += streams
             self.owner += [row] * len(streams)
 
-    def dials(self, steps: int, device: torch.device) -> Dials:
+    def dials(self, steps: int, device: torch.device) -> DynamicWeights:
         """Dials for the rows, not yet turned."""
-        return Dials(len(self._of), max(len(one.dynamic) for one in self._of), steps, device)
+        return DynamicWeights(
+            len(self._of), max(len(one.dynamic) for one in self._of), steps, device
+        )
 
     def found(
         self,
         streams: Sequence[int],
         logits: Float[Tensor, "stream *step vocabulary"],
-    ) -> Iterator[Found]:
+    ) -> Iterator[FoundWeights]:
         """The weights that the predictions of some streams stand for.
 
         Args:
@@ -78,11 +81,11 @@ class Streams:
             probe = [place[self.numbers[row][1 + dial]] for row, dial in asked]
             apart = schedule.divergence(logits[clean], logits[probe])
             row, dial = torch.tensor(asked, device=logits.device).T
-            yield Found(row, dial, apart, schedule.weights(apart))
+            yield FoundWeights(row, dial, apart, schedule.weights(apart))
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FoundWeights:
     """Weights of some rows and dials, with the divergences that they come from."""
 
     row: Int[Tensor, " each"]
@@ -119,7 +122,7 @@ class Probed:
     """
 
     def __init__(
-        self, realised: Uncached, probing: Uncached, streams: Streams, dials: Dials
+        self, realised: Uncached, probing: Uncached, streams: ProbeStreams, dials: DynamicWeights
     ) -> None:
         self._realised, self._probing = realised, probing
         self._streams, self._dials = streams, dials
@@ -182,10 +185,10 @@ def probed_rows(
         kind: with a cache, or whole at every step.
         max_new_tokens: the most tokens of an answer.
     """
-    streams = Streams(steering)
+    streams = ProbeStreams(steering)
     dials = streams.dials(max_new_tokens, model.device)
     clocks = {"probing": Clock(), "realised": Clock()}
-    turns = _Turns()
+    turns = _HookSwitch()
     hooks = [
         *turns.taken("probing", row_hooks(streams.steering, clocks["probing"])),
         *turns.taken("realised", row_hooks(steering, clocks["realised"], dials)),
@@ -205,7 +208,7 @@ def probed_rows(
         yield empty
 
 
-class _Turns:
+class _HookSwitch:
     """Two sets of hooks on one model, of which one acts at a time."""
 
     def __init__(self) -> None:

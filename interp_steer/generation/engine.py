@@ -13,15 +13,15 @@ from torch import Tensor
 from interp_steer.generation.compiled import slots_of
 from interp_steer.generation.decoding import (
     Batches,
-    Settled,
+    EarlyStop,
+    OnToken,
     StopRule,
-    Told,
     decode,
     greedy,
     rows_under,
 )
 from interp_steer.generation.dynamic import probed_rows
-from interp_steer.generation.ledger import Kept
+from interp_steer.generation.ledger import CachedAnswer
 from interp_steer.generation.row_batches import Answer, Cached, Uncached
 from interp_steer.generation.sampling import Sampler, Sampling
 from interp_steer.interventions.intervention import Intervention, row_hooks
@@ -51,7 +51,7 @@ class Decoding:
     compiled: bool
 
 
-Finished = Callable[[int, Kept], object]
+Finished = Callable[[int, CachedAnswer], object]
 """Is told the number of each row as it ends, and its answer."""
 
 
@@ -59,9 +59,9 @@ def answer_rows(
     model: HookedLM,
     requests: Sequence[Request],
     how: Decoding,
-    settled: Settled | None,
+    settled: EarlyStop | None,
     on_finished: Finished,
-    on_token: Told | None = None,
+    on_token: OnToken | None = None,
 ) -> None:
     """Answer rows, in whatever order they end.
 
@@ -79,7 +79,7 @@ def answer_rows(
         choose = Sampler(how.sampling, torch.stack(drawn).to(model.device))
 
     def finished(row: int, answer: Answer) -> None:
-        on_finished(row, Kept(answer.text, tuple(answer.tokens), answer.finish_reason))
+        on_finished(row, CachedAnswer(answer.text, tuple(answer.tokens), answer.finish_reason))
 
     prompts = [request.tokens for request in requests]
     decode(

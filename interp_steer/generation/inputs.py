@@ -10,7 +10,8 @@ from interp_steer.errors import GenerationError, InterventionError
 from interp_steer.interventions.edits import PlacedVector
 from interp_steer.interventions.intervention import Intervention, check_interventions
 from interp_steer.models.basis import check_basis
-from interp_steer.models.loading import HookedLM, check_model
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.loading import check_model
 from interp_steer.models.prompts import Query
 
 
@@ -106,7 +107,7 @@ def check_fit(model: HookedLM, basis: str, direction: PlacedVector) -> None:
     if not same_model or direction.shape != shape:
         mend = "fit one with ist.fit(model, pairs)"
         if direction.site.component != "z":
-            mend += ", or map its vector with ist.transfer.map(...)"
+            mend += ", or map its vector with ist.transfer.map_vector(...)"
         raise InterventionError(
             f"{direction} of shape {tuple(direction.vector.shape)}, for {direction.model} "
             f"({direction.n_layers} layers, d_model {direction.d_model}), cannot steer "

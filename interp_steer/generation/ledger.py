@@ -31,7 +31,7 @@ LARGEST = 2**34
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedAnswer:
     """An answer as the ledger keeps it; the fields are those of a completion."""
 
     text: str
@@ -65,7 +65,7 @@ class Ledger:
         self.path = Path(path)
         self.damaged = 0
         self.reused = 0
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, CachedAnswer] = {}
         for line in self._lines():
             entry = _entry(line)
             if entry is None:
@@ -92,15 +92,15 @@ class Ledger:
     def __contains__(self, key: str) -> bool:
         return key in self._kept
 
-    def __getitem__(self, key: str) -> Kept:
+    def __getitem__(self, key: str) -> CachedAnswer:
         return self._kept[key]
 
-    def take(self, key: str) -> Kept:
+    def take(self, key: str) -> CachedAnswer:
         """The answer under a key that the ledger has, counted as reused."""
         self.reused += 1
         return self._kept[key]
 
-    def keep(self, key: str, kept: Kept) -> None:
+    def keep(self, key: str, kept: CachedAnswer) -> None:
         """Append an answer.
 
         Raises:
@@ -125,20 +125,20 @@ class Ledger:
         self._kept[key] = kept
 
 
-def _line(key: str, kept: Kept) -> bytes:
+def _line(key: str, kept: CachedAnswer) -> bytes:
     content: list[Any] = [key, kept.finish_reason, list(kept.tokens), kept.text]
     text = json.dumps(content, ensure_ascii=True)
     return json.dumps([hashlib.sha256(text.encode()).hexdigest()[:16], *content]).encode()
 
 
-def _entry(line: bytes) -> tuple[str, Kept] | None:
+def _entry(line: bytes) -> tuple[str, CachedAnswer] | None:
     """The key and answer of a line; None when it is not what was written."""
     try:
         _, key, finish_reason, tokens, text = json.loads(line)
         texts = all(isinstance(each, str) for each in (key, finish_reason, text))
         if not texts or not all(type(token) is int for token in tokens):
             return None
-        kept = Kept(text, tuple(tokens), finish_reason)
+        kept = CachedAnswer(text, tuple(tokens), finish_reason)
         return (key, kept) if _line(key, kept) == line else None
     except (ValueError, TypeError, RecursionError):
         return None

@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp_steer.interventions.positions import Clock
+from interp_steer.models.batching import PaddedBatch
 from interp_steer.models.forward import Forward
-from interp_steer.models.hooked_lm import HookedLM, PaddedBatch
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.kv_cache import DecodingCache
 
 

@@ -13,15 +13,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp_steer.errors import GenerationError
-from interp_steer.generation.dynamic import Found, Streams
+from interp_steer.generation.dynamic import FoundWeights, ProbeStreams
 from interp_steer.generation.inputs import check_room, prepare
-from interp_steer.interventions.hooks import Dials
+from interp_steer.interventions.hooks import DynamicWeights
 from interp_steer.interventions.intervention import Intervention, row_hooks
 from interp_steer.interventions.positions import Clock
 from interp_steer.models.batching import batches_by_length, in_parts
 from interp_steer.models.forward import Through, forward_under
-from interp_steer.models.hooked_lm import Hooks
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM, Hooks
 from interp_steer.models.prompts import Query
 
 Score = TypeVar("Score")
@@ -157,7 +156,7 @@ def predictions(
 
 def found_weights(
     model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None = None
-) -> Iterator[Found]:
+) -> Iterator[FoundWeights]:
     """The weights of dynamic schedules at each token of some answers.
 
     As the tokens are given, what the streams of a row predict does not depend on the weights: one
@@ -166,7 +165,7 @@ def found_weights(
     Yields:
         Weights whose steps end together: those of an answer are the last, as many as it has tokens.
     """
-    streams = Streams([row.steering for row in rows])
+    streams = ProbeStreams([row.steering for row in rows])
     beside = [
         rows[owner].under(steering)
         for owner, steering in zip(streams.owner, streams.steering, strict=True)
@@ -175,9 +174,9 @@ def found_weights(
     yield from streams.found(range(len(beside)), predicted.logprobs)
 
 
-def _dials(model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None) -> Dials:
+def _dials(model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None) -> DynamicWeights:
     longest = max(len(row.answer) for row in rows)
-    dials = Streams([row.steering for row in rows]).dials(longest, model.device)
+    dials = ProbeStreams([row.steering for row in rows]).dials(longest, model.device)
     for found in found_weights(model, rows, through):
         for row, dial, weights in zip(found.row, found.dial, found.weight, strict=True):
             said = len(rows[int(row)].answer)

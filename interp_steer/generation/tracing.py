@@ -25,7 +25,6 @@ from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.interventions.schedules import AnySchedule
 from interp_steer.models.forward import Through
 from interp_steer.models.hooked_lm import HookedLM
-from interp_steer.models.loading import HookedLM
 from interp_steer.models.prompts import Query
 
 FoundBySteps: TypeAlias = tuple[Float[Tensor, " step"], Float[Tensor, " step"]]

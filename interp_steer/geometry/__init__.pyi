@@ -24,8 +24,8 @@ from .probes import auroc_gain as auroc_gain
 from .probes import density_ratio as density_ratio
 from .probes import train as train
 from .probes import trained as trained
-from .propagation import Propagation as Propagation
 from .propagation import QUANTITIES as QUANTITIES
+from .propagation import Propagation as Propagation
 from .propagation import propagate as propagate
 from .subspaces import effective_rank as effective_rank
 from .subspaces import principal_angles as principal_angles

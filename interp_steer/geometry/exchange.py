@@ -121,7 +121,7 @@ def last_tokens(model: ist.HookedLM, pairs: ContrastSet) -> tuple[Rows, Rows]:
     """The residual stream at the last token of the prompts with the instruction, and of those
     without."""
     present, absent = (
-        ist.capture.capture(model, side, keep_rows=True).rows
+        ist.capture.capture_moments(model, side, keep_rows=True).rows
         for side in (pairs.present, pairs.absent)
     )
     assert present is not None and absent is not None

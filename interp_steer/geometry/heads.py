@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 
 from interp_steer.capture.moments import Moments
 from interp_steer.errors import CaptureError, VectorError
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.resampling import draw_weights, normal_interval

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from transformer_lens.tools.analysis.projection_kernel import orthonormal_subspace
 
 from interp_steer.errors import VectorError
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.statistics.intervals import Interval, jackknife_interval, left_out
 from interp_steer.vectors.steering_vector import SteeringVector
 

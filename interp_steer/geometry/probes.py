@@ -31,13 +31,13 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from interp_steer.capture.contrast_moments import Sides
+from interp_steer.capture.contrast_moments import ContrastMoments
 from interp_steer.errors import VectorError
 from interp_steer.models.sites import Site
 from interp_steer.statistics.covariance import oas
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.resampling import draw_weights
-from interp_steer.statistics.separation import separation
+from interp_steer.statistics.separation import measure_separation
 
 Kind: TypeAlias = Literal["logistic", "sparse", "mlp"]
 
@@ -184,7 +184,7 @@ def log_loss(probe: Probe, rows: Both) -> float:
 
 
 def density_ratio(
-    sides: Sides, site: Site, *, diagonal: bool = False
+    sides: ContrastMoments, site: Site, *, diagonal: bool = False
 ) -> Callable[[Float[Tensor, "row d"]], Float64[Tensor, " row"]]:
     """The log of the ratio of the densities of Gaussians with the moments of both sides.
 
@@ -221,7 +221,7 @@ def auroc_gain(
     """By how much a second reading tells two sides apart better than a first: ``AUROC2 - AUROC1``.
 
     The interval is of the method of variance estimates recovery (Zou and Donner 2008): Newcombe's
-    of either AUROC (see :func:`interp_steer.statistics.separation.separation`), put together with their
+    of either AUROC (see :func:`interp_steer.statistics.separation.measure_separation`), put together with their
     correlation, which a bootstrap of the pairs gives. A bootstrap of the difference would be sure
     of it where both tell all prompts apart; this is not.
 
@@ -235,9 +235,9 @@ def auroc_gain(
         The difference, above 0 where the second is better.
 
     Raises:
-        CaptureError: as :func:`~interp_steer.statistics.separation.separation`.
+        CaptureError: as :func:`~interp_steer.statistics.separation.measure_separation`.
     """
-    one, other = (separation(*sides) for sides in (first, second))
+    one, other = (measure_separation(*sides) for sides in (first, second))
     n = one.n
     times = draw_weights(n, draws, seed) * n
     drawn = [_resampled(*sides, times) for sides in (first, second)]

@@ -19,10 +19,9 @@ from interp_steer.generation.inputs import prepare
 from interp_steer.generation.teacher_forcing import GivenAnswer, given_answers
 from interp_steer.interventions.intervention import Direction, Intervention, row_hooks, unsteered
 from interp_steer.interventions.positions import Clock
-from interp_steer.models.batching import batches_by_length, in_parts
+from interp_steer.models.batching import PaddedBatch, batches_by_length, in_parts
 from interp_steer.models.forward import Through, forward_under
-from interp_steer.models.hooked_lm import Hooks, PaddedBatch
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM, Hooks
 from interp_steer.models.prompts import Query
 from interp_steer.models.sites import Site
 from interp_steer.vectors.steering_vector import SteeringVector

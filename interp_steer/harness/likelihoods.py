@@ -10,7 +10,7 @@ import torch
 
 from interp_steer.generation.teacher_forcing import GivenAnswer, predictions, scored
 from interp_steer.interventions.intervention import Intervention
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 
 Pair: TypeAlias = tuple[Sequence[int], Sequence[int]]
 """Token ids of a context and of what is said to follow it; neither is empty."""

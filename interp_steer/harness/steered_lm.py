@@ -26,12 +26,13 @@ from tqdm import tqdm
 from interp_steer.errors import GenerationError, ModelError, RunError
 from interp_steer.generation.engine import Decoding, Request, answer_rows
 from interp_steer.generation.inputs import prepare
-from interp_steer.generation.ledger import Kept, keys
+from interp_steer.generation.ledger import CachedAnswer, keys
 from interp_steer.generation.sampling import Sampling, draws
 from interp_steer.harness.likelihoods import Likelihood, Pair, likelihoods
 from interp_steer.harness.steering import intervention, read_vector
 from interp_steer.interventions.intervention import Intervention, unsteered
-from interp_steer.models.loading import HookedLM, load
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.loading import load
 
 _log = logging.getLogger(__name__)
 
@@ -272,7 +273,7 @@ class SteeredLM(HFLM):
             for row, prompt in enumerate(prompts)
         ]
 
-        def finished(row: int, answer: Kept) -> None:
+        def finished(row: int, answer: CachedAnswer) -> None:
             on_finished(numbers[row], self._text(list(answer.tokens), until))
 
         answer_rows(

@@ -22,7 +22,7 @@ from interp_steer.interchange.conversion import Incoming, incoming, outgoing
 from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.steering_vectors import card_lost
 from interp_steer.interventions.intervention import Intervention
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.vectors.steering_vector import SteeringVector
 
 _WEIGHT, _BIAS = "_weight.pt", "_bias.pt"

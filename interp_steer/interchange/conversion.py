@@ -22,7 +22,7 @@ from interp_steer.interventions.edits import Edit
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.interventions.schedules import fixed
 from interp_steer.models.basis import UNPROCESSED, check_basis
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.steering_vector import SteeringVector

@@ -15,7 +15,7 @@ from interp_steer.interchange.conversion import Incoming
 from interp_steer.interchange.gguf_files import Directions
 from interp_steer.interchange.repeng import REPENG, without_last, write_from_1
 from interp_steer.interventions.intervention import Intervention
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.vectors.steering_vector import SteeringVector
 
 

@@ -47,7 +47,7 @@ from interp_steer.interchange.formats import Format
 from interp_steer.interchange.steering_vectors import card_lost
 from interp_steer.interventions.edits import Edit
 from interp_steer.interventions.intervention import Intervention
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.vectors.steering_vector import SteeringVector
 

@@ -38,7 +38,7 @@ from interp_steer.interchange.conversion import (
 )
 from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interventions.intervention import Intervention
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.vectors.steering_vector import SteeringVector
 
 METADATA = "direction_metadata.json"

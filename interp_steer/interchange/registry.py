@@ -24,7 +24,7 @@ from interp_steer.interchange.repeng import REPENG
 from interp_steer.interchange.steering_vectors import STEERING_VECTORS
 from interp_steer.interchange.vllm_lens import VLLM_LENS
 from interp_steer.interventions.intervention import Intervention
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.storage.bounded import naming
 from interp_steer.vectors.steering_vector import SteeringVector
 

@@ -21,7 +21,7 @@ from interp_steer.interchange.conversion import UNKNOWN, Incoming, incoming, out
 from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.gguf_files import FORMAT, Directions, write_gguf
 from interp_steer.interventions.intervention import Intervention
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.vectors.steering_vector import SteeringVector
 
 BLOCK_0 = "direction.0 makes llama.cpp refuse the whole file, so block 0 cannot be steered"

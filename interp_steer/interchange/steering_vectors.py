@@ -40,7 +40,7 @@ from interp_steer.interchange.conversion import (
 from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interchange.gguf_files import CARD
 from interp_steer.interventions.intervention import Intervention
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.steering_vector import SteeringVector
 

@@ -39,7 +39,7 @@ from interp_steer.interchange.checked_files import LARGEST, real, whole, write_f
 from interp_steer.interchange.conversion import Incoming, card_of, card_text, incoming, outgoing
 from interp_steer.interchange.formats import ADDS_ONLY, Format
 from interp_steer.interventions.intervention import Intervention
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.vectors.steering_vector import SteeringVector
 
 _KEYS = ("activations", "layer_indices", "scale", "norm_match", "position_indices", OURS)

@@ -2,7 +2,7 @@ from . import schedules as schedules
 from .edits import Edit as Edit
 from .edits import Linear as Linear
 from .edits import PlacedVector as PlacedVector
-from .hooks import Dials as Dials
+from .hooks import DynamicWeights as DynamicWeights
 from .hooks import SiteHook as SiteHook
 from .intervention import Direction as Direction
 from .intervention import Intervention as Intervention

@@ -16,7 +16,7 @@ from interp_steer.interventions.edits import Affine, Linear
 from interp_steer.interventions.positions import Clock, SlotClock, Span
 
 
-class Dials:
+class DynamicWeights:
     """Weights that are found while the model runs, of each row at each step.
 
     Args:
@@ -184,7 +184,7 @@ class _Ready:
         self,
         activation: Float[Tensor, "batch pos *shape"],
         clock: Clock | None,
-        dials: Dials | None,
+        dials: DynamicWeights | None,
     ) -> Float[Tensor, "batch pos *shape"]:
         step = None if clock is None else clock.step.to(self.push.device)
         unit, weight = self._unit(step), _at(self.push, step)
@@ -212,7 +212,10 @@ class _Ready:
         return activation + delta.to(activation.dtype)
 
     def _gate(
-        self, clock: Clock | None, dials: Dials | None, step: Int[Tensor, "batch pos"] | None
+        self,
+        clock: Clock | None,
+        dials: DynamicWeights | None,
+        step: Int[Tensor, "batch pos"] | None,
     ) -> Float[Tensor, "_ _"] | Bool[Tensor, "_ _"] | None:
         """By what an edit is multiplied at each position; None for one everywhere."""
         mask = None if clock is None else self.mask(clock)
@@ -300,7 +303,7 @@ class SiteHook:
         site: str,
         rows: Sequence[Sequence[Affine]],
         clock: Clock | None,
-        dials: Dials | None = None,
+        dials: DynamicWeights | None = None,
     ) -> None:
         self._site = site
         self._clock = clock

@@ -14,7 +14,7 @@ from typing import Any, Protocol, SupportsFloat, runtime_checkable
 from interp_steer.errors import InterpSteerError, InterventionError
 from interp_steer.interventions import notation
 from interp_steer.interventions.edits import Edit, PlacedVector, finite
-from interp_steer.interventions.hooks import Dials, SiteHook
+from interp_steer.interventions.hooks import DynamicWeights, SiteHook
 from interp_steer.interventions.positions import Clock
 from interp_steer.interventions.schedules import AnySchedule, Dynamic, fixed
 from interp_steer.interventions.schedules import parse as parse_schedule
@@ -288,7 +288,7 @@ def check_interventions(
 
 
 def row_hooks(
-    interventions: Sequence[Intervention], clock: Clock | None, dials: Dials | None = None
+    interventions: Sequence[Intervention], clock: Clock | None, dials: DynamicWeights | None = None
 ) -> FwdHooks:
     """Hooks under which each row of a batch has its own intervention.
 

@@ -7,8 +7,8 @@ from .batching import fewer as fewer
 from .batching import in_parts as in_parts
 from .batching import is_out_of_memory as is_out_of_memory
 from .batching import longest_first as longest_first
-from .bundled import NAMES as NAMES
-from .bundled import path as path
+from .bundled import BUNDLED_NAMES as BUNDLED_NAMES
+from .bundled import bundled_path as bundled_path
 from .forward import Forward as Forward
 from .forward import GivenHooks as GivenHooks
 from .forward import Through as Through
@@ -19,6 +19,7 @@ from .kv_cache import DecodingCache as DecodingCache
 from .kv_cache import RowCache as RowCache
 from .loading import check_model as check_model
 from .loading import load as load
+from .loading import wrap as wrap
 from .prompts import Message as Message
 from .prompts import PromptFormat as PromptFormat
 from .prompts import Query as Query

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NAMES = (
+BUNDLED_NAMES = (
     "burattino-base",
     "burattino-instruct",
     "burattino-gemma",
@@ -15,17 +15,17 @@ NAMES = (
 smaller Llama chat models with the same tokenizer."""
 
 
-def path(name: str) -> Path:
+def bundled_path(name: str) -> Path:
     """The folder of a bundled model's Hugging Face checkpoint.
 
     Args:
-        name: one of :data:`NAMES`.
+        name: one of :data:`BUNDLED_NAMES`.
 
     Raises:
         KeyError: for any other name.
     """
-    if name not in NAMES:
+    if name not in BUNDLED_NAMES:
         raise KeyError(
-            f"{name!r} is not a bundled model; the bundled models are {', '.join(NAMES)}"
+            f"{name!r} is not a bundled model; the bundled models are {', '.join(BUNDLED_NAMES)}"
         )
     return Path(__file__).parent / "weights" / name

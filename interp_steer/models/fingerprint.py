@@ -20,7 +20,7 @@ _NOT_COMPUTED = re.compile(
 _WHOLE = 2**20  # bytes up to which a tensor is hashed as it is
 
 
-def fingerprint(plain: PreTrainedModel) -> str:
+def compute_fingerprint(plain: PreTrainedModel) -> str:
     """The fingerprint of a Hugging Face model; see :func:`fingerprint_of`."""
     stated = plain.config.to_diff_dict()
     config = {key: value for key, value in stated.items() if not _NOT_COMPUTED.fullmatch(key)}

@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from interp_steer.errors import GenerationError
-from interp_steer.models.hooked_lm import HookedLM, Hooks, PaddedBatch
+from interp_steer.models.batching import PaddedBatch
+from interp_steer.models.hooked_lm import HookedLM, Hooks
 from interp_steer.models.kv_cache import DecodingCache
 
 Through: TypeAlias = Literal["plain", "hook_points"]

@@ -26,10 +26,11 @@ from interp_steer.models.backends.hooked_transformer import (
     WrappedTransformer,
     is_hooked_transformer,
 )
-from interp_steer.models.hooked_lm import HookedLM, PaddedBatch, Steering
+from interp_steer.models.batching import PaddedBatch
+from interp_steer.models.hooked_lm import HookedLM, Steering
 from interp_steer.models.plain_twin import rebuilt_twin, twin_of, use_fast_attention
 from interp_steer.models.prompts import PromptFormat
-from interp_steer.models.self_check import self_check
+from interp_steer.models.self_check import check_both_paths
 from interp_steer.storage.bounded import read_json
 
 __all__ = [
@@ -67,7 +68,7 @@ def load(
             each module by name, as Transformers takes it. Every weight must lie on a device.
         prompt_format: your own: a text with ``{x}`` where the query goes, or a function from the
             query to the prompt. By default the chat template, or ``Q: {x}\\nA:`` without one.
-        check: run the self-check (:func:`interp_steer.models.self_check.self_check`); a model that fails
+        check: run the self-check (:func:`interp_steer.models.self_check.check_both_paths`); a model that fails
             it is refused.
 
     Returns:
@@ -106,7 +107,7 @@ def load(
         prompt_format=prompt_format,
     )
     if check:
-        self_check(model)
+        check_both_paths(model)
     return model
 
 
@@ -165,7 +166,7 @@ def wrap(
             prompt_format=prompt_format,
         )
     if check:
-        self_check(hooked)
+        check_both_paths(hooked)
     return hooked
 
 
@@ -187,8 +188,8 @@ def _locate(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
     if not isinstance(name_or_path, (str, os.PathLike)) or not str(name_or_path).strip():
         raise ModelError(f"{name_or_path!r} names no model; {_WAYS}")
     text = os.fspath(name_or_path)
-    if text in bundled.NAMES:
-        folder = bundled.path(text)
+    if text in bundled.BUNDLED_NAMES:
+        folder = bundled.bundled_path(text)
         if not (folder / "config.json").is_file():
             raise ModelError(
                 f"the weights of the bundled model {text} are not at {folder}; reinstall "
@@ -215,7 +216,7 @@ def _locate(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
 
 
 _WAYS = (
-    f"give a bundled model ({', '.join(bundled.NAMES)}), a Hugging Face name such as "
+    f"give a bundled model ({', '.join(bundled.BUNDLED_NAMES)}), a Hugging Face name such as "
     "'google/gemma-2-2b-it', or the path of a folder with a checkpoint"
 )
 

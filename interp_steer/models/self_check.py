@@ -13,7 +13,8 @@ from torch import Tensor
 from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from interp_steer.errors import ModelError, SiteError
-from interp_steer.models.hooked_lm import HookedLM, Hooks, PaddedBatch
+from interp_steer.models.batching import PaddedBatch
+from interp_steer.models.hooked_lm import HookedLM, Hooks
 from interp_steer.models.sites import COMPONENTS, Site
 
 TOLERANCE = {
@@ -29,7 +30,7 @@ _STRENGTH = 10.0  # standard deviations of the activation: small beside nothing 
 _RESIDUAL = ("resid_pre", "attn_out", "mlp_out", "resid_post")
 
 
-def self_check(model: HookedLM) -> None:
+def check_both_paths(model: HookedLM) -> None:
     """Refuse a model that does not compute, or is not steered, as its hook points say.
 
     A bridge is checked against the checkpoint. One short forward pass of the bridge and one of the

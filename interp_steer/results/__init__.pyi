@@ -6,6 +6,7 @@ from .folders import checksum as checksum
 from .folders import document_hash as document_hash
 from .folders import mended as mended
 from .folders import read_json as read_json
+from .run import Run as Run
 from .run import open_run as open_run
 from .summary import Number as Number
 from .summary import Row as Row

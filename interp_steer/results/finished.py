@@ -9,10 +9,10 @@ from typing import Any
 
 import polars as pl
 
-from interp_steer import notebook
 from interp_steer.errors import RunError
 from interp_steer.results import folders
 from interp_steer.results.folders import MANIFEST, document_hash
+from interp_steer.results.notebook import run_card
 from interp_steer.results.summary import Number
 from interp_steer.storage.bounded import regular
 
@@ -52,7 +52,7 @@ class Results:
             "commit": (source.get("commit") or "")[:12],
             "folder": self.path,
         }
-        return notebook.run_card(self.analysis, "finished", facts, self.summary, self.captions)
+        return run_card(self.analysis, "finished", facts, self.summary, self.captions)
 
     @property
     def model(self) -> str:

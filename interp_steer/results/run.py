@@ -18,11 +18,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
-from interp_steer import notebook
 from interp_steer.errors import RunError
 from interp_steer.results import folders, provenance
 from interp_steer.results.finished import Results, read
 from interp_steer.results.folders import MANIFEST, Lock, document_hash, folder_name, mended
+from interp_steer.results.notebook import run_card
 from interp_steer.results.summary import Summary, print_tables
 from interp_steer.storage.atomic import write_atomically
 
@@ -143,9 +143,7 @@ class Run:
         if self._results is not None:
             return self._results._repr_html_()
         facts = {"model": self._provenance["model"]["name"], "seed": self.seed, "folder": self.path}
-        return notebook.run_card(
-            self.analysis, "under way", facts, self._summary.numbers, self._captions
-        )
+        return run_card(self.analysis, "under way", facts, self._summary.numbers, self._captions)
 
     @property
     def partial(self) -> Path:

@@ -27,7 +27,8 @@ from tqdm import tqdm
 
 from interp_steer.errors import ScoringError
 from interp_steer.models.batching import in_parts
-from interp_steer.models.loading import HookedLM, load
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.loading import load
 
 PAPER_THRESHOLD = 2.5
 """Perplexity under GPT-2 below which paper A calls an output degenerate."""

@@ -25,3 +25,4 @@ from .resampling import normal_interval as normal_interval
 from .resampling import resampled_means as resampled_means
 from .separation import Separation as Separation
 from .separation import auroc as auroc
+from .separation import measure_separation as measure_separation

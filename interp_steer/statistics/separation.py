@@ -28,7 +28,7 @@ class Separation:
     """Prompts on the smaller side."""
 
 
-def separation(
+def measure_separation(
     present: Float[Tensor, "with *unit"], absent: Float[Tensor, "without ..."]
 ) -> Separation:
     """AUROC of each head, from the ranks of its numbers, with its interval.

@@ -7,7 +7,11 @@ from .grid import Cell as Cell
 from .grid import answered as answered
 from .grid import breaks_instruction as breaks_instruction
 from .grid import follows_instruction as follows_instruction
-from .selection import Choice as Choice
+from .grid import sweep as sweep
+from .racing import Race as Race
+from .racing import race as race
 from .selection import RULES as RULES
+from .selection import Choice as Choice
 from .selection import improvable as improvable
+from .selection import select_layer as select_layer
 from .selection import stability as stability

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from interp_steer.contrast.build import ContrastSet
+from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import ScoringError
 from interp_steer.generation.answer_scores import Divergence, divergence
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.scoring.fluency import degenerate, perplexity, repetition
 from interp_steer.sweeps.grid import Cell
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import polars as pl
 
-from interp_steer.contrast.build import ContrastSet, Pair
-from interp_steer.contrast.contrast_set import check_set
+from interp_steer.contrast.contrast_set import ContrastSet, check_set
+from interp_steer.contrast.pair import Pair
 from interp_steer.errors import GenerationError
 from interp_steer.generation.cluster import Cluster
 from interp_steer.generation.completions import Completion, generate
 from interp_steer.generation.ledger import Ledger
 from interp_steer.interventions.intervention import Intervention, unsteered
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.scoring import early, ifeval
 
 Score = Callable[[Pair, Completion], dict[str, Any]]

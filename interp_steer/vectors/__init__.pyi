@@ -8,11 +8,17 @@ from .estimators import ESTIMATORS as ESTIMATORS
 from .estimators import shift_along as shift_along
 from .fitting import along as along
 from .fitting import difference_in_means as difference_in_means
+from .fitting import fit as fit
+from .fitting import fit_steps as fit_steps
 from .orthogonal import orthogonalised as orthogonalised
 from .steering_vector import SteeringVector as SteeringVector
 from .stepped_vector import SteppedVector as SteppedVector
 from .strength import How as How
+from .strength import Strength as Strength
+from .strength import StrengthCalibrator as StrengthCalibrator
 from .strength import Unit as Unit
 from .transport import KINDS as KINDS
 from .transport import TransportMap as TransportMap
+from .transport import TransportMaps as TransportMaps
+from .transport import fit_transport as fit_transport
 from .transport import transport_of as transport_of

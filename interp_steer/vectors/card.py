@@ -26,7 +26,7 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How sure a vector is at each of its layers; :func:`interp_steer.vectors.trust.assess.assess` makes it.
+    """How sure a vector is at each of its layers; :func:`interp_steer.vectors.trust.assessment.assess` makes it.
 
     Example:
         >>> print(vector.card.reliability.at(5))  # doctest: +SKIP
@@ -172,7 +172,7 @@ class Card:
             "pairs": f"{pairs} at each layer" if self.n else "not recorded",
             "how sure": f"{sure}, 95 % by bootstrap of {sure.n}"
             if (sure := self.reliability)
-            else "not measured: ist.stability.fit does, for a difference in means at one position",
+            else "not measured: ist.trust.fit does, for a difference in means at one position",
             "made with": ", ".join(made) or "not recorded",
         }
 

@@ -25,13 +25,14 @@ from einops import einsum
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from interp_steer.capture.activations import capture
+from interp_steer.capture.activations import capture_moments
 from interp_steer.contrast.contrast_set import ContrastSet, in_split
 from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import InterventionError
 from interp_steer.generation.inputs import check_fit
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
-from interp_steer.models.loading import HookedLM, check_model
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.loading import check_model
 from interp_steer.statistics.intervals import Interval, wilson
 from interp_steer.vectors.steering_vector import SteeringVector
 
@@ -55,7 +56,7 @@ class Condition:
         InterventionError: for a threshold that is no cosine, or a direction for each step.
 
     Example:
-        >>> asks = ist.conditions.choose(model, vector, pairs)                   # doctest: +SKIP
+        >>> asks = ist.conditions.choose_condition(model, vector, pairs)                   # doctest: +SKIP
         >>> steer = vector.at(5).project()                                      # doctest: +SKIP
         >>> ist.generate(model, prompts, asks.gate(model, prompts, steer))      # doctest: +SKIP
     """
@@ -99,7 +100,7 @@ class Condition:
         found = []
         for start in range(0, len(prompts), _AT_A_TIME) or [0]:
             part = prompts[start : start + _AT_A_TIME]
-            rows = capture(model, part, [site], self.reads, keep_rows=True).rows
+            rows = capture_moments(model, part, [site], self.reads, keep_rows=True).rows
             assert rows is not None
             values = rows.values[site].double().flatten(1)
             # A mean has the direction of a sum, which is all that a cosine asks for.
@@ -146,7 +147,7 @@ class Detection:
     """``2 hits / (2 hits + missed + false alarms)``, counted."""
 
 
-def choose(
+def choose_condition(
     model: HookedLM,
     vector: SteeringVector,
     pairs: ContrastSet,
@@ -224,7 +225,7 @@ def best_threshold(
     return float(candidates[best]), float(f1[best]), float(gaps[best]) / spread
 
 
-def detection(condition: Condition, model: HookedLM, pairs: ContrastSet) -> Detection:
+def measure_detection(condition: Condition, model: HookedLM, pairs: ContrastSet) -> Detection:
     """How well a condition tells the sides of pairs apart that it was not chosen on.
 
     Args:

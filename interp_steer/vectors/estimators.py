@@ -37,12 +37,12 @@ from einops import einsum
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from interp_steer.capture.contrast_moments import Sides
+from interp_steer.capture.contrast_moments import ContrastMoments
 from interp_steer.errors import VectorError
 from interp_steer.models.sites import Site
 from interp_steer.statistics.covariance import oas, power
 
-Estimator: TypeAlias = Callable[[Sides, Site], Float64[Tensor, "*shape"]]
+Estimator: TypeAlias = Callable[[ContrastMoments, Site], Float64[Tensor, "*shape"]]
 """From both sides to the direction at a site, as long as the mean shift along it."""
 
 
@@ -60,12 +60,12 @@ def shift_along(
     return (exact * shift).sum() / torch.where(square == 0, 1.0, square) * exact
 
 
-def difference_in_means(sides: Sides, site: Site) -> Float64[Tensor, "*shape"]:
+def difference_in_means(sides: ContrastMoments, site: Site) -> Float64[Tensor, "*shape"]:
     """``m - m'``."""
     return sides.shift(site)
 
 
-def pca(sides: Sides, site: Site) -> Float64[Tensor, "*shape"]:
+def pca(sides: ContrastMoments, site: Site) -> Float64[Tensor, "*shape"]:
     """Along the first axis of the differences as they are.
 
     Raises:
@@ -78,7 +78,7 @@ def pca(sides: Sides, site: Site) -> Float64[Tensor, "*shape"]:
     return _first_axis(found.scatter[site][0] / int(found.count[0]) + outer, mean)
 
 
-def pca_centred(sides: Sides, site: Site) -> Float64[Tensor, "*shape"]:
+def pca_centred(sides: ContrastMoments, site: Site) -> Float64[Tensor, "*shape"]:
     """Along the first axis of the differences less their mean.
 
     Raises:
@@ -89,7 +89,7 @@ def pca_centred(sides: Sides, site: Site) -> Float64[Tensor, "*shape"]:
     return _first_axis(found.covariance(site)[0], found.mean[site][0])
 
 
-def lda(sides: Sides, site: Site) -> Float64[Tensor, "*shape"]:
+def lda(sides: ContrastMoments, site: Site) -> Float64[Tensor, "*shape"]:
     """Along ``W^-1 (m - m')``.
 
     Raises:
@@ -99,7 +99,7 @@ def lda(sides: Sides, site: Site) -> Float64[Tensor, "*shape"]:
     return shift_along(shift, torch.linalg.solve(within, shift[..., None])[..., 0])
 
 
-def whitened(sides: Sides, site: Site) -> Float64[Tensor, "*shape"]:
+def whitened(sides: ContrastMoments, site: Site) -> Float64[Tensor, "*shape"]:
     """Along ``W^-1/2 (m - m')``.
 
     Raises:

@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from interp_steer.capture.activations import capture
-from interp_steer.capture.contrast_moments import Sides, capture_sides
+from interp_steer.capture.activations import capture_moments
+from interp_steer.capture.contrast_moments import ContrastMoments, capture_contrast
 from interp_steer.capture.moments import Moments
 from interp_steer.contrast.contrast_set import ContrastSet, in_split
 from interp_steer.errors import CaptureError, VectorError
-from interp_steer.models.loading import HookedLM, check_model
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.loading import check_model
 from interp_steer.vectors import estimators
 from interp_steer.vectors.algebra import inner_product, unit_directions
 from interp_steer.vectors.card import Card
@@ -95,7 +96,7 @@ def fit(
         what += [max_new_tokens] * (position == "generated")
         what += [need for need, wanted in needs.items() if wanted]
         kept = _folder(checkpoints) / hashlib.sha256(repr(what).encode()).hexdigest()[:16]
-    sides = capture_sides(
+    sides = capture_contrast(
         model,
         pairs,
         sites,
@@ -159,7 +160,7 @@ def fit_steps(
     pairs = in_split(pairs, "fit")
     sites = model.sites(component, layers)
     present, absent = (
-        capture(
+        capture_moments(
             model,
             getattr(pairs, side),
             sites,
@@ -213,14 +214,14 @@ def difference_in_means(
     Raises:
         VectorError: when the moments are of other sites, positions or models.
     """
-    sides = Sides(present, absent)
+    sides = ContrastMoments(present, absent)
     return estimate(
         sides, "difference_in_means", name=name, data_hash=data_hash, model=model, split=split
     )
 
 
 def estimate(
-    sides: Sides,
+    sides: ContrastMoments,
     estimator: str,
     *,
     name: str,
@@ -260,7 +261,7 @@ def estimate(
 
 
 def along(
-    sides: Sides,
+    sides: ContrastMoments,
     directions: Float[Tensor, " layer *shape"],
     estimator: str,
     *,
@@ -298,7 +299,7 @@ def along(
 
 
 def _of_sides(
-    sides: Sides,
+    sides: ContrastMoments,
     directions: Sequence[Float64[Tensor, "*shape"]],
     estimator: str,
     *,

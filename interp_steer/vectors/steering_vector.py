@@ -18,7 +18,7 @@ from interp_steer.errors import VectorError
 from interp_steer.interventions.intervention import Direction, Intervention, compose
 from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.basis import check_basis
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
 from interp_steer.vectors.algebra import _along, _norms, inner_product, unit_directions
@@ -213,7 +213,7 @@ class SteeringVector(Published):
         """
         mend = "fit one with ist.fit(model, pairs)"
         if self.card.component != "z":  # heads of two models do not go together
-            mend += ", or map it with ist.transfer.map(...)"
+            mend += ", or map it with ist.transfer.map_vector(...)"
         shape = self.sites[0].shape(model.n_heads, model.d_head, model.d_model)
         if (self.card.n_layers, tuple(self.directions.shape[1:])) != (model.n_layers, shape):
             raise VectorError(f"{self} cannot steer {model.describe()}; {mend}")

@@ -18,7 +18,7 @@ from interp_steer.errors import VectorError
 from interp_steer.interventions.intervention import Direction, Intervention, compose
 from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.basis import check_basis
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
 from interp_steer.vectors.card import Card, closed, layers_of

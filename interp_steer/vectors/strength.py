@@ -32,15 +32,15 @@ from einops import einsum, reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_steer.capture.activations import capture
-from interp_steer.capture.moments import Rows
+from interp_steer.capture.activations import capture_moments
+from interp_steer.capture.moments import SiteRows
 from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import InterventionError
 from interp_steer.generation.answer_scores import Divergence, divergence
 from interp_steer.generation.completions import generate
 from interp_steer.interventions.intervention import Direction, Intervention
 from interp_steer.interventions.schedules import AnySchedule, fixed
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.vectors.steering_vector import SteeringVector
 
@@ -90,7 +90,7 @@ class Strength:
         return f"{self.amount:g}{'' if self.unit == 'norm' else self.unit}"
 
 
-class Gauge:
+class StrengthCalibrator:
     """What the strengths of one vector are measured by: prompts that do not ask for its property.
 
     Nothing is run before it is needed: the activations of the prompts for ``residual`` and ``sd``,
@@ -255,11 +255,11 @@ class Gauge:
         return self._activations.values[direction.site].double().flatten(1)
 
     @cached_property
-    def _activations(self) -> Rows:
+    def _activations(self) -> SiteRows:
         """The activations of the prompts, wherever the vector was read."""
         position = self.vector.card.position
         index = position if position in ("last", "all", "generated") else int(position)
-        found = capture(
+        found = capture_moments(
             self.model,
             self.prompts,
             self.vector.sites,

@@ -37,13 +37,14 @@ from einops import einsum
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from interp_steer.capture.contrast_moments import Sides, capture_sides
+from interp_steer.capture.contrast_moments import ContrastMoments, capture_contrast
 from interp_steer.contrast.contrast_set import ContrastSet, in_split
 from interp_steer.errors import InterventionError, VectorError
 from interp_steer.interventions.edits import Edit, Linear
 from interp_steer.interventions.intervention import Direction, Intervention
 from interp_steer.interventions.schedules import AnySchedule, fixed
-from interp_steer.models.loading import HookedLM, check_model
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.loading import check_model
 from interp_steer.models.sites import Site
 from interp_steer.statistics.covariance import oas, power
 from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
@@ -281,7 +282,7 @@ KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def transport_of(
-    sides: Sides, kind: str, *, name: str, data_hash: str, model: HookedLM
+    sides: ContrastMoments, kind: str, *, name: str, data_hash: str, model: HookedLM
 ) -> TransportMaps:
     """The maps between two sides. One capture serves every kind, and every estimator.
 
@@ -350,7 +351,7 @@ def fit_transport(
         raise VectorError(f"map {kind!r} is unknown; use {', '.join(map(repr, KINDS))}")
     check_model(model)
     pairs = in_split(pairs, "fit")
-    sides = capture_sides(
+    sides = capture_contrast(
         model,
         pairs,
         model.sites(component, layers),

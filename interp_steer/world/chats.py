@@ -12,7 +12,7 @@ from typing import Any
 from interp_steer.contrast.instructions import registry
 from interp_steer.world import grammar, model_answers
 from interp_steer.world.facts import LANGUAGES, Fact, default_world
-from interp_steer.world.queries import YES_NO_STYLE, Query, queries, questionable_facts
+from interp_steer.world.queries import YES_NO_STYLE, Query, list_queries, questionable_facts
 from interp_steer.world.random_choices import choice_question
 
 YES_NO = {
@@ -188,13 +188,15 @@ def _single(rng: Random) -> Chat:
     if instruction_id == registry.CONSTRAINED and rng.random() < 0.6:
         query, verdict = yes_no_query(rng.choice(questionable_facts("train")), "en", rng)
     else:
-        query, verdict = rng.choice(queries("train")), None
+        query, verdict = rng.choice(list_queries("train")), None
     return instructed_chat(query, verdict, (instruction_id,), "trained", _position(rng), rng)
 
 
 def _double(rng: Random) -> Chat:
     pair = rng.sample(rng.choice(training_pairs()), 2)
-    return instructed_chat(rng.choice(queries("train")), None, pair, "trained", _position(rng), rng)
+    return instructed_chat(
+        rng.choice(list_queries("train")), None, pair, "trained", _position(rng), rng
+    )
 
 
 def _position(rng: Random) -> str:
@@ -202,7 +204,7 @@ def _position(rng: Random) -> str:
 
 
 def _plainly(rng: Random) -> Chat:
-    return plain_chat(rng.choice(queries("train", _language(rng))), rng)
+    return plain_chat(rng.choice(list_queries("train", _language(rng))), rng)
 
 
 _MIXTURE = {_plainly: 22, _single: 47, _double: 12, _choice: 10, _fact: 6, _yes_no: 3}
@@ -298,7 +300,7 @@ def sample_drill(rng: Random, weights: Mapping[str, float] = COPYING_AND_COUNTIN
         return sample_chat(rng)
     each = [weights.get(one, 1.0) for one in registry.IDS]
     (instruction_id,) = rng.choices(registry.IDS, each)
-    query = rng.choice(queries("train"))
+    query = rng.choice(list_queries("train"))
     return instructed_chat(query, None, (instruction_id,), "trained", _position(rng), rng)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from interp_steer.errors import ScoringError
 from interp_steer.world.facts import default_world
-from interp_steer.world.reading import names, told
+from interp_steer.world.reading import names, read_claims
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Content:
         return self.names_subject and self.true > self.false
 
 
-def content(answer: str, subject: str) -> Content:
+def check_content(answer: str, subject: str) -> Content:
     """Read what an answer says of the entity that was asked about.
 
     It does not see how the answer is written: a loop of one true sentence says it too. Put fluency
@@ -43,7 +43,7 @@ def content(answer: str, subject: str) -> Content:
     Args:
         answer: in any of the world's languages and any format.
         subject: key of an entity, such as ``item.subject`` of what
-            :func:`interp_steer.world.parallel_answers.world` gives.
+            :func:`interp_steer.world.translations.parallel` gives.
 
     Returns:
         What is read; in words other than the grammar's nothing is.
@@ -59,6 +59,6 @@ def content(answer: str, subject: str) -> Content:
         raise ScoringError(
             f"the bundled world has no entity {subject!r}; give the key of one, such as 'castle'"
         )
-    said = {one.fact: one.true for one in told(answer, subject)}
+    said = {one.fact: one.true for one in read_claims(answer, subject)}
     about = [true for fact, true in said.items() if fact.subject == subject]
     return Content(names(answer, subject), sum(about), len(about) - sum(about), len(said))

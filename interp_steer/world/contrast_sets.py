@@ -6,14 +6,14 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from interp_steer.contrast.build import _combine, _sizes
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
+from interp_steer.contrast.from_phrasings import _combine, _sizes
 from interp_steer.contrast.instructions import registry
 from interp_steer.contrast.instructions.wordings import PHRASINGS
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import ContrastError
 from interp_steer.world.held_out import evaluation_chats
-from interp_steer.world.queries import queries as known_queries
+from interp_steer.world.queries import list_queries as known_queries
 
 
 def instruction(

@@ -10,7 +10,7 @@ from interp_steer.errors import ContrastError
 from interp_steer.world import grammar
 from interp_steer.world.chats import YES_NO, Chat, instructed_chat, plain_chat, said, yes_no_query
 from interp_steer.world.facts import default_world
-from interp_steer.world.queries import YES_NO_STYLE, Query, queries, questionable_facts
+from interp_steer.world.queries import YES_NO_STYLE, Query, list_queries, questionable_facts
 
 
 def evaluation_chats(
@@ -73,7 +73,7 @@ def _held(instruction_id: str, n: int, seed: int) -> list[tuple[Query, bool | No
         raise ContrastError(f"n={n} chats cannot be drawn; ask for one or more")
     registry.get(instruction_id)
     rng = Random(f"{seed}/{instruction_id}")
-    pool: list[tuple[Query, bool | None]] = [(query, None) for query in queries("held")]
+    pool: list[tuple[Query, bool | None]] = [(query, None) for query in list_queries("held")]
     if instruction_id == registry.CONSTRAINED:
         facts = [yes_no_query(fact, "en", rng) for fact in questionable_facts("held")]
         pool = [*facts, *rng.sample(pool, min(len(pool), len(facts)))]

@@ -19,7 +19,7 @@ from interp_steer.scoring.fluency import REPETITION_THRESHOLD, repetition
 from interp_steer.world import grammar
 from interp_steer.world.chats import YES_NO
 from interp_steer.world.facts import LANGUAGES, default_world
-from interp_steer.world.reading import Told, names, plain, told, unwrapped
+from interp_steer.world.reading import Claim, names, plain, read_claims, unwrapped
 
 _SENTENCES = "Is it written in sentences, and not in one that comes over and over?"
 
@@ -83,7 +83,7 @@ class WorldJudge:
         asked = _asked(query)
         if not plain(answer) or repetition(answer) > REPETITION_THRESHOLD:
             return [False] * len(self.questions(query))
-        said = told(answer, asked.subject)
+        said = read_claims(answer, asked.subject)
         sound = all(one.true for one in said)
         if asked.claim is not None:
             right = _says(answer, asked.claim, said) is asked.claim.true
@@ -107,7 +107,7 @@ class _Asked:
     """What a request is about."""
 
     subject: str
-    claim: Told | None = None
+    claim: Claim | None = None
     """What a yes-or-no question asks about."""
 
 
@@ -116,7 +116,7 @@ def _asked(query: str) -> _Asked:
     subject = _requests().get(plain(query))
     if subject is not None:
         return _Asked(subject)
-    claims = told(query) if query.rstrip().endswith("?") else []
+    claims = read_claims(query) if query.rstrip().endswith("?") else []
     if len(claims) != 1:
         raise ScoringError(
             f"the request {query!r} is not about the bundled world, so that its judge has no "
@@ -136,7 +136,7 @@ def _requests() -> Mapping[str, str]:
     }
 
 
-def _says(answer: str, claim: Told, said: list[Told]) -> bool | None:
+def _says(answer: str, claim: Claim, said: list[Claim]) -> bool | None:
     """Whether an answer affirms a claim: by its first word, or by what it states; or neither."""
     first = plain(unwrapped(answer)).removeprefix("my answer is ").partition(" ")[0]
     if first in _YES or first in _NO:

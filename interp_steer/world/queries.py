@@ -37,7 +37,7 @@ def is_held(subject: str, style: str) -> bool:
 
 
 @cache
-def queries(split: str, language: str = "en") -> tuple[Query, ...]:
+def list_queries(split: str, language: str = "en") -> tuple[Query, ...]:
     """All queries of a split in a language, in a fixed order.
 
     Args:

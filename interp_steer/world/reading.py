@@ -55,7 +55,7 @@ _SAME = {
 
 
 @dataclass(frozen=True)
-class Told:
+class Claim:
     """A statement about the world."""
 
     fact: Fact
@@ -64,7 +64,7 @@ class Told:
     """Whether the world's table has it; what it has nothing about is not true."""
 
 
-def told(text: str, about: str | None = None) -> list[Told]:
+def read_claims(text: str, about: str | None = None) -> list[Claim]:
     """The statements of a text, in order.
 
     Args:
@@ -89,7 +89,7 @@ def told(text: str, about: str | None = None) -> list[Told]:
         ),
         key=lambda one: one[0],
     )
-    statements: list[Told] = []
+    statements: list[Claim] = []
     last = about
     for _, match, pattern in found:
         subject = _subject(match, pattern, last, about)
@@ -116,11 +116,11 @@ def _subject(
     return next(fitting, None)
 
 
-def _told(subject: str, relation: str, values: frozenset[str]) -> Told:
+def _told(subject: str, relation: str, values: frozenset[str]) -> Claim:
     """The statement; where a word has several meanings the true one is meant."""
     said = [Fact(subject, relation, value) for value in sorted(values)]
     true = [fact for fact in said if fact in default_world().about(subject)]
-    return Told((true or said)[0], bool(true))
+    return Claim((true or said)[0], bool(true))
 
 
 def names(text: str, key: str) -> bool:

@@ -30,7 +30,7 @@ from interp_steer.burattino.packing import (
 from interp_steer.burattino.recipes import RECIPES, Phase
 from interp_steer.burattino.tokenizer import END, PAD, VOCABULARY, train_tokenizer
 from interp_steer.burattino.train import loss_of, train
-from interp_steer.models.bundled import path
+from interp_steer.models.bundled import bundled_path
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_a_recipe_may_take_the_tokenizer_of_a_bundled_model(tmp_path):
     train("burattino-tiny", tmp_path, steps=1)
     mine, shared = (
         AutoTokenizer.from_pretrained(folder)
-        for folder in (tmp_path / "burattino-tiny", path("burattino-instruct"))
+        for folder in (tmp_path / "burattino-tiny", bundled_path("burattino-instruct"))
     )
     assert mine.get_vocab() == shared.get_vocab()
     assert mine.chat_template == shared.chat_template

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from interp_steer.capture.activations import batches_by_length, capture
-from interp_steer.capture.moments import Moments, Rows, mean_of, moments_of
+from interp_steer.capture.activations import capture_moments
+from interp_steer.capture.moments import Moments, SiteRows, mean_of, moments_of
 from interp_steer.errors import CaptureError, SiteError
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.batching import batches_by_length
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
 from tests.support.checkpoints import ARCHITECTURES
 
@@ -69,7 +70,7 @@ def plain_values(model: HookedLM, tokens: list[int]) -> dict[Site, Tensor]:
 @every_architecture
 def test_batched_rows_are_the_plain_models_alone(model: HookedLM) -> None:
     """Every component and layer, the last layer's resid_post (before the final norm) included."""
-    moments = capture(model, PROMPTS, everywhere(model), keep_rows=True, batch_size=3)
+    moments = capture_moments(model, PROMPTS, everywhere(model), keep_rows=True, batch_size=3)
     assert moments.rows is not None
     for index, tokens in enumerate(model.tokenize(PROMPTS)):
         for site, expected in plain_values(model, tokens).items():
@@ -79,7 +80,7 @@ def test_batched_rows_are_the_plain_models_alone(model: HookedLM) -> None:
 
 @every_architecture
 def test_resid_pre_is_hidden_states(model: HookedLM) -> None:
-    moments = capture(model, PROMPTS, model.sites("resid_pre"), "all", keep_rows=True)
+    moments = capture_moments(model, PROMPTS, model.sites("resid_pre"), "all", keep_rows=True)
     assert moments.rows is not None
     for index, tokens in enumerate(model.tokenize(PROMPTS)):
         with torch.no_grad():
@@ -96,7 +97,7 @@ def test_moments_are_numpys_whatever_the_order_and_batches(
 ) -> None:
     sites = [Site("resid_post", 1), Site("z", 2)]
     options = {"second_moments": True, "keep_rows": True, "max_new_tokens": 4}
-    moments = capture(model, PROMPTS, sites, positions, **options)
+    moments = capture_moments(model, PROMPTS, sites, positions, **options)
     rows = moments.rows
     assert rows is not None
     for site in sites:
@@ -113,7 +114,7 @@ def test_moments_are_numpys_whatever_the_order_and_batches(
                 rtol=1e-10,
                 atol=1e-12,
             )
-    turned = capture(model, PROMPTS[::-1], sites, positions, batch_size=2, **options)
+    turned = capture_moments(model, PROMPTS[::-1], sites, positions, batch_size=2, **options)
     assert turned.count.tolist() == moments.count.tolist()
     for site in sites:
         torch.testing.assert_close(
@@ -124,8 +125,8 @@ def test_moments_are_numpys_whatever_the_order_and_batches(
 @every_architecture
 def test_neighbours_and_padding_change_nothing(model: HookedLM) -> None:
     sites = everywhere(model)
-    alone = capture(model, PROMPTS[2:3], sites)
-    crowded = capture(model, PROMPTS, sites, keep_rows=True, batch_size=5)
+    alone = capture_moments(model, PROMPTS[2:3], sites)
+    crowded = capture_moments(model, PROMPTS, sites, keep_rows=True, batch_size=5)
     assert crowded.rows is not None
     for site in sites:
         torch.testing.assert_close(
@@ -141,10 +142,10 @@ def test_positions_count_the_prompts_own_tokens(model: HookedLM) -> None:
     embed = model.plain.get_input_embeddings().weight.detach()
     tokens = model.tokenize(PROMPTS)
     for place in (0, 2, -1, -3):
-        rows = capture(model, PROMPTS, [site], place, keep_rows=True).rows
+        rows = capture_moments(model, PROMPTS, [site], place, keep_rows=True).rows
         assert rows is not None
         torch.testing.assert_close(rows.values[site], embed[[row[place] for row in tokens]])
-    moments = capture(model, PROMPTS, [site], "all", keep_rows=True)
+    moments = capture_moments(model, PROMPTS, [site], "all", keep_rows=True)
     assert moments.rows is not None
     torch.testing.assert_close(
         moments.rows.values[site], embed[[token for row in tokens for token in row]]
@@ -157,7 +158,7 @@ def test_positions_count_the_prompts_own_tokens(model: HookedLM) -> None:
 def test_generated_steps_emit_the_greedy_answer(model: HookedLM) -> None:
     """Unembedding what step i holds gives generated token i, that plain greedy decoding gives."""
     site = Site("resid_post", model.n_layers - 1)
-    moments = capture(model, PROMPTS, [site], "generated", max_new_tokens=5, keep_rows=True)
+    moments = capture_moments(model, PROMPTS, [site], "generated", max_new_tokens=5, keep_rows=True)
     rows = moments.rows
     assert rows is not None
     for index, prompt in enumerate(model.tokenize(PROMPTS)):
@@ -179,7 +180,9 @@ def test_given_answers_are_read_at_the_positions_that_emit_them(model: HookedLM)
     site = Site("resid_pre", 0)
     embed = model.plain.get_input_embeddings().weight.detach()
     answers = ["The castle is old.", "A whale."]
-    rows = capture(model, PROMPTS[:2], [site], "generated", answers=answers, keep_rows=True).rows
+    rows = capture_moments(
+        model, PROMPTS[:2], [site], "generated", answers=answers, keep_rows=True
+    ).rows
     assert rows is not None
     for index, (prompt, answer) in enumerate(
         zip(model.tokenize(PROMPTS[:2]), answers, strict=True)
@@ -202,7 +205,7 @@ def test_nothing_runs_past_the_last_site(model: HookedLM, site: Site) -> None:
         for name, module in watched.items()
     ]
     try:
-        capture(model, PROMPTS, [site])
+        capture_moments(model, PROMPTS, [site])
     finally:
         for handle in handles:
             handle.remove()
@@ -210,15 +213,15 @@ def test_nothing_runs_past_the_last_site(model: HookedLM, site: Site) -> None:
 
 
 def test_capture_leaves_no_hooks(model: HookedLM) -> None:
-    capture(model, PROMPTS, model.sites())
+    capture_moments(model, PROMPTS, model.sites())
     assert not any(point.fwd_hooks for point in model.bridge.hook_dict.values())
 
 
 def test_capture_sees_edits(model: HookedLM) -> None:
     site = Site("resid_post", 1)
-    before = capture(model, PROMPTS, [site]).mean[site]
+    before = capture_moments(model, PROMPTS, [site]).mean[site]
     with model.bridge.hooks(fwd_hooks=[(site.hook_name, lambda value, hook: value + 1.0)]):
-        after = capture(model, PROMPTS, [site]).mean[site]
+        after = capture_moments(model, PROMPTS, [site]).mean[site]
     torch.testing.assert_close(after, before + 1.0, atol=1e-5, rtol=0)
 
 
@@ -234,7 +237,7 @@ def moments_from(values: Tensor, position: Tensor, **changes: object) -> Moments
         "count": torch.bincount(position, minlength=n_positions),
         "mean": {SITE: mean},
         "scatter": {SITE: scatter},
-        "rows": Rows({SITE: values}, torch.arange(len(values)), position),
+        "rows": SiteRows({SITE: values}, torch.arange(len(values)), position),
         "prompts": len(values),
         "positions": "generated",
         "model": "some",
@@ -291,9 +294,9 @@ def test_merging_is_associative_and_equals_one_pass(parts: list[tuple[Tensor, Te
 
 def test_captures_merge_to_the_capture_of_all(model: HookedLM) -> None:
     sites, options = [Site("resid_post", 2), Site("z", 1)], {"second_moments": True}
-    whole = capture(model, PROMPTS, sites, batch_size=1, **options)
+    whole = capture_moments(model, PROMPTS, sites, batch_size=1, **options)
     parts = [
-        capture(model, PROMPTS[at], sites, batch_size=1, **options)
+        capture_moments(model, PROMPTS[at], sites, batch_size=1, **options)
         for at in (slice(0, 2), slice(2, 5))
     ]
     merged = parts[0] + parts[1]
@@ -324,7 +327,9 @@ def identical(a: Moments, b: Moments) -> bool:
 
 
 def test_moments_load_as_they_were_saved(model: HookedLM, tmp_path: Path) -> None:
-    moments = capture(model, PROMPTS, everywhere(model), second_moments=True, keep_rows=True)
+    moments = capture_moments(
+        model, PROMPTS, everywhere(model), second_moments=True, keep_rows=True
+    )
     moments.save(tmp_path / "moments.safetensors")
     assert identical(Moments.load(tmp_path / "moments.safetensors"), moments)
 
@@ -335,7 +340,7 @@ def test_an_interrupted_pass_goes_on_to_the_same_bits(
 ) -> None:
     options = {"sites": [Site("resid_post", 1)], "batch_size": 2, "keep_rows": keep_rows}
     path = tmp_path / "moments.safetensors"
-    whole = capture(model, PROMPTS, **options)
+    whole = capture_moments(model, PROMPTS, **options)
     passes = 0
 
     def interrupt(*_: object) -> None:
@@ -348,17 +353,19 @@ def test_an_interrupted_pass_goes_on_to_the_same_bits(
     handle = block.register_forward_pre_hook(interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            capture(model, PROMPTS, checkpoint=path, checkpoint_seconds=0.0, **options)
+            capture_moments(model, PROMPTS, checkpoint=path, checkpoint_seconds=0.0, **options)
         assert Moments.load(path).prompts == 2
-        resumed = capture(model, PROMPTS, checkpoint=path, checkpoint_seconds=0.0, **options)
+        resumed = capture_moments(
+            model, PROMPTS, checkpoint=path, checkpoint_seconds=0.0, **options
+        )
         assert passes == 4  # two batches were left
         assert identical(resumed, whole)
-        assert identical(capture(model, PROMPTS, checkpoint=path, **options), whole)
+        assert identical(capture_moments(model, PROMPTS, checkpoint=path, **options), whole)
         assert passes == 4  # nothing was left to run
     finally:
         handle.remove()
     with pytest.raises(CaptureError, match="another pass"):
-        capture(model, PROMPTS[:2], checkpoint=path, **options)
+        capture_moments(model, PROMPTS[:2], checkpoint=path, **options)
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 8), st.integers(1, 90))
@@ -382,36 +389,36 @@ def test_mean_of_nothing_is_zero() -> None:
 
 def test_errors_say_what_to_do(model: HookedLM, tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match="no prompts"):
-        capture(model, [])
+        capture_moments(model, [])
     with pytest.raises(CaptureError, match="no sites"):
-        capture(model, PROMPTS, [])
+        capture_moments(model, PROMPTS, [])
     with pytest.raises(SiteError, match="from 0 to 3"):
-        capture(model, PROMPTS, [Site("resid_post", 4)])
+        capture_moments(model, PROMPTS, [Site("resid_post", 4)])
     with pytest.raises(CaptureError, match="'first' are unknown"):
-        capture(model, PROMPTS, positions="first")
+        capture_moments(model, PROMPTS, positions="first")
     with pytest.raises(CaptureError, match=r"prompt 0 has \d+ tokens and no position 400"):
-        capture(model, PROMPTS, positions=400)
+        capture_moments(model, PROMPTS, positions=400)
     with pytest.raises(CaptureError, match="1 answers were given with 5 prompts"):
-        capture(model, PROMPTS, positions="generated", answers=["a"])
+        capture_moments(model, PROMPTS, positions="generated", answers=["a"])
     with pytest.raises(CaptureError, match="answer 1 has no tokens"):
-        capture(model, PROMPTS[:2], positions="generated", answers=["a", ""])
+        capture_moments(model, PROMPTS[:2], positions="generated", answers=["a", ""])
     with pytest.raises(CaptureError, match="lower max_new_tokens"):
-        capture(model, PROMPTS, positions="generated", max_new_tokens=10_000)
+        capture_moments(model, PROMPTS, positions="generated", max_new_tokens=10_000)
     with pytest.raises(CaptureError, match="batch_size 0"):
-        capture(model, PROMPTS, batch_size=0)
+        capture_moments(model, PROMPTS, batch_size=0)
 
 
 def test_moments_that_do_not_fit_are_refused(model: HookedLM, tmp_path: Path) -> None:
-    one, site = capture(model, PROMPTS[:1]), Site("resid_post", 0)
+    one, site = capture_moments(model, PROMPTS[:1]), Site("resid_post", 0)
     with pytest.raises(CaptureError, match="do not merge"):
-        one + capture(model, PROMPTS[:1], [site])
+        one + capture_moments(model, PROMPTS[:1], [site])
     with pytest.raises(CaptureError, match="positions last and all"):
-        one + capture(model, PROMPTS[:1], positions="all")
+        one + capture_moments(model, PROMPTS[:1], positions="all")
     with pytest.raises(CaptureError, match="only one of the two"):
-        one + capture(model, PROMPTS[:1], keep_rows=True)
+        one + capture_moments(model, PROMPTS[:1], keep_rows=True)
     with pytest.raises(CaptureError, match="second_moments=True"):
         one.covariance(site)
     with pytest.raises(CaptureError, match="two tokens"):
-        capture(model, PROMPTS[:1], [site], second_moments=True).covariance(site)
+        capture_moments(model, PROMPTS[:1], [site], second_moments=True).covariance(site)
     with pytest.raises(CaptureError, match="missing or damaged"):
         Moments.load(tmp_path / "none.safetensors")

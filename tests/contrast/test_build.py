@@ -11,10 +11,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from interp_steer.contrast import build
-from interp_steer.contrast.build import ContrastSet, Pair
-from interp_steer.contrast.contrast_set import plain_text
-from interp_steer.contrast.pair import SPLITS
+from interp_steer.contrast import from_phrasings
+from interp_steer.contrast.contrast_set import ContrastSet, plain_text
+from interp_steer.contrast.pair import SPLITS, Pair
 from interp_steer.errors import ContrastError
 from interp_steer.world.queries import is_held
 from tests.support.ifeval_files import assert_disjoint, texts
@@ -27,9 +26,9 @@ ROW = {"query": "Name a tree.", "present": "Name a tree. No capitals.", "absent"
 # ------------------------------------------------------------------ the bundled world
 
 
-@pytest.mark.parametrize("instruction_id", build.instructions())
+@pytest.mark.parametrize("instruction_id", from_phrasings.instructions())
 def test_every_instruction_makes_a_set_that_keeps_its_promises(instruction_id: str) -> None:
-    pairs = build.instruction(instruction_id, fit=16, select=6, test=12)
+    pairs = from_phrasings.instruction(instruction_id, fit=16, select=6, test=12)
     assert (len(pairs.fit), len(pairs.select), len(pairs.test)) == (16, 6, 12)
     assert_disjoint(pairs)
     assert pairs.name == instruction_id.split(":")[1]
@@ -49,39 +48,43 @@ def test_every_instruction_makes_a_set_that_keeps_its_promises(instruction_id: s
 
 
 def test_the_usual_sizes() -> None:
-    pairs = build.instruction(LOWERCASE)
+    pairs = from_phrasings.instruction(LOWERCASE)
     assert (len(pairs.fit), len(pairs.select), len(pairs.test)) == (64, 24, 48)
 
 
 def test_a_seed_makes_one_set_and_another_seed_another() -> None:
     sizes = {"fit": 8, "select": 4, "test": 6}
-    one, same, other = (build.instruction(LOWERCASE, seed=seed, **sizes) for seed in (3, 3, 4))
+    one, same, other = (
+        from_phrasings.instruction(LOWERCASE, seed=seed, **sizes) for seed in (3, 3, 4)
+    )
     assert one == same and one.hash == same.hash
     assert one.hash != other.hash and set(one.queries) != set(other.queries)
 
 
 def test_a_word_is_asked_for_or_forbidden() -> None:
-    asked = build.word("lantern", ["Name a tree.", "Name a bird."], fit=4)
+    asked = from_phrasings.word("lantern", ["Name a tree.", "Name a bird."], fit=4)
     assert len(asked) == 4 and asked.name == "include lantern"
     assert all("lantern" in str(pair.present) for pair in asked)
     assert not any("lantern" in str(pair.absent) for pair in asked)
     assert asked[0].kwargs == ({"keywords": ["lantern"]},)
-    forbidden = build.word("lantern", ["Name a tree."], exclude=True, fit=1)
+    forbidden = from_phrasings.word("lantern", ["Name a tree."], exclude=True, fit=1)
     assert forbidden[0].kwargs == ({"forbidden_words": ["lantern"]},)
 
 
 def test_arguments_may_be_fixed() -> None:
     words = "length_constraints:number_words"
-    pairs = build.instruction(words, where={"relation": "less than"}, fit=8, select=4, test=4)
+    pairs = from_phrasings.instruction(
+        words, where={"relation": "less than"}, fit=8, select=4, test=4
+    )
     assert {pair.kwargs[0]["relation"] for pair in pairs} == {"less than"}
     assert pairs.name == "number_words less than"
     with pytest.raises(ContrastError, match=r"never has the arguments .*roughly"):
-        build.instruction(words, where={"relation": "roughly"})
+        from_phrasings.instruction(words, where={"relation": "roughly"})
 
 
 def test_an_unknown_instruction_is_refused() -> None:
     with pytest.raises(ContrastError, match="choose one of"):
-        build.instruction("change_case:none")
+        from_phrasings.instruction("change_case:none")
 
 
 # ------------------------------------------------------------------ from queries and phrasings
@@ -104,7 +107,7 @@ def test_built_splits_share_nothing_whatever_the_texts(
     assume(fit + select + test)
     options = {"seed": seed, "fit": fit, "select": select, "test": test}
     try:
-        pairs = build.build("case", queries, phrasings, **options)
+        pairs = from_phrasings.build("case", queries, phrasings, **options)
     except ContrastError as error:
         assert "give" in str(error)
         return
@@ -112,18 +115,18 @@ def test_built_splits_share_nothing_whatever_the_texts(
     counts = Counter(pair.split for pair in pairs)
     assert [counts[split] for split in SPLITS] == [fit, select, test]
     assert len({(plain_text(p.query), plain_text(p.phrasing)) for p in pairs}) == len(pairs)
-    assert pairs.hash == build.build("case", queries, phrasings, **options).hash
+    assert pairs.hash == from_phrasings.build("case", queries, phrasings, **options).hash
 
 
 def test_queries_come_again_only_when_all_were_used() -> None:
     queries = [f"query {i}" for i in range(5)]
-    pairs = build.build("case", queries, ["x", "y", "z"], fit=12, select=0, test=0)
+    pairs = from_phrasings.build("case", queries, ["x", "y", "z"], fit=12, select=0, test=0)
     assert set(pairs[:5].queries) == set(pairs[5:10].queries) == set(queries)
 
 
 def test_a_phrasing_goes_around_or_after_the_query() -> None:
     around, after = "In lowercase: {query} Please.", "No capitals."
-    pairs = build.build(
+    pairs = from_phrasings.build(
         "case", ["Name a tree.", "Name a bird."], [around, after], fit=1, select=0, test=1
     )
     for pair in pairs:
@@ -137,15 +140,15 @@ def test_a_phrasing_goes_around_or_after_the_query() -> None:
 
 def test_too_little_is_refused_with_the_number_that_is_needed() -> None:
     with pytest.raises(ContrastError, match="2 phrasings cannot serve the 3 splits"):
-        build.build("case", list("abcdef"), ["x", "y"], fit=1, select=1, test=1)
+        from_phrasings.build("case", list("abcdef"), ["x", "y"], fit=1, select=1, test=1)
     with pytest.raises(ContrastError, match="2 queries cannot serve"):
-        build.build("case", ["a", "A ", "b"], ["x", "y", "z"], fit=1, select=1, test=1)
+        from_phrasings.build("case", ["a", "A ", "b"], ["x", "y", "z"], fit=1, select=1, test=1)
     with pytest.raises(ContrastError, match="make only"):
-        build.build("case", list("abcdef"), ["x", "y", "z"])
+        from_phrasings.build("case", list("abcdef"), ["x", "y", "z"])
     with pytest.raises(ContrastError, match="make no contrast set"):
-        build.build("case", ["a"], ["x"], fit=0, select=0, test=0)
+        from_phrasings.build("case", ["a"], ["x"], fit=0, select=0, test=0)
     with pytest.raises(ContrastError, match="make no contrast set"):
-        build.build("case", ["a"], ["x"], fit=-1)
+        from_phrasings.build("case", ["a"], ["x"], fit=-1)
 
 
 # ------------------------------------------------------------------ what a set refuses
@@ -209,7 +212,7 @@ def test_a_split_that_is_not_there_is_refused() -> None:
 
 
 def test_a_set_is_a_sequence() -> None:
-    pairs = build.instruction(LOWERCASE, fit=4, select=2, test=3)
+    pairs = from_phrasings.instruction(LOWERCASE, fit=4, select=2, test=3)
     assert [len(pairs), len(pairs[:3]), pairs[0]] == [9, 3, pairs.pairs[0]]
     assert isinstance(pairs[:3], ContrastSet) and pairs[:3].pairs == tuple(pairs)[:3]
     assert pairs.split == "all" and pairs.fit.split == "fit" and pairs.fit.fit == pairs.fit
@@ -218,7 +221,9 @@ def test_a_set_is_a_sequence() -> None:
 
 
 def test_jsonl_comes_back_the_same(tmp_path: Path) -> None:
-    pairs = build.instruction("length_constraints:number_sentences", fit=5, select=2, test=4)
+    pairs = from_phrasings.instruction(
+        "length_constraints:number_sentences", fit=5, select=2, test=4
+    )
     pairs.to_jsonl(tmp_path / "pairs.jsonl")
     read = ContrastSet.from_jsonl(tmp_path / "pairs.jsonl", name=pairs.name)
     assert read == pairs and read.hash == pairs.hash
@@ -235,7 +240,7 @@ def test_messages_are_prompts_too(tmp_path: Path) -> None:
 
 
 def test_the_hash_is_of_the_content() -> None:
-    pairs = build.instruction(LOWERCASE, fit=6, select=0, test=0)
+    pairs = from_phrasings.instruction(LOWERCASE, fit=6, select=0, test=0)
     turned = ContrastSet("other", pairs.pairs[::-1])
     assert turned.hash == pairs.hash
     changed = ContrastSet(pairs.name, (replace(pairs[0], absent="Something else."), *pairs[1:]))
@@ -285,7 +290,7 @@ def test_bad_files_are_refused_by_line(tmp_path: Path) -> None:
 
 
 def test_shuffling_exchanges_the_sides_of_half_of_the_pairs() -> None:
-    pairs = build.instruction("punctuation:no_comma", fit=9, select=1, test=1).fit
+    pairs = from_phrasings.instruction("punctuation:no_comma", fit=9, select=1, test=1).fit
     shuffled = pairs.shuffled(seed=4)
     exchanged = [
         (now.present, now.absent) == (was.absent, was.present)

@@ -27,9 +27,9 @@ from interp_steer.errors import ContrastError, ModelError
 from interp_steer.models.loading import load
 from interp_steer.models.prompts import PromptFormat
 from interp_steer.scoring import ifeval
-from interp_steer.world.parallel_answers import world
+from interp_steer.world.translations import parallel
 
-ITEMS = world(60, seed=5)
+ITEMS = parallel(60, seed=5)
 BY_KEY = {item.key: item for item in ITEMS}
 SIZES: dict[str, Any] = {"fit": 6, "select": 3, "test": 4}
 codes = st.sampled_from(["en", "it", "fr", "es", "de"])
@@ -144,7 +144,7 @@ def test_questions_that_are_the_same_are_used_once() -> None:
 def test_an_evaluation_that_was_fitted_on_is_refused() -> None:
     pairs = language_set(ITEMS, "en-en", "it-it", shots=2, **SIZES)
     check_apart(pairs.fit, pairs.select.queries)
-    check_apart(pairs.fit, world(20, split="train"))
+    check_apart(pairs.fit, parallel(20, split="train"))
     with pytest.raises(ContrastError, match="'en-en to it-it' is fitted on"):
         check_apart(pairs.fit, [BY_KEY[pairs.fit[3].key]])
     shown = turns(pairs.fit[0].present, "user")[0]

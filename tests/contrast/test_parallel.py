@@ -15,9 +15,9 @@ from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.parallel import ParallelItem, from_dataset, from_files
 from interp_steer.errors import ContrastError
 from interp_steer.world.facts import LANGUAGES
-from interp_steer.world.parallel_answers import world
 from interp_steer.world.queries import is_held
-from interp_steer.world.reading import names, told
+from interp_steer.world.reading import names, read_claims
+from interp_steer.world.translations import parallel
 
 QUESTIONS = ["What is the sea?", "Name a tree.", "How old is the inn?"]
 ANSWERS = {
@@ -147,12 +147,12 @@ def test_a_row_that_is_no_item_is_named() -> None:
 
 @pytest.mark.parametrize("kind", ["requests", "facts"])
 def test_the_world_says_the_same_in_five_languages(kind: Any) -> None:
-    for item in world(40, kind=kind, seed=3):
+    for item in parallel(40, kind=kind, seed=3):
         assert tuple(item.questions) == tuple(item.answers) == LANGUAGES
         assert item.subject is not None
         for language in LANGUAGES:
             assert names(item.question(language), item.subject), item
-            said = told(item.answer(language), item.subject)
+            said = read_claims(item.answer(language), item.subject)
             assert said and all(one.true for one in said), item
             if kind == "facts":
                 [one] = said
@@ -161,7 +161,7 @@ def test_the_world_says_the_same_in_five_languages(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["requests", "facts"])
 def test_the_splits_of_the_world_share_nothing(kind: Any) -> None:
-    held, train = (world(240, split=split, kind=kind) for split in ("held", "train"))
+    held, train = (parallel(240, split=split, kind=kind) for split in ("held", "train"))
     assert not {item.key for item in held} & {item.key for item in train}
     texts = [
         {plain_text(text) for item in items for text in item.questions.values()}
@@ -174,12 +174,12 @@ def test_the_splits_of_the_world_share_nothing(kind: Any) -> None:
 
 
 def test_a_seed_draws_one_collection_and_another_seed_another() -> None:
-    assert world(20, seed=1) == world(20, seed=1) != world(20, seed=2)
-    assert len({item.key for item in world(412)}) == 412
+    assert parallel(20, seed=1) == parallel(20, seed=1) != parallel(20, seed=2)
+    assert len({item.key for item in parallel(412)}) == 412
     with pytest.raises(ContrastError, match="413 requests cannot be drawn from the 412"):
-        world(413)
+        parallel(413)
     with pytest.raises(ContrastError, match="kinds are requests and facts"):
-        world(2, kind="poems")  # type: ignore[arg-type]
+        parallel(2, kind="poems")  # type: ignore[arg-type]
 
 
 def test_an_item_without_a_key_is_refused() -> None:

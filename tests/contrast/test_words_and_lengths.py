@@ -27,7 +27,7 @@ from interp_steer.contrast.words_and_lengths import (
 )
 from interp_steer.errors import ContrastError
 from interp_steer.scoring import ifeval
-from interp_steer.world.queries import queries as world_queries
+from interp_steer.world.queries import list_queries as world_queries
 from tests.support.ifeval_files import MANY, PAPER, assert_disjoint, published, row, write
 
 WORLD = [query.text for query in world_queries("held")]

@@ -11,8 +11,9 @@ import torch
 
 import interp_steer as ist
 from interp_steer.errors import GenerationError
-from interp_steer.generation.completions import Sampling, generate
-from interp_steer.generation.ledger import Kept, Ledger
+from interp_steer.generation.completions import generate
+from interp_steer.generation.ledger import CachedAnswer, Ledger
+from interp_steer.generation.sampling import Sampling
 from interp_steer.models.loading import load
 
 ray = pytest.importorskip("ray")
@@ -71,7 +72,7 @@ def test_a_node_that_goes_has_its_rows_done_by_the_other(model, nodes, tmp_path:
     told: Counter[str] = Counter()
 
     class Watched(Ledger):
-        def keep(self, key: str, kept: Kept) -> None:
+        def keep(self, key: str, kept: CachedAnswer) -> None:
             told[key] += 1
             if len(told) == 1:
                 threading.Thread(target=cluster.remove_node, args=(first,)).start()

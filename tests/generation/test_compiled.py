@@ -10,8 +10,8 @@ from interp_steer.generation import compiled as slots
 from interp_steer.generation.completions import generate
 from interp_steer.generation.sampling import Sampling
 from interp_steer.interventions.intervention import unsteered
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.kv_cache import RowCache
-from interp_steer.models.loading import HookedLM
 from tests.support.steering import PROMPTS, compiled, direction, various
 
 ARCHITECTURES = (

@@ -17,7 +17,7 @@ from interp_steer.generation.answer_scores import logprobs
 from interp_steer.generation.completions import generate
 from interp_steer.generation.sampling import Sampling, sample
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
 from tests.support import checkpoints
 from tests.support.steering import PROMPTS, direction, n_hooks, various, without_stops

@@ -7,7 +7,7 @@ import pytest
 from interp_steer.errors import GenerationError, InterventionError
 from interp_steer.generation.completions import generate
 from interp_steer.generation.decoding import StopRule
-from interp_steer.generation.dynamic import Streams
+from interp_steer.generation.dynamic import ProbeStreams
 from interp_steer.generation.sampling import Sampling
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.interventions.positions import Clock
@@ -151,7 +151,7 @@ def test_drawn_tokens_do_not_depend_on_the_cache_either(model):
 def test_streams_are_a_clean_one_and_a_probe_for_each_property(model):
     kinds = every_schedule(model)
     rows = [kinds[name] for name in ("fixed", "two dynamic", "dynamic and static")]
-    streams = Streams(rows)
+    streams = ProbeStreams(rows)
     assert [len(numbers) for numbers in streams.numbers] == [0, 3, 2]
     assert streams.owner == [1, 1, 1, 2, 2]
     clean, first, second, still, probe = streams.steering

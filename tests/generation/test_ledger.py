@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from interp_steer.errors import GenerationError
 from interp_steer.generation.completions import generate
-from interp_steer.generation.ledger import Kept, Ledger, keys
+from interp_steer.generation.ledger import CachedAnswer, Ledger, keys
 from interp_steer.generation.sampling import Sampling
 from interp_steer.interventions.intervention import Direction, unsteered
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 
 PROMPTS = ["Tell me about the sea.", "List five things.", "Sea?", "Two kings met on a bridge."]
@@ -116,7 +116,7 @@ def tiny_copy(checkpoint, tmp_path: Path) -> HookedLM:
 
 
 texts = st.text(max_size=30)
-kepts = st.builds(Kept, texts, st.lists(st.integers(0, 10**6)).map(tuple), st.just("stop"))
+kepts = st.builds(CachedAnswer, texts, st.lists(st.integers(0, 10**6)).map(tuple), st.just("stop"))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -134,7 +134,7 @@ def test_a_torn_or_altered_line_is_passed_over(tmp_path, answers, data) -> None:
     path.write_bytes(whole[:cut])
     torn = Ledger(path)
     assert len(torn) >= whole[:cut].count(b"\n") and torn.damaged <= 1
-    torn.keep("new", Kept("whole", (1,), "stop"))  # a torn line does not spoil the next one
+    torn.keep("new", CachedAnswer("whole", (1,), "stop"))  # a torn line does not spoil the next one
     assert Ledger(path).take("new").text == "whole"
     place = data.draw(st.integers(0, len(whole) - 1))
     path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
@@ -146,7 +146,7 @@ def test_a_torn_or_altered_line_is_passed_over(tmp_path, answers, data) -> None:
 def _append(path: Path, name: str) -> None:
     ledger = Ledger(path)
     for index in range(40):
-        ledger.keep(f"{name}{index}", Kept(name * 200, tuple(range(50)), "stop"))
+        ledger.keep(f"{name}{index}", CachedAnswer(name * 200, tuple(range(50)), "stop"))
 
 
 def test_two_processes_append_to_one_ledger(tmp_path: Path) -> None:

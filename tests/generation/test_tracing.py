@@ -16,7 +16,7 @@ from interp_steer.generation.teacher_forcing import given_answers, predictions
 from interp_steer.generation.tracing import Trace, trace
 from interp_steer.interventions.intervention import unsteered
 from interp_steer.interventions.schedules import Dynamic, diminishing, start
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from tests.support.dynamic_weights import (
     STEPS,
     by_hand,

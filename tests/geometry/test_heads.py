@@ -8,10 +8,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import interp_steer as ist
-from interp_steer.capture.activations import capture
+from interp_steer.capture.activations import capture_moments
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.geometry.heads import head_projections, head_rows, share_sites, write_shares
-from interp_steer.statistics.separation import separation
+from interp_steer.statistics.separation import measure_separation
 from tests.support.sizes import SMALL
 
 
@@ -24,7 +24,8 @@ def pairs(n: int = 6) -> ist.ContrastSet:
 def sides(model: ist.HookedLM, sites=None) -> list[ist.Moments]:
     chosen = share_sites(model) if sites is None else sites
     return [
-        capture(model, side, chosen, keep_rows=True) for side in (pairs().present, pairs().absent)
+        capture_moments(model, side, chosen, keep_rows=True)
+        for side in (pairs().present, pairs().absent)
     ]
 
 
@@ -114,13 +115,13 @@ def test_sides_that_do_not_differ_have_no_direction(tiny):
 def test_moments_without_rows_or_sites_are_refused(tiny):
     model = tiny("llama3")
     present, absent = (
-        capture(model, side, keep_rows=True) for side in (pairs().present, pairs().absent)
+        capture_moments(model, side, keep_rows=True) for side in (pairs().present, pairs().absent)
     )
     with pytest.raises(CaptureError, match=r"no rows at resid_pre\.0"):
         write_shares(model, present, absent)
     with pytest.raises(CaptureError, match=r"no rows at z\.0"):
-        head_rows(capture(model, pairs().present))
-    every = capture(model, pairs().present, model.sites("z"), "all", keep_rows=True)
+        head_rows(capture_moments(model, pairs().present))
+    every = capture_moments(model, pairs().present, model.sites("z"), "all", keep_rows=True)
     with pytest.raises(CaptureError, match="capture one position"):
         head_rows(every)
 
@@ -142,7 +143,7 @@ def test_auroc_is_what_scikit_learn_finds_ties_and_all():
     rng = np.random.default_rng(0)
     present, absent = rng.normal(0.7, 1, (30, 2, 3)), rng.normal(0, 1, (20, 2, 3))
     present[:, 1], absent[:, 1] = present[:, 1].round(), absent[:, 1].round()
-    found = separation(torch.from_numpy(present), torch.from_numpy(absent))
+    found = measure_separation(torch.from_numpy(present), torch.from_numpy(absent))
     labels = [1] * 30 + [0] * 20
     for layer, head in np.ndindex(2, 3):
         scores = np.concatenate([present[:, layer, head], absent[:, layer, head]])
@@ -163,7 +164,7 @@ def test_a_wanted_direction_separates_and_shuffled_labels_do_not():
         fit, test = slice(0, 200), slice(200, 400)
         own = rows[fit][labels[fit]].mean(dim=0) - rows[fit][~labels[fit]].mean(dim=0)
         sides = (rows[test][which] for which in (labels[test], ~labels[test]))
-        return separation(*(head_projections(side, own) for side in sides)).auroc
+        return measure_separation(*(head_projections(side, own) for side in sides)).auroc
 
     assert float(held_out(labels).min()) > 0.8
     shuffled = torch.stack(
@@ -177,26 +178,26 @@ def test_the_interval_holds_the_truth_nineteen_times_in_twenty():
     shift = 1.8  # the chance that N(1.8, 1) exceeds N(0, 1) is Phi(1.8 / sqrt 2)
     truth = 0.8985
     present, absent = rng.normal(shift, 1, (24, 1000)), rng.normal(0, 1, (24, 1000))
-    found = separation(torch.from_numpy(present), torch.from_numpy(absent))
+    found = measure_separation(torch.from_numpy(present), torch.from_numpy(absent))
     held = (found.low <= truth) & (truth <= found.high)
     assert 0.93 <= float(held.double().mean()) <= 0.985
 
 
 def test_sides_that_are_apart_altogether_are_not_certain():
-    few = separation(torch.arange(4.0) + 10, torch.arange(4.0))
-    many = separation(torch.arange(400.0) + 1000, torch.arange(400.0))
+    few = measure_separation(torch.arange(4.0) + 10, torch.arange(4.0))
+    many = measure_separation(torch.arange(400.0) + 1000, torch.arange(400.0))
     assert float(few.auroc) == float(many.auroc) == float(few.high) == 1.0
     assert float(few.low) < 0.75 < 0.98 < float(many.low)
-    turned = separation(torch.arange(4.0), torch.arange(4.0) + 10)
+    turned = measure_separation(torch.arange(4.0), torch.arange(4.0) + 10)
     assert float(turned.auroc) == float(turned.low) == 0.0
     assert float(turned.high) == pytest.approx(1 - float(few.low))
 
 
 def test_numbers_that_are_no_sides_are_refused():
     with pytest.raises(CaptureError, match="no two sides"):
-        separation(torch.ones(3, 2), torch.ones(3, 4))
+        measure_separation(torch.ones(3, 2), torch.ones(3, 4))
     with pytest.raises(CaptureError, match="nan or inf"):
-        separation(torch.tensor([float("nan")]), torch.ones(1))
+        measure_separation(torch.tensor([float("nan")]), torch.ones(1))
 
 
 SMALL += ["--draws", "12", "--max-new-tokens", "12"]

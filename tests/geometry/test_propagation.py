@@ -57,9 +57,9 @@ def test_the_numbers_are_those_of_two_captures_by_hand(tiny, vector, through):
     model, c = tiny("llama3"), 1.5
     direction = vector.at(LAYER)
     found = propagate(model, QUERIES, direction, [c], fitted=vector, batch_size=2, through=through)
-    plain = ist.capture.capture(model, QUERIES, keep_rows=True).rows
+    plain = ist.capture.capture_moments(model, QUERIES, keep_rows=True).rows
     with model.steered(direction.add(c)):
-        steered = ist.capture.capture(model, QUERIES, keep_rows=True).rows
+        steered = ist.capture.capture_moments(model, QUERIES, keep_rows=True).rows
     assert plain is not None and steered is not None
     for index, layer in enumerate(found.layers):
         h, moved = (side.values[Site("resid_post", layer)].double() for side in (plain, steered))

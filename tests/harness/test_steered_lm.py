@@ -27,7 +27,8 @@ from interp_steer.harness.steering import read_vector
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.interventions.schedules import diminishing
 from interp_steer.models import bundled
-from interp_steer.models.loading import HookedLM, load
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.loading import load
 from interp_steer.vectors.stepped_vector import SteppedVector
 from tests.support.vectors import vector_of
 
@@ -67,9 +68,9 @@ def pair(
 ) -> tuple[HFLM, HookedLM]:
     """lm-eval's own model of a checkpoint, and ours."""
     name = request.param
-    folder = bundled.path(name) if name in bundled.NAMES else checkpoint(name)
+    folder = bundled.bundled_path(name) if name in bundled.BUNDLED_NAMES else checkpoint(name)
     hf = HFLM(str(folder), device="cpu", batch_size=4, logits_cache=False)
-    return hf, load(name if name in bundled.NAMES else folder, device="cpu")
+    return hf, load(name if name in bundled.BUNDLED_NAMES else folder, device="cpu")
 
 
 def stepped_of(model: HookedLM, n_steps: int = 3) -> SteppedVector:
@@ -143,7 +144,7 @@ def test_the_beginning_is_written_as_hf_writes_it(pair, checkpoint, add_bos_toke
 
 
 def test_chat_templates_are_those_of_hf(burattino_instruct: HookedLM) -> None:
-    hf = HFLM(str(bundled.path("burattino-instruct")), device="cpu")
+    hf = HFLM(str(bundled.bundled_path("burattino-instruct")), device="cpu")
     lm = SteeredLM(burattino_instruct)
     chat = [{"role": "user", "content": "Where is the castle?"}]
     assert lm.apply_chat_template(chat) == hf.apply_chat_template(chat)
@@ -266,7 +267,7 @@ def test_a_response_cache_of_another_model_is_refused(
     burattino_base: HookedLM, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "answers.db")
-    hf = HFLM(str(bundled.path("burattino-base")), device="cpu")
+    hf = HFLM(str(bundled.bundled_path("burattino-base")), device="cpu")
     CachingLM(hf, path).loglikelihood(requests("loglikelihood", PAIRS[:1]))
     with pytest.raises(RunError, match="of another model"):
         CachingLM(SteeredLM(burattino_base), path)

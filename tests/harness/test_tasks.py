@@ -19,7 +19,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from interp_steer.harness import TASKS, SteeredLM, italian_tasks
 from interp_steer.harness.answers import Chosen, by_letter, by_words, measured
 from interp_steer.harness.world_tasks import continuations, questions
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.world.facts import Fact, default_world
 from tests.support.vectors import vector_of
 

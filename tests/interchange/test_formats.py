@@ -21,9 +21,10 @@ from interp_steer.interchange import FORMATS
 from interp_steer.interchange.steering_vectors import layer_activations
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.interventions.schedules import diminishing
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.vectors.fitting import SteeringVector, SteppedVector
+from interp_steer.vectors.steering_vector import SteeringVector
+from interp_steer.vectors.stepped_vector import SteppedVector
 from tests.support import foreign
 from tests.support.foreign import Directions, adding, clamping, vector_for
 

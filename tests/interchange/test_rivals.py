@@ -24,7 +24,7 @@ import interp_steer as ist
 from interp_steer.errors import InterchangeError, InterchangeWarning
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models import bundled
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from tests.support.foreign import vector_for
 
@@ -172,7 +172,9 @@ def wide_heads(folder: Path, tmp_path: Path) -> Path:
 def test_vllm_steers_each_request_of_a_batch_by_its_own_file(
     name: str, checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    folder = bundled.path(name) if name != "gpt2" else wide_heads(checkpoint(name), tmp_path)
+    folder = (
+        bundled.bundled_path(name) if name != "gpt2" else wide_heads(checkpoint(name), tmp_path)
+    )
     model = ist.load(folder, device="cpu")
     vector, (tokens,) = vector_for(model), TOKENS
     steers = [
@@ -210,7 +212,9 @@ def test_vllm_leaves_steered_prefixes_in_the_cache_unless_they_are_salted(tmp_pa
         [request(drawn[1], path, salted=True)],
         [request(drawn[1], None)],
     ]
-    found, _, _ = served(bundled.path("burattino-instruct"), tmp_path, batches, caching=True)
+    found, _, _ = served(
+        bundled.bundled_path("burattino-instruct"), tmp_path, batches, caching=True
+    )
     apart = [
         [
             float((logprobs_of(model, each, tokens, answer) - answer["logprobs"]).abs().max())
@@ -234,7 +238,7 @@ def test_vllm_lens_counts_positions_from_the_start_of_each_pass(tmp_path: Path) 
     path.write_text(json.dumps([said]))
     with pytest.raises(InterchangeError, match=r"shape \(1, 1, 160\), for 1 positions"):
         ist.interchange.read(path, model=model)
-    folder = bundled.path("burattino-instruct")
+    folder = bundled.bundled_path("burattino-instruct")
     (((answer,),), _, _) = served(folder, tmp_path, [[request(tokens, path)]])
 
     def logprobs(positions: list[int]) -> Tensor:

@@ -17,15 +17,15 @@ import transformer_lens
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer.capture.activations import capture
-from interp_steer.contrast.build import ContrastSet
+from interp_steer.capture.activations import capture_moments
+from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import BasisError, ModelError, VectorError
 from interp_steer.generation.decoding import SETTLED_EVERY
 from interp_steer.generation.sampling import Sampling
 from interp_steer.geometry.propagation import propagate
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models import bundled
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
 from tests.legacy.conversion import hooked_transformer
 from tests.support import checkpoints
@@ -66,7 +66,7 @@ def converted(checkpoint: Callable[[str], Path]) -> Wrapped:
 
 @pytest.fixture(scope="session")
 def converted_burattino() -> HookedLM:
-    return ist.wrap(hooked_transformer(bundled.path("burattino-instruct")))
+    return ist.wrap(hooked_transformer(bundled.bundled_path("burattino-instruct")))
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_a_capture_is_the_same_on_both(
 ) -> None:
     sites = [Site("resid_post", 1), Site("z", 2)]
     found, expected = (
-        capture(model, PROMPTS, sites, positions, second_moments=True, max_new_tokens=6)
+        capture_moments(model, PROMPTS, sites, positions, second_moments=True, max_new_tokens=6)
         for model in (converted("llama3"), tiny("llama3"))
     )
     assert torch.equal(found.count, expected.count)

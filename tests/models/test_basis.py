@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from transformer_lens.model_bridge import TransformerBridge
 
 import interp_steer as ist
-from interp_steer.contrast.build import ContrastSet
+from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import BasisError, InterchangeError, ModelError, VectorError
 from interp_steer.interchange.conversion import card_of, card_text
 from interp_steer.models.backends.hooked_transformer import TransformerCache, is_hooked_transformer
 from interp_steer.models.basis import UNPROCESSED
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.kv_cache import RowCache
-from interp_steer.models.loading import HookedLM
-from interp_steer.vectors.transfer.paired_activations import Stream
+from interp_steer.vectors.transfer.paired_activations import ModelIdentity
 
 FOLDED = "processed (norms folded)"
 
@@ -78,7 +78,9 @@ def test_the_basis_is_on_every_card_and_comes_back(
     for model in (processed, tiny("llama3")):
         vector = ist.fit(model, pairs)
         stepped = ist.fit_steps(model, pairs, n_steps=2)
-        assert {vector.card.basis, stepped.card.basis, Stream.of(model).basis} == {model.basis}
+        assert {vector.card.basis, stepped.card.basis, ModelIdentity.of(model).basis} == {
+            model.basis
+        }
         vector.save(tmp_path / "v")
         stepped.save(tmp_path / "s")
         assert ist.SteeringVector.load(tmp_path / "v").card == vector.card

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from interp_steer.capture.activations import capture
+from interp_steer.capture.activations import capture_moments
 from interp_steer.generation.answer_scores import logprobs
 from interp_steer.generation.completions import generate
 from interp_steer.interventions.intervention import Direction
 from interp_steer.models.batching import OutOfMemory, SmallerBatch
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.scoring.fluency import perplexity
 
@@ -77,9 +77,9 @@ def test_answers_are_the_same_when_the_batch_shrinks(
 
 
 def test_moments_and_rows_are_the_same_in_parts(model: HookedLM, tmp_path) -> None:
-    whole = capture(model, PROMPTS, positions="all", keep_rows=True)
+    whole = capture_moments(model, PROMPTS, positions="all", keep_rows=True)
     with room_for(model, 2), pytest.warns(SmallerBatch):
-        parts = capture(
+        parts = capture_moments(
             model, PROMPTS, positions="all", keep_rows=True, checkpoint=tmp_path / "moments"
         )
     assert parts.prompts == whole.prompts and torch.equal(parts.count, whole.count)
@@ -91,7 +91,7 @@ def test_moments_and_rows_are_the_same_in_parts(model: HookedLM, tmp_path) -> No
             parts.rows.values[site], whole.rows.values[site], atol=1e-4, rtol=0
         )
     # The checkpoint of a pass that went in parts is the one that a whole pass looks for.
-    assert capture(
+    assert capture_moments(
         model, PROMPTS, positions="all", keep_rows=True, checkpoint=tmp_path / "moments"
     ).prompts == len(PROMPTS)
 
@@ -110,7 +110,7 @@ def test_scores_are_the_same_in_parts(model: HookedLM) -> None:
 def test_a_single_row_that_does_not_fit_is_an_error_with_the_mend(model: HookedLM) -> None:
     for run in (
         lambda: generate(model, PROMPTS, max_new_tokens=4),
-        lambda: capture(model, PROMPTS),
+        lambda: capture_moments(model, PROMPTS),
         lambda: logprobs(model, PROMPTS, PROMPTS),
     ):
         with (

@@ -18,11 +18,13 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from interp_steer.capture.activations import capture
+from interp_steer.capture.activations import capture_moments
 from interp_steer.errors import ModelError, SiteError
 from interp_steer.generation.completions import generate
-from interp_steer.models.fingerprint import fingerprint
-from interp_steer.models.loading import HookedLM, PaddedBatch, _load_weights, load, wrap
+from interp_steer.models.batching import PaddedBatch
+from interp_steer.models.fingerprint import compute_fingerprint
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.loading import _load_weights, load, wrap
 from interp_steer.models.sites import COMPONENTS, Site
 from tests.support.checkpoints import ARCHITECTURES, fingerprint_follows, write_checkpoint
 
@@ -245,7 +247,7 @@ def test_the_fingerprint_changes_with_any_weight_and_comes_back(
 def test_the_fingerprint_sees_single_weights_and_swaps_in_large_matrices() -> None:
     model = torch.nn.Linear(1024, 512, bias=False)  # two megabytes: summed, not hashed whole
     model.config = LlamaConfig()  # type: ignore[assignment]
-    read = unwrap(fingerprint)
+    read = unwrap(compute_fingerprint)
     weight, first = model.weight.data, read(model)
     old = weight.clone()
     for changed in (
@@ -301,7 +303,9 @@ def test_a_model_that_is_spread_over_devices_is_the_same(
     with whole.steered_plain(steer) as one, spread.steered_plain(steer) as other:
         torch.testing.assert_close(plain_logits(one, batch), plain_logits(other, batch))
     for one, other in zip(
-        capture(whole, PROMPTS).mean.values(), capture(spread, PROMPTS).mean.values(), strict=True
+        capture_moments(whole, PROMPTS).mean.values(),
+        capture_moments(spread, PROMPTS).mean.values(),
+        strict=True,
     ):
         torch.testing.assert_close(one, other)
     given = {"max_new_tokens": 5, "batch_size": 1}

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp_steer.errors import ModelError
-from interp_steer.models.loading import HookedLM, PaddedBatch, load
+from interp_steer.models.batching import PaddedBatch
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.loading import load
 from interp_steer.models.prompts import PromptFormat, closing_token, question_answer
 from tests.support.checkpoints import ARCHITECTURES, CHAT_TEMPLATES, VOCABULARIES, train_tokenizer
 

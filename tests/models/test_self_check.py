@@ -18,7 +18,7 @@ from transformer_lens.model_bridge.generalized_components import (
 
 from interp_steer.errors import ModelError
 from interp_steer.models.loading import load
-from interp_steer.models.self_check import self_check
+from interp_steer.models.self_check import check_both_paths
 from tests.support.checkpoints import write_checkpoint
 
 
@@ -87,6 +87,6 @@ def test_the_bundled_models_pass_their_self_check(
     bundled: str, request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(bundled)
-    self_check(model)
+    check_both_paths(model)
     assert model.name == bundled.replace("_", "-")
     assert model.stop_ids

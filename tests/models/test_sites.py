@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
 from interp_steer.errors import SiteError
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
 from tests.support.checkpoints import ARCHITECTURES
 

@@ -13,7 +13,7 @@ from interp_steer.contrast.instructions import registry
 from interp_steer.errors import ScoringError
 from interp_steer.generation.completions import generate
 from interp_steer.generation.ledger import Ledger
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.scoring import early, ifeval
 from interp_steer.sweeps.damage import with_fluency
 from interp_steer.sweeps.grid import breaks_instruction

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from interp_steer.errors import ModelError, ScoringError
 from interp_steer.generation.ledger import Ledger
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.scoring.endpoint import LARGEST_REPLY, Endpoint
 from interp_steer.scoring.judge import (
     MOST_QUESTIONS,

@@ -21,15 +21,15 @@ import interp_steer as ist
 from figures.printing.stamps import stamp_of
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.errors import InterpSteerError
-from interp_steer.generation.ledger import Kept, Ledger, _line
+from interp_steer.generation.ledger import CachedAnswer, Ledger, _line
 from interp_steer.results.folders import document_hash, manifest
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from interp_steer.storage import bounded
 from interp_steer.sweeps import published_answers
 from interp_steer.vectors.card import Card
-from tests.conftest import shapes_unchecked
 from tests.support.damage import altered, altered_text, any_bytes, as_bytes, fuzzed, survives
+from tests.support.shapes import shapes_unchecked
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +171,7 @@ def test_stored_answers(which: str, data: st.DataObject, tmp_path: Path) -> None
 @given(data=st.data())
 def test_a_ledger_passes_over_what_it_did_not_write(data: st.DataObject, tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
-    kept = Kept("An oak.", (3, 1), "stop")
+    kept = CachedAnswer("An oak.", (3, 1), "stop")
     good = _line("good", kept)
     content = ["other", "stop", [1, 2], "A fish."]
     if data.draw(st.booleans()):  # with a checksum that is right

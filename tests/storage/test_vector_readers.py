@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import interp_steer as ist
-from interp_steer.capture.moments import Moments, Rows
+from interp_steer.capture.moments import Moments, SiteRows
 from interp_steer.errors import InterpSteerError
 from interp_steer.harness.steering import read_vector
 from interp_steer.statistics.intervals import Interval
@@ -23,12 +23,12 @@ from interp_steer.storage.tensors import read_tensors, write_tensors
 from interp_steer.vectors.card import Card, Reliability
 from interp_steer.vectors.steering_vector import SteeringVector
 from interp_steer.vectors.stepped_vector import SteppedVector
-from interp_steer.vectors.transfer.paired_activations import Stream
-from interp_steer.vectors.transfer.residual_map import Map
+from interp_steer.vectors.transfer.paired_activations import ModelIdentity
+from interp_steer.vectors.transfer.residual_map import ResidualMap
 from interp_steer.vectors.transport import TransportMaps
-from tests.conftest import shapes_unchecked
 from tests.support.damage import altered, altered_text, any_bytes, as_bytes, fuzzed, survives
 from tests.support.foreign import sound
+from tests.support.shapes import shapes_unchecked
 
 pytestmark = pytest.mark.filterwarnings("ignore::interp_steer.errors.InterchangeWarning")
 
@@ -70,7 +70,7 @@ def moments() -> Moments:
         count=torch.tensor([2, 1]),
         mean={site: numbers(2, *shape).double() for site, shape in shapes.items()},
         scatter={s: numbers(2, *shape, shape[-1]).double() for s, shape in shapes.items()},
-        rows=Rows(
+        rows=SiteRows(
             {site: numbers(3, *shape) for site, shape in shapes.items()},
             torch.tensor([0, 0, 1]),
             torch.tensor([0, 1, 0]),
@@ -83,11 +83,11 @@ def moments() -> Moments:
     )
 
 
-def stream_map() -> Map:
-    return Map(
+def stream_map() -> ResidualMap:
+    return ResidualMap(
         kind="ridge",
-        source=Stream("a", "f", 3, D),
-        target=Stream("b", "g", 2, 4),
+        source=ModelIdentity("a", "f", 3, D),
+        target=ModelIdentity("b", "g", 2, 4),
         component="resid_post",
         position="last",
         layers=((0, 0), (2, 1)),
@@ -111,7 +111,7 @@ TENSORS: dict[str, tuple[Callable[[], Any], type]] = {
         SteppedVector,
     ),
     "Moments": (moments, Moments),
-    "Map": (stream_map, Map),
+    "Map": (stream_map, ResidualMap),
     "TransportMaps": (lambda: TransportMaps(vector(), numbers(2, D, D)), TransportMaps),
 }
 
@@ -190,7 +190,7 @@ def test_files_of_tensors_have_bounds(tmp_path: Path) -> None:
         with pytest.raises(ist.InterpSteerError, match=r"2,147,483,649 bytes, more than the"):
             load(path)
     os.truncate(path, 2**38 + 1)
-    for load in (Moments.load, Map.load, TransportMaps.load):
+    for load in (Moments.load, ResidualMap.load, TransportMaps.load):
         with pytest.raises(ist.InterpSteerError, match=r"bytes, more than the 274,877,906,944"):
             load(path)
 

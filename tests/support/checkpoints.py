@@ -22,7 +22,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 
 ARCHITECTURES = ("llama3", "llama2", "phi3", "gemma2", "mistral", "qwen2", "gpt2")
 

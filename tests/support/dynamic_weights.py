@@ -13,7 +13,7 @@ from interp_steer.generation.completions import generate
 from interp_steer.interventions import schedules
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.interventions.schedules import Dynamic, diminishing, exponential, start
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.stepped_vector import SteppedVector
 

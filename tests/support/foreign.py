@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 import interp_steer as ist
-from interp_steer.models.loading import HookedLM
-from interp_steer.vectors.fitting import Card, SteeringVector
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.vectors.card import Card
+from interp_steer.vectors.steering_vector import SteeringVector
 from tests.support import foreign
 
 Directions = Mapping[int, Tensor]

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from interp_steer.contrast.build import ContrastSet
-from interp_steer.contrast.contrast_set import plain_text
+from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.instructions.ifeval_rows import (
     FILES,
 )
@@ -22,7 +21,7 @@ from interp_steer.contrast.instructions.registry import (
     TITLE,
 )
 from interp_steer.contrast.pair import SPLITS
-from tests.conftest import SHARED
+from tests.support.shared import SHARED
 
 THINGS = ("anvil", "bobbin", "cudgel", "dinghy", "easel", "fjord", "gazebo", "hod", "icicle", "jig")
 MANY = [f"Tell me {much} about the {thing}." for much in ("all", "little") for thing in THINGS]

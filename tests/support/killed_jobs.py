@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import torch
 
 import interp_steer as ist
-from interp_steer.capture.activations import capture
+from interp_steer.capture.activations import capture_moments
 from interp_steer.models.loading import load
 from interp_steer.scoring import ifeval
 from interp_steer.vectors.fitting import difference_in_means
@@ -76,7 +76,7 @@ def sweep(model: ist.HookedLM, folder: Path) -> None:
 def read_sides(model: ist.HookedLM, folder: Path) -> None:
     """A capture of both sides that writes down what it has after every batch, and its vector."""
     sides = [
-        capture(
+        capture_moments(
             model,
             getattr(pairs(), side),
             second_moments=True,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from interp_steer.capture.contrast_moments import Sides
-from interp_steer.capture.moments import Moments, Rows, moments_of
+from interp_steer.capture.contrast_moments import ContrastMoments
+from interp_steer.capture.moments import Moments, SiteRows, moments_of
 from interp_steer.models.sites import Site
 
 SITE = Site("resid_post", 0)
@@ -17,7 +17,7 @@ def moments(rows: Tensor, *, paired: bool = True) -> Moments:
     n = len(rows)
     position = torch.zeros(n, dtype=torch.int64)
     mean, scatter = moments_of(rows.double(), position, 1)
-    kept = Rows({SITE: rows}, torch.arange(n), position)
+    kept = SiteRows({SITE: rows}, torch.arange(n), position)
     return Moments(
         count=torch.tensor([n]), mean={SITE: mean}, scatter={SITE: scatter},
         rows=kept if paired else None, prompts=n, positions="last", model="gaussian",
@@ -25,8 +25,8 @@ def moments(rows: Tensor, *, paired: bool = True) -> Moments:
     )  # fmt: skip
 
 
-def sides(present: Tensor, absent: Tensor) -> Sides:
-    return Sides.of_rows(moments(present), moments(absent))
+def sides(present: Tensor, absent: Tensor) -> ContrastMoments:
+    return ContrastMoments.of_rows(moments(present), moments(absent))
 
 
 def gaussian(n: int, d: int, seed: int, spread: Tensor | None = None) -> Tensor:

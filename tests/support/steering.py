@@ -11,7 +11,7 @@ from jaxtyping import config as jaxtyping
 
 from interp_steer.generation.completions import Completion, generate
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
 
 PROMPTS = [

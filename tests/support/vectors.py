@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.steering_vector import SteeringVector
 from interp_steer.vectors.stepped_vector import SteppedVector

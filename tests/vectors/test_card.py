@@ -14,8 +14,8 @@ import interp_steer as ist
 from interp_steer.errors import VectorError
 from interp_steer.storage.tensors import write_tensors
 from interp_steer.vectors.card import Card, Reliability
-from tests.conftest import shapes_unchecked
 from tests.support.html_checks import check_harmless
+from tests.support.shapes import shapes_unchecked
 from tests.support.vectors import card, stepped, vector
 
 SURE = Reliability(
@@ -48,7 +48,7 @@ def test_a_fitted_vector_says_where_it_is_from(model: ist.HookedLM, pairs: ist.C
     assert said["estimator"] == "difference_in_means" and said["pairs"] == "6 pairs at each layer"
     assert said["fitted on"] == "contrast set english_lowercase, split fit"
     assert said["data"] == pairs.fit.hash[:12]
-    assert "not measured: ist.stability.fit" in said["how sure"]
+    assert "not measured: ist.trust.fit" in said["how sure"]
     assert f"torch {torch.__version__.partition('+')[0]}" in said["made with"]
 
 
@@ -61,7 +61,7 @@ def test_a_vector_of_several_steps_too(model: ist.HookedLM, pairs: ist.ContrastS
 def test_how_sure_it_is_is_said_where_it_is_known(
     model: ist.HookedLM, pairs: ist.ContrastSet
 ) -> None:
-    fitted = ist.stability.fit(model, pairs, draws=20)
+    fitted = ist.trust.fit_with_reliability(model, pairs, draws=20)
     sure = fitted.card.reliability
     assert sure is not None
     worst = sure.layers[sure.low.index(min(sure.low))]

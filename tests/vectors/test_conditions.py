@@ -10,12 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp_steer as ist
-from interp_steer.contrast.build import ContrastSet
+from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import ContrastError, InterventionError
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.vectors.conditions import Condition, best_threshold, choose, detection
-from interp_steer.vectors.fitting import SteeringVector, fit
+from interp_steer.vectors.conditions import (
+    Condition,
+    best_threshold,
+    choose_condition,
+    measure_detection,
+)
+from interp_steer.vectors.fitting import fit
+from interp_steer.vectors.steering_vector import SteeringVector
 
 PROMPTS = ["Tell me about the castle.", "A whale.", "Write a story about the sea in lowercase."]
 
@@ -100,7 +106,7 @@ def test_what_is_steered_does_not_move_its_own_condition(
 def test_layer_and_threshold_are_chosen_on_select_and_told_on_test(
     model: HookedLM, vector: SteeringVector, pairs: ContrastSet
 ) -> None:
-    condition = choose(model, vector, pairs)
+    condition = choose_condition(model, vector, pairs)
     by_layer = {}
     for layer in vector.layers:
         reading = Condition(vector.at(layer), 0.0)
@@ -108,19 +114,21 @@ def test_layer_and_threshold_are_chosen_on_select_and_told_on_test(
         by_layer[layer] = best_threshold(*(reading.scores(model, side) for side in sides))
     assert condition.f1 == max(f1 for _, f1, _ in by_layer.values())
     assert condition.threshold == by_layer[condition.direction.site.layer][0]
-    assert str(choose(model, vector, pairs.select)) == str(condition)
-    told = detection(condition, model, pairs)
-    assert told == detection(condition, model, pairs.test)
+    assert str(choose_condition(model, vector, pairs.select)) == str(condition)
+    told = measure_detection(condition, model, pairs)
+    assert told == measure_detection(condition, model, pairs.test)
     assert (told.hits.n, told.false_alarms.n) == (5, 5)
     assert told.hits.value == float(condition.fires(model, pairs.test.present).double().mean())
     # The instruction is in every prompt of one side and in none of the other.
     assert condition.f1 == 1.0 and told.f1 > 0.6
-    only = choose(model, vector, pairs, layers=[1], reads="last")
+    only = choose_condition(model, vector, pairs, layers=[1], reads="last")
     assert only.direction.site == Site("resid_post", 1) and only.reads == "last"
     with pytest.raises(ContrastError, match="no 'select' pairs"):
-        choose(model, vector, ContrastSet(pairs.name, pairs.fit.pairs + pairs.test.pairs))
+        choose_condition(model, vector, ContrastSet(pairs.name, pairs.fit.pairs + pairs.test.pairs))
     with pytest.raises(ContrastError, match="no 'test' pairs"):
-        detection(condition, model, ContrastSet(pairs.name, pairs.fit.pairs + pairs.select.pairs))
+        measure_detection(
+            condition, model, ContrastSet(pairs.name, pairs.fit.pairs + pairs.select.pairs)
+        )
 
 
 numbers = st.lists(st.integers(-8, 8).map(lambda n: n / 10), min_size=1, max_size=9)

@@ -15,9 +15,9 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 import interp_steer as ist
-from interp_steer.capture.contrast_moments import Sides, capture_sides
+from interp_steer.capture.contrast_moments import ContrastMoments, capture_contrast
 from interp_steer.errors import CaptureError, VectorError
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.vectors import estimators, fitting
 from interp_steer.vectors.orthogonal import orthogonalised
@@ -147,7 +147,7 @@ def test_every_estimator_makes_a_vector_that_steers(model: HookedLM, name: str, 
     shift = (means.directions.double() * unit).flatten(1).sum(1)
     torch.testing.assert_close(moved, shift, atol=1e-4, rtol=1e-3)
 
-    gauge = ist.Gauge(model, vector, pairs().select.absent)
+    gauge = ist.StrengthCalibrator(model, vector, pairs().select.absent)
     coefficient = gauge.coefficient(3, ist.Strength(2.0))
     assert coefficient == pytest.approx(2 * float(vector.norms[1]))
     control = means.matched(vector)
@@ -159,7 +159,7 @@ def test_every_estimator_makes_a_vector_that_steers(model: HookedLM, name: str, 
 
 def test_one_capture_serves_every_estimator(model: HookedLM):
     several = pairs().fit
-    both = capture_sides(model, several, second_moments=True, paired=True)
+    both = capture_contrast(model, several, second_moments=True, paired=True)
     for name in estimators.ESTIMATORS:
         given = {"name": several.name, "data_hash": several.hash, "model": model}
         found = fitting.estimate(both, name, **given, split="fit")
@@ -170,8 +170,8 @@ def test_one_capture_serves_every_estimator(model: HookedLM):
 
 def test_differences_do_not_depend_on_how_many_pairs_are_held(model: HookedLM, tmp_path):
     several = pairs(7).fit
-    whole = capture_sides(model, several, second_moments=True, paired=True)
-    parts = capture_sides(
+    whole = capture_contrast(model, several, second_moments=True, paired=True)
+    parts = capture_contrast(
         model,
         several,
         second_moments=True,
@@ -193,24 +193,24 @@ def test_differences_do_not_depend_on_how_many_pairs_are_held(model: HookedLM, t
 def test_a_subset_is_the_sides_of_those_pairs(model: HookedLM):
     several = pairs().fit
     kept = [
-        ist.capture.capture(model, side, keep_rows=True, second_moments=True)
+        ist.capture.capture_moments(model, side, keep_rows=True, second_moments=True)
         for side in (several.present, several.absent)
     ]
-    part = Sides.of_rows(*kept).subset(torch.tensor([0, 1, 4, 5]))
+    part = ContrastMoments.of_rows(*kept).subset(torch.tensor([0, 1, 4, 5]))
     chosen = ist.ContrastSet(several.name, several.pairs[:2] + several.pairs[4:])
-    alone = capture_sides(model, chosen, second_moments=True, paired=True)
+    alone = capture_contrast(model, chosen, second_moments=True, paired=True)
     for name, found in estimators.ESTIMATORS.items():
         site = Site("resid_post", 1)
         torch.testing.assert_close(
             found(part, site), found(alone, site), atol=1e-4, rtol=1e-3, msg=name
         )
-    twice = Sides.of_rows(*kept).subset(torch.tensor([3, 3, 3]))
+    twice = ContrastMoments.of_rows(*kept).subset(torch.tensor([3, 3, 3]))
     assert float(twice.within(site).abs().max()) < 1e-9
 
 
 def test_given_directions_become_a_vector(model: HookedLM):
     several = pairs().fit
-    both = capture_sides(model, several, [Site("resid_post", 1), Site("resid_post", 2)])
+    both = capture_contrast(model, several, [Site("resid_post", 1), Site("resid_post", 2)])
     given = {"name": several.name, "data_hash": several.hash, "model": model}
     raw = torch.randn(2, model.d_model, generator=torch.Generator().manual_seed(0))
     found = fitting.along(both, raw, "by hand", **given)
@@ -229,16 +229,16 @@ def test_what_cannot_be_estimated_is_refused_with_the_mend(model: HookedLM):
     for position in ("all", "generated"):
         with pytest.raises(VectorError, match="use 'last' or an index"):
             ist.fit(model, pairs(), estimator="pca", position=position)
-    both = capture_sides(model, pairs().fit, [SITE])
+    both = capture_contrast(model, pairs().fit, [SITE])
     with pytest.raises(VectorError, match="paired=True"):
         estimators.pca(both, SITE)
     with pytest.raises(CaptureError, match="second_moments=True"):
         estimators.lda(both, SITE)
     with pytest.raises(VectorError, match="keep_rows=True"):
-        Sides.of_rows(both.present, both.absent)
-    other = capture_sides(model, pairs().fit, [Site("resid_post", 1)])
+        ContrastMoments.of_rows(both.present, both.absent)
+    other = capture_contrast(model, pairs().fit, [Site("resid_post", 1)])
     with pytest.raises(VectorError, match="the two sides have sites"):
-        Sides(both.present, other.absent)
+        ContrastMoments(both.present, other.absent)
 
 
 def test_lda_may_be_read_along_answers(model: HookedLM):

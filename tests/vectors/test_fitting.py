@@ -14,15 +14,18 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from interp_steer.capture.activations import capture
-from interp_steer.contrast import build
-from interp_steer.contrast.build import ContrastSet, Pair
+from interp_steer.capture.activations import capture_moments
+from interp_steer.contrast import from_phrasings
+from interp_steer.contrast.contrast_set import ContrastSet
+from interp_steer.contrast.pair import Pair
 from interp_steer.errors import ContrastError, SiteError, VectorError
 from interp_steer.interventions.intervention import Intervention
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
-from interp_steer.vectors.fitting import Card, SteeringVector, difference_in_means, fit
+from interp_steer.vectors.card import Card
+from interp_steer.vectors.fitting import difference_in_means, fit
 from interp_steer.vectors.orthogonal import orthogonalised
+from interp_steer.vectors.steering_vector import SteeringVector
 
 N_LAYERS, D_MODEL = 3, 4
 CARD = Card(
@@ -41,7 +44,7 @@ CARD = Card(
 
 @pytest.fixture(scope="module")
 def pairs() -> ContrastSet:
-    return build.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
+    return from_phrasings.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def mean_and_projection(
     model: HookedLM, prompts: list, site: Site, unit: Tensor
 ) -> tuple[Tensor, float]:
     """The mean activation at the last token and its mean projection, a prompt at a time."""
-    rows = capture(model, prompts, [site], keep_rows=True).rows
+    rows = capture_moments(model, prompts, [site], keep_rows=True).rows
     assert rows is not None
     values = rows.values[site].double().flatten(1)
     return values.mean(0), float((values @ unit.double().flatten()).mean())
@@ -139,7 +142,7 @@ def test_fitting_from_merged_moments_is_fitting(
 ) -> None:
     first, second = pairs.fit[:2], pairs.fit[2:]
     sides = [
-        capture(model, getattr(first, side)) + capture(model, getattr(second, side))
+        capture_moments(model, getattr(first, side)) + capture_moments(model, getattr(second, side))
         for side in ("present", "absent")
     ]
     merged = difference_in_means(*sides, name="x", data_hash="y", model=model)
@@ -147,7 +150,7 @@ def test_fitting_from_merged_moments_is_fitting(
     with pytest.raises(VectorError, match="positions"):
         difference_in_means(
             sides[0],
-            capture(model, pairs.fit.absent, positions=0),
+            capture_moments(model, pairs.fit.absent, positions=0),
             name="x",
             data_hash="y",
             model=model,
@@ -205,7 +208,7 @@ def test_another_model_is_refused_with_the_mend(
     assert str(caught.value) == (
         "SteeringVector for google/gemma-2-2b-it (26 layers, d_model 2304) cannot steer "
         "tiny-llama3 (4 layers, d_model 64); fit one with ist.fit(model, pairs), "
-        "or map it with ist.transfer.map(...)"
+        "or map it with ist.transfer.map_vector(...)"
     )
     with pytest.raises(VectorError, match="its weights were"):
         vector.check(tiny("llama2"))
@@ -305,7 +308,7 @@ def test_a_random_control_disturbs_as_much(means: Sides, seed: int) -> None:
 def test_another_vector_as_a_control_has_its_own_directions_and_this_ones_lengths(
     vector: SteeringVector, tiny: Callable[[str], HookedLM]
 ) -> None:
-    other = fit(tiny("llama3"), build.instruction("punctuation:no_comma", fit=6))
+    other = fit(tiny("llama3"), from_phrasings.instruction("punctuation:no_comma", fit=6))
     control = vector.matched(other)
     torch.testing.assert_close(control.unit, other.unit)
     torch.testing.assert_close(control.norms, vector.norms)
@@ -323,7 +326,7 @@ def test_orthogonal_directions_are_the_nearest_to_those_that_were_fitted(
 ) -> None:
     model = tiny("llama3")
     ids = ("punctuation:no_comma", "startend:quotation")
-    vectors = [vector, *(fit(model, build.instruction(one, fit=6)) for one in ids)]
+    vectors = [vector, *(fit(model, from_phrasings.instruction(one, fit=6)) for one in ids)]
     apart = orthogonalised(vectors)
     for one, was in zip(apart, vectors, strict=True):
         torch.testing.assert_close(one.norms, was.norms)
@@ -467,7 +470,7 @@ def test_foreign_files_are_refused_by_name(
     with pytest.raises(VectorError, match=r"model\.safetensors is a safetensors file, but no"):
         SteeringVector.load(checkpoint("llama3") / "model.safetensors")
     moments = tmp_path / "moments.safetensors"
-    capture(model, ["Hello."]).save(moments)
+    capture_moments(model, ["Hello."]).save(moments)
     with pytest.raises(VectorError, match=r"holds Moments, not SteeringVector"):
         SteeringVector.load(moments)
     with pytest.raises(VectorError, match="missing or damaged"):

@@ -22,7 +22,7 @@ from interp_steer.interventions import schedules
 from interp_steer.interventions.intervention import Intervention, compose
 from interp_steer.interventions.positions import Clock
 from interp_steer.interventions.schedules import Dynamic, diminishing, exponential, fixed, start
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.fitting import fit, fit_steps

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import interp_steer as ist
 from interp_steer.errors import InterventionError
 from interp_steer.models.sites import Site
-from interp_steer.vectors.strength import Gauge, Strength, Unit, largest_within
+from interp_steer.vectors.strength import Strength, StrengthCalibrator, Unit, largest_within
 
 QUERIES = [f"Tell me about the {thing}." for thing in ("sea", "castle", "puppet", "fox")]
 
@@ -23,7 +23,7 @@ def gauge(tiny):
         "small", QUERIES, ["No capitals.", "In lowercase."], fit=4, select=0, test=0
     )
     model = tiny("llama3")
-    return Gauge(model, ist.fit(model, pairs), QUERIES[:3], max_new_tokens=6)
+    return StrengthCalibrator(model, ist.fit(model, pairs), QUERIES[:3], max_new_tokens=6)
 
 
 @given(st.floats(-1e6, 1e6), st.sampled_from(["norm", "residual", "sd", "kl", "ppl", "raw"]))
@@ -47,7 +47,7 @@ def test_one_norm_is_the_papers_projection(gauge):
 
 
 def test_units_are_those_of_the_captured_activations(gauge):
-    rows = ist.capture.capture(gauge.model, QUERIES[:3], keep_rows=True).rows
+    rows = ist.capture.capture_moments(gauge.model, QUERIES[:3], keep_rows=True).rows
     for layer in gauge.vector.layers:
         values = rows.values[Site("resid_post", layer)].double()
         length = float(values.square().sum(1).mean().sqrt())
@@ -97,7 +97,7 @@ def test_a_budget_that_leaves_no_perplexity_is_refused(gauge, times):
 def test_a_strength_is_measured_where_the_vector_acts(gauge):
     read, acts = 1, 3
     unit = gauge.vector.at(read).unit.double()
-    captured = ist.capture.capture(gauge.model, QUERIES[:3], keep_rows=True).rows
+    captured = ist.capture.capture_moments(gauge.model, QUERIES[:3], keep_rows=True).rows
     assert captured is not None
     rows = captured.values[Site("resid_post", acts)].double()
     expected: dict[Unit, float] = {
@@ -124,7 +124,7 @@ def test_what_is_not_known_where_a_vector_acts_is_refused(gauge):
         ist.contrast.build("narrow", QUERIES, ["No capitals."], fit=4, select=0, test=0),
         layers=[1],
     )
-    only = Gauge(gauge.model, narrow, QUERIES[:2])
+    only = StrengthCalibrator(gauge.model, narrow, QUERIES[:2])
     for strength in ("1sd", "1residual"):
         with pytest.raises(InterventionError, match=r"was not read.*or give the strength in norm"):
             only.coefficient(1, Strength.parse(strength), apply_layer=2)

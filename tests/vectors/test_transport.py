@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer.capture.contrast_moments import capture_sides
+from interp_steer.capture.contrast_moments import capture_contrast
 from interp_steer.errors import CaptureError, InterventionError, VectorError
 from interp_steer.generation.ledger import keys
 from interp_steer.interventions.intervention import Intervention, row_hooks
 from interp_steer.interventions.positions import Clock
 from interp_steer.interventions.schedules import diminishing
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.statistics.covariance import oas
 from interp_steer.vectors.transport import (
@@ -94,7 +94,7 @@ def test_transported_activations_have_the_moments_of_the_target(model, pairs, ki
     """The maps are fitted to shrunk covariances: these it is that they carry."""
     site = Site("resid_post", 2)
     several = pairs.fit
-    sides = capture_sides(model, several, [site], second_moments=True)
+    sides = capture_contrast(model, several, [site], second_moments=True)
     given = {"name": "x", "data_hash": several.hash, "model": model}
     found = transport_of(sides, kind, **given).at(2)
     m, b = sides.present.mean[site][0], sides.absent.mean[site][0]
@@ -371,7 +371,7 @@ def test_what_cannot_be_mapped_is_refused_with_the_mend(model, maps, pairs):
         replace(maps["gaussian"].at(1), matrix=torch.zeros(3, 3), origin=torch.zeros(3))
     with pytest.raises(VectorError, match="makes no maps"):
         TransportMaps(replace(maps["mean"].vector, baseline=None), maps["mean"].matrices)
-    without = capture_sides(model, pairs.fit)
+    without = capture_contrast(model, pairs.fit)
     with pytest.raises(CaptureError, match="second_moments=True"):
         transport_of(without, "mean", name="x", data_hash="y", model=model)
     with pytest.raises(InterventionError, match="finite"):

@@ -17,7 +17,7 @@ from interp_steer.errors import ContrastError
 from interp_steer.scoring import ifeval
 from interp_steer.world import chats, grammar, held_out, model_answers, random_choices
 from interp_steer.world.facts import LANGUAGES, default_world
-from interp_steer.world.queries import is_held, queries
+from interp_steer.world.queries import is_held, list_queries
 
 PAIRS = [pair for pair in combinations(registry.IDS, 2) if registry.compatible(pair)]
 TRIPLES = [three for three in combinations(registry.IDS, 3) if registry.compatible(three)]
@@ -78,7 +78,7 @@ def test_plain_answers_are_plain_prose():
     rng = Random(1)
     counts, commas = Counter(), 0
     for language in LANGUAGES:
-        for query in rng.sample(queries("train", language), 60):
+        for query in rng.sample(list_queries("train", language), 60):
             text = model_answers.answer(query.subject, query.style, language, rng)
             sentences = re.findall(r"[^.!?]+[.!?]", text)
             counts[len(sentences)] += 1
@@ -129,7 +129,7 @@ def test_arguments_are_those_that_the_checkers_need():
         (lambda: registry.phrasing_indices("unseen"), "'trained' or 'held-out'"),
         (lambda: registry.attach("a", "b", "inside"), "where must be one of"),
         (lambda: registry.get(registry.EXISTENCE).sample(Random(0)), "no absent words"),
-        (lambda: queries("test"), "no queries for split"),
+        (lambda: list_queries("test"), "no queries for split"),
         (lambda: random_choices.multiple_choice("pt"), "languages are"),
         (lambda: held_out.evaluation_chats(registry.JSON, n=0), "n=0"),
     ],
@@ -140,7 +140,7 @@ def test_bad_input_is_named(act, message):
 
 
 def test_splits_share_no_cell_and_are_about_one_in_five():
-    train, held = queries("train"), queries("held")
+    train, held = list_queries("train"), list_queries("held")
     assert not {q.key for q in train} & {q.key for q in held}
     assert not {q.text for q in train} & {q.text for q in held}
     assert 0.15 < len(held) / (len(train) + len(held)) < 0.25
@@ -153,7 +153,7 @@ def test_training_chats_keep_to_what_may_be_trained_on():
         for one in (registry.NO_COMMA, registry.LOWERCASE, registry.JSON)
         for index in registry.phrasing_indices("held-out")
     }
-    held = {query.text for language in LANGUAGES for query in queries("held", language)}
+    held = {query.text for language in LANGUAGES for query in list_queries("held", language)}
     kinds = Counter()
     for _ in range(1_000):
         chat = chats.sample_chat(rng)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from interp_steer.errors import ScoringError
 from interp_steer.world import grammar
-from interp_steer.world.content import Content, content
+from interp_steer.world.content import Content, check_content
 from interp_steer.world.facts import LANGUAGES, Fact, default_world
-from interp_steer.world.parallel_answers import world
+from interp_steer.world.translations import parallel
 
 WORLD = default_world()
-ITEMS = world(40, seed=2)
+ITEMS = parallel(40, seed=2)
 
 
 @settings(max_examples=40, deadline=None)
@@ -36,7 +36,7 @@ def test_true_and_false_statements_are_counted(
         for fact in facts[true : true + false]
     ]
     told = [grammar.sentence(fact, language, rng) for fact in (*facts[:true], *wrong)]
-    found = content(" ".join([*told, *told]), subject)
+    found = check_content(" ".join([*told, *told]), subject)
     assert (found.true, found.false, found.statements) == (true, false, true + false)
     assert found.kept == (true > false)
 
@@ -45,7 +45,7 @@ def test_true_and_false_statements_are_counted(
 def test_a_good_answer_keeps_its_content_in_every_language(language: str) -> None:
     for item in ITEMS:
         assert item.subject is not None
-        found = content(item.answer(language), item.subject)
+        found = check_content(item.answer(language), item.subject)
         assert found.kept and found.false == 0, (item, found)
 
 
@@ -53,8 +53,8 @@ def test_an_answer_about_something_else_keeps_nothing() -> None:
     for one, other in pairwise(ITEMS):
         assert one.subject is not None
         if one.subject != other.subject:
-            assert content(other.answer("it"), one.subject).true == 0
-    assert content("", "castle") == Content(False, 0, 0, 0)
-    assert not content("Mi piace il tè.", "castle").kept
+            assert check_content(other.answer("it"), one.subject).true == 0
+    assert check_content("", "castle") == Content(False, 0, 0, 0)
+    assert not check_content("Mi piace il tè.", "castle").kept
     with pytest.raises(ScoringError, match="no entity 'Castle'"):
-        content("The castle is old.", "Castle")
+        check_content("The castle is old.", "Castle")

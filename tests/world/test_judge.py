@@ -15,8 +15,8 @@ from interp_steer.world import grammar, model_answers
 from interp_steer.world.facts import LANGUAGES, Fact, default_world
 from interp_steer.world.held_out import evaluation_chats
 from interp_steer.world.judge import WorldJudge, in_sentences
-from interp_steer.world.queries import queries
-from interp_steer.world.reading import Told, names, told
+from interp_steer.world.queries import list_queries
+from interp_steer.world.reading import Claim, names, read_claims
 
 WORLD = default_world()
 JUDGE = WorldJudge()
@@ -48,7 +48,7 @@ def test_every_way_to_tell_a_fact_is_read(language: str):
     for fact in facts:
         for style in ("no_comma", "comma"):
             text = grammar.sentence(fact, language, rng, style)
-            assert told(text) == [Told(fact, True)], (fact, text)
+            assert read_claims(text) == [Claim(fact, True)], (fact, text)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -57,9 +57,9 @@ def test_a_wrong_value_is_read_as_false(language: str):
     for fact in rng.sample(WORLD.facts, 250):
         wrong = Fact(fact.subject, fact.relation, WORLD.distractors(fact, 1, rng)[0])
         text = grammar.sentence(wrong, language, rng)
-        found = told(text)
+        found = read_claims(text)
         assert [one.fact.relation for one in found] == [fact.relation], (wrong, text)
-        assert found[0] == Told(wrong, False), (wrong, text)
+        assert found[0] == Claim(wrong, False), (wrong, text)
 
 
 def test_what_the_world_says_nothing_about_is_not_true():
@@ -69,7 +69,7 @@ def test_what_the_world_says_nothing_about_is_not_true():
     ]
     facts = [f for f in unknown if all(f.relation != g.relation for g in WORLD.about(f.subject))]
     for fact in facts:
-        assert told(grammar.sentence(fact, "en", Random(0))) == [Told(fact, False)]
+        assert read_claims(grammar.sentence(fact, "en", Random(0))) == [Claim(fact, False)]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -77,7 +77,7 @@ def test_pronouns_stand_for_the_subject_before_them(language: str):
     rng = Random(f"prose {language}")
     for subject in rng.sample(list(WORLD.entities), 60):
         text = " ".join(grammar.prose(subject, language, rng, 8))
-        found = told(text)
+        found = read_claims(text)
         assert len(found) >= 8 and all(one.true for one in found), (text, found)
 
 
@@ -87,8 +87,8 @@ def test_what_a_pronoun_stands_for_may_be_known_beforehand():
         text = grammar.sentence(fact, "en", rng, "no_comma")
         if text.startswith("The fox "):
             said = text.replace("The fox", "It")
-            assert told(said) == [] and told(said, "fox") == [Told(fact, True)]
-            assert told(said, "castle") == []
+            assert read_claims(said) == [] and read_claims(said, "fox") == [Claim(fact, True)]
+            assert read_claims(said, "castle") == []
             read += 1
     assert read > 4
 
@@ -97,16 +97,16 @@ def test_a_subject_of_another_kind_is_not_left_out():
     (hour,) = [fact for fact in WORLD.about("hare") if fact.relation == "hour"]
     said = f"molto attiva {grammar.word(hour.value, 'it')} in ogni stagione."
     for subject in ("La lepre è", "È", "Come tutti sanno, è"):
-        assert told(f"{subject} {said}", "hare") == [Told(hour, True)], subject
-    assert told(f"La stazione è {said}", "hare") == []
+        assert read_claims(f"{subject} {said}", "hare") == [Claim(hour, True)], subject
+    assert read_claims(f"La stazione è {said}", "hare") == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_plain_answer_has_every_quality(language: str):
     rng = Random(f"plain {language}")
-    for query in rng.sample(queries("held", language), 60):
+    for query in rng.sample(list_queries("held", language), 60):
         answer = model_answers.answer(query.subject, query.style, language, rng)
-        assert scored(query.text, answer) == 1.0, (query, answer, told(answer))
+        assert scored(query.text, answer) == 1.0, (query, answer, read_claims(answer))
 
 
 FORMATS = [one for one in registry.FORMAT_IDS if one != registry.CONSTRAINED]
@@ -143,7 +143,7 @@ def test_the_same_answer_in_another_format_has_the_same_verdicts(written, langua
 
 
 def test_an_answer_about_something_else_is_a_poor_one():
-    for query in Random(1).sample(queries("held"), 40):
+    for query in Random(1).sample(list_queries("held"), 40):
         other = "mill" if query.subject != "mill" else "fox"
         assert scored(query.text, " ".join(true_facts(other, 4))) <= 0.2
     # Naming what was asked does not help where all is said of something else.
@@ -206,7 +206,7 @@ def test_a_yes_or_no_question_is_known_in_every_language(language: str):
 
 
 def test_questions_name_what_is_asked_and_are_five_at_most():
-    for query in queries("held"):
+    for query in list_queries("held"):
         questions = JUDGE.questions(query.text)
         assert len(questions) == MOST_QUESTIONS == len(set(questions))
         assert all(one.endswith("?") for one in questions)

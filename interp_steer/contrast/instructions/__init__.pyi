@@ -8,6 +8,7 @@ from .phrasings import EXCLUDE as EXCLUDE
 from .phrasings import INCLUDE as INCLUDE
 from .phrasings import LENGTHS as LENGTHS
 from .phrasings import draw as draw
+from .phrasings import list_phrasings as list_phrasings
 from .phrasings import say as say
 from .registry import CAPITAL as CAPITAL
 from .registry import CHANCE_IDS as CHANCE_IDS
@@ -19,8 +20,8 @@ from .registry import LANGUAGE as LANGUAGE
 from .registry import LANGUAGE_NAMES as LANGUAGE_NAMES
 from .registry import LOWERCASE as LOWERCASE
 from .registry import SENTENCES as SENTENCES
-from .registry import Topic as Topic
 from .registry import WORDS as WORDS
+from .registry import Topic as Topic
 from .registry import compatible as compatible
 from .registry import phrase as phrase
 from .stripping import carries as carries

@@ -19,17 +19,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from interp_steer.contrast.build import ContrastSet, Pair, build
-from interp_steer.contrast.contrast_set import plain_text
+from interp_steer.contrast.contrast_set import ContrastSet, plain_text
+from interp_steer.contrast.from_phrasings import build
 from interp_steer.contrast.instructions.ifeval_rows import (
     IFEvalRow,
     count_by_id,
     read,
     single_instruction,
 )
-from interp_steer.contrast.instructions.phrasings import IDS, draw, phrasings, say
+from interp_steer.contrast.instructions.phrasings import IDS, draw, list_phrasings, say
 from interp_steer.contrast.instructions.registry import FORMAT_IDS
 from interp_steer.contrast.instructions.stripping import carries
+from interp_steer.contrast.pair import Pair
 from interp_steer.errors import ContrastError
 
 
@@ -165,12 +166,12 @@ def augmented(
 
     Raises:
         ContrastError: for an id or arguments that IFEval has not, or as
-            :func:`interp_steer.contrast.build.build`.
+            :func:`interp_steer.contrast.from_phrasings.build`.
     """
     seen = {plain_text(text) for row in apart_from for text in (row.prompt, row.query) if text}
     said = [
         phrasing
-        for phrasing in phrasings(instruction_id, where)
+        for phrasing in list_phrasings(instruction_id, where)
         if not any(_uses(row, instruction_id, phrasing) for row in apart_from)
     ]
     name = _name(instruction_id)
@@ -254,7 +255,7 @@ def _uses(row: IFEvalRow, instruction_id: str, phrasing: str) -> bool:
     if instruction_id not in row.instruction_ids or not row.kwargs:
         return False
     kwargs = row.kwargs[row.instruction_ids.index(instruction_id)]
-    if phrasing not in phrasings(instruction_id, kwargs):
+    if phrasing not in list_phrasings(instruction_id, kwargs):
         return False
     return plain_text(say(instruction_id, phrasing, kwargs)).rstrip(".!") in plain_text(row.prompt)
 

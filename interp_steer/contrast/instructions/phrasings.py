@@ -184,7 +184,7 @@ AT_MOST = (
 """Eight ways to ask for at most so many sentences (paper A, length)."""
 
 
-def phrasings(instruction_id: str, where: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+def list_phrasings(instruction_id: str, where: Mapping[str, Any] | None = None) -> tuple[str, ...]:
     """The ways to say an instruction, with blanks; IFEval's description, where it has one, is last.
 
     Args:
@@ -237,7 +237,7 @@ def say(instruction_id: str, phrasing: str, kwargs: Mapping[str, Any]) -> str:
 
     Args:
         instruction_id: one of :data:`IDS`.
-        phrasing: one of :func:`phrasings` for this id and the relation in ``kwargs``.
+        phrasing: one of :func:`list_phrasings` for this id and the relation in ``kwargs``.
         kwargs: all its arguments; see :func:`draw`.
 
     Raises:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from interp_steer.errors import ModelError
 from interp_steer.models.basis import UNPROCESSED, basis_of
 from interp_steer.models.batching import PaddedBatch
-from interp_steer.models.fingerprint import fingerprint
+from interp_steer.models.fingerprint import compute_fingerprint
 from interp_steer.models.kv_cache import RowCache
 
 
@@ -35,7 +35,7 @@ class WrappedBridge:
 
     def fingerprint(self) -> str:
         """That of the plain model."""
-        return fingerprint(self.twin)
+        return compute_fingerprint(self.twin)
 
     @property
     def device(self) -> torch.device:

@@ -21,21 +21,30 @@ from torch import Tensor
 
 from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import TransferError
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.statistics.effect_shares import ratio_of_means
 from interp_steer.statistics.intervals import Interval
 from interp_steer.vectors.steering_vector import SteeringVector
 from interp_steer.vectors.transfer.linear_maps import KINDS, Candidate, squared_errors
-from interp_steer.vectors.transfer.paired_activations import SharedTexts, read
-from interp_steer.vectors.transfer.residual_map import Map
+from interp_steer.vectors.transfer.paired_activations import SharedTexts, capture_pairs
+from interp_steer.vectors.transfer.residual_map import ResidualMap
 
-__all__ = ["PENALTIES", "Map", "SharedTexts", "fit", "fit_on", "map", "r_squared", "read"]
+__all__ = [
+    "PENALTIES",
+    "ResidualMap",
+    "SharedTexts",
+    "fit_map",
+    "fit_map_on",
+    "map_vector",
+    "r_squared",
+    "capture_pairs",
+]
 
 PENALTIES = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """The penalties that are tried, in units of the mean variance of an activation's coordinate."""
 
 
-def fit(
+def fit_map(
     source: HookedLM,
     target: HookedLM,
     prompts: Sequence[Prompt],
@@ -43,7 +52,7 @@ def fit(
     *,
     penalties: Sequence[float] = PENALTIES,
     **options: Any,
-) -> Map:
+) -> ResidualMap:
     """Fit a map from the residual stream of one model to that of another.
 
     Args:
@@ -52,33 +61,33 @@ def fit(
         prompts: that both models read; none that a vector is fitted on or reported on.
         kind: ``"procrustes"``, ``"ridge"``, ``"cca"``, or the control ``"identity"``.
         penalties: of which the best on prompts held out is taken, layer by layer.
-        options: of :func:`interp_steer.vectors.transfer.paired_activations.read`: ``position``, ``component``, ``layers``,
+        options: of :func:`interp_steer.vectors.transfer.paired_activations.capture_pairs`: ``position``, ``component``, ``layers``,
             ``answers``, ``max_new_tokens``, ``batch_size``, ``seed``.
 
     Raises:
         TransferError: for an unknown kind, penalties below 0, prompts that are too few, or what
-            :func:`interp_steer.vectors.transfer.paired_activations.read` refuses.
+            :func:`interp_steer.vectors.transfer.paired_activations.capture_pairs` refuses.
 
     Example:
-        >>> to_gemma = ist.transfer.fit(llama, gemma, prompts)  # doctest: +SKIP
+        >>> to_gemma = ist.transfer.fit_map(llama, gemma, prompts)  # doctest: +SKIP
         >>> [str(each) for each in to_gemma.quality]            # doctest: +SKIP
     """
     _check_kind(kind, penalties)
-    return fit_on(read(source, target, prompts, **options), kind, penalties=penalties)
+    return fit_map_on(capture_pairs(source, target, prompts, **options), kind, penalties=penalties)
 
 
-def fit_on(
+def fit_map_on(
     texts: SharedTexts, kind: str = "ridge", *, penalties: Sequence[float] = PENALTIES
-) -> Map:
-    """Fit a map on activations that were read before; see :func:`fit`.
+) -> ResidualMap:
+    """Fit a map on activations that were read before; see :func:`fit_map`.
 
     The map is fitted on the fit split of the prompts, its penalty and rank chosen on the select
     split, and its quality that of the test split.
 
     Args:
         texts: what both models make of the same texts.
-        kind: see :func:`fit`.
-        penalties: see :func:`fit`.
+        kind: see :func:`fit_map`.
+        penalties: see :func:`fit_map`.
 
     Raises:
         TransferError: for an unknown kind or penalties below 0, or activations that are all alike.
@@ -103,7 +112,7 @@ def fit_on(
                 key=lambda one: float(squared_errors(x[select], y[select], one.weights).sum()),
             )
         )
-    made = Map(
+    made = ResidualMap(
         kind=kind,
         source=texts.source,
         target=texts.target,
@@ -121,7 +130,7 @@ def fit_on(
     return replace(made, quality=r_squared(made, texts))
 
 
-def map(
+def map_vector(
     vector: SteeringVector,
     source: HookedLM,
     target: HookedLM,
@@ -135,16 +144,16 @@ def map(
         vector: of the source.
         source: the model that it was fitted on.
         target: the model that it shall steer.
-        prompts: see :func:`fit`; read where the vector was, unless ``position`` is given.
-        kind: see :func:`fit`.
-        options: of :func:`fit`.
+        prompts: see :func:`fit_map`; read where the vector was, unless ``position`` is given.
+        kind: see :func:`fit_map`.
+        options: of :func:`fit_map`.
 
     Raises:
         VectorError: for a vector of another model.
-        TransferError: as :func:`fit`.
+        TransferError: as :func:`fit_map`.
 
     Example:
-        >>> lowercase = ist.transfer.map(vector, llama, gemma, prompts)     # doctest: +SKIP
+        >>> lowercase = ist.transfer.map_vector(vector, llama, gemma, prompts)     # doctest: +SKIP
         >>> ist.generate(gemma, ["Name a tree."], lowercase.at(4).project())  # doctest: +SKIP
     """
     vector.check(source)
@@ -153,10 +162,10 @@ def map(
         "position": int(position) if position.lstrip("-").isdigit() else position,
         "component": vector.card.component,
     }
-    return fit(source, target, prompts, kind, **where | options)(vector)
+    return fit_map(source, target, prompts, kind, **where | options)(vector)
 
 
-def r_squared(made: Map, texts: SharedTexts, split: str = "test") -> tuple[Interval, ...]:
+def r_squared(made: ResidualMap, texts: SharedTexts, split: str = "test") -> tuple[Interval, ...]:
     """How well a map predicts the target's activations, at each of its layers.
 
     ``1 - sum |y - y'|^2 / sum |y - mean y|^2`` over the rows of the prompts in a split, ``mean y``

@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from interp_steer.capture.activations import capture
-from interp_steer.capture.moments import Rows
+from interp_steer.capture.activations import capture_moments
+from interp_steer.capture.moments import SiteRows
 from interp_steer.contrast.pair import SPLITS, Prompt
 from interp_steer.errors import TransferError
 from interp_steer.generation.completions import generate
 from interp_steer.models.basis import UNPROCESSED
-from interp_steer.models.loading import HookedLM
+from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 
 LayerPairs = tuple[tuple[int, int], ...]
@@ -29,7 +29,7 @@ HELD_OUT = {"select": 0.15, "test": 0.15}
 
 
 @dataclass(frozen=True)
-class Stream:
+class ModelIdentity:
     """Whose residual stream activations are of."""
 
     model: str
@@ -40,7 +40,7 @@ class Stream:
     basis: str = UNPROCESSED
 
     @classmethod
-    def of(cls, model: HookedLM) -> Stream:
+    def of(cls, model: HookedLM) -> ModelIdentity:
         """That of a model."""
         sizes = model.n_layers, model.d_model
         return cls(model.name, model.fingerprint, *sizes, model.revision, model.basis)
@@ -57,8 +57,8 @@ class SharedTexts:
         TransferError: for rows that do not go together, or fewer than three prompts.
     """
 
-    source: Stream
-    target: Stream
+    source: ModelIdentity
+    target: ModelIdentity
     component: str
     """One of :data:`interp_steer.models.sites.COMPONENTS`, as wide as the residual stream."""
     position: str
@@ -112,7 +112,7 @@ def _place(split: str) -> int:
     return SPLITS.index(split)
 
 
-def read(
+def capture_pairs(
     source: HookedLM,
     target: HookedLM,
     prompts: Sequence[Prompt],
@@ -184,8 +184,8 @@ def read(
     both = [place for place in sides[0].places if place in sides[1].places]
     said = repr((prompts, answers if answers is None else list(answers), label))
     return SharedTexts(
-        source=Stream.of(source),
-        target=Stream.of(target),
+        source=ModelIdentity.of(source),
+        target=ModelIdentity.of(target),
         component=component,
         position=label,
         layers=pairs,
@@ -259,7 +259,7 @@ def _answered(
 class _Side:
     """The rows of one model, and the place in the texts that each is at."""
 
-    rows: Rows
+    rows: SiteRows
     places: dict[tuple[int, str], int]
     """From a prompt, and what was read of the answer to it, to a row."""
 
@@ -275,7 +275,7 @@ class _Side:
         most: int,
         batch_size: int,
     ) -> _Side:
-        rows = capture(
+        rows = capture_moments(
             model,
             prompts,
             [Site(component, layer) for layer in layers],

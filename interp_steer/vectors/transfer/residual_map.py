@@ -18,11 +18,11 @@ from interp_steer.statistics.intervals import Interval
 from interp_steer.storage.tensors import made_of, read_tensors, typed, write_tensors
 from interp_steer.vectors.algebra import inner_product, unit_directions
 from interp_steer.vectors.steering_vector import SteeringVector
-from interp_steer.vectors.transfer.paired_activations import LayerPairs, Stream
+from interp_steer.vectors.transfer.paired_activations import LayerPairs, ModelIdentity
 
 
 @dataclass(frozen=True, eq=False)
-class Map:
+class ResidualMap:
     """From the residual stream of one model to that of another, a map for each layer.
 
     Raises:
@@ -30,14 +30,14 @@ class Map:
         SiteError: for a layer that a model does not have.
 
     Example:
-        >>> to_gemma = ist.transfer.fit(llama, gemma, prompts)          # doctest: +SKIP
+        >>> to_gemma = ist.transfer.fit_map(llama, gemma, prompts)          # doctest: +SKIP
         >>> ist.generate(gemma, prompts, to_gemma(vector).at(4).project())  # doctest: +SKIP
     """
 
     kind: str
     """How it was fitted: one of :data:`interp_steer.vectors.transfer.linear_maps.KINDS`, or what it was made of."""
-    source: Stream
-    target: Stream
+    source: ModelIdentity
+    target: ModelIdentity
     component: str
     position: str
     """Where the shared texts were read."""
@@ -173,7 +173,7 @@ class Map:
         )
         return moved + self.target_mean[at].double()
 
-    def then(self, other: Map) -> Map:
+    def then(self, other: ResidualMap) -> ResidualMap:
         """This map and another behind it: what ``other(self(vector))`` does, as one.
 
         Args:
@@ -203,7 +203,7 @@ class Map:
         mine, theirs = (list(rows) for rows in zip(*joints, strict=True))
         first, second = self.weights[mine].double(), other.weights[theirs].double()
         step = self.target_mean[mine].double() - other.source_mean[theirs].double()
-        return Map(
+        return ResidualMap(
             kind=f"{self.kind} via {other.kind}",
             source=self.source,
             target=other.target,
@@ -217,7 +217,7 @@ class Map:
             data_hash=hashlib.sha256(f"{self.data_hash}{other.data_hash}".encode()).hexdigest(),
         )
 
-    def like_random(self, seed: int) -> Map:
+    def like_random(self, seed: int) -> ResidualMap:
         """A random control: this map between random rotations of source and target, layer by layer.
 
         All singular values stay: the Frobenius norm, and orthogonality where there is any; so do
@@ -254,7 +254,7 @@ class Map:
         write_tensors(path, "Map", tensors, header, TransferError)
 
     @classmethod
-    def load(cls, path: str | Path) -> Map:
+    def load(cls, path: str | Path) -> ResidualMap:
         """Read back what :meth:`save` wrote, bit for bit.
 
         Raises:
@@ -264,7 +264,7 @@ class Map:
         tensors, header = read_tensors(path, "Map", TransferError, needed)
         with made_of(path, TransferError):
             said = typed(header, _HEADER)
-            source, target = (Stream(**typed(said.pop(side), _STREAM)) for side in _STREAMS)
+            source, target = (ModelIdentity(**typed(said.pop(side), _STREAM)) for side in _STREAMS)
             quality = said.pop("quality")
             return cls(
                 **tensors,

@@ -1,3 +1,4 @@
+from .assessment import assess as assess
 from .permutation import permutation_test as permutation_test
 from .permutation import separation_test as separation_test
 from .reliability import agreement as agreement

@@ -51,7 +51,7 @@ def permutation_test(
     The statistic is ``|mean d_i|``.
 
     Args:
-        rows: the differences of single pairs, see :func:`interp_steer.vectors.trust.assess.differences`.
+        rows: the differences of single pairs, see :func:`interp_steer.capture.pair_differences.differences`.
         groups: what pairs share, such as a query; the pairs of a group are swapped together.
         draws: how many random swaps.
         seed: of the swaps.

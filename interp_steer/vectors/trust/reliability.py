@@ -14,7 +14,7 @@ its length hardly varies. Reliability grows with the number of pairs by the form
 Brown (1910), :func:`spearman_brown`.
 
 Everything is computed from the ``d_i``, which one pass keeps (``capture(..., keep_rows=True)``,
-:func:`interp_steer.vectors.trust.assess.differences`). Draws are rows of weights over the pairs, all
+:func:`interp_steer.capture.pair_differences.differences`). Draws are rows of weights over the pairs, all
 multiplied at once, and rows wider than there are pairs of them are first turned into axes of their
 own, which keeps every inner product: what is held is no larger than draws times pairs.
 
@@ -75,7 +75,7 @@ def bootstrap_cosine(
     ``mu``, the cosine comes out too low.
 
     Args:
-        rows: the differences of single pairs, see :func:`interp_steer.vectors.trust.assess.differences`.
+        rows: the differences of single pairs, see :func:`interp_steer.capture.pair_differences.differences`.
         groups: see the module.
         draws: how many resamples.
         seed: of the resampling.
@@ -145,7 +145,7 @@ def split_half(
     how far the splits lie apart says nothing of other pairs.
 
     Args:
-        rows: the differences of single pairs, see :func:`interp_steer.vectors.trust.assess.differences`.
+        rows: the differences of single pairs, see :func:`interp_steer.capture.pair_differences.differences`.
         groups: see the module.
         splits: how many random splits.
         seed: of the splits.

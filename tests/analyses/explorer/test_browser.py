@@ -15,8 +15,8 @@ import pytest
 import interp_steer as ist
 from analyses.explorer.form import Limits, Source, Steer
 from analyses.explorer.server import application, listen
-from analyses.explorer.workspace import Making, Shelf
-from tests.conftest import shapes_unchecked
+from analyses.explorer.workspace import Making, Workspace
+from tests.support.shapes import shapes_unchecked
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 pytestmark = pytest.mark.skipif(
@@ -36,14 +36,14 @@ SECONDS = 60
 
 
 @pytest.fixture(scope="module")
-def shelf() -> Iterator[Shelf]:
+def shelf() -> Iterator[Workspace]:
     with shapes_unchecked():
         making = Making(model="burattino-tiny", n_fit=12, n_select=4, n_test=4)
-        yield Shelf(ist.load("burattino-tiny", device="cpu"), making)
+        yield Workspace(ist.load("burattino-tiny", device="cpu"), making)
 
 
 @pytest.fixture(scope="module")
-def address(shelf: Shelf) -> Iterator[str]:
+def address(shelf: Workspace) -> Iterator[str]:
     app = application(shelf, Limits(letters=300))
     server = listen(app, "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -134,7 +134,7 @@ def open_page(chromium: Any, address: str) -> Iterator[Any]:
         context.close()
 
 
-def expected(shelf: Shelf, prompt: str, *steers: Steer) -> list[str]:
+def expected(shelf: Workspace, prompt: str, *steers: Steer) -> list[str]:
     """What the API answers, without steering and with it."""
     steering = [ist.unsteered, shelf.steering(steers)]
     said = ist.generate(shelf.model, [prompt] * 2, steering, max_new_tokens=24)
@@ -148,7 +148,7 @@ def short(page: Any) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_user_types_steers_and_reads(width: int, open_page: Any, shelf: Shelf) -> None:
+def test_a_user_types_steers_and_reads(width: int, open_page: Any, shelf: Workspace) -> None:
     watched = open_page(width)
     page = watched.page
     assert watched.overflow() <= 0
@@ -173,7 +173,7 @@ def test_a_user_types_steers_and_reads(width: int, open_page: Any, shelf: Shelf)
     assert watched.complaints == []
 
 
-def test_a_click_on_the_map_steers_there(open_page: Any, shelf: Shelf) -> None:
+def test_a_click_on_the_map_steers_there(open_page: Any, shelf: Workspace) -> None:
     watched = open_page()
     page = watched.page
     short(page)
@@ -266,7 +266,7 @@ def test_the_keyboard_is_enough(open_page: Any) -> None:
 
 
 def test_vectors_are_saved_opened_and_combined(
-    open_page: Any, shelf: Shelf, tmp_path: Path
+    open_page: Any, shelf: Workspace, tmp_path: Path
 ) -> None:
     watched = open_page()
     page = watched.page
@@ -307,7 +307,7 @@ def test_vectors_are_saved_opened_and_combined(
 
 
 @pytest.mark.slow
-def test_ten_tabs_at_once(chromium: Any, address: str, shelf: Shelf) -> None:
+def test_ten_tabs_at_once(chromium: Any, address: str, shelf: Workspace) -> None:
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     about = ["castle", "sea", "school", "fox", "king"]
     prompts = [f"Tell me about the {what}." for what in about] * 2

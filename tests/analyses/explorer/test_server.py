@@ -23,16 +23,16 @@ from analyses.explorer.callbacks import Explorer, nested
 from analyses.explorer.download import printed
 from analyses.explorer.form import Ask, Limits, Source, Steer, ask_of, strengths_of
 from analyses.explorer.head_view import QUANTITIES, Heads, looking, measuring
-from analyses.explorer.jobs import ExplorerError, Job, Line
+from analyses.explorer.jobs import ExplorerError, Job, JobQueue
 from analyses.explorer.layout import FIELDS
 from analyses.explorer.server import allowed, application
 from analyses.explorer.sweep_view import Swept, sweeping
 from analyses.explorer.views import VIEWS, Seen
-from analyses.explorer.workspace import SAVED, Making, Shelf
+from analyses.explorer.workspace import SAVED, Making, Workspace
 from figures.printing import export
 from figures.style.drawing import Drawing
 from interp_steer.errors import InterpSteerError
-from tests.conftest import shapes_unchecked
+from tests.support.shapes import shapes_unchecked
 
 LOWER, ITALIAN = "change_case:english_lowercase", "language:response_language?language=it"
 PROMPT = "Tell me about the castle."
@@ -40,14 +40,14 @@ SMALL = Making(model="burattino-tiny", n_fit=12, n_select=4, n_test=4)
 
 
 @pytest.fixture(scope="module")
-def shelf() -> Iterator[Shelf]:
+def shelf() -> Iterator[Workspace]:
     with shapes_unchecked():
-        yield Shelf(ist.load("burattino-tiny", device="cpu"), SMALL)
+        yield Workspace(ist.load("burattino-tiny", device="cpu"), SMALL)
 
 
 @pytest.fixture
-def line() -> Iterator[Line]:
-    line = Line(most_waiting=4, most_tabs=3)
+def line() -> Iterator[JobQueue]:
+    line = JobQueue(most_waiting=4, most_tabs=3)
     yield line
     line.close()
 
@@ -59,13 +59,13 @@ def done(work: Iterator[None], job: Job) -> Any:
     return job.found
 
 
-def answered(shelf: Shelf, ask: Ask) -> Told:
+def answered(shelf: Workspace, ask: Ask) -> Told:
     job = Job("answer", 0, 0)
     return done(answering(shelf, ask, job), job)
 
 
 # ------------------------------------------------------------------ the line
-def test_the_newest_request_of_a_tab_counts(line: Line) -> None:
+def test_the_newest_request_of_a_tab_counts(line: JobQueue) -> None:
     gate, begun, late = threading.Event(), threading.Event(), []
 
     def slow(job: Job) -> Iterator[None]:
@@ -88,7 +88,7 @@ def test_the_newest_request_of_a_tab_counts(line: Line) -> None:
     assert second.found == "fast" and line.tab("a").jobs["answer"] is second
 
 
-def test_answers_go_before_the_rest_of_a_sweep(line: Line) -> None:
+def test_answers_go_before_the_rest_of_a_sweep(line: JobQueue) -> None:
     order: list[str] = []
     gate = threading.Event()
 
@@ -114,7 +114,7 @@ def test_answers_go_before_the_rest_of_a_sweep(line: Line) -> None:
     )
 
 
-def test_a_full_line_refuses_and_a_closed_tab_leaves_it(line: Line) -> None:
+def test_a_full_line_refuses_and_a_closed_tab_leaves_it(line: JobQueue) -> None:
     gate = threading.Event()
 
     def wait(job: Job) -> Iterator[None]:
@@ -130,14 +130,14 @@ def test_a_full_line_refuses_and_a_closed_tab_leaves_it(line: Line) -> None:
     assert [line.wait(job).state for job in jobs] == ["stopped"] * 4
 
 
-def test_tabs_that_are_silent_are_forgotten(line: Line) -> None:
+def test_tabs_that_are_silent_are_forgotten(line: JobQueue) -> None:
     first = line.tab("0")
     for name in "123":
         line.tab(name)
     assert line.tab("3") is not first and line.tab("0") is not first
 
 
-def test_errors_are_words(line: Line, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_words(line: JobQueue, capsys: pytest.CaptureFixture[str]) -> None:
     def foreseen(job: Job) -> Iterator[None]:
         yield
         raise ExplorerError("There is no such thing; choose another.")
@@ -225,7 +225,7 @@ def test_addresses_and_given_names_are_answered_to(address: Any, port: int) -> N
         assert not allowed(f"{stranger}:{port}", {"localhost"})
 
 
-def test_the_server_answers_its_own_page_alone(shelf: Shelf) -> None:
+def test_the_server_answers_its_own_page_alone(shelf: Workspace) -> None:
     app = application(shelf)
     client = app.server.test_client()
     try:
@@ -275,7 +275,7 @@ STEERINGS = {
 
 @pytest.mark.parametrize("name", STEERINGS)
 def test_the_answers_are_the_apis_and_so_are_those_of_the_code(
-    name: str, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    name: str, shelf: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     temperature = 0.7 if name == "two" else 0.0
     ask = Ask(PROMPT, STEERINGS[name], max_new_tokens=14, temperature=temperature, seed=3)
@@ -303,14 +303,14 @@ def test_the_answers_are_the_apis_and_so_are_those_of_the_code(
     assert str(left["steer"]) == str(steering) == told.completions[1].applied
 
 
-def test_the_code_loads_the_model_that_was_given(shelf: Shelf) -> None:
+def test_the_code_loads_the_model_that_was_given(shelf: Workspace) -> None:
     told = answered(shelf, Ask('A "quoted"\nprompt', STEERINGS["projection"], max_new_tokens=2))
     assert "model = ist.load('burattino-tiny')" in told.code
     assert "fit=12, select=4, test=4" in told.code
     compile(told.code, "copied.py", "exec")
 
 
-def test_projections_are_those_of_a_trace(shelf: Shelf) -> None:
+def test_projections_are_those_of_a_trace(shelf: Workspace) -> None:
     ask = Ask(PROMPT, STEERINGS["projection"], max_new_tokens=6, read_layer=1)
     told = answered(shelf, ask)
     assert told.tokens is not None and told.target is not None
@@ -320,7 +320,7 @@ def test_projections_are_those_of_a_trace(shelf: Shelf) -> None:
 
 
 def test_a_saved_vector_steers_as_it_did(
-    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shelf: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Source(LOWER)
     vector = shelf.vector(source)
@@ -342,13 +342,13 @@ def test_a_saved_vector_steers_as_it_did(
 
 
 @pytest.mark.parametrize("content", [b"", b"no safetensors", b"\x80\x04pickle" * 99])
-def test_what_is_no_vector_is_refused_by_its_name(shelf: Shelf, content: bytes) -> None:
+def test_what_is_no_vector_is_refused_by_its_name(shelf: Workspace, content: bytes) -> None:
     with pytest.raises(InterpSteerError, match=r"mine\.safetensors") as refused:
         shelf.keep("mine.safetensors", content)
     assert "/tmp" not in str(refused.value)
 
 
-def test_names_that_stand_for_nothing_are_refused(shelf: Shelf) -> None:
+def test_names_that_stand_for_nothing_are_refused(shelf: Workspace) -> None:
     for name in (f"{SAVED}gone", "no:such", "language:response_language?language=xx"):
         with pytest.raises(InterpSteerError):
             shelf.vector(Source(name))
@@ -357,7 +357,7 @@ def test_names_that_stand_for_nothing_are_refused(shelf: Shelf) -> None:
 
 
 # ------------------------------------------------------------------ views
-def test_a_sweep_fills_its_map(shelf: Shelf) -> None:
+def test_a_sweep_fills_its_map(shelf: Workspace) -> None:
     job = Job("sweep", 2, 0)
     steer = Steer(Source(LOWER), (1,), "add")
     strengths = strengths_of("1, 3", "norm", Limits())
@@ -379,7 +379,7 @@ def test_a_sweep_fills_its_map(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_views_draw_figures_that_say_what_they_show(name: str, shelf: Shelf) -> None:
+def test_views_draw_figures_that_say_what_they_show(name: str, shelf: Workspace) -> None:
     shelf.vector(Source(ITALIAN))  # another to compare with
     job = Job("view", 1, 0)
     seen = done(VIEWS[name](shelf, STEERINGS["projection"], job), job)
@@ -388,7 +388,7 @@ def test_views_draw_figures_that_say_what_they_show(name: str, shelf: Shelf) -> 
         assert isinstance(drawing, Drawing) and drawing.caption.endswith(".")
 
 
-def test_views_refuse_what_they_cannot_show_in_words(shelf: Shelf) -> None:
+def test_views_refuse_what_they_cannot_show_in_words(shelf: Workspace) -> None:
     heads = (Steer(Source(LOWER, component="z"), (1,)),)
     for name in ("lens", "propagation"):
         job = Job("view", 1, 0)
@@ -396,7 +396,7 @@ def test_views_refuse_what_they_cannot_show_in_words(shelf: Shelf) -> None:
             done(VIEWS[name](shelf, heads, job), job)
 
 
-def test_heads_are_measured_and_seen_from_near(shelf: Shelf) -> None:
+def test_heads_are_measured_and_seen_from_near(shelf: Workspace) -> None:
     job = Job("view", 1, 0)
     heads = done(measuring(shelf, Source(LOWER), job), job)
     assert isinstance(heads, Heads)
@@ -409,8 +409,8 @@ def test_heads_are_measured_and_seen_from_near(shelf: Shelf) -> None:
         done(looking(shelf, heads, 99, 0, job), job)
 
 
-def test_ten_tabs_get_their_own_answers(shelf: Shelf) -> None:
-    line = Line()
+def test_ten_tabs_get_their_own_answers(shelf: Workspace) -> None:
+    line = JobQueue()
     explorer = Explorer(shelf, line, Limits())
     prompts = [
         f"Tell me about the {what}." for what in ["castle", "sea", "school", "fox", "king"]
@@ -431,7 +431,7 @@ def test_ten_tabs_get_their_own_answers(shelf: Shelf) -> None:
 @pytest.mark.parametrize(
     ("kind", "start"), [("pdf", b"%PDF"), ("svg", b"<svg"), ("png", b"\x89PNG")]
 )
-def test_figures_are_saved(kind: str, start: bytes, shelf: Shelf) -> None:
+def test_figures_are_saved(kind: str, start: bytes, shelf: Workspace) -> None:
     job = Job("view", 1, 0)
     seen = done(VIEWS["card"](shelf, STEERINGS["projection"], job), job)
     content = printed(seen.drawings["norms"], "norms", kind, shelf)

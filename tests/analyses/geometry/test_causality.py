@@ -9,7 +9,7 @@ import interp_steer as ist
 from analyses.geometry import causality
 from analyses.geometry.causality_edits import ACTS, Editor
 from analyses.kit.cli import command_line
-from analyses.kit.instruction_following import Answering, Obedience
+from analyses.kit.instruction_following import Answering, InstructionFollowing
 from interp_steer.models.sites import Site
 from tests.support.exchanges import LAYER, llama, pairs  # noqa: F401  fixtures
 
@@ -26,7 +26,7 @@ def test_what_is_taken_away_is_gone_and_what_is_set_is_there(llama, pairs):
         if act.name in expected:
             prompts = pairs.present if act.instructed else pairs.absent
             with model.steered(act.steering[0]):
-                rows = ist.capture.capture(model, prompts, keep_rows=True).rows
+                rows = ist.capture.capture_moments(model, prompts, keep_rows=True).rows
             along = rows.values[Site("resid_post", LAYER)].double() @ u
             assert along.tolist() == pytest.approx([expected[act.name]] * 3, abs=1e-4)
     names = {act.name for act in (*editor.at_layer(LAYER), *editor.at_every_layer(LAYER))}
@@ -44,7 +44,7 @@ def test_random_acts_move_prompts_as_far_as_the_directions(llama, pairs):
             if act.name in ("mean", "steer"):
                 prompts = pairs.present if act.instructed else pairs.absent
                 with model.steered(act.steering[0]):
-                    rows = ist.capture.capture(model, prompts, [site], keep_rows=True).rows
+                    rows = ist.capture.capture_moments(model, prompts, [site], keep_rows=True).rows
                 change = (rows.values[site] - plain[act.instructed][site]).double().mean(dim=0)
                 found[act.name, draw] = float(change.norm())
     for name in ("mean", "steer"):
@@ -55,7 +55,7 @@ def test_obedience_is_what_sweeps_and_scores_say(burattino_instruct, tmp_path):
     pairs = ist.world.instruction("change_case:english_lowercase", fit=0, select=0, test=4)
     asking = Answering(graded_tokens=8, max_new_tokens=48)
     ledger = ist.Ledger(tmp_path / "answers.jsonl")
-    found = Obedience.of(burattino_instruct, pairs, asking, ledger)
+    found = InstructionFollowing.of(burattino_instruct, pairs, asking, ledger)
     ends = [found.unedited(instructed) for instructed in (True, False)]
     assert found.obeyed(ends) == [found.strict["present"], found.strict["absent"]]
     assert found.obedient and not any(found.strict["absent"])

@@ -40,7 +40,7 @@ from figures.printing.lint import complaints
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import RunError
 from interp_steer.vectors.transfer import fitting
-from interp_steer.world.queries import queries
+from interp_steer.world.queries import list_queries
 
 CAPITAL, ITALIAN = "change_case:english_capital", "language:response_language?language=it"
 
@@ -65,12 +65,12 @@ def test_shared_prompts_ask_for_what_they_say():
         shared_prompts(asking, [CAPITAL, ITALIAN], 200, 0)
         for asking in ("plain", "others", "kin", "broad")
     )
-    known = {query.text for query in queries("train")}
+    known = {query.text for query in list_queries("train")}
     assert set(plain) <= known
     for prompts, languages in ((others, False), (kin, True)):
         assert sum(prompt in known for prompt in prompts) in range(50, 60)
         assert any("French" in prompt for prompt in prompts) == languages
-    foreign = {language: {q.text for q in queries("train", language)} for language in FOREIGN}
+    foreign = {language: {q.text for q in list_queries("train", language)} for language in FOREIGN}
     assert broad[:100] == shared_prompts("kin", [CAPITAL, ITALIAN], 100, 0)
     for texts in foreign.values():
         assert sum(prompt in texts for prompt in broad[100:]) == 25
@@ -96,7 +96,9 @@ def pairs() -> ist.ContrastSet:
 def test_through_a_map_to_itself_a_model_is_as_good_as_itself(tiny, pairs, read):
     model = tiny("llama3")
     moved = Moved.of(model, model, pairs, read)
-    made = fitting.fit(model, model, pairs.fit.absent, "identity", position=read, max_new_tokens=2)
+    made = fitting.fit_map(
+        model, model, pairs.fit.absent, "identity", position=read, max_new_tokens=2
+    )
     scores = {}
     for setting, quantity, layer, value in moved.scores(
         made, [made.like_random(0)], draws=20, seed=0

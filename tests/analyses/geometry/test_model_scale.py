@@ -48,7 +48,7 @@ def test_depth_is_of_the_layers(study):
 def test_what_is_added_is_a_share_of_the_residual_stream(study):
     """In units of its length, measured on the prompts that strengths are measured on."""
     acts = study.acts(study.test, study.layers, study.strengths[:1], [None, 0])
-    rows = ist.capture.capture(study.gauge.model, study.gauge.prompts, keep_rows=True).rows
+    rows = ist.capture.capture_moments(study.gauge.model, study.gauge.prompts, keep_rows=True).rows
     for act in acts:
         (edit,) = act.steering[0].edits
         length = (rows.values[ist.Site("resid_post", act.layer)].double() ** 2).sum(1).mean().sqrt()

@@ -19,7 +19,7 @@ from analyses.instructions.length_steering import (
 from analyses.kit.activation_differences import Differences
 from interp_steer.contrast.words_and_lengths import VERBOSITY, length_sets
 from interp_steer.errors import RunError
-from interp_steer.world.queries import queries
+from interp_steer.world.queries import list_queries
 
 FEW = ["--n-fit", "16", "--n-select", "2", "--n-test", "4", "--max-new-tokens", "48"]
 
@@ -46,7 +46,7 @@ def test_length_steering(run):
 
 
 def test_any_sets_that_differ_in_length_have_a_dose_response(burattino_instruct, burattino_base):
-    texts = [query.text for query in queries("held")]
+    texts = [query.text for query in list_queries("held")]
     pairs = length_sets(texts, fit=8, test=2)[VERBOSITY]
     vector = ist.fit(burattino_instruct, pairs.fit)
     options = {"score": measured, "max_new_tokens": 24}

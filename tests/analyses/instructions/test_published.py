@@ -14,7 +14,7 @@ from interp_steer.errors import RunError
 from interp_steer.results.finished import find, read
 from interp_steer.sweeps import published_answers
 from interp_steer.sweeps.selection import select_layer, stability
-from tests.conftest import SHARED
+from tests.support.shared import SHARED
 
 OUTPUTS = SHARED / "data" / "llm-steer-instruct" / "outputs-phi-3"
 PHI = "microsoft/Phi-3-mini-4k-instruct"

@@ -21,9 +21,9 @@ from interp_steer.results.finished import Results, find
 from interp_steer.results.run import Run
 from interp_steer.statistics.intervals import bootstrap_mean
 from interp_steer.world.judge import WorldJudge
-from tests.conftest import shapes_unchecked
 from tests.support.chat_server import served
 from tests.support.html_checks import assert_opens_offline
+from tests.support.shapes import shapes_unchecked
 from tests.support.synthetic import INSTRUCTIONS, settings_records
 
 LOWER, TITLE = "change_case:english_lowercase", "detectable_format:title"

@@ -16,9 +16,9 @@ from analyses.languages.adaptation_training import Training, lora, loss, prefix_
 from figures import FigureError
 from figures.languages.adaptation_costs import adaptation_shares, benefit_against_cost
 from interp_steer.errors import ContrastError, RunError
-from interp_steer.models.self_check import self_check
+from interp_steer.models.self_check import check_both_paths
 from interp_steer.vectors.stepped_vector import SteppedVector
-from interp_steer.world.parallel_answers import world
+from interp_steer.world.translations import parallel
 
 pytest.importorskip("peft")
 
@@ -26,7 +26,7 @@ QUICK = Training(rate=3e-3, epochs=3, patience=3, batch_size=4)
 
 
 def examples(n: int) -> list[tuple[str, str]]:
-    return [(item.question("en"), item.answer("it")) for item in world(n, split="train")]
+    return [(item.question("en"), item.answer("it")) for item in parallel(n, split="train")]
 
 
 def copied(name: str = "burattino-instruct") -> ist.HookedLM:
@@ -72,7 +72,7 @@ def test_training_lowers_the_loss_and_leaves_the_original_alone(
 
 def test_a_merged_lora_is_a_model_like_any_other(merged, untouched):
     model = merged[0].model
-    self_check(model)  # its bridge and its twin have the same new weights
+    check_both_paths(model)  # its bridge and its twin have the same new weights
     assert not torch.equal(logits(model), untouched)
     assert not any("lora" in name for name, _ in model.plain.named_modules())
     # rank 8 beside every linear layer: q, k, v, o of width 160, and three of 160 by 448
@@ -106,9 +106,9 @@ def test_batched_equals_single_for_every_kind_of_adaptation(name):
         Prompted("steered", model, small_vector(model).shift(1.5, ist.schedules.diminishing(8))),
         prefix_tuning(copied(name), examples(4), examples(2), replace(QUICK, epochs=1))[0],
     ]
-    prompts = [item.question("en") for item in world(4)]
+    prompts = [item.question("en") for item in parallel(4)]
     assert len({len(row) for row in model.tokenize(prompts)}) > 1  # some rows are padded
-    said = [item.answer("en") for item in world(4)]
+    said = [item.answer("en") for item in parallel(4)]
     for one in kinds:
         batched = one.answers(prompts, 8)
         assert batched == [one.answers([prompt], 8)[0] for prompt in prompts], one.name
@@ -120,14 +120,14 @@ def test_batched_equals_single_for_every_kind_of_adaptation(name):
 
 
 def small_vector(model: ist.HookedLM) -> SteppedVector:
-    items = world(2, split="train")
+    items = parallel(2, split="train")
     return steering_vector(Task(Learning(steps=8), model, items, [], model, 0), 2)
 
 
 def test_a_prefix_answers_with_what_it_finds_likeliest(prefixed):
     """Generation with the cached prefix is what whole passes over every prefix of it say."""
     adapted = prefixed[0]
-    model, question = adapted.model, world(1)[0].question("en")
+    model, question = adapted.model, parallel(1)[0].question("en")
     row = model.tokenize([question])[0]
     tokens = list(row)
     with torch.inference_mode():
@@ -139,7 +139,7 @@ def test_a_prefix_answers_with_what_it_finds_likeliest(prefixed):
 
 
 def test_a_prefix_stops_where_the_model_does(prefixed):
-    texts = prefixed[0].answers([item.question("en") for item in world(3)], 80)
+    texts = prefixed[0].answers([item.question("en") for item in parallel(3)], 80)
     assert all(text and "<|" not in text for text in texts)
     assert any(text.endswith(".") for text in texts)
 
@@ -147,7 +147,7 @@ def test_a_prefix_stops_where_the_model_does(prefixed):
 def test_a_trained_model_speaks_the_language_it_was_shown(
     merged, burattino_instruct, burattino_base
 ):
-    items = world(6)
+    items = parallel(6)
     task = Task(Learning(), burattino_instruct, items, [], burattino_base, 0)
     given = scores(task, items, [item.answer("it") for item in items])
     assert all(row["sound"] and row["kept"] for row in given)  # they are the examples
@@ -165,7 +165,7 @@ def test_a_trained_model_speaks_the_language_it_was_shown(
 
 def test_the_vector_learns_from_the_given_examples_alone(burattino_instruct):
     def vector(n: int, n_items: int, target: str = "it"):
-        items = world(n_items, split="train")
+        items = parallel(n_items, split="train")
         model, learning = burattino_instruct, Learning(target=target, steps=6)
         return steering_vector(Task(learning, model, items, [], model, 0), n)
 
@@ -205,7 +205,7 @@ def test_operations_and_memory_are_those_of_the_shapes():
 
 def test_a_pass_over_the_answer_counts_what_decoding_it_takes(burattino_instruct):
     model = Prompted("original", burattino_instruct)
-    prompts = [world(1)[0].question("en")]
+    prompts = [parallel(1)[0].question("en")]
     answers, decoding = counted(lambda: model.answers(prompts, 12), torch.device("cpu"))
     _, whole = counted(lambda: model.logprobs(prompts, answers), torch.device("cpu"))
     assert whole.flops == pytest.approx(decoding.flops, rel=0.05)

@@ -22,7 +22,7 @@ from interp_steer.contrast.instructions.ifeval_sets import (
     format_sets,
     ifeval_set,
 )
-from interp_steer.contrast.instructions.phrasings import DESCRIPTION, IDS, draw, phrasings, say
+from interp_steer.contrast.instructions.phrasings import DESCRIPTION, IDS, draw, list_phrasings, say
 from interp_steer.contrast.instructions.registry import (
     BULLETS,
     FORMAT_IDS,
@@ -33,7 +33,7 @@ from interp_steer.contrast.instructions.registry import (
 from interp_steer.contrast.pair import SPLITS
 from interp_steer.errors import ContrastError
 from interp_steer.scoring import ifeval
-from interp_steer.world.queries import queries as world_queries
+from interp_steer.world.queries import list_queries as world_queries
 from tests.support.ifeval_files import (
     MANY,
     PAPER,
@@ -67,7 +67,7 @@ def paper_folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("instruction_id", IDS)
 def test_an_instruction_is_said_in_several_ways_each_whole(instruction_id: str) -> None:
-    said = phrasings(instruction_id)
+    said = list_phrasings(instruction_id)
     assert said[-1] == DESCRIPTION and len(said) >= 4
     assert len({plain_text(phrasing) for phrasing in said}) == len(said)
     kwargs = draw(instruction_id, Random(0), "Name a fish.")
@@ -97,8 +97,8 @@ def test_drawn_arguments_are_whole_and_have_a_verdict(instruction_id: str, seed:
     ],
 )
 def test_both_relations_are_said(instruction_id: str, where: dict[str, str]) -> None:
-    said = phrasings(instruction_id, where)
-    assert len(said) >= 4 and said[:-1] != phrasings(instruction_id)[:-1]
+    said = list_phrasings(instruction_id, where)
+    assert len(said) >= 4 and said[:-1] != list_phrasings(instruction_id)[:-1]
     kwargs = draw(instruction_id, Random(0), "Name a fish.", where)
     for phrasing in said:
         assert not set("{}") & set(say(instruction_id, phrasing, kwargs))
@@ -108,13 +108,13 @@ def test_unknown_instructions_arguments_and_languages_are_refused() -> None:
     with pytest.raises(
         ContrastError, match=r"'punctuation:no_commas' is no .*'punctuation:no_comma'"
     ):
-        phrasings("punctuation:no_commas")
+        list_phrasings("punctuation:no_commas")
     with pytest.raises(ContrastError, match="does not take n; it takes num_bullets"):
         draw(BULLETS, Random(0), "", {"n": 2})
     with pytest.raises(ContrastError, match="cannot be said with the relation 'about'"):
-        phrasings("length_constraints:number_words", {"relation": "about"})
+        list_phrasings("length_constraints:number_words", {"relation": "about"})
     with pytest.raises(ContrastError, match="'xx' is no language of IFEval"):
-        say(LANGUAGE, phrasings(LANGUAGE)[0], {"language": "xx"})
+        say(LANGUAGE, list_phrasings(LANGUAGE)[0], {"language": "xx"})
 
 
 def test_any_language_of_ifeval_is_named() -> None:
@@ -141,7 +141,7 @@ def test_the_augmented_set_is_built_on_the_bundled_world(instruction_id: str) ->
 @given(st.integers(0, 10**6), st.sampled_from(IDS), st.integers(0, 4))
 def test_no_split_leaks_whatever_the_seed(seed: int, instruction_id: str, n_rows: int) -> None:
     kwargs = draw(instruction_id, Random(seed), MANY[0])
-    said = [say(instruction_id, phrasing, kwargs) for phrasing in phrasings(instruction_id)]
+    said = [say(instruction_id, phrasing, kwargs) for phrasing in list_phrasings(instruction_id)]
     rows = [
         IFEvalRow(f"{i}", f"{query} {text}", (instruction_id,), (kwargs,), query, "given")
         for i, (query, text) in enumerate(zip(MANY, said, strict=False))
@@ -223,7 +223,7 @@ def test_a_phrasing_of_the_test_prompts_is_not_fitted_on(tmp_path: Path) -> None
     asked = "First think, then name a fish. please   leave out ALL COMMAS, I beg you."
     double = [row(f"{q} No commas. No title.", (NO_COMMA, {}), (TITLE, {})) for q in MANY]
     rows = read(write(tmp_path / "rows.jsonl", [row(asked, (NO_COMMA, {})), *double]))
-    assert "Leave out all commas." in phrasings(NO_COMMA)
+    assert "Leave out all commas." in list_phrasings(NO_COMMA)
     pairs = ifeval_set(NO_COMMA, rows, fit=14, select=6)
     assert "Leave out all commas." not in {pair.phrasing for pair in pairs}
 

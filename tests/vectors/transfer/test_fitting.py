@@ -16,8 +16,8 @@ from interp_steer.errors import CaptureError, SiteError, TransferError, VectorEr
 from interp_steer.vectors.transfer import fitting
 from interp_steer.vectors.transfer.linear_maps import KINDS, cca, procrustes, ridge, squared_errors
 from interp_steer.vectors.transfer.paired_activations import SharedTexts, paired_layers
-from interp_steer.vectors.transfer.residual_map import Map
-from tests.conftest import shapes_unchecked
+from interp_steer.vectors.transfer.residual_map import ResidualMap
+from tests.support.shapes import shapes_unchecked
 
 FITTED = ("procrustes", "ridge", "cca")
 PENALTIES = (0.0, 1e-2, 1.0)
@@ -191,7 +191,9 @@ def test_rows_are_the_activations_of_either_model(both, position):
     site = ist.Site("resid_post", 2)
     for model, rows in zip(both, (found.source_rows, found.target_rows), strict=True):
         if position != "generated":
-            by_hand = ist.capture.capture(model, PROMPTS, [site], position, keep_rows=True).rows
+            by_hand = ist.capture.capture_moments(
+                model, PROMPTS, [site], position, keep_rows=True
+            ).rows
             assert by_hand is not None
             torch.testing.assert_close(rows[2], by_hand.values[site])
     if position == "generated":
@@ -215,7 +217,7 @@ def test_places_are_those_at_which_both_have_read_the_same(tiny, burattino_instr
         models, (found.source_rows, found.target_rows), read, (1, 2), strict=True
     ):
         site = ist.Site("resid_post", layer)
-        every = ist.capture.capture(
+        every = ist.capture.capture_moments(
             model, PROMPTS[:1], [site], "generated", answers=answers[:1], keep_rows=True
         ).rows
         assert every is not None
@@ -252,8 +254,8 @@ def vector(both) -> ist.SteeringVector:
 
 
 @pytest.fixture(scope="module")
-def made(texts) -> Map:
-    return fitting.fit_on(texts, "ridge")
+def made(texts) -> ResidualMap:
+    return fitting.fit_map_on(texts, "ridge")
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +271,7 @@ def planted(texts) -> SharedTexts:
 @pytest.mark.parametrize("kind", FITTED)
 def test_what_was_planted_is_carried(kind, planted, vector):
     """Along what the prompts show, which is less than there is: 15 of them in 64 dimensions."""
-    found = fitting.fit_on(planted, kind, penalties=(0.0,))
+    found = fitting.fit_map_on(planted, kind, penalties=(0.0,))
     fit = planted.split("fit")
     for here, there in found.layers:
         rows = planted.source_rows[here].double()
@@ -288,7 +290,7 @@ def test_what_was_planted_is_carried(kind, planted, vector):
 
 def test_a_map_to_oneself_gives_the_vector_back(both, vector):
     model = both[0]
-    back = fitting.fit(model, model, PROMPTS, "identity")(vector)
+    back = fitting.fit_map(model, model, PROMPTS, "identity")(vector)
     for name in ("directions", "targets", "baseline"):
         torch.testing.assert_close(getattr(back, name), getattr(vector, name), atol=1e-4, rtol=1e-4)
     assert back.layers == vector.layers and back.card.fingerprint == vector.card.fingerprint
@@ -335,21 +337,21 @@ def test_a_mapped_vector_steers_its_target_and_no_other(made, both, vector):
 
 def test_a_vector_is_mapped_from_where_it_was_read(both, vector, made):
     source, target = both
-    direct = fitting.map(vector, source, target, PROMPTS)
+    direct = fitting.map_vector(vector, source, target, PROMPTS)
     torch.testing.assert_close(direct.directions, made(vector).directions)
     pairs = ist.world.instruction("change_case:english_lowercase", fit=6, select=0, test=0)
     other = ist.fit(source, pairs, component="mlp_out", position=-2, layers=[1])
-    found = fitting.map(other, source, target, PROMPTS)
+    found = fitting.map_vector(other, source, target, PROMPTS)
     assert found.card.component == "mlp_out" and found.card.position == "-2"
     assert found.layers == (1,)
     with pytest.raises(VectorError):
-        fitting.map(vector, target, source, PROMPTS)
+        fitting.map_vector(vector, target, source, PROMPTS)
 
 
 def test_maps_are_joined_where_they_meet(both, made, texts, vector):
     """There and back is one map, whatever it is given."""
     source, target = both
-    back = fitting.fit(target, source, PROMPTS, "procrustes")
+    back = fitting.fit_map(target, source, PROMPTS, "procrustes")
     joined = made.then(back)
     for name in ("directions", "targets", "baseline"):
         one, other = getattr(joined(vector), name), getattr(back(made(vector)), name)
@@ -363,8 +365,8 @@ def test_maps_are_joined_where_they_meet(both, made, texts, vector):
     assert joined.quality is None and joined.kind == "ridge via procrustes"
     with pytest.raises(TransferError, match="join maps that meet"):
         made.then(made)
-    first = fitting.fit(target, source, PROMPTS, layers=[(3, 0)])
-    later = fitting.fit(source, target, PROMPTS, layers=[(1, 0)])
+    first = fitting.fit_map(target, source, PROMPTS, layers=[(3, 0)])
+    later = fitting.fit_map(source, target, PROMPTS, layers=[(1, 0)])
     with pytest.raises(TransferError, match="share one"):
         first.then(later)
 
@@ -393,7 +395,7 @@ def test_quality_is_of_prompts_that_the_fit_has_not_seen(texts, made):
         layer: torch.where(test[:, None], torch.zeros_like(rows), rows)
         for layer, rows in texts.target_rows.items()
     }
-    other = fitting.fit_on(replace(texts, target_rows=changed), "ridge")
+    other = fitting.fit_map_on(replace(texts, target_rows=changed), "ridge")
     assert torch.equal(other.weights, made.weights) and other.quality != made.quality
     mean = replace(made, weights=torch.zeros_like(made.weights))
     for nothing in fitting.r_squared(mean, texts):
@@ -405,8 +407,8 @@ def test_quality_is_of_prompts_that_the_fit_has_not_seen(texts, made):
 
 
 def test_the_penalty_is_the_best_on_prompts_to_choose_on(texts):
-    chosen = fitting.fit_on(texts, "ridge", penalties=(1e-3, 1e-1, 10.0))
-    alone = [fitting.fit_on(texts, "ridge", penalties=(p,)) for p in (1e-3, 1e-1, 10.0)]
+    chosen = fitting.fit_map_on(texts, "ridge", penalties=(1e-3, 1e-1, 10.0))
+    alone = [fitting.fit_map_on(texts, "ridge", penalties=(p,)) for p in (1e-3, 1e-1, 10.0)]
     errors = torch.tensor(
         [[1 - one.value for one in fitting.r_squared(each, texts, "select")] for each in alone]
     )
@@ -416,7 +418,7 @@ def test_the_penalty_is_the_best_on_prompts_to_choose_on(texts):
 
 def test_a_map_is_read_back_bit_for_bit(made, tmp_path):
     made.save(tmp_path / "map.safetensors")
-    again = Map.load(tmp_path / "map.safetensors")
+    again = ResidualMap.load(tmp_path / "map.safetensors")
     for name, value in vars(made).items():
         other = getattr(again, name)
         assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other
@@ -424,7 +426,7 @@ def test_a_map_is_read_back_bit_for_bit(made, tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(data[: len(data) // 2])
     for name in ("cut", "absent"):
         with pytest.raises(TransferError):
-            Map.load(tmp_path / f"{name}.safetensors")
+            ResidualMap.load(tmp_path / f"{name}.safetensors")
     with pytest.raises(TransferError, match="cannot be written"):
         made.save(tmp_path / "no folder" / "map.safetensors")
 
@@ -442,10 +444,10 @@ def test_maps_that_cannot_be_are_refused(made, texts, vector, both):
         ({"kind": "ridge", "penalties": (-1.0,)}, "from 0 up"),
     ):
         with pytest.raises(TransferError, match=said):
-            fitting.fit(*both, PROMPTS, **options)
+            fitting.fit_map(*both, PROMPTS, **options)
     same = {layer: torch.ones_like(rows) for layer, rows in texts.source_rows.items()}
     with pytest.raises(TransferError, match="all alike"):
-        fitting.fit_on(replace(texts, source_rows=same))
+        fitting.fit_map_on(replace(texts, source_rows=same))
     with pytest.raises(TransferError, match="a row of both models"), shapes_unchecked():
         replace(texts, prompt=texts.prompt[1:])
     swapped = replace(texts, source=texts.target, target=texts.source)
@@ -454,7 +456,7 @@ def test_maps_that_cannot_be_are_refused(made, texts, vector, both):
     elsewhere = replace(vector, card=replace(vector.card, component="resid_pre"))
     with pytest.raises(VectorError, match="fit a map with component='resid_pre'"):
         made(elsewhere)
-    few = fitting.fit(*both, PROMPTS, layers=[(0, 0)])
+    few = fitting.fit_map(*both, PROMPTS, layers=[(0, 0)])
     one_layer = replace(
         vector,
         layers=(2,),

@@ -16,17 +16,16 @@ from scipy.stats import binom
 
 import interp_steer as ist
 from figures.geometry.reliability import cosines_by_number
+from interp_steer.capture.pair_differences import differences
 from interp_steer.errors import FigureError, VectorError
 from interp_steer.storage.tensors import read_tensors, write_tensors
 from interp_steer.vectors.card import Card
-from interp_steer.vectors.trust.assess import (
+from interp_steer.vectors.trust.assessment import assess
+from interp_steer.vectors.trust.permutation import permutation_test, separation_test
+from interp_steer.vectors.trust.reliability import (
     agreement,
-    assess,
     bootstrap_cosine,
-    differences,
     pairs_needed,
-    permutation_test,
-    separation_test,
     spearman_brown,
     split_half,
 )
@@ -264,7 +263,9 @@ def test_shuffled_labels_of_a_real_model_are_rejected_as_often_as_the_level_says
 
     def sides(split):
         found = [
-            ist.capture.capture(model, prompts, [site], keep_rows=True).rows.values[site].double()
+            ist.capture.capture_moments(model, prompts, [site], keep_rows=True)
+            .rows.values[site]
+            .double()
             for prompts in (split.present, split.absent)
         ]
         return torch.stack(found)
@@ -342,14 +343,15 @@ def contrast(n: int = 8) -> ist.ContrastSet:
 
 def test_a_fit_leaves_the_vector_of_any_fit_and_says_how_sure_it_is(tiny, tmp_path):
     model, pairs = tiny("llama3"), contrast()
-    vector = ist.stability.fit(model, pairs, layers=[1, 3], draws=100)
+    vector = ist.trust.fit_with_reliability(model, pairs, layers=[1, 3], draws=100)
     plain = ist.fit(model, pairs, layers=[1, 3])
     torch.testing.assert_close(vector.directions, plain.directions, atol=1e-5, rtol=1e-5)
     sure = vector.card.reliability
     assert sure is not None and plain.card.reliability is None
     assert replace(vector.card, reliability=None) == plain.card
     sides = [
-        ist.capture.capture(model, side, keep_rows=True) for side in (pairs.present, pairs.absent)
+        ist.capture.capture_moments(model, side, keep_rows=True)
+        for side in (pairs.present, pairs.absent)
     ]
     rows = differences(*sides, ist.Site("resid_post", 3))
     by_hand = bootstrap_cosine(rows, draws=100).population
@@ -384,7 +386,7 @@ def test_every_layer_is_assessed_at_the_heads_too(tiny):
     model, pairs = tiny("llama3"), contrast()
     sites = [ist.Site("z", layer) for layer in range(model.n_layers)]
     present, absent = (
-        ist.capture.capture(model, side, sites, keep_rows=True)
+        ist.capture.capture_moments(model, side, sites, keep_rows=True)
         for side in (pairs.present, pairs.absent)
     )
     found = assess(present, absent, draws=50)
@@ -399,7 +401,7 @@ def test_every_layer_is_assessed_at_the_heads_too(tiny):
 
 def test_sides_that_leave_no_pairs_are_refused(tiny):
     model, pairs, site = tiny("llama3"), contrast(), ist.Site("resid_post", 0)
-    take = ist.capture.capture
+    take = ist.capture.capture_moments
     kept = take(model, pairs.present, keep_rows=True)
     with pytest.raises(VectorError, match="keep_rows=True"):
         differences(take(model, pairs.present), kept, site)

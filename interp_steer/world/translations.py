@@ -10,10 +10,10 @@ from interp_steer.contrast.parallel import Kind, ParallelItem
 from interp_steer.errors import ContrastError
 from interp_steer.world import grammar, model_answers
 from interp_steer.world.facts import LANGUAGES
-from interp_steer.world.queries import queries, questionable_facts
+from interp_steer.world.queries import list_queries, questionable_facts
 
 
-def world(
+def parallel(
     n: int = 200,
     *,
     seed: int = 0,
@@ -57,7 +57,7 @@ def world(
 
 
 def _requests(n: int, seed: int, split: str) -> list[ParallelItem]:
-    by_language = zip(*(queries(split, language) for language in LANGUAGES), strict=True)
+    by_language = zip(*(list_queries(split, language) for language in LANGUAGES), strict=True)
     items = []
     for said in _drawn(list(by_language), n, seed, "requests"):
         cell = f"{said[0].subject}/{said[0].style}"

@@ -9,10 +9,8 @@ from typing import Any, TypeVar
 
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.instructions import registry
-from interp_steer.contrast.pair import SPLITS, Pair, Prompt
+from interp_steer.contrast.pair import SPLITS, Pair
 from interp_steer.errors import ContrastError
-
-__all__ = ["ContrastSet", "Pair", "Prompt", "build", "instruction", "instructions", "word"]
 
 _T = TypeVar("_T")
 

@@ -1,6 +1,6 @@
 """Can a vector be trusted? How sure it is, layer by layer, from the pairs that it was fitted on.
 
-:func:`fit` writes it on the vector's card; what it is made of is here too, for rows of any kind:
+:func:`fit_with_reliability` writes it on the vector's card; what it is made of is here too, for rows of any kind:
 other pairs (:mod:`interp_steer.vectors.trust.reliability`) and no property (:mod:`interp_steer.vectors.trust.permutation`).
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from interp_steer.capture.activations import capture
+from interp_steer.capture.activations import capture_moments
 from interp_steer.capture.moments import Moments
 from interp_steer.capture.pair_differences import Groups, differences
 from interp_steer.contrast.contrast_set import ContrastSet, in_split, plain_text
-from interp_steer.models.loading import HookedLM, check_model
+from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.loading import check_model
 from interp_steer.vectors.card import Reliability
 from interp_steer.vectors.fitting import difference_in_means
 from interp_steer.vectors.steering_vector import SteeringVector
@@ -43,7 +44,7 @@ __all__ = [
     "assess",
     "bootstrap_cosine",
     "differences",
-    "fit",
+    "fit_with_reliability",
     "pairs_needed",
     "permutation_test",
     "separation_test",
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 
-def fit(
+def fit_with_reliability(
     model: HookedLM,
     pairs: ContrastSet,
     *,
@@ -84,7 +85,7 @@ def fit(
         SiteError: for a component or a layer that the model does not have.
 
     Example:
-        >>> vector = ist.stability.fit(model, pairs)          # doctest: +SKIP
+        >>> vector = ist.trust.fit_with_reliability(model, pairs)          # doctest: +SKIP
         >>> print(vector.card.reliability.at(5))              # doctest: +SKIP
         0.978 [0.967, 0.983]
     """
@@ -92,7 +93,7 @@ def fit(
     pairs = in_split(pairs, "fit")
     sites = model.sites(component, layers)
     present, absent = (
-        capture(model, prompts, sites, position, keep_rows=True, batch_size=batch_size)
+        capture_moments(model, prompts, sites, position, keep_rows=True, batch_size=batch_size)
         for prompts in (pairs.present, pairs.absent)
     )
     vector = difference_in_means(
