@@ -22,7 +22,7 @@ from interp_steer.errors import GenerationError
 from interp_steer.generation.row_batches import Answer, Uncached
 from interp_steer.interventions.hooks import SiteHook
 from interp_steer.interventions.positions import Clock, SlotClock
-from interp_steer.models.forward import Forward, GivenHooks, forward_under
+from interp_steer.models.forward import Forward, forward_under
 from interp_steer.models.hooked_lm import HookedLM, Hooks
 from interp_steer.models.kv_cache import RowCache
 
@@ -220,7 +220,7 @@ def slots_of(
             stack.close()  # the hooks of a batch that did not fit in memory
             steps = SlotClock(size, model.device)
             given = hooks(steps)
-            plain = stack.enter_context(own.steered_plain(GivenHooks(given)))
+            plain = stack.enter_context(own.steered_plain(given))
             edits = [hook for _, hook in given if isinstance(hook, SiteHook)]
             return Slots(
                 model,

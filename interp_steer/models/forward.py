@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -28,17 +27,6 @@ Forward: TypeAlias = Callable[
 """Runs a pass: the tokens (with a mask over all that the cache holds before them), the cache it
 reads and lengthens, and for how many last positions logits are wanted. For none of them the head
 is not run, and nothing is returned."""
-
-
-@dataclass(frozen=True)
-class GivenHooks:
-    """Hooks that are at hand already, as :class:`~interp_steer.models.hooked_lm.Steering`."""
-
-    hooks: Hooks
-
-    def fwd_hooks(self) -> Hooks:
-        """The hooks."""
-        return self.hooks
 
 
 @contextmanager
@@ -67,10 +55,10 @@ def forward_under(
             f"through is {through!r}; give one of {', '.join(map(repr, get_args(Through)))}"
         )
     if through == "hook_points":
-        with model.steered(GivenHooks(hooks)):
+        with model.steered(hooks):
             yield model.wrapped.forward
     else:
-        with model.steered_plain(GivenHooks(hooks)) as plain:
+        with model.steered_plain(hooks) as plain:
             yield partial(_by_twin, plain)
 
 

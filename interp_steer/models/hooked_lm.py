@@ -203,11 +203,12 @@ class HookedLM:
         return plain_twin.module_of(self.bridge, self.plain, site.check(self.n_layers))
 
     @contextmanager
-    def steered(self, *steering: Steering) -> Iterator[Any]:
+    def steered(self, *steering: Steering | Hooks) -> Iterator[Any]:
         """Run :attr:`bridge` under steering; the hooks are gone afterwards, also after an error.
 
         Args:
-            steering: interventions, or anything else with ``fwd_hooks()``; applied in order.
+            steering: interventions, anything else with ``fwd_hooks()``, or lists of hooks; applied
+                in order.
 
         Yields:
             :attr:`bridge`.
@@ -221,7 +222,7 @@ class HookedLM:
             ...     logits = bridge(tokens)
         """
         self._check_bases(steering)
-        hooks = [hook for one in steering for hook in one.fwd_hooks()]
+        hooks = [hook for each in steering for hook in _hooks_of(each)]
         for name, _ in hooks:
             if name not in self._hook_points:
                 raise SiteError(
@@ -232,7 +233,7 @@ class HookedLM:
             yield self.bridge
 
     @contextmanager
-    def steered_plain(self, *steering: Steering) -> Iterator[PreTrainedModel]:
+    def steered_plain(self, *steering: Steering | Hooks) -> Iterator[PreTrainedModel]:
         """Run :attr:`plain` under the same steering: the same functions at the same places.
 
         The functions see what they would see on the bridge: the activation (``z`` per head), and
@@ -253,7 +254,7 @@ class HookedLM:
         self._check_bases(steering)
         with ExitStack() as stack:
             for one in steering:
-                for name, function in one.fwd_hooks():
+                for name, function in _hooks_of(one):
                     if name not in self._sites_by_hook:
                         raise SiteError(
                             f"{name!r} is not a site of {self.describe()}; the plain model can be "
@@ -265,7 +266,7 @@ class HookedLM:
                     stack.callback(plain_twin.write_at(module, side, edit, n_heads).remove)
             yield plain
 
-    def _check_bases(self, steering: Sequence[Steering]) -> None:
+    def _check_bases(self, steering: Sequence[Steering | Hooks]) -> None:
         for one in steering:
             for basis in getattr(one, "bases", ()):  # hooks by themselves do not say
                 check_basis(basis, str(one), self.basis, self.describe())
@@ -398,3 +399,8 @@ class HookedLM:
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return str(text)
+
+
+def _hooks_of(steering: Steering | Hooks) -> Hooks:
+    """Return the hooks that a steering stands for; a list of hooks stands for itself."""
+    return steering if isinstance(steering, list) else steering.fwd_hooks()
