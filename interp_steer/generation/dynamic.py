@@ -163,7 +163,7 @@ class Probed:
     def _turn(self, logits: Float[Tensor, "stream vocabulary"], answers: list[Answer]) -> None:
         for found in self._streams.found(self._probing.rows[-len(logits) :], logits):
             step = torch.tensor([len(answers[row].tokens) for row in found.row.tolist()])
-            self._dials.turn(found.row, found.dial, step.to(found.row.device), found.weight)
+            self._dials.set(found.row, found.dial, step.to(found.row.device), found.weight)
 
 
 @contextmanager

@@ -181,7 +181,7 @@ def _dials(model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None
         for row, dial, weights in zip(found.row, found.dial, found.weight, strict=True):
             said = len(rows[int(row)].answer)
             steps = torch.arange(said, device=weights.device)
-            dials.turn(row.expand(said), dial.expand(said), steps, weights[-said:])
+            dials.set(row.expand(said), dial.expand(said), steps, weights[-said:])
     return dials
 
 

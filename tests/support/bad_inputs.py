@@ -190,7 +190,7 @@ STEERING: dict[str, Bad] = {
     "to compose words": (lambda w: ist.compose(["add"]), errors.InterventionError, r"say what it does, as vector.at\(layer\)"),
     "a line that is none": (lambda w: ist.Intervention.parse("steer", {}), errors.InterventionError, "a canonical line looks like"),
     "a line of an unknown name": (lambda w: ist.Intervention.parse("ablate(x@resid_post.1)", {"case": w.vector}), errors.InterventionError, r"not among the directions given \(case\)"),
-    "a line without a number": (lambda w: ist.Intervention.parse("add(case@resid_post.1)", {"case": w.vector}), errors.InterventionError, "add, shift, transport and turn take coefficient"),
+    "a line without a number": (lambda w: ist.Intervention.parse("add(case@resid_post.1)", {"case": w.vector}), errors.InterventionError, "add takes coefficient="),
     "no steps to diminish over": (lambda w: ist.schedules.diminishing(0), errors.InterventionError, "give from 1 to 4095"),
     "half a step": (lambda w: ist.schedules.diminishing(2.5), errors.InterventionError, "a whole number"),
     "a rate that never ends": (lambda w: ist.schedules.exponential(1 - 1e-12), errors.InterventionError, "give from 1 to 4095"),
