@@ -116,7 +116,7 @@ class _StackedEdits:
     def stack(cls, edits: Sequence[Affine | None]) -> _StackedEdits:
         """Stack the edits of all rows; None for a row without an edit."""
         edits = _fill_gaps(edits)
-        # Rows often share a direction or a map: by identity, because tensors have no cheap equality.
+        # Rows often share a direction or a map. They are compared by identity, which is cheap.
         units = {id(edit.unit): edit.unit for edit in edits}
         unit_numbers = {key: number for number, key in enumerate(units)}
         longest = max(len(unit) for unit in units.values())

@@ -232,7 +232,7 @@ class Direction:
         The default is the direction's own target. A schedule's weight is the share of the way.
 
         Raises:
-            InterventionError: if there is no target, it is not finite, or positions are unknown.
+            InterventionError: if the target is missing or not finite, or positions are unknown.
         """
         return self.apply(Operation.PROJECT, target, positions, schedule)
 

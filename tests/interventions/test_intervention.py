@@ -386,7 +386,7 @@ def test_amounts_that_an_operation_does_not_take():
         make().apply("ablate", 2.0)
     with pytest.raises(InterventionError, match="coefficient None is not a number"):
         make().apply("add")
-    with pytest.raises(InterventionError, match="ist.fit_transport"):
+    with pytest.raises(InterventionError, match=r"ist\.fit_transport"):
         make().apply("transport", 1.0)
 
 

@@ -194,7 +194,7 @@ STEERING: dict[str, Bad] = {
     "no steps to diminish over": (lambda w: ist.schedules.diminishing(0), errors.InterventionError, "give from 1 to 4095"),
     "half a step": (lambda w: ist.schedules.diminishing(2.5), errors.InterventionError, "a whole number"),
     "a rate that never ends": (lambda w: ist.schedules.exponential(1 - 1e-12), errors.InterventionError, "give from 1 to 4095"),
-    "weights that are words": (lambda w: ist.schedules.of(lambda step: "x", 3), errors.InterventionError, "no number"),
+    "weights that are words": (lambda w: ist.schedules.of(lambda step: "x", 3), errors.InterventionError, "a weight of a schedule is not a number: .*'x'"),
     "a schedule that is none": (lambda w: ist.schedules.parse("linear(3)"), errors.InterventionError, r"use one of fixed, start, diminishing\(30\)"),
     "a schedule for the prompt": (lambda w: w.direction.add(1, "prompt", ist.schedules.Dynamic()), errors.InterventionError, "give it positions='generated'"),
     "a strength that is none": (lambda w: ist.Strength.parse("2 kl"), errors.InterventionError, "such as 2, 0.1residual, 0.3kl"),
