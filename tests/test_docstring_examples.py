@@ -53,7 +53,8 @@ def test_no_example_is_skipped() -> None:
     skipped = [
         module
         for module in MODULES
-        if "doctest: +SKIP" in Path(str(importlib.import_module(module).__file__)).read_text("utf-8")
+        if "doctest: +SKIP"
+        in Path(str(importlib.import_module(module).__file__)).read_text("utf-8")
     ]
     assert not skipped, f"examples that do not run are no examples: {skipped}"
 
