@@ -68,9 +68,10 @@ def prepare(
             for direction in {edit.direction for edit in intervention.edits}:
                 check_fit(model, basis, direction)
             lines[id(intervention)] = str(intervention)
+    rendered = [model.render(prompt) for prompt in prompts]
     return Rows(
-        rendered=[model.render(prompt) for prompt in prompts],
-        tokens=model.tokenize(prompts),
+        rendered=rendered,
+        tokens=model.tokenize_rendered(rendered),
         steering=each,
         applied=[lines[id(intervention)] for intervention in each],
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
+from itertools import islice
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -334,19 +335,35 @@ class HookedLM:
             raise ModelError(f"prompts is one text, {prompts!r}; give a list of them")
         if len(prompts) == 0:
             raise ModelError("there are no prompts; give at least one")
+        return self.tokenize_rendered(self.render(prompt) for prompt in prompts)
+
+    def tokenize_rendered(self, texts: Iterable[str]) -> list[list[int]]:
+        """Turn rendered prompts into token ids, as :meth:`tokenize` does.
+
+        Args:
+            texts: the exact texts that the model reads, as :meth:`render` returns them.
+
+        Returns:
+            Token ids, a row per text, not padded.
+
+        Raises:
+            ModelError: as :meth:`tokenize`, except for an empty list.
+        """
         rows: list[list[int]] = []
-        # A tokenizer holds far more than the ids of what it is given, so it is given a few at once.
-        for start in range(0, len(prompts), TOKENIZED_AT_ONCE):
-            texts = [self.render(prompt) for prompt in prompts[start : start + TOKENIZED_AT_ONCE]]
-            for index, text in enumerate(texts, start):
+        remaining = iter(texts)
+        # A tokenizer holds far more than the ids of the texts that it is given, so it is given a
+        # few texts at once.
+        while batch := list(islice(remaining, TOKENIZED_AT_ONCE)):
+            start = len(rows)
+            for index, text in enumerate(batch, start):
                 check_text(text, index)
-            found = self.tokenizer(
-                texts,
+            batch_ids = self.tokenizer(
+                batch,
                 add_special_tokens=False,
                 return_attention_mask=False,
                 return_token_type_ids=False,
             )["input_ids"]
-            rows += [self._one_bos(list(row), len(rows) + index) for index, row in enumerate(found)]
+            rows += [self._one_bos(list(row), index) for index, row in enumerate(batch_ids, start)]
         return rows
 
     def _one_bos(self, row: list[int], index: int) -> list[int]:
