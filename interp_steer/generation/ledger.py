@@ -22,9 +22,13 @@ try:
 except ImportError:  # Windows: appends of one process at a time are safe without it
     fcntl = None
 
-_MATTER = ("torch", "transformers", "transformer-lens", "tokenizers")
-"""Packages another version of which may answer otherwise."""
+_PACKAGES = ("torch", "transformers", "transformer-lens", "tokenizers")
+"""Installed packages whose version can change an answer."""
 
+ANSWERING_PACKAGES = ("models", "interventions", "generation")
+"""Packages of interp_steer whose code can change an answer; changed code is not served stored
+answers. The code of other packages (fitting, scoring, figures) reaches an answer only through the
+prompts and the interventions, which are in its key."""
 
 LARGEST = 2**34
 """The most bytes of a ledger that is read."""
@@ -184,7 +188,24 @@ def _steering(intervention: Intervention) -> list[str]:
 
 @cache
 def _program() -> str:
-    """What runs the model: this package as it stands, and the versions that matter."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    ours = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    return " ".join([ours, *(f"{name}-{version(name)}" for name in _MATTER)])
+    """Return what identifies the running program: a hash of its sources and the versions."""
+    versions = (f"{name}-{version(name)}" for name in _PACKAGES)
+    return " ".join([hash_sources(Path(__file__).parents[1]), *versions])
+
+
+def hash_sources(root: Path) -> str:
+    """Hash the sources of the packages whose code can change an answer.
+
+    Args:
+        root: the folder of ``interp_steer``.
+
+    Returns:
+        64 hexadecimal digits, which change with the content, the path or the number of the files.
+    """
+    digest = hashlib.sha256()
+    for package in ANSWERING_PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            content = path.read_bytes()
+            name = path.relative_to(root).as_posix()
+            digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
