@@ -217,7 +217,7 @@ ANSWERS: dict[str, Bad] = {
     "a vector in place of what it does": (lambda w: ist.generate(w.model, ["a"], w.vector), errors.GenerationError, r"say what it does, as vector.at\(layer\).project"),
     "too few interventions": (lambda w: ist.generate(w.model, ["a", "b"], [w.steer]), errors.GenerationError, "give one for all, or one per prompt"),
     "a direction of another width": (lambda w: ist.generate(w.model, ["a"], w.narrow.add(1)), errors.InterventionError, "or map its vector with ist.transfer.map"),
-    "an unknown way through": (lambda w: ist.generate(w.model, ["a"], through="magic"), errors.GenerationError, "give one of 'plain', 'hook_points'"),
+    "an unknown way through": (lambda w: ist.generate(w.model, ["a"], options=ist.GenerationOptions(through="magic")), errors.GenerationError, "give one of 'plain', 'hook_points'"),
     "a path for a ledger": (lambda w: ist.generate(w.model, ["a"], ledger="x.jsonl"), errors.GenerationError, r"give ist.Ledger\(path\)"),
     "a folder for a ledger": (lambda w: ist.Ledger(w.folder), errors.GenerationError, "give another path"),
     "no temperature": (lambda w: ist.Sampling(temperature=0), errors.GenerationError, "sampling=None to decode greedily"),
