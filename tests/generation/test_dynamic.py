@@ -182,7 +182,7 @@ def test_hooks_are_gone_afterwards_and_after_an_error(model, monkeypatch):
     steer = random_steps(model).shift(1.0, Dynamic())
     tokens(model, PROMPTS[:2], steer)
     assert n_hooks(model) == before
-    monkeypatch.setattr(StopRule, "ended", lambda *_: 1 / 0)
+    monkeypatch.setattr(StopRule, "finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         tokens(model, PROMPTS[:2], steer, through="hook_points")
     assert n_hooks(model) == before

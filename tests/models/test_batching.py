@@ -69,7 +69,7 @@ def test_answers_are_the_same_when_the_batch_shrinks(
     with (
         room_for(model, 3, error, after),
         pytest.warns(
-            SmallerBatch, match="6 rows did not fit in the memory of cpu; going on with 3"
+            SmallerBatch, match="6 rows did not fit in the memory of cpu; continuing with 3"
         ),
     ):
         parts = generate(
