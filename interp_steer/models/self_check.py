@@ -197,7 +197,7 @@ def _check_reads(
 
 @dataclass
 class _Write:
-    """A hook that adds a vector at a site, in a single row of the batch and at all its positions."""
+    """A hook that adds a vector at a site, in one row of the batch and at all its positions."""
 
     site: Site
     row: int
