@@ -54,10 +54,11 @@ class Cluster:
         GenerationError: when ray is not installed, when the cluster does not exist or has no room,
             or when a worker loads another model.
 
-    Example:
-        >>> with ist.Cluster(model, "local", cpus=1) as cluster:           # doctest: +SKIP
-        ...     options = ist.GenerationOptions(cluster=cluster)
-        ...     records = ist.sweep(model, grid, pairs, options=options)
+    Example::
+
+        with ist.Cluster(model, "local", cpus=1) as cluster:
+            options = ist.GenerationOptions(cluster=cluster)
+            records = ist.sweep(model, grid, pairs, options=options)
     """
 
     def __init__(

@@ -51,8 +51,10 @@ class GenerationOptions:
     """Options of :func:`generate` that are rarely needed.
 
     Example:
-        >>> options = ist.GenerationOptions(on_token=lambda row, token: print(row, token))
-        >>> ist.generate(model, prompts, steer, options=options)  # doctest: +SKIP
+        >>> options = ist.GenerationOptions(on_token=lambda row, token: print(f"row {row}"))
+        >>> answers = ist.generate(model, prompts[:1], max_new_tokens=2, options=options)
+        row 0
+        row 0
     """
 
     use_cache: bool = True
@@ -124,8 +126,10 @@ def generate(
 
     Example:
         >>> castle = ["Tell me about the castle."]
-        >>> for line in ist.generate(model, castle * 2, [ist.unsteered, vector.at(5).project()]):
-        ...     print(line.applied, line.text)
+        >>> steering = [ist.unsteered, vector.at(5).project()]
+        >>> plain, steered = ist.generate(model, castle * 2, steering, max_new_tokens=8)
+        >>> plain.applied, len(steered.tokens)
+        ('unsteered', 8)
     """
     options = GenerationOptions() if options is None else options
     _check_options(max_new_tokens, ledger, options)

@@ -52,8 +52,10 @@ class Ledger:
         GenerationError: when the file exists and cannot be read.
 
     Example:
-        >>> ledger = Ledger("results/answers.jsonl")                      # doctest: +SKIP
-        >>> ist.generate(model, prompts, steer, ledger=ledger)            # doctest: +SKIP
+        >>> ledger = Ledger("results/answers.jsonl")
+        >>> answers = ist.generate(model, prompts, steer, max_new_tokens=8, ledger=ledger)
+        >>> len(ledger)
+        2
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -84,9 +84,10 @@ def trace(
         InterventionError: when a direction does not fit the model.
 
     Example:
-        >>> answers = ist.generate(model, prompts, steer)                        # doctest: +SKIP
-        >>> tokens = [answer.tokens for answer in answers]                       # doctest: +SKIP
-        >>> traces = ist.trace(model, prompts, tokens, steer)                    # doctest: +SKIP
+        >>> answers = ist.generate(model, prompts, steer, max_new_tokens=8)
+        >>> traces = ist.trace(model, prompts, [answer.tokens for answer in answers], steer)
+        >>> traces[0].projection.shape  # [property, step]
+        torch.Size([1, 8])
     """
 
     def score(rows: Sequence[AnsweredRequest]) -> list[Trace]:
@@ -256,8 +257,8 @@ def split_by_token(model: HookedLM, tokens: Sequence[int], text: str | None = No
         A text for each token; joined they are the whole text.
 
     Example:
-        >>> pieces = token_texts(model, answer.tokens, answer.text)  # doctest: +SKIP
-        >>> "".join(pieces) == answer.text  # doctest: +SKIP
+        >>> [answer] = ist.generate(model, prompts[:1], max_new_tokens=8)
+        >>> "".join(split_by_token(model, answer.tokens, answer.text)) == answer.text
         True
     """
     whole = model.decode(tokens)

@@ -54,8 +54,8 @@ class HookedLM:
         pad_id: the token written at masked positions; never a stop token.
 
     Example:
-        >>> model = ist.load("burattino-instruct")                        # doctest: +SKIP
-        >>> model.describe()                                              # doctest: +SKIP
+        >>> model = ist.load("burattino-instruct")
+        >>> model.describe()
         'burattino-instruct (8 layers, d_model 160)'
     """
 
@@ -223,7 +223,8 @@ class HookedLM:
             BasisError: for interventions that were read from weights in another basis.
 
         Example:
-            >>> with model.steered(vector.at(5).project()) as bridge:     # doctest: +SKIP
+            >>> tokens = model.pad(model.tokenize(prompts[:1])).tokens
+            >>> with model.steered(vector.at(5).project()) as bridge:
             ...     logits = bridge(tokens)
         """
         self._check_bases(steering)

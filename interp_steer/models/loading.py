@@ -83,8 +83,8 @@ def load(
             revision of a folder, or a failed self-check.
 
     Example:
-        >>> model = load("burattino-instruct")                            # doctest: +SKIP
-        >>> model.sites("z")[0]                                           # doctest: +SKIP
+        >>> model = load("burattino-instruct")
+        >>> model.sites("z")[0]
         Site(component='z', layer=0)
     """
     if device is not None and device_map is not None:

@@ -89,7 +89,7 @@ def sweep(
     max_new_tokens: int = 128,
     batch_size: int = 64,
     ledger: Ledger | None = None,
-    **options: Any,
+    **keywords: Any,
 ) -> pl.DataFrame:
     """Answer every pair in every cell and score the answers.
 
@@ -105,11 +105,12 @@ def sweep(
             so far whether the score cannot change any more. Such an answer of a cell with a layer
             is cut there, its ``finish_reason`` being ``"settled"``; those of the unsteered model
             are what others are measured by, and end by themselves. None lets all answers end.
-        max_new_tokens: where an answer is cut.
-        batch_size: rows decoded at once.
-        ledger: where answers are looked up before they are computed and kept as they end, so that
-            a sweep that was stopped goes on, and one that is extended computes what is new.
-        options: other keywords of :func:`interp_steer.generation.completions.generate`:
+        max_new_tokens: the most tokens of an answer.
+        batch_size: rows decoded together.
+        ledger: a file in which answers are looked up before they are computed, and stored as they
+            end: a sweep that was stopped continues, and an extended sweep computes only the new
+            answers.
+        keywords: further keywords of :func:`interp_steer.generation.completions.generate`:
             ``sampling``, and ``options`` for a cluster or another way to decode.
 
     Returns:
@@ -135,7 +136,7 @@ def sweep(
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         ledger=ledger,
-        **options,
+        **keywords,
     )
 
 
