@@ -54,8 +54,8 @@ def intervention(
             with steps, which takes no other, and ``"add"`` otherwise.
         coefficient: of ``"add"`` and ``"shift"``, 1 when it is not given; the projection after
             ``"project"``, the vector's own target when it is not given.
-        positions: see :func:`interp_steer.interventions.positions.span`; where answers are generated, and of a
-            vector with steps as far as there are directions, when not given.
+        positions: see :func:`interp_steer.interventions.positions.span`; where answers are
+            generated, and of a vector with steps as far as there are directions, when not given.
         schedule: see :func:`interp_steer.interventions.schedules.parse`.
 
     Raises:

@@ -63,8 +63,8 @@ class TransportMap(Direction):
         origin: ``m'``, the mean without the property.
 
     Raises:
-        InterventionError: as :class:`~interp_steer.interventions.intervention.Direction`, at ``z``, or for a
-            matrix or origin of another width.
+        InterventionError: as :class:`~interp_steer.interventions.intervention.Direction`, at ``z``,
+            or for a matrix or origin of another width.
     """
 
     matrix: Float[Tensor, " width *width"]
