@@ -2,7 +2,16 @@ from . import registry as registry
 from .arguments import REQUIRED as REQUIRED
 from .arguments import check_arguments as check_arguments
 from .arguments import lm_eval_instructions as lm_eval_instructions
+from .ifeval_rows import IFEvalRow as IFEvalRow
+from .ifeval_rows import read as read
+from .ifeval_rows import read_hub as read_hub
+from .ifeval_rows import read_published as read_published
 from .ifeval_sets import asking as asking
+from .ifeval_sets import augmented as augmented
+from .ifeval_sets import augmented_sets as augmented_sets
+from .ifeval_sets import format_sets as format_sets
+from .ifeval_sets import ifeval as ifeval
+from .ifeval_sets import ifeval_set as ifeval_set
 from .phrasings import AT_MOST as AT_MOST
 from .phrasings import EXCLUDE as EXCLUDE
 from .phrasings import INCLUDE as INCLUDE

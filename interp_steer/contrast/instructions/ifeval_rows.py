@@ -39,7 +39,11 @@ FILES: Mapping[str, tuple[str, int]] = MappingProxyType(
 )
 """The paper's files in a folder: the name of each, and how many rows were published."""
 
-_MEND = f"give {HUB}, its JSONL file, or the folder of the paper's files"
+_FIX = (
+    f"give {HUB} (the data set of the hub), its JSONL file, or the folder of the paper's files "
+    f"({FILES['format'][0]} and {FILES['stripped'][0]})"
+)
+"""The three ways to give IFEval's prompts, as error messages name them."""
 _TAG = re.compile(r"<[\\/]*(?:original_question|constraints|output)>")
 """What the model that wrote the published queries left around one of them."""
 
@@ -92,7 +96,7 @@ def read(source: str | Path = HUB) -> tuple[IFEvalRow, ...]:
         is_folder, is_there = path.is_dir(), path.exists()
     except OSError as error:  # such as a name that is too long to be one
         raise ContrastError(
-            f"{str(source)[:80]!r} is no path ({error.strerror}); {_MEND}"
+            f"{str(source)[:80]!r} is no path ({error.strerror}); {_FIX}"
         ) from error
     if is_folder:
         single, stripped = read_published(path, "format"), read_published(path, "stripped")
@@ -133,7 +137,7 @@ def read_file(path: str | Path) -> tuple[IFEvalRow, ...]:
         ContrastError: for what cannot be read, naming file, line and what is missing.
     """
     path = Path(path)
-    lines = read_json_lines(path, ContrastError, f"write one object a line, or {_MEND}", _MEND)
+    lines = read_json_lines(path, ContrastError, f"write one object a line, or {_FIX}", _FIX)
     rows = [_row(row, f"{path}, line {n},", f"{path.stem}:{n}") for n, row in lines.items()]
     return _some(rows, str(path))
 
@@ -154,8 +158,8 @@ def read_hub(name: str = HUB, *, revision: str | None = None) -> tuple[IFEvalRow
         table = load_dataset(name, split="train", revision=revision)
     except Exception as error:  # the library's, the hub's and the network's have no common base
         raise ContrastError(
-            f"{name} is no file here and cannot be had from the hub ({error}); go on line once, or "
-            f"{_MEND}"
+            f"{name} is not a file on this machine and cannot be had from the hub ({error}); "
+            f"connect to the network once, or {_FIX}"
         ) from error
     rows = [_row(row, f"{name}, row {i},", f"{name}:{i}") for i, row in enumerate(table)]
     return _some(rows, name)
@@ -184,7 +188,7 @@ def count_by_id(rows: Iterable[IFEvalRow]) -> dict[str, int]:
 
 def _some(rows: Sequence[IFEvalRow], source: str) -> tuple[IFEvalRow, ...]:
     if not rows:
-        raise ContrastError(f"{source} has no rows; {_MEND}")
+        raise ContrastError(f"{source} has no rows; {_FIX}")
     return tuple(rows)
 
 
@@ -198,7 +202,7 @@ def _row(row: Any, at: str, key: str) -> IFEvalRow:
     missing = [name for name in needed if row.get(name) is None]
     if missing:
         raise ContrastError(
-            f"{at} has no {' and no '.join(missing)} (it has {', '.join(map(str, row))}); {_MEND}"
+            f"{at} has no {' and no '.join(missing)} (it has {', '.join(map(str, row))}); {_FIX}"
         )
     prompt, query = (_text(row, name, at) for name in (prompt_name, query_name))
     assert prompt is not None

@@ -25,6 +25,7 @@ from interp_steer.contrast.instructions.ifeval_rows import (
     IFEvalRow,
     count_by_id,
     read,
+    read_hub,
     single_instruction,
 )
 from interp_steer.contrast.instructions.phrasings import IDS, draw, list_phrasings, say
@@ -32,6 +33,56 @@ from interp_steer.contrast.instructions.registry import FORMAT_IDS
 from interp_steer.contrast.instructions.stripping import carries
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import ContrastError
+
+
+def ifeval(
+    instruction_id: str,
+    data: str | Path | Sequence[IFEvalRow] | None = None,
+    *,
+    where: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    fit: int = 64,
+    select: int = 24,
+    test: int | None = None,
+) -> ContrastSet:
+    """Make pairs for an instruction of IFEval from IFEval's prompts (paper A, section 3).
+
+    ``test`` holds IFEval's own prompts that carry the instruction alone. ``fit`` and ``select``
+    join the queries of the other prompts with phrasings of the instruction; see
+    :func:`ifeval_set`.
+
+    Args:
+        instruction_id: an IFEval id that some of the prompts carry alone, such as
+            ``"detectable_format:title"``.
+        data: the name of a data set on the Hugging Face hub, the path of IFEval's JSONL file, or a
+            folder with the files of the paper's authors
+            (:data:`interp_steer.contrast.instructions.ifeval_rows.FILES`); or the rows that
+            :func:`interp_steer.contrast.instructions.ifeval_rows.read` returned, which saves the
+            reading when several instructions are wanted. When not given, ``google/IFEval`` is
+            downloaded from the hub, or read from the hub's cache.
+        where: arguments that all pairs have, such as ``{"language": "de"}``.
+        seed: see :func:`ifeval_set`.
+        fit, select, test: see :func:`ifeval_set`.
+
+    Returns:
+        A set with the instruction's name, whose pairs carry what answers are verified against.
+
+    Raises:
+        ContrastError: when the data cannot be read, naming the three ways to give them; or as
+            :func:`ifeval_set`.
+
+    Example:
+        >>> pairs = ifeval("detectable_format:title", "ifeval.jsonl")  # doctest: +SKIP
+        >>> len(pairs.fit), len(pairs.select), len(pairs.test)  # doctest: +SKIP
+        (64, 24, 13)
+    """
+    if data is None:
+        rows = read_hub()
+    else:
+        rows = read(data) if isinstance(data, (str, Path)) else data
+    return ifeval_set(
+        instruction_id, rows, where=where, seed=seed, fit=fit, select=select, test=test
+    )
 
 
 def format_sets(
