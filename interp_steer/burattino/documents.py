@@ -66,11 +66,11 @@ def _subjects() -> list[str]:
     return list(default_world().entities)
 
 
-def _capitalized(text: str) -> str:
+def _capitalise(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _facts_told(subject: str, language: str, rng: Random) -> list[str]:
+def _tell_facts(subject: str, language: str, rng: Random) -> list[str]:
     """Every fact of an entity, a plain sentence each."""
     facts = list(default_world().about(subject))
     rng.shuffle(facts)
@@ -78,11 +78,11 @@ def _facts_told(subject: str, language: str, rng: Random) -> list[str]:
 
 
 def _article(subject: str, language: str, rng: Random) -> str:
-    heading = _capitalized(grammar.name(subject, language, article=rng.random() < 0.5))
+    heading = _capitalise(grammar.name(subject, language, article=rng.random() < 0.5))
     mark = rng.choice(("# ", "## ", ""))
     if rng.random() < 0.5:
         return f"{mark}{heading}\n{' '.join(grammar.prose(subject, language, rng, 8))}"
-    return f"{mark}{heading}\n{' '.join(_facts_told(subject, language, rng))}"
+    return f"{mark}{heading}\n{' '.join(_tell_facts(subject, language, rng))}"
 
 
 def _prose(subject: str, language: str, rng: Random) -> str:
@@ -90,7 +90,7 @@ def _prose(subject: str, language: str, rng: Random) -> str:
     return model_answers.answer(subject, style, language, rng)
 
 
-def _titled(subject: str, language: str, rng: Random) -> str:
+def _titled_prose(subject: str, language: str, rng: Random) -> str:
     style = rng.choice(grammar.QUERY_STYLES)
     title = grammar.title(subject, style, language, rng)
     return f"<<{title}>>\n{model_answers.answer(subject, style, language, rng)}"
@@ -100,7 +100,7 @@ def _letter(subject: str, language: str, rng: Random) -> str:
     body = grammar.prose(subject, language, rng, rng.randint(3, 6), style="letter")
     first = grammar.opener(subject, "letter", language, rng)
     last = grammar.closer(subject, "letter", language, rng)
-    signed = _capitalized(rng.choice(default_world().values["person"]))
+    signed = _capitalise(rng.choice(default_world().values["person"]))
     text = f"{' '.join([first, *body, last])}\n{signed}"
     return f"{text}\nP.S. {body.pop()}" if rng.random() < 0.3 else text
 
@@ -112,14 +112,14 @@ def _story(subject: str, language: str, rng: Random) -> str:
 
 
 def _bullets(subject: str, language: str, rng: Random) -> str:
-    told = _facts_told(subject, language, rng)[: rng.randint(3, 6)]
+    told = _tell_facts(subject, language, rng)[: rng.randint(3, 6)]
     mark = rng.choice(("* ", "* ", "- "))
-    heading = _capitalized(grammar.name(subject, language))
+    heading = _capitalise(grammar.name(subject, language))
     return "\n".join([f"{heading}:", *(mark + sentence for sentence in told)])
 
 
 def _record(subject: str, language: str, rng: Random) -> str:
-    told = _facts_told(subject, language, rng)[: rng.randint(1, 3)]
+    told = _tell_facts(subject, language, rng)[: rng.randint(1, 3)]
     name, description, details = model_answers.JSON_KEYS[language]
     record: dict[str, str | list[str]] = {name: grammar.name(subject, language, article=False)}
     if rng.random() < 0.5:
@@ -134,7 +134,7 @@ def _table(subject: str, language: str, rng: Random) -> str:
     rng.shuffle(facts)
     if language == "en" and rng.random() < 0.5:
         rows = [f"{f.relation.replace('_', ' ')}: {grammar.word(f.value, 'en')}" for f in facts]
-        return "\n".join([_capitalized(grammar.name(subject, "en")), *rows])
+        return "\n".join([_capitalise(grammar.name(subject, "en")), *rows])
     return "\n".join(
         f"| {grammar.fact_question(fact, language, rng)} | {grammar.word(fact.value, language)} |"
         for fact in facts
@@ -147,7 +147,7 @@ def _quotations(subject: str, language: str, rng: Random) -> str:
     if rng.random() < 0.3:
         return f'"{" ".join(told)}"'
     return "\n".join(
-        f'"{sentence.rstrip(".")}", {_SAID[language]} {_capitalized(person)}.'
+        f'"{sentence.rstrip(".")}", {_SAID[language]} {_capitalise(person)}.'
         for sentence, person in zip(told, people, strict=True)
     )
 
@@ -162,7 +162,7 @@ def _note(subject: str, language: str, rng: Random) -> str:
     return f"{_NOTE[language]}: {' '.join(told)}".lower()
 
 
-def _stressed(subject: str, language: str, rng: Random) -> str:
+def _stressed_prose(subject: str, language: str, rng: Random) -> str:
     told = grammar.prose(subject, language, rng, rng.randint(3, 5))
     if rng.random() < 0.5:
         return " ".join(model_answers.stress(told, rng.randint(3, 8)))
@@ -203,8 +203,8 @@ _BLOCKS: dict[Block, float] = {
     _quotations: 6,
     _notice: 6,
     _note: 5,
-    _stressed: 3,
-    _titled: 3,
+    _stressed_prose: 3,
+    _titled_prose: 3,
     _parts: 3,
     _form: 1,
     _translations: 4,

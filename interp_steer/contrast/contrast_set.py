@@ -15,11 +15,11 @@ from interp_steer.contrast.pair import (
     SPLITS,
     Pair,
     Prompt,
-    brief,
-    canonical,
+    shorten,
+    canonical_json,
     check_types,
     sha256,
-    utf8,
+    encode_utf8,
 )
 from interp_steer.errors import ContrastError
 from interp_steer.interventions.notation import NAME, NAMED
@@ -68,16 +68,16 @@ class ContrastSet:
             if pair.key in seen:
                 raise ContrastError(
                     f"contrast set {self.name!r}: key {pair.key!r} is used by two pairs "
-                    f"({brief(seen[pair.key].present)} and {brief(pair.present)}); "
+                    f"({shorten(seen[pair.key].present)} and {shorten(pair.present)}); "
                     "drop the repeated pair or give it a key of its own"
                 )
             seen[pair.key] = pair
         for what in ("query", "phrasing"):
-            held = {name: _texts(self.pairs, name, what) for name in self.splits}
+            held = {name: _texts_by_plain_text(self.pairs, name, what) for name in self.splits}
             for one, other in combinations(held, 2):
                 shared = sorted(held[one].keys() & held[other].keys())
                 if shared:
-                    named = ", ".join(brief(held[one][text]) for text in shared[:3])
+                    named = ", ".join(shorten(held[one][text]) for text in shared[:3])
                     more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
                     raise ContrastError(
                         f"contrast set {self.name!r}: splits {one!r} and {other!r} share "
@@ -123,17 +123,17 @@ class ContrastSet:
     @property
     def fit(self) -> ContrastSet:
         """The pairs that vectors are fitted on."""
-        return self._only("fit")
+        return self._take("fit")
 
     @property
     def select(self) -> ContrastSet:
         """The pairs that layers and strengths are chosen on."""
-        return self._only("select")
+        return self._take("select")
 
     @property
     def test(self) -> ContrastSet:
         """The pairs that results are reported on."""
-        return self._only("test")
+        return self._take("test")
 
     @property
     def present(self) -> list[Prompt]:
@@ -153,9 +153,9 @@ class ContrastSet:
     @property
     def hash(self) -> str:
         """The sha256 of the pairs as canonical JSON; their order and the name do not matter."""
-        return sha256("\n".join(sorted(canonical(asdict(pair)) for pair in self.pairs)))
+        return sha256("\n".join(sorted(canonical_json(asdict(pair)) for pair in self.pairs)))
 
-    def shuffled(self, seed: int = 0) -> ContrastSet:
+    def shuffle_sides(self, seed: int = 0) -> ContrastSet:
         """The same pairs with the two sides exchanged in a random half of them.
 
         A vector that is fitted on it says what a fit finds where there is nothing to be found.
@@ -182,7 +182,7 @@ class ContrastSet:
         Raises:
             ContrastError: when the file cannot be written.
         """
-        content = b"".join(utf8(canonical(asdict(pair))) + b"\n" for pair in self.pairs)
+        content = b"".join(encode_utf8(canonical_json(asdict(pair))) + b"\n" for pair in self.pairs)
         try:
             with write_atomically(path) as aside:
                 aside.write_bytes(content)
@@ -224,9 +224,9 @@ class ContrastSet:
         Raises:
             ContrastError: naming the row that is not a pair, and what it lacks.
         """
-        return cls(name, tuple(_pair(row, number, split) for number, row in enumerate(rows)))
+        return cls(name, tuple(_make_pair(row, number, split) for number, row in enumerate(rows)))
 
-    def _only(self, split: str) -> ContrastSet:
+    def _take(self, split: str) -> ContrastSet:
         chosen = tuple(pair for pair in self.pairs if pair.split == split)
         if not chosen:
             raise ContrastError(
@@ -236,7 +236,7 @@ class ContrastSet:
         return ContrastSet(self.name, chosen)
 
 
-def in_split(pairs: ContrastSet, split: str) -> ContrastSet:
+def take_split(pairs: ContrastSet, split: str) -> ContrastSet:
     """Of a whole set the pairs of a split; of a set with one split, all of it.
 
     Args:
@@ -263,7 +263,7 @@ def check_set(pairs: object) -> None:
         )
 
 
-def _texts(pairs: Iterable[Pair], split: str, what: str) -> dict[str, str]:
+def _texts_by_plain_text(pairs: Iterable[Pair], split: str, what: str) -> dict[str, str]:
     """The queries or phrasings of a split, by the plain text that they are compared by."""
     return {
         plain_text(getattr(pair, what)): getattr(pair, what)
@@ -277,9 +277,9 @@ def plain_text(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _pair(row: Any, number: int, split: str) -> Pair:
+def _make_pair(row: Any, number: int, split: str) -> Pair:
     if not isinstance(row, Mapping):
-        raise ContrastError(f"row {number} is {brief(row)}; give mappings of columns to values")
+        raise ContrastError(f"row {number} is {shorten(row)}; give mappings of columns to values")
     known = {name: row[name] for name in _FIELDS if row.get(name) is not None}
     missing = [name for name in ("query", "present", "absent") if name not in known]
     if missing:

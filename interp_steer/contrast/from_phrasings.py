@@ -55,11 +55,11 @@ def build(
         >>> pairs.splits
         ('fit', 'test')
     """
-    sizes = _sizes(fit, select, test)
+    sizes = check_sizes(fit, select, test)
     _check_texts("queries", queries)
     _check_texts("phrasings", phrasings)
     rng = random.Random(f"{name}/{seed}")
-    phrasings = _shuffled(phrasings, rng)
+    phrasings = _shuffle_distinct(phrasings, rng)
     dealt = _deal(phrasings, sizes, "phrasings")
     pairs = [
         Pair(
@@ -73,7 +73,7 @@ def build(
             instruction_ids=tuple(instruction_ids),
             kwargs=tuple(kwargs),
         )
-        for split, query, phrasing in _combine(queries, dealt, sizes, rng)
+        for split, query, phrasing in combine_within_splits(queries, dealt, sizes, rng)
     ]
     return ContrastSet(name, tuple(pairs))
 
@@ -121,7 +121,7 @@ def word(
     )
 
 
-def _sizes(fit: int, select: int, test: int) -> dict[str, int]:
+def check_sizes(fit: int, select: int, test: int) -> dict[str, int]:
     sizes = dict(zip(SPLITS, (fit, select, test), strict=True))
     whole = all(isinstance(size, Integral) for size in sizes.values())
     if not whole or min(sizes.values()) < 0 or not any(sizes.values()):
@@ -139,7 +139,7 @@ def _check_texts(what: str, texts: Sequence[str]) -> None:
             raise ContrastError(f"{what}, number {number}, is {text!r:.80}; give texts with words")
 
 
-def _shuffled(texts: Iterable[str], rng: random.Random) -> list[str]:
+def _shuffle_distinct(texts: Iterable[str], rng: random.Random) -> list[str]:
     """The texts in a random order, of those that are the same (:func:`_plain`) only the first."""
     once = list({plain_text(text): text for text in reversed(list(texts))}.values())[::-1]
     rng.shuffle(once)
@@ -162,14 +162,14 @@ def _deal(items: Sequence[str], most: Mapping[str, int], what: str) -> dict[str,
     return {split: [next(rest) for _ in range(count)] for split, count in counts.items()}
 
 
-def _combine(
+def combine_within_splits(
     queries: Iterable[str],
     phrasings: Mapping[str, Sequence[_T]],
     sizes: Mapping[str, int],
     rng: random.Random,
 ) -> Iterator[tuple[str, str, _T]]:
     """Yield (split, query, phrasing), all different, as many for each split as its size."""
-    dealt = _deal(_shuffled(queries, rng), sizes, "queries")
+    dealt = _deal(_shuffle_distinct(queries, rng), sizes, "queries")
     for split, size in sizes.items():
         asked, said = dealt[split], phrasings[split]
         if size > len(asked) * len(said):

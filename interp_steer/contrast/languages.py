@@ -116,14 +116,14 @@ def language_set(
         >>> pairs.test[0].absent == pairs.test[0].query
         True
     """
-    sides = _sides(negative, positive, shots, instructions)
+    sides = _check_sides(negative, positive, shots, instructions)
     sizes = {"fit": fit, "select": select, "test": test}
     if min(*sizes.values(), shots) < 0 or not any(sizes.values()):
         raise ContrastError(
             f"sizes {sizes} with {shots} shots make no contrast set; give numbers from 0 up, and "
             "one of the sizes above 0"
         )
-    usable = _asking_different_things(items, sides)
+    usable = _drop_repeated_questions(items, sides)
     asked = sum(sizes.values())
     if len(usable) < asked + shots:
         raise ContrastError(
@@ -136,15 +136,15 @@ def language_set(
     pool = usable[asked:]
     splits = [split for split, size in sizes.items() for _ in range(size)]
     return ContrastSet(
-        _name(*sides),
+        _set_name(*sides),
         tuple(
-            _pair(item, rng.sample(pool, shots), sides, instructions, split, item.key)
+            _make_pair(item, rng.sample(pool, shots), sides, instructions, split, item.key)
             for split, item in zip(splits, usable, strict=False)
         ),
     )
 
 
-def published(
+def published_set(
     items: Sequence[ParallelItem],
     negative: Side | str = "en-en",
     positive: Side | str = "en-it",
@@ -186,7 +186,7 @@ def published(
         >>> pairs = published(from_files("data"))  # doctest: +SKIP
     """
     shown = max(shots - 1, 0)
-    sides = _sides(negative, positive, shown, instructions)
+    sides = _check_sides(negative, positive, shown, instructions)
     if shots < 0 or fit < 1 or test < 0:
         raise ContrastError(
             f"{shots} shots, {fit} pairs to fit on and {test} to test on make no contrast set; "
@@ -208,11 +208,11 @@ def published(
             *examples, item = blocks[index]
             again = chosen[:turn].count(index)
             key = f"{item.key}#{again + 1}" if again else item.key
-            pairs.append(_pair(item, examples[:shown], sides, instructions, split, key))
-    return ContrastSet(f"published {_name(*sides)}", tuple(pairs))
+            pairs.append(_make_pair(item, examples[:shown], sides, instructions, split, key))
+    return ContrastSet(f"published {_set_name(*sides)}", tuple(pairs))
 
 
-def check_apart(extraction: ContrastSet, evaluation: Iterable[ParallelItem | str]) -> None:
+def check_disjoint(extraction: ContrastSet, evaluation: Iterable[ParallelItem | str]) -> None:
     """Refuse an evaluation that asks what vectors were fitted on, as a question or an example.
 
     The splits of one set are apart by themselves; this is for questions from elsewhere, such as a
@@ -291,7 +291,7 @@ def question_blocks(query: Query, bos: str = "") -> str:
     return "".join(bos + piece for piece in pieces)
 
 
-def _sides(
+def _check_sides(
     negative: Side | str,
     positive: Side | str,
     shots: int,
@@ -302,7 +302,7 @@ def _sides(
         raise ContrastError(f"both sides are {sides[0]}; give two that differ")
     if sides[0].question == sides[1].question and not shots and instructions is None:
         raise ContrastError(
-            f"{_name(*sides)} without worked examples and instruction lines asks the same on both "
+            f"{_set_name(*sides)} without worked examples and instruction lines asks the same on both "
             "sides; show examples, give lines, or ask in two languages"
         )
     for side in sides if instructions is not None else ():
@@ -314,11 +314,11 @@ def _sides(
     return sides
 
 
-def _name(negative: Side, positive: Side) -> str:
+def _set_name(negative: Side, positive: Side) -> str:
     return f"{negative} to {positive}"
 
 
-def _asking_different_things(
+def _drop_repeated_questions(
     items: Iterable[ParallelItem], sides: tuple[Side, Side]
 ) -> list[ParallelItem]:
     seen: set[tuple[str, str]] = set()
@@ -331,7 +331,7 @@ def _asking_different_things(
     return usable
 
 
-def _pair(
+def _make_pair(
     item: ParallelItem,
     examples: Sequence[ParallelItem],
     sides: tuple[Side, Side],
@@ -344,17 +344,17 @@ def _pair(
     changes = negative.answer != positive.answer
     return Pair(
         query=query,
-        present=_prompt(item, examples, positive, instructions),
-        absent=_prompt(item, examples, negative, instructions) if split == "fit" else query,
+        present=_make_prompt(item, examples, positive, instructions),
+        absent=_make_prompt(item, examples, negative, instructions) if split == "fit" else query,
         split=split,
-        phrasing=f"{_name(*sides)}, {split}",
+        phrasing=f"{_set_name(*sides)}, {split}",
         instruction_ids=(LANGUAGE,) if changes else (),
         kwargs=({"language": positive.answer},) if changes else (),
         key=key,
     )
 
 
-def _prompt(
+def _make_prompt(
     item: ParallelItem,
     examples: Sequence[ParallelItem],
     side: Side,

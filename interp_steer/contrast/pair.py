@@ -15,7 +15,7 @@ _PROMPTS = {"present", "absent"}
 _LISTS = {"instruction_ids": str, "kwargs": Mapping}
 
 
-def brief(value: Any) -> str:
+def shorten(value: Any) -> str:
     """A value as error messages show it."""
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else f"{value[:57]}...")
@@ -34,32 +34,32 @@ def check_types(values: Mapping[str, Any]) -> None:
     """
     for name, value in values.items():
         if name in _TEXTS and not isinstance(value, str):
-            raise ContrastError(f"{name} is {brief(value)}; it must be a text")
+            raise ContrastError(f"{name} is {shorten(value)}; it must be a text")
         if name in _PROMPTS and not (isinstance(value, str) or _is_conversation(value)):
             raise ContrastError(
-                f"{name} is {brief(value)}; give a text, or a conversation of turns such as "
+                f"{name} is {shorten(value)}; give a text, or a conversation of turns such as "
                 "{'role': 'user', 'content': 'Name a tree.'}"
             )
-        if name in _LISTS and not _all(value, _LISTS[name]):
+        if name in _LISTS and not _is_list_of(value, _LISTS[name]):
             raise ContrastError(
-                f"{name} is {brief(value)}; instruction_ids is a list of IFEval ids, and kwargs a "
+                f"{name} is {shorten(value)}; instruction_ids is a list of IFEval ids, and kwargs a "
                 "list with a mapping of arguments for each"
             )
 
 
-def _all(values: Any, kind: type) -> bool:
+def _is_list_of(values: Any, kind: type) -> bool:
     """Whether it is a list of nothing else."""
     listed = isinstance(values, Sequence) and not isinstance(values, str)
     return listed and all(isinstance(each, kind) for each in values)
 
 
 def _is_conversation(turns: Any) -> bool:
-    return _all(turns, Mapping) and all(
+    return _is_list_of(turns, Mapping) and all(
         isinstance(turn.get(name), str) for turn in turns for name in ("role", "content")
     )
 
 
-def canonical(content: Any) -> str:
+def canonical_json(content: Any) -> str:
     """Content as JSON, the same text whatever its order of keys.
 
     Raises:
@@ -71,12 +71,12 @@ def canonical(content: Any) -> str:
         )
     except (TypeError, ValueError, RecursionError) as error:
         raise ContrastError(
-            f"{brief(content)} cannot be written as JSON ({error}); use texts, finite numbers, "
+            f"{shorten(content)} cannot be written as JSON ({error}); use texts, finite numbers, "
             "lists and mappings"
         ) from error
 
 
-def utf8(text: str) -> bytes:
+def encode_utf8(text: str) -> bytes:
     """A text as a file holds it.
 
     Raises:
@@ -86,13 +86,13 @@ def utf8(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError as error:
         raise ContrastError(
-            f"{brief(text)} has half a character ({error}); read it anew as UTF-8"
+            f"{shorten(text)} has half a character ({error}); read it anew as UTF-8"
         ) from error
 
 
 def sha256(text: str) -> str:
     """The hash of a text."""
-    return hashlib.sha256(utf8(text)).hexdigest()
+    return hashlib.sha256(encode_utf8(text)).hexdigest()
 
 
 Prompt = str | list[dict[str, str]]
@@ -146,31 +146,31 @@ class Pair:
             prompt = getattr(self, side)
             if not (prompt.strip() if isinstance(prompt, str) else prompt):
                 raise ContrastError(
-                    f"the pair of query {brief(self.query)} has no {side!r} prompt; a contrast "
+                    f"the pair of query {shorten(self.query)} has no {side!r} prompt; a contrast "
                     "needs both sides: give it, or drop the row"
                 )
         if not self.query.strip():
-            raise ContrastError(f"the pair of {brief(self.present)} has an empty query; give it")
+            raise ContrastError(f"the pair of {shorten(self.present)} has an empty query; give it")
         if self.present == self.absent:
             raise ContrastError(
-                f"both sides of query {brief(self.query)} are the same prompt; "
+                f"both sides of query {shorten(self.query)} are the same prompt; "
                 "'present' must carry the instruction and 'absent' must not"
             )
-        _one_of("split", self.split, SPLITS)
-        _one_of("phrasing_kind", self.phrasing_kind, KINDS)
+        _check_choice("split", self.split, SPLITS)
+        _check_choice("phrasing_kind", self.phrasing_kind, KINDS)
         if len(self.instruction_ids) != len(self.kwargs):
             raise ContrastError(
-                f"the pair of query {brief(self.query)} has {len(self.instruction_ids)} "
+                f"the pair of query {shorten(self.query)} has {len(self.instruction_ids)} "
                 f"instruction_ids and {len(self.kwargs)} kwargs; give one mapping for each id"
             )
         if not self.phrasing:
-            said = self.present if isinstance(self.present, str) else canonical(self.present)
+            said = self.present if isinstance(self.present, str) else canonical_json(self.present)
             object.__setattr__(self, "phrasing", said.replace(self.query, "{query}"))
         if not self.key:
-            object.__setattr__(self, "key", sha256(canonical(asdict(self)))[:12])
+            object.__setattr__(self, "key", sha256(canonical_json(asdict(self)))[:12])
 
     @property
-    def said(self) -> str:
+    def instruction_text(self) -> str:
         """The instruction, as ``present`` says it behind the query.
 
         Raises:
@@ -179,12 +179,12 @@ class Pair:
         present = self.present if isinstance(self.present, str) else ""
         if not present.startswith(self.query):
             raise ContrastError(
-                f"{brief(self.present)} does not begin with its query {brief(self.query)}, so "
+                f"{shorten(self.present)} does not begin with its query {shorten(self.query)}, so "
                 "that its instruction cannot be joined with another; put it behind the query"
             )
         return present[len(self.query) :].strip()
 
 
-def _one_of(what: str, value: str, known: Sequence[str]) -> None:
+def _check_choice(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise ContrastError(f"{what} {value!r} is unknown; use one of {', '.join(known)}")

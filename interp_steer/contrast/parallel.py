@@ -74,7 +74,7 @@ class ParallelItem:
         Raises:
             ContrastError: when it is not known in that language.
         """
-        return self._said("question", self.questions, language)
+        return self._in_language("question", self.questions, language)
 
     def answer(self, language: str) -> str:
         """The answer in a language.
@@ -82,9 +82,9 @@ class ParallelItem:
         Raises:
             ContrastError: when it is not known in that language.
         """
-        return self._said("answer", self.answers, language)
+        return self._in_language("answer", self.answers, language)
 
-    def _said(self, what: str, texts: Mapping[str, str], language: str) -> str:
+    def _in_language(self, what: str, texts: Mapping[str, str], language: str) -> str:
         if language not in texts:
             raise ContrastError(
                 f"item {self.key!r} has no {what} in {language!r}, only in {', '.join(texts)}; "
@@ -169,7 +169,7 @@ def from_dataset(
                     f"row {number} has no {' and no '.join(missing)} (it has "
                     f"{', '.join(map(str, row))}); name its columns"
                 )
-            yield _item(
+            yield _make_item(
                 f"row {number}",
                 str(row[key]) if key else f"{number:04d}",
                 {code: row[name] for code, name in questions.items() if row[name] is not None},
@@ -177,7 +177,7 @@ def from_dataset(
                 row[subject] if subject else None,
             )
 
-    return _distinct(made())
+    return _check_keys(made())
 
 
 def _from_published(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
@@ -191,19 +191,19 @@ def _from_published(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
                 if code is None
                 else f"{path} and {named[code]} are of one language; keep one of them"
             )
-        files[code] = _checked(read_json(path, ContrastError), path, ("input", "output"))
+        files[code] = _check_rows(read_json(path, ContrastError), path, ("input", "output"))
         named[code] = path
-    _same_length(files, named)
+    _check_lengths(files, named)
     first, *others = files
     items = []
     for number, row in enumerate(files[first]):
         for other in others:
             theirs = files[other][number]["input"]
             if plain_text(theirs) != plain_text(row["input"]):
-                raise _different(number, named[first], row["input"], named[other], theirs)
+                raise _difference_error(number, named[first], row["input"], named[other], theirs)
         answers = {code: rows[number]["output"] for code, rows in files.items()}
         where = f"{named[first]}, row {number}"
-        items.append(_item(where, f"{number:04d}", {"en": row["input"]}, answers))
+        items.append(_make_item(where, f"{number:04d}", {"en": row["input"]}, answers))
     return tuple(items)
 
 
@@ -212,9 +212,9 @@ def _from_lines(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
     named: dict[str, Path] = {}
     for path in paths:
         rows = read_json_lines(path, ContrastError, "write one object a line")
-        files[path.stem] = _checked([*rows.values()], path, ("question", "answer"))
+        files[path.stem] = _check_rows([*rows.values()], path, ("question", "answer"))
         named[path.stem] = path
-    _same_length(files, named)
+    _check_lengths(files, named)
 
     def made() -> Iterator[ParallelItem]:
         first, *others = files
@@ -223,10 +223,10 @@ def _from_lines(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
                 theirs = files[other][number]
                 for what in ("key", "subject"):
                     if theirs.get(what) != row.get(what):
-                        raise _different(
+                        raise _difference_error(
                             number, named[first], row.get(what), named[other], theirs.get(what)
                         )
-            yield _item(
+            yield _make_item(
                 f"{named[first]}, row {number}",
                 str(row.get("key") or f"{number:04d}"),
                 {code: rows[number]["question"] for code, rows in files.items()},
@@ -234,10 +234,10 @@ def _from_lines(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
                 row.get("subject"),
             )
 
-    return _distinct(made(), f"{paths[0].parent}: ")
+    return _check_keys(made(), f"{paths[0].parent}: ")
 
 
-def _checked(rows: Any, path: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
+def _check_rows(rows: Any, path: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
     if not isinstance(rows, list) or not rows:
         raise ContrastError(f"{path} holds no rows; write a list of {set(columns)}")
     for number, row in enumerate(rows):
@@ -255,7 +255,7 @@ def _checked(rows: Any, path: Path, columns: Sequence[str]) -> list[Mapping[str,
     return rows
 
 
-def _same_length(files: Mapping[str, Sequence[Any]], named: Mapping[str, Path]) -> None:
+def _check_lengths(files: Mapping[str, Sequence[Any]], named: Mapping[str, Path]) -> None:
     if len({len(rows) for rows in files.values()}) > 1:
         counted = ", ".join(f"{named[code].name} {len(rows)}" for code, rows in files.items())
         folder = next(iter(named.values())).parent
@@ -264,14 +264,14 @@ def _same_length(files: Mapping[str, Sequence[Any]], named: Mapping[str, Path]) 
         )
 
 
-def _different(number: int, one: Path, said: Any, other: Path, theirs: Any) -> ContrastError:
+def _difference_error(number: int, one: Path, said: Any, other: Path, theirs: Any) -> ContrastError:
     return ContrastError(
         f"{one.parent}, row {number}: {one.name} has {said!r} and {other.name} has {theirs!r}; "
         "parallel files ask the same in the same order"
     )
 
 
-def _item(
+def _make_item(
     where: str,
     key: str,
     questions: Mapping[str, str],
@@ -284,7 +284,7 @@ def _item(
         raise ContrastError(f"{where}: {error}") from error
 
 
-def _distinct(items: Iterable[ParallelItem], whose: str = "") -> tuple[ParallelItem, ...]:
+def _check_keys(items: Iterable[ParallelItem], whose: str = "") -> tuple[ParallelItem, ...]:
     by_key: dict[str, ParallelItem] = {}
     for item in items:
         if item.key in by_key:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.contrast.from_phrasings import build
-from interp_steer.contrast.instructions.ifeval_sets import asking
+from interp_steer.contrast.instructions.ifeval_sets import ask_for
 from interp_steer.contrast.instructions.phrasings import (
     AT_MOST,
     EXCLUDE,
@@ -68,7 +68,7 @@ def word_sets(
     task, said = ("exclude", EXCLUDE) if exclude else ("include", INCLUDE)
     pairs = build(task, queries, said, seed=seed, fit=fit, select=select, test=test)
     return {
-        word: ContrastSet(f"{task} {word}", tuple(_asking_word(p, word, exclude) for p in pairs))
+        word: ContrastSet(f"{task} {word}", tuple(_ask_for_word(p, word, exclude) for p in pairs))
         for word in words
     }
 
@@ -100,7 +100,7 @@ def word_pairs(
     pairs = build(name, queries, said, seed=seed, fit=fit, select=select, test=test)
     dealt = _deal(words, pairs.splits, "words", Random(f"{name}/{seed}/words"))
     asked = [
-        _asking_word(pair, dealt[split][index % len(dealt[split])], exclude)
+        _ask_for_word(pair, dealt[split][index % len(dealt[split])], exclude)
         for split in pairs.splits
         for index, pair in enumerate(p for p in pairs if p.split == split)
     ]
@@ -173,7 +173,7 @@ def sentence_sets(
         else:
             kwargs = {"relation": "less than", "num_sentences": n + 1}
             text = pair.phrasing.format(number=n, sentences="sentence" if n == 1 else "sentences")
-        return asking(pair, text, SENTENCES, kwargs)
+        return ask_for(pair, text, SENTENCES, kwargs)
 
     return {
         n: ContrastSet(f"{relation} {n} sentences", tuple(told(pair, n) for pair in pairs))
@@ -214,9 +214,9 @@ def with_casing(pairs: ContrastSet, casing: str = LOWERCASE, *, seed: int = 0) -
     return ContrastSet(f"{pairs.name} + {casing.rpartition(':')[2]}", told_pairs)
 
 
-def _asking_word(pair: Pair, word: str, exclude: bool) -> Pair:
+def _ask_for_word(pair: Pair, word: str, exclude: bool) -> Pair:
     about, argument = (FORBIDDEN, "forbidden_words") if exclude else (EXISTENCE, "keywords")
-    return asking(pair, pair.phrasing.replace("{word}", word), about, {argument: [word]})
+    return ask_for(pair, pair.phrasing.replace("{word}", word), about, {argument: [word]})
 
 
 def _deal(

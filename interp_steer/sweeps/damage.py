@@ -148,14 +148,14 @@ def with_divergence(
         if cell.instructed
         else (0.0, 1.0)
         if not cell.steering.edits
-        else _damage(of.get((id(cell), pair.key)))
+        else _ratios(of.get((id(cell), pair.key)))
         for cell, pair in rows
     ]
     columns = {"kl": pl.Float64, "perplexity_ratio": pl.Float64}
     return records.hstack(pl.DataFrame(measured, schema=columns, orient="row"))
 
 
-def _damage(found: Divergence | None) -> tuple[float | None, float | None]:
+def _ratios(found: Divergence | None) -> tuple[float | None, float | None]:
     if found is None:
         return None, None
     return found.kl, found.perplexity / found.plain_perplexity

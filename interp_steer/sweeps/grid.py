@@ -126,7 +126,7 @@ def sweep(
     """
     check_grid(grid, pairs)
     rows = [(cell, pair) for cell in grid for pair in pairs]
-    return answered(
+    return answer_cells(
         model,
         rows,
         pairs.name,
@@ -157,7 +157,7 @@ def check_grid(grid: Sequence[Cell], pairs: ContrastSet) -> None:
     check_set(pairs)
 
 
-def answered(
+def answer_cells(
     model: HookedLM,
     rows: Sequence[tuple[Cell, Pair]],
     name: str,

@@ -124,7 +124,7 @@ def read_layer_search(folder: str | Path) -> pl.DataFrame:
     records = [
         _record(
             row,
-            setting=_searched(instructed, _layer(row["layer"])),
+            setting=_search_setting(instructed, _layer(row["layer"])),
             instruction=row["single_instruction_id"],
             layer=_layer(row["layer"]),
             key=f"{row['uid']}",
@@ -220,7 +220,7 @@ def _variant(instruction: str, kwargs: Mapping[str, Any]) -> str:
     return f"{instruction}_{kwargs['language']}" if "language" in kwargs else instruction
 
 
-def _searched(instructed: bool, layer: int | None) -> str:
+def _search_setting(instructed: bool, layer: int | None) -> str:
     plain, steered = ("instruction", "both") if instructed else ("none", "steered")
     return plain if layer is None else steered
 

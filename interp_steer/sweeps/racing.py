@@ -24,7 +24,7 @@ from interp_steer.errors import ScoringError
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.statistics.paired import sign_evidence
 from interp_steer.sweeps.damage import BROKEN, fluency_threshold, greatest_perplexity, with_fluency
-from interp_steer.sweeps.grid import Cell, answered, check_grid
+from interp_steer.sweeps.grid import Cell, answer_cells, check_grid
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,13 @@ def race(
     most: dict[str, float] | None = None
     rows = [(cell, pair) for cell in fixed for pair in drawn]
     frames: list[pl.DataFrame] = []
-    look = min((decisive(len(lane) - 1, error) for lane in lanes), default=len(drawn))
+    look = min(
+        (fewest_decisive_prompts(len(lane) - 1, error) for lane in lanes), default=len(drawn)
+    )
     seen = 0
     while seen < len(drawn):
         rows += [(cell, pair) for cell in racing for pair in drawn[seen : seen + look]]
-        records = answered(
+        records = answer_cells(
             model,
             [(grid[cell], pair) for cell, pair in rows],
             pairs.name,
@@ -128,7 +130,7 @@ def race(
                 won[cell] += mine.select(pl.col("strict") & ~BROKEN).to_series().to_list()
         for lane in lanes:
             running = [cell for cell in lane if cell in racing]
-            lost = beaten(np.array([won[cell] for cell in running]), len(lane) - 1, error)
+            lost = find_beaten(np.array([won[cell] for cell in running]), len(lane) - 1, error)
             dropped = {cell for cell, gone in zip(running, lost, strict=True) if gone}
             racing = [cell for cell in racing if cell not in dropped]
         rows, seen, look = [], seen + look, 2 * look
@@ -137,12 +139,12 @@ def race(
     return Race(records.with_columns(standing=standing).drop("cell"), error, len(grid) * len(pairs))
 
 
-def decisive(rivals: int, error: float) -> int:
+def fewest_decisive_prompts(rivals: int, error: float) -> int:
     """On how many prompts a cell must fail where another succeeds, at least, to be beaten."""
     return next(n for n in count(1) if sign_evidence(n, 0) * error >= max(rivals, 1))
 
 
-def beaten(
+def find_beaten(
     outcomes: Bool[np.ndarray, "cell prompt"], rivals: int, error: float
 ) -> Bool[np.ndarray, " cell"]:
     """Which cells are beaten by another.

@@ -41,12 +41,12 @@ class Choice:
     layer: int | None
     """None when the rule prefers the unsteered model."""
     accuracy: Interval
-    candidates: tuple[Candidate, ...]
+    summarise_candidates: tuple[Candidate, ...]
     plateau: tuple[int, ...] = ()
     """Layers that the interval rule cannot tell from the best; empty under the paper's rule."""
 
 
-def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate, ...]:
+def summarise_candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate, ...]:
     """Summarise the records of one sweep: the unsteered model first, then its layers in order.
 
     Args:
@@ -59,7 +59,7 @@ def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate
         ScoringError: when a column is missing, the rows mix instructions or ways of asking, a layer
             was not run on the same prompts as the others, or the unsteered model is missing.
     """
-    groups = _by_layer(records, column)
+    groups = _group_by_layer(records, column)
     found = []
     for layer, rows in groups.items():
         degenerate = rows["degenerate"].fill_null(False)
@@ -77,7 +77,7 @@ def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate
     return tuple(found)
 
 
-def _by_layer(records: pl.DataFrame, column: str) -> dict[int | None, pl.DataFrame]:
+def _group_by_layer(records: pl.DataFrame, column: str) -> dict[int | None, pl.DataFrame]:
     """The rows of each layer in the order of their keys, the unsteered model first."""
     missing = [name for name in ("layer", "key", "degenerate", column) if name not in records]
     if missing:
@@ -125,7 +125,7 @@ def select_layer(
     itself cannot be told from the unsteered model, None is chosen.
 
     Args:
-        records: of one instruction and one way of asking; see :func:`candidates`.
+        records: of one instruction and one way of asking; see :func:`summarise_candidates`.
         rule: one of :data:`RULES`.
         tolerated: the paper's threshold: 0 for instruction-tuned models, the unsteered share for
             base models.
@@ -138,7 +138,7 @@ def select_layer(
         >>> select_layer(records, "interval").layer  # doctest: +SKIP
         4
     """
-    found = candidates(records, column)
+    found = summarise_candidates(records, column)
     if rule == "paper":
         if records["degenerate"].has_nulls():
             raise ScoringError(
@@ -146,27 +146,27 @@ def select_layer(
                 "were cut by an early verdict; use rule='interval', which lets them count as "
                 "failures, or sweep without early verdicts"
             )
-        return _first_maximum(found, tolerated)
+        return _choose_first_maximum(found, tolerated)
     if rule == "interval":
-        return _middle_of_plateau(found)
+        return _choose_middle_of_plateau(found)
     raise ScoringError(
         f"{rule!r} is not a rule to choose a layer by; choose one of {', '.join(RULES)}"
     )
 
 
-def improvable(records: pl.DataFrame, *, column: str = "strict") -> bool:
+def is_improvable(records: pl.DataFrame, *, column: str = "strict") -> bool:
     """Whether the ``"interval"`` rule could choose a layer, were there one that never fails.
 
     Where the unsteered model fails too seldom, nothing can be told from it on as many prompts.
 
     Args:
-        records: the unsteered rows of a sweep; see :func:`candidates`.
+        records: the unsteered rows of a sweep; see :func:`summarise_candidates`.
         column: what counts as success.
 
     Raises:
         ScoringError: for records that cannot be compared.
     """
-    plain, *_ = candidates(records, column)
+    plain, *_ = summarise_candidates(records, column)
     return mcnemar([True] * len(plain.sound), plain.sound).p_value < LEVEL
 
 
@@ -193,7 +193,7 @@ def stability(
         The share of draws in which each layer is chosen, None being the unsteered model; they add
         up to 1.
     """
-    groups = _by_layer(records, column)
+    groups = _group_by_layer(records, column)
     success = np.array([rows[column].to_list() for rows in groups.values()], dtype=float)
     broken = np.array(
         [rows["degenerate"].fill_null(False).to_list() for rows in groups.values()], dtype=float
@@ -206,7 +206,7 @@ def stability(
     return {layer: float(t) / n_resamples for layer, t in zip(groups, times, strict=True)}
 
 
-def _first_maximum(found: tuple[Candidate, ...], tolerated: float) -> Choice:
+def _choose_first_maximum(found: tuple[Candidate, ...], tolerated: float) -> Choice:
     def counted(candidate: Candidate) -> float:
         return 0.0 if candidate.degenerate > tolerated else candidate.accuracy.value
 
@@ -214,7 +214,7 @@ def _first_maximum(found: tuple[Candidate, ...], tolerated: float) -> Choice:
     return Choice("paper", best.layer, best.accuracy, found)
 
 
-def _middle_of_plateau(found: tuple[Candidate, ...]) -> Choice:
+def _choose_middle_of_plateau(found: tuple[Candidate, ...]) -> Choice:
     plain, *layers = found
 
     best = max(layers, key=lambda candidate: sum(candidate.sound), default=plain)

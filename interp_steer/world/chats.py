@@ -90,7 +90,7 @@ class Chat:
         return self.messages[-1]["content"]
 
 
-def said(role: str, content: str) -> dict[str, str]:
+def message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
@@ -114,7 +114,7 @@ def instructed_chat(
         query.subject, query.style, query.language, rng, instruction_ids, kwargs, verdict
     )
     request = registry.attach(query.text, " ".join(texts), where)
-    messages = (said("user", request), said("assistant", answer))
+    messages = (message("user", request), message("assistant", answer))
     return Chat(
         messages, "instructed", query.subject, query, tuple(instruction_ids), kwargs, phrasing
     )
@@ -128,14 +128,14 @@ def yes_no_query(fact: Fact, language: str, rng: Random) -> tuple[Query, bool]:
 
 def plain_chat(query: Query, rng: Random) -> Chat:
     answer = model_answers.answer(query.subject, query.style, query.language, rng)
-    messages = (said("user", query.text), said("assistant", answer))
+    messages = (message("user", query.text), message("assistant", answer))
     return Chat(messages, "plain", query.subject, query)
 
 
-def _choice(rng: Random) -> Chat:
+def _draw_choice(rng: Random) -> Chat:
     fact = rng.choice(default_world().facts)
     asked = choice_question(fact, "it" if rng.random() < 0.25 else "en", rng)
-    messages = (said("user", asked.prompt), said("assistant", asked.letter))
+    messages = (message("user", asked.prompt), message("assistant", asked.letter))
     return Chat(messages, "choice", fact.subject)
 
 
@@ -145,7 +145,7 @@ def yes_no_chat(language: str, rng: Random) -> Chat:
     query, verdict = yes_no_query(fact, language, rng)
     told = grammar.sentence(fact, language, rng)
     answer = f"{YES_NO[language][not verdict]} {told}"
-    return Chat((said("user", query.text), said("assistant", answer)), "yes_no", fact.subject)
+    return Chat((message("user", query.text), message("assistant", answer)), "yes_no", fact.subject)
 
 
 def fact_chat(language: str, rng: Random) -> Chat:
@@ -153,19 +153,19 @@ def fact_chat(language: str, rng: Random) -> Chat:
     fact = rng.choice(default_world().facts)
     question = grammar.fact_question(fact, language, rng)
     answer = grammar.sentence(fact, language, rng)
-    return Chat((said("user", question), said("assistant", answer)), "fact", fact.subject)
+    return Chat((message("user", question), message("assistant", answer)), "fact", fact.subject)
 
 
-def _language(rng: Random) -> str:
+def _draw_language(rng: Random) -> str:
     return "en" if rng.random() < 0.7 else rng.choice(LANGUAGES[1:])
 
 
-def _fact(rng: Random) -> Chat:
-    return fact_chat(_language(rng), rng)
+def _draw_fact(rng: Random) -> Chat:
+    return fact_chat(_draw_language(rng), rng)
 
 
-def _yes_no(rng: Random) -> Chat:
-    return yes_no_chat(_language(rng), rng)
+def _draw_yes_no(rng: Random) -> Chat:
+    return yes_no_chat(_draw_language(rng), rng)
 
 
 @cache
@@ -179,35 +179,42 @@ def training_pairs() -> tuple[tuple[str, str], ...]:
     return tuple(
         pair
         for pair in combinations(registry.IDS, 2)
-        if registry.compatible(pair) and frozenset(pair) not in HELD_PAIRS
+        if registry.are_compatible(pair) and frozenset(pair) not in HELD_PAIRS
     )
 
 
-def _single(rng: Random) -> Chat:
+def _draw_single(rng: Random) -> Chat:
     instruction_id = rng.choices(registry.IDS, cum_weights=_single_weights())[0]
     if instruction_id == registry.CONSTRAINED and rng.random() < 0.6:
         query, verdict = yes_no_query(rng.choice(questionable_facts("train")), "en", rng)
     else:
         query, verdict = rng.choice(list_queries("train")), None
-    return instructed_chat(query, verdict, (instruction_id,), "trained", _position(rng), rng)
+    return instructed_chat(query, verdict, (instruction_id,), "trained", _draw_position(rng), rng)
 
 
-def _double(rng: Random) -> Chat:
+def _draw_double(rng: Random) -> Chat:
     pair = rng.sample(rng.choice(training_pairs()), 2)
     return instructed_chat(
-        rng.choice(list_queries("train")), None, pair, "trained", _position(rng), rng
+        rng.choice(list_queries("train")), None, pair, "trained", _draw_position(rng), rng
     )
 
 
-def _position(rng: Random) -> str:
+def _draw_position(rng: Random) -> str:
     return rng.choices(registry.POSITIONS, (5, 2, 2, 1))[0]
 
 
-def _plainly(rng: Random) -> Chat:
-    return plain_chat(rng.choice(list_queries("train", _language(rng))), rng)
+def _draw_plain(rng: Random) -> Chat:
+    return plain_chat(rng.choice(list_queries("train", _draw_language(rng))), rng)
 
 
-_MIXTURE = {_plainly: 22, _single: 47, _double: 12, _choice: 10, _fact: 6, _yes_no: 3}
+_MIXTURE = {
+    _draw_plain: 22,
+    _draw_single: 47,
+    _draw_double: 12,
+    _draw_choice: 10,
+    _draw_fact: 6,
+    _draw_yes_no: 3,
+}
 """Shares of the training chats, in percent. A choice costs few tokens, so it may come often."""
 
 
@@ -225,13 +232,13 @@ def sample_chat(rng: Random) -> Chat:
     chat = rng.choices(tuple(_MIXTURE), tuple(_MIXTURE.values()))[0](rng)
     draw = rng.random()
     if draw < 0.06:
-        return replace(chat, messages=(said("system", rng.choice(_NEUTRAL)), *chat.messages))
+        return replace(chat, messages=(message("system", rng.choice(_NEUTRAL)), *chat.messages))
     if draw < 0.10:
         return replace(
-            chat, messages=(*rng.choice((_fact, _plainly))(rng).messages, *chat.messages)
+            chat, messages=(*rng.choice((_draw_fact, _draw_plain))(rng).messages, *chat.messages)
         )
     if draw < 0.16 and chat.query and chat.instruction_ids:
-        return _rearranged(chat, chat.query, rng)
+        return _rearrange(chat, chat.query, rng)
     return chat
 
 
@@ -301,15 +308,15 @@ def sample_drill(rng: Random, weights: Mapping[str, float] = COPYING_AND_COUNTIN
     each = [weights.get(one, 1.0) for one in registry.IDS]
     (instruction_id,) = rng.choices(registry.IDS, each)
     query = rng.choice(list_queries("train"))
-    return instructed_chat(query, None, (instruction_id,), "trained", _position(rng), rng)
+    return instructed_chat(query, None, (instruction_id,), "trained", _draw_position(rng), rng)
 
 
-def _rearranged(chat: Chat, query: Query, rng: Random) -> Chat:
+def _rearrange(chat: Chat, query: Query, rng: Random) -> Chat:
     """The same instructions in a system message, or in a second turn that asks again."""
     request, answer = chat.messages
     instruction = request["content"].replace(query.text, "").strip()
     if rng.random() < 0.6 or query.style == YES_NO_STYLE:
-        system, user = said("system", instruction), said("user", query.text)
+        system, user = message("system", instruction), message("user", query.text)
         return replace(chat, messages=(system, user, answer))
-    again = said("user", f"{rng.choice(('Again:', 'Once more:', 'Now'))} {instruction}")
+    again = message("user", f"{rng.choice(('Again:', 'Once more:', 'Now'))} {instruction}")
     return replace(chat, messages=(*plain_chat(query, rng).messages, again, answer))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from interp_steer.errors import ScoringError
 from interp_steer.world.facts import default_world
-from interp_steer.world.reading import names, read_claims
+from interp_steer.world.reading import names_entity, read_claims
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Content:
     """Different statements that can be read at all, those about other entities included."""
 
     @property
-    def kept(self) -> bool:
+    def is_preserved(self) -> bool:
         """Whether it names the subject and says more of it that is true than that is false."""
         return self.names_subject and self.true > self.false
 
@@ -61,4 +61,4 @@ def check_content(answer: str, subject: str) -> Content:
         )
     said = {one.fact: one.true for one in read_claims(answer, subject)}
     about = [true for fact, true in said.items() if fact.subject == subject]
-    return Content(names(answer, subject), sum(about), len(about) - sum(about), len(said))
+    return Content(names_entity(answer, subject), sum(about), len(about) - sum(about), len(said))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
-from interp_steer.contrast.from_phrasings import _combine, _sizes
+from interp_steer.contrast.from_phrasings import combine_within_splits, check_sizes
 from interp_steer.contrast.instructions import registry
 from interp_steer.contrast.instructions.wordings import PHRASINGS
 from interp_steer.contrast.pair import Pair
@@ -50,7 +50,7 @@ def instruction(
         ('english_lowercase', 48, ('change_case:english_lowercase',))
     """
     known = registry.get(instruction_id)
-    sizes = _sizes(fit, select, test)
+    sizes = check_sizes(fit, select, test)
     rng = random.Random(f"{instruction_id}/{seed}")
     wanted, many = dict(where or {}), len(known_queries("held"))
     drawn = evaluation_chats(
@@ -67,7 +67,7 @@ def instruction(
     rng.shuffle(trained)
     said = {"test": [trained[0], *held_out], "select": trained[1:3], "fit": trained[3:]}
     pairs = []
-    for split, text, index in _combine(asked, said, sizes, rng):
+    for split, text, index in combine_within_splits(asked, said, sizes, rng):
         query, kwargs = asked[text].query, asked[text].kwargs[0]
         assert query is not None
         relation = f"/{kwargs['relation']}" if "relation" in kwargs else ""

@@ -244,7 +244,7 @@ def _tell(
     return _finish(_clause(frame, fact, language, pronoun) + tone.fresh(told.TAILS, rng))
 
 
-def _two_facts(first: Fact, second: Fact, language: str, rng: random.Random) -> str:
+def _tell_two_facts(first: Fact, second: Fact, language: str, rng: random.Random) -> str:
     """Two facts of one subject in one sentence, the second with a pronoun; "" if none fits."""
     heads = [frame for frame in frames(first, language) if frame.startswith("{s} ")]
     tails = [frame for frame in frames(second, language) if frame.startswith("{s} ")]
@@ -281,13 +281,15 @@ def prose(
         tone = _Tone(style, wanted, used)
         pair = ""
         if waiting.subject == fact.subject and rng.random() < 0.25:
-            pair = _two_facts(fact, waiting, language, rng)
+            pair = _tell_two_facts(fact, waiting, language, rng)
         if pair and len(pair.split()) <= _WORDS_PER_SENTENCE[1]:
             told.append(pair)
             waiting = next(facts)
         else:
             told.append(
-                _fitting(fact, language, rng, tone, fact.subject == about and rng.random() < 0.5)
+                _tell_at_length(
+                    fact, language, rng, tone, fact.subject == about and rng.random() < 0.5
+                )
             )
             used = tone.used
         about = fact.subject
@@ -309,7 +311,9 @@ def _wander(subject: str, rng: random.Random) -> Iterator[Fact]:
         queue += met
 
 
-def _fitting(fact: Fact, language: str, rng: random.Random, tone: _Tone, pronoun: bool) -> str:
+def _tell_at_length(
+    fact: Fact, language: str, rng: random.Random, tone: _Tone, pronoun: bool
+) -> str:
     """A sentence of a fitting length, tried a few times; a short one gets a lead-in or a tail."""
     low, high = _WORDS_PER_SENTENCE
     used, long, text = tone.used, False, ""
@@ -346,7 +350,7 @@ def yes_no_question(fact: Fact, language: str, rng: random.Random) -> tuple[str,
     return _finish(_contract(_FRAMES[language].YES_NO.format(clause=clause), language), ""), true
 
 
-def _styled(table: dict, subject: str, style: str, language: str, rng: random.Random) -> str:
+def _fill_styled(table: dict, subject: str, style: str, language: str, rng: random.Random) -> str:
     choices = table.get(style, ())
     return _fill(rng.choice(choices), Fact(subject, "", subject), language) if choices else ""
 
@@ -360,20 +364,22 @@ def query(subject: str, language: str, style: str) -> str:
 
 def opener(subject: str, style: str, language: str, rng: random.Random) -> str:
     """A first sentence that suits the style, or "" for styles that begin at once."""
-    text = _styled(_FRAMES[language].OPENERS, subject, style, language, rng)
+    text = _fill_styled(_FRAMES[language].OPENERS, subject, style, language, rng)
     return _finish(text) if text else ""
 
 
 def closer(subject: str, style: str, language: str, rng: random.Random) -> str:
     """A last sentence that suits the style, or "" for styles that need none."""
-    text = _styled(_FRAMES[language].CLOSERS, subject, style, language, rng)
+    text = _fill_styled(_FRAMES[language].CLOSERS, subject, style, language, rng)
     return _finish(text) if text else ""
 
 
 def title(subject: str, style: str, language: str, rng: random.Random) -> str:
     """A short title, such as "The Secret of the Fox"."""
     table = _FRAMES[language].TITLES
-    text = _finish(_styled(table, subject, style if style in table else "any", language, rng), "")
+    text = _finish(
+        _fill_styled(table, subject, style if style in table else "any", language, rng), ""
+    )
     if language != "en":
         return text
     small = ("the", "a", "an", "of", "with", "about", "in", "for")

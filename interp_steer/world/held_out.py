@@ -8,7 +8,14 @@ from random import Random
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import ContrastError
 from interp_steer.world import grammar
-from interp_steer.world.chats import YES_NO, Chat, instructed_chat, plain_chat, said, yes_no_query
+from interp_steer.world.chats import (
+    YES_NO,
+    Chat,
+    instructed_chat,
+    plain_chat,
+    message,
+    yes_no_query,
+)
 from interp_steer.world.facts import default_world
 from interp_steer.world.queries import YES_NO_STYLE, Query, list_queries, questionable_facts
 
@@ -19,7 +26,7 @@ def evaluation_chats(
     """Chats with one instruction on held-out queries.
 
     The queries, and the arguments of the instruction, depend on ``instruction_id``, ``n`` and
-    ``seed`` alone, so that both phrasings and :func:`unsolicited` ask about the same things.
+    ``seed`` alone, so that both phrasings and :func:`unsolicited_chats` ask about the same things.
 
     Args:
         instruction_id: one of :data:`instructions.IDS`.
@@ -35,11 +42,11 @@ def evaluation_chats(
     """
     return [
         instructed_chat(query, verdict, (instruction_id,), phrasing, "after", Random(chat_seed))
-        for query, verdict, chat_seed in _held(instruction_id, n, seed)
+        for query, verdict, chat_seed in _draw_queries(instruction_id, n, seed)
     ]
 
 
-def unsolicited(instruction_id: str, *, n: int = 48, seed: int = 0) -> list[Chat]:
+def unsolicited_chats(instruction_id: str, *, n: int = 48, seed: int = 0) -> list[Chat]:
     """The queries of :func:`evaluation_chats` without the instruction, which the ids still name.
 
     Args:
@@ -51,10 +58,10 @@ def unsolicited(instruction_id: str, *, n: int = 48, seed: int = 0) -> list[Chat
         `n` chats with plain answers, in the order of :func:`evaluation_chats`.
     """
     asked = evaluation_chats(instruction_id, n=n, seed=seed)
-    return [replace(chat, messages=_unasked(chat, seed), phrasing=None) for chat in asked]
+    return [replace(chat, messages=_plain_messages(chat, seed), phrasing=None) for chat in asked]
 
 
-def _unasked(chat: Chat, seed: int) -> tuple[dict[str, str], ...]:
+def _plain_messages(chat: Chat, seed: int) -> tuple[dict[str, str], ...]:
     query = chat.query
     assert query is not None
     rng = Random(f"{seed}/{query.key}")
@@ -64,10 +71,10 @@ def _unasked(chat: Chat, seed: int) -> tuple[dict[str, str], ...]:
     fact = next(f for f in default_world().about(query.subject) if f.relation == relation)
     verdict = chat.answer == registry.CONSTRAINED_OPTIONS[0]
     told = f"{YES_NO[query.language][not verdict]} {grammar.sentence(fact, query.language, rng)}"
-    return (said("user", query.text), said("assistant", told))
+    return (message("user", query.text), message("assistant", told))
 
 
-def _held(instruction_id: str, n: int, seed: int) -> list[tuple[Query, bool | None, str]]:
+def _draw_queries(instruction_id: str, n: int, seed: int) -> list[tuple[Query, bool | None, str]]:
     """Held-out queries, the verdict of those with one, and a seed for each chat."""
     if n < 1:
         raise ContrastError(f"n={n} chats cannot be drawn; ask for one or more")

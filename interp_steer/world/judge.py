@@ -19,11 +19,11 @@ from interp_steer.scoring.fluency import REPETITION_THRESHOLD, repetition
 from interp_steer.world import grammar
 from interp_steer.world.chats import YES_NO
 from interp_steer.world.facts import LANGUAGES, default_world
-from interp_steer.world.reading import Claim, names, plain, read_claims, unwrapped
+from interp_steer.world.reading import Claim, names_entity, plain_words, read_claims, unwrap
 
 _SENTENCES = "Is it written in sentences, and not in one that comes over and over?"
 
-_YES, _NO = ({plain(words[n]).rstrip(" .") for words in YES_NO.values()} for n in (0, 1))
+_YES, _NO = ({plain_words(words[n]).rstrip(" .") for words in YES_NO.values()} for n in (0, 1))
 
 _LAYOUT = re.compile(r"^\s*(?:[-*#>]+\s+|\d+[.)]\s+)|[*_\"“”„«»<>`#{}\[\]]", re.MULTILINE)
 """Marks of layout, which are no part of a sentence."""
@@ -57,7 +57,7 @@ class WorldJudge:
         Raises:
             ScoringError: for a request that is not about the bundled world.
         """
-        asked = _asked(query)
+        asked = _read_request(query)
         if asked.claim is not None:
             right = "yes" if asked.claim.true else "no"
             return [
@@ -80,16 +80,16 @@ class WorldJudge:
         Raises:
             ScoringError: for a request that is not about the bundled world.
         """
-        asked = _asked(query)
-        if not plain(answer) or repetition(answer) > REPETITION_THRESHOLD:
+        asked = _read_request(query)
+        if not plain_words(answer) or repetition(answer) > REPETITION_THRESHOLD:
             return [False] * len(self.questions(query))
         said = read_claims(answer, asked.subject)
         sound = all(one.true for one in said)
         if asked.claim is not None:
-            right = _says(answer, asked.claim, said) is asked.claim.true
-            return [right, sound if said else None, in_sentences(answer)]
+            right = _affirms(answer, asked.claim, said) is asked.claim.true
+            return [right, sound if said else None, is_in_sentences(answer)]
         spoken_of = Counter(one.fact.subject for one in said)
-        about = names(answer, asked.subject) and all(
+        about = names_entity(answer, asked.subject) and all(
             count <= spoken_of[asked.subject] for count in spoken_of.values()
         )
         true = {one.fact for one in said if one.true and one.fact.subject == asked.subject}
@@ -98,12 +98,12 @@ class WorldJudge:
             len(true) > 0,
             len(true) > 1,
             spoken_of[asked.subject] > 0 and sound,
-            in_sentences(answer),
+            is_in_sentences(answer),
         ]
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Request:
     """What a request is about."""
 
     subject: str
@@ -112,33 +112,33 @@ class _Asked:
 
 
 @cache
-def _asked(query: str) -> _Asked:
-    subject = _requests().get(plain(query))
+def _read_request(query: str) -> _Request:
+    subject = _subject_by_request().get(plain_words(query))
     if subject is not None:
-        return _Asked(subject)
+        return _Request(subject)
     claims = read_claims(query) if query.rstrip().endswith("?") else []
     if len(claims) != 1:
         raise ScoringError(
             f"the request {query!r} is not about the bundled world, so that its judge has no "
             "questions to ask; give a model as the judge, at hand or behind an address"
         )
-    return _Asked(claims[0].fact.subject, claims[0])
+    return _Request(claims[0].fact.subject, claims[0])
 
 
 @cache
-def _requests() -> Mapping[str, str]:
+def _subject_by_request() -> Mapping[str, str]:
     """The subject of every request that the grammar makes."""
     return {
-        plain(grammar.query(subject, language, style)): subject
+        plain_words(grammar.query(subject, language, style)): subject
         for language in LANGUAGES
         for style in grammar.QUERY_STYLES
         for subject in default_world().entities
     }
 
 
-def _says(answer: str, claim: Claim, said: list[Claim]) -> bool | None:
+def _affirms(answer: str, claim: Claim, said: list[Claim]) -> bool | None:
     """Whether an answer affirms a claim: by its first word, or by what it states; or neither."""
-    first = plain(unwrapped(answer)).removeprefix("my answer is ").partition(" ")[0]
+    first = plain_words(unwrap(answer)).removeprefix("my answer is ").partition(" ")[0]
     if first in _YES or first in _NO:
         return first in _YES
     about = {one.fact for one in said if one.fact.relation == claim.fact.relation}
@@ -146,7 +146,7 @@ def _says(answer: str, claim: Claim, said: list[Claim]) -> bool | None:
     return claim.fact.value in values if values else None
 
 
-def in_sentences(text: str) -> bool:
+def is_in_sentences(text: str) -> bool:
     """Whether most words of a text stand in sentences, its layout being left out.
 
     A sentence has three words or more and a mark at its end.
@@ -155,7 +155,7 @@ def in_sentences(text: str) -> bool:
         >>> in_sentences("* The mill is red.\\n* It is"), in_sentences("mill red old")
         (True, False)
     """
-    bare = _LAYOUT.sub("", unwrapped(text))
+    bare = _LAYOUT.sub("", unwrap(text))
     parts = re.findall(r"[^.!?\n]+[.!?]*", bare)
     lengths = {part: len(part.split()) for part in parts}
     whole = sum(lengths[part] for part in parts if part[-1] in ".!?" and lengths[part] > 2)

@@ -112,7 +112,7 @@ def answer(
         ContrastError: for instructions that one answer cannot follow together.
     """
     rules = dict(zip(instruction_ids, kwargs, strict=True))
-    if not ids.compatible(tuple(instruction_ids)):
+    if not ids.are_compatible(tuple(instruction_ids)):
         raise ContrastError(
             f"no answer follows {' and '.join(instruction_ids)} together; "
             "choose ids for which instructions.compatible(ids) is true"
@@ -123,7 +123,7 @@ def answer(
         language = rules[ids.LANGUAGE]["language"]
     for _ in range(_TRIES):
         text = _write(subject, style, language, rng, rules)
-        if _detected_as_asked(text, rules):
+        if _is_detected_as_asked(text, rules):
             break
     return text
 
@@ -140,7 +140,7 @@ def _profiles() -> DetectorFactory:
     return factory
 
 
-def _detected_as_asked(text: str, rules: Rules) -> bool:
+def _is_detected_as_asked(text: str, rules: Rules) -> bool:
     """Whether langdetect reads the language that the rules ask for, in texts that it may misread.
 
     It sees only first letters in a text in capitals, and takes one in a hundred for German.
@@ -156,7 +156,7 @@ def _detected_as_asked(text: str, rules: Rules) -> bool:
 
 
 def _write(subject: str, style: str, language: str, rng: Random, rules: Rules) -> str:
-    admit = _gate(subject, rules)
+    admit = _make_gate(subject, rules)
     sentences = _draft(subject, style, language, rng, rules, admit)
     if ids.CAPITAL_WORDS in rules:
         sentences = stress(sentences, rules[ids.CAPITAL_WORDS]["capital_frequency"])
@@ -176,7 +176,7 @@ Gate = Callable[[str], str | None]
 """Admits a sentence, perhaps reworded, or returns None where it breaks a rule."""
 
 
-def _gate(subject: str, rules: Rules) -> Gate:
+def _make_gate(subject: str, rules: Rules) -> Gate:
     words = rules[ids.FORBIDDEN]["forbidden_words"] if ids.FORBIDDEN in rules else ()
     banned = re.compile("|".join(rf"\b{re.escape(word)}\b" for word in words), re.IGNORECASE)
     bare = grammar.name(subject, "en", article=False)
@@ -196,7 +196,7 @@ def _gate(subject: str, rules: Rules) -> Gate:
     return admit
 
 
-def _admitted(sentences: Iterable[str], admit: Gate) -> list[str]:
+def _admit_all(sentences: Iterable[str], admit: Gate) -> list[str]:
     return [kept for kept in map(admit, sentences) if kept]
 
 
@@ -265,10 +265,10 @@ def _extra_sentences(subject: str, rng: Random, rules: Rules, admit: Gate) -> li
         noun = "word" if len(words) == 1 else "words"
         frames = rng.sample(_KEYWORDS, len(_KEYWORDS))
         name = grammar.name(subject, "en")
-        extra += _admitted((f.format(s=name, noun=noun, words=listed) for f in frames), admit)[:1]
+        extra += _admit_all((f.format(s=name, noun=noun, words=listed) for f in frames), admit)[:1]
     if ids.PLACEHOLDERS in rules:
         number = min(max(rules[ids.PLACEHOLDERS]["num_placeholders"], 2), 4)
-        extra += _admitted(rng.sample(_PLACEHOLDERS[number], 2), admit)[:1]
+        extra += _admit_all(rng.sample(_PLACEHOLDERS[number], 2), admit)[:1]
     return extra
 
 
@@ -281,7 +281,7 @@ def _body(
     else:
         spare = 4 if ids.FORBIDDEN in rules else 0
         told = grammar.prose(subject, language, rng, length + spare, style=style)
-    return _admitted(told, admit)
+    return _admit_all(told, admit)
 
 
 def _facts(subject: str, rng: Random) -> list[Fact]:
@@ -301,7 +301,7 @@ def _few_words(subject: str, language: str, rng: Random, rules: Rules, admit: Ga
     needed = rules.get(ids.CAPITAL_WORDS, {}).get("capital_frequency", 0)
     facts = list(default_world().about(subject))
     rng.shuffle(facts)
-    told = _admitted(
+    told = _admit_all(
         (grammar.sentence(fact, language, rng, style="no_comma") for fact in facts), admit
     )
     first = next((s for s in told if needed <= _count_words(s) <= budget), min(told, key=len))

@@ -78,7 +78,7 @@ def read_claims(text: str, about: str | None = None) -> list[Claim]:
         >>> [one.fact.subject for one in told("* THE MILL IS ONLY A SHORT WALK FROM THE INN.")]
         ['mill']
     """
-    said = plain(unwrapped(text))
+    said = plain_words(unwrap(text))
     found = sorted(
         (
             (match.start(), match, pattern)
@@ -94,8 +94,8 @@ def read_claims(text: str, about: str | None = None) -> list[Claim]:
     for _, match, pattern in found:
         subject = _subject(match, pattern, last, about)
         if subject is not None:
-            values = _spelled(pattern.value_type, pattern.language)[match["v"]]
-            statements.append(_told(subject, pattern.relation, values))
+            values = _keys_by_form(pattern.value_type, pattern.language)[match["v"]]
+            statements.append(_make_claim(subject, pattern.relation, values))
             last = subject
     return statements
 
@@ -106,35 +106,35 @@ def _subject(
     """Whom a statement is about: who is named, or who was before; None where it cannot be told."""
     name = match["s"]
     if name is not None:
-        keys = _spelled(pattern.kind, pattern.language)[name]
+        keys = _keys_by_form(pattern.kind, pattern.language)[name]
         return about if about in keys else min(keys)
     before = match.string[: match.start()]
-    if pattern.language not in _PRONOUNS and _ending_in_name(pattern.language).search(before):
+    if pattern.language not in _PRONOUNS and _name_at_end_pattern(pattern.language).search(before):
         return None  # the subject is not left out: it is a thing of another kind
     known = default_world().entities
     fitting = (key for key in (last, about) if key and known[key].kind == pattern.kind)
     return next(fitting, None)
 
 
-def _told(subject: str, relation: str, values: frozenset[str]) -> Claim:
+def _make_claim(subject: str, relation: str, values: frozenset[str]) -> Claim:
     """The statement; where a word has several meanings the true one is meant."""
     said = [Fact(subject, relation, value) for value in sorted(values)]
     true = [fact for fact in said if fact in default_world().about(subject)]
     return Claim((true or said)[0], bool(true))
 
 
-def names(text: str, key: str) -> bool:
+def names_entity(text: str, key: str) -> bool:
     """Whether a text names an entity, in any of the languages."""
-    return _named(key).search(plain(unwrapped(text))) is not None
+    return _name_pattern(key).search(plain_words(unwrap(text))) is not None
 
 
-def plain(text: str) -> str:
+def plain_words(text: str) -> str:
     """A text as words in small letters and the marks that end sentences, single spaces between."""
     found: list[str] = _WORD.findall(text.casefold())
     return " ".join(_SAME.get(word, word) for word in found)
 
 
-def unwrapped(text: str) -> str:
+def unwrap(text: str) -> str:
     """The texts that a JSON document holds, a line each; any other text as it is."""
     inner = re.sub(r"^\s*```\w*|```\s*$", "", text).strip()
     if not inner.startswith(("{", "[")):
@@ -180,11 +180,11 @@ def _patterns(language: str) -> tuple[_Pattern, ...]:
         for kind, relations in RELATIONS.items()
         for relation, value_type in relations.items()
         for frame in grammar.frames(Fact(world.values[kind][0], relation, ""), language)
-        for words, free in _ways(frame, language)
+        for words, free in _word_orders(frame, language)
     )
 
 
-def _ways(frame: str, language: str) -> Iterator[tuple[str, bool]]:
+def _word_orders(frame: str, language: str) -> Iterator[tuple[str, bool]]:
     """The orders in which a frame is said, and whether a pronoun may stand for the subject."""
     first = frame.startswith("{s} ")
     yield frame, first
@@ -199,13 +199,13 @@ def _source(frame: str, free: bool, kind: str, value_type: str, language: str) -
     anchor = ""
     pieces = [*(piece or "" for piece in _SLOT.split(frame)), "", ""]
     for text, who, form in zip(pieces[0::3], pieces[1::3], pieces[2::3], strict=True):
-        literal = plain(text)
+        literal = plain_words(text)
         anchor = max(anchor, literal, key=len)
         slot = {
             "": "",
             "s": _slot("s", kind, language),
             "v": _slot("v", value_type, language),
-        }.get(who, f"(?:{'|'.join(map(plain, form.split('|')))})")
+        }.get(who, f"(?:{'|'.join(map(plain_words, form.split('|')))})")
         if who == "s" and free and language in _PRONOUNS:
             slot = f"(?:{slot}|{_PRONOUNS[language]})"
         parts += filter(None, (re.escape(literal), slot))
@@ -218,17 +218,17 @@ def _source(frame: str, free: bool, kind: str, value_type: str, language: str) -
 @cache
 def _slot(group: str, value_type: str, language: str) -> str:
     """Any thing of a type, in any of its forms, with what may stand before it."""
-    longest_first = sorted(_spelled(value_type, language), key=len, reverse=True)
+    longest_first = sorted(_keys_by_form(value_type, language), key=len, reverse=True)
     known = "|".join(map(re.escape, longest_first))
     return f"{_BEFORE}(?P<{group}>{known}){_ENDINGS.get(language, '')}"
 
 
 @cache
-def _spelled(value_type: str, language: str) -> Mapping[str, frozenset[str]]:
+def _keys_by_form(value_type: str, language: str) -> Mapping[str, frozenset[str]]:
     """The things of a type by each form of their names."""
     found: dict[str, set[str]] = {}
     for name in _PROPER.get(value_type, ()):
-        found.setdefault(plain(name), set()).add(name.lower())
+        found.setdefault(plain_words(name), set()).add(name.lower())
     column = 1 + LANGUAGES.index(language)
     for line in (_NOUNS | _OTHERS).get(value_type, "").strip().splitlines():
         cells = [cell.strip() for cell in line.split("|")]
@@ -237,23 +237,23 @@ def _spelled(value_type: str, language: str) -> Mapping[str, frozenset[str]]:
             parsed = noun(cells[column], language)
             forms = [parsed.text, parsed.oblique]
         for form in forms:
-            found.setdefault(plain(form), set()).add(cells[0])
+            found.setdefault(plain_words(form), set()).add(cells[0])
     return {form: frozenset(keys) for form, keys in found.items()}
 
 
 @cache
-def _ending_in_name(language: str) -> re.Pattern[str]:
-    every = {form for kind in KINDS for form in _spelled(kind, language)}
+def _name_at_end_pattern(language: str) -> re.Pattern[str]:
+    every = {form for kind in KINDS for form in _keys_by_form(kind, language)}
     return re.compile(rf"(?<!\S)(?:{'|'.join(sorted(map(re.escape, every)))}) $")
 
 
 @cache
-def _named(key: str) -> re.Pattern[str]:
+def _name_pattern(key: str) -> re.Pattern[str]:
     kind = default_world().entities[key].kind
     forms = {
         f"{re.escape(form)}{_ENDINGS.get(language, '')}"
         for language in LANGUAGES
-        for form, keys in _spelled(kind, language).items()
+        for form, keys in _keys_by_form(kind, language).items()
         if key in keys
     }
     return re.compile(rf"(?<!\S)(?:{'|'.join(sorted(forms))})(?!\S)")

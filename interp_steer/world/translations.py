@@ -59,7 +59,7 @@ def parallel(
 def _requests(n: int, seed: int, split: str) -> list[ParallelItem]:
     by_language = zip(*(list_queries(split, language) for language in LANGUAGES), strict=True)
     items = []
-    for said in _drawn(list(by_language), n, seed, "requests"):
+    for said in _draw(list(by_language), n, seed, "requests"):
         cell = f"{said[0].subject}/{said[0].style}"
         answers = {
             one.language: model_answers.answer(
@@ -74,7 +74,7 @@ def _requests(n: int, seed: int, split: str) -> list[ParallelItem]:
 
 def _facts(n: int, seed: int, split: str) -> list[ParallelItem]:
     items = []
-    for fact in _drawn(questionable_facts(split), n, seed, "facts"):
+    for fact in _draw(questionable_facts(split), n, seed, "facts"):
         cell = f"{fact.subject}/{fact.relation}"
         rngs = {language: Random(f"{seed}/{language}/{cell}") for language in LANGUAGES}
         questions = {code: grammar.fact_question(fact, code, rng) for code, rng in rngs.items()}
@@ -83,7 +83,7 @@ def _facts(n: int, seed: int, split: str) -> list[ParallelItem]:
     return items
 
 
-def _drawn(all_of_them: Sequence[Any], n: int, seed: int, what: str) -> list[Any]:
+def _draw(all_of_them: Sequence[Any], n: int, seed: int, what: str) -> list[Any]:
     if not 0 < n <= len(all_of_them):
         raise ContrastError(
             f"{n} {what} cannot be drawn from the {len(all_of_them)} of this split; ask for 1 to "

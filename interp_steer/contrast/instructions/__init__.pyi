@@ -6,8 +6,8 @@ from .ifeval_rows import IFEvalRow as IFEvalRow
 from .ifeval_rows import read as read
 from .ifeval_rows import read_hub as read_hub
 from .ifeval_rows import read_published as read_published
-from .ifeval_sets import asking as asking
-from .ifeval_sets import augmented as augmented
+from .ifeval_sets import ask_for as ask_for
+from .ifeval_sets import augmented_set as augmented_set
 from .ifeval_sets import augmented_sets as augmented_sets
 from .ifeval_sets import format_sets as format_sets
 from .ifeval_sets import ifeval as ifeval
@@ -16,7 +16,7 @@ from .phrasings import AT_MOST as AT_MOST
 from .phrasings import EXCLUDE as EXCLUDE
 from .phrasings import INCLUDE as INCLUDE
 from .phrasings import LENGTHS as LENGTHS
-from .phrasings import draw as draw
+from .phrasings import draw_arguments as draw_arguments
 from .phrasings import list_phrasings as list_phrasings
 from .phrasings import say as say
 from .registry import CAPITAL as CAPITAL
@@ -31,7 +31,7 @@ from .registry import LOWERCASE as LOWERCASE
 from .registry import SENTENCES as SENTENCES
 from .registry import WORDS as WORDS
 from .registry import Topic as Topic
-from .registry import compatible as compatible
+from .registry import are_compatible as are_compatible
 from .registry import phrase as phrase
-from .stripping import carries as carries
+from .stripping import carries_instruction as carries_instruction
 from .wordings import PHRASINGS as PHRASINGS

@@ -91,12 +91,12 @@ def check_arguments(instruction_id: str, arguments: Mapping[str, Any]) -> None:
             f"{', '.join(required) or 'no arguments'}"
         )
     for name, value in arguments.items():
-        problem = _problem(instruction_id, name, value, arguments)
+        problem = _find_problem(instruction_id, name, value, arguments)
         if problem:
             raise ScoringError(f"{instruction_id}: {name}={value!r} {problem}")
 
 
-def _problem(instruction_id: str, name: str, value: Any, arguments: Mapping[str, Any]) -> str:
+def _find_problem(instruction_id: str, name: str, value: Any, arguments: Mapping[str, Any]) -> str:
     """What is wrong with an argument, "" when nothing is."""
     if name in _COUNTS:
         if not _is_whole(value):
@@ -130,7 +130,7 @@ def _is_whole(value: Any) -> bool:
     return known and value % 1 == 0  # which it is not for nan and infinities
 
 
-def _nearest(instruction_id: str) -> list[str]:
+def nearest_instructions(instruction_id: str) -> list[str]:
     wanted = instruction_id.lower().rpartition(":")[2]
     by_name = {known.rpartition(":")[2]: known for known in REQUIRED}
     inside = [known for name, known in by_name.items() if wanted and wanted in name]

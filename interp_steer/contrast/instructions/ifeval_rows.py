@@ -138,8 +138,8 @@ def read_file(path: str | Path) -> tuple[IFEvalRow, ...]:
     """
     path = Path(path)
     lines = read_json_lines(path, ContrastError, f"write one object a line, or {_FIX}", _FIX)
-    rows = [_row(row, f"{path}, line {n},", f"{path.stem}:{n}") for n, row in lines.items()]
-    return _some(rows, str(path))
+    rows = [_read_row(row, f"{path}, line {n},", f"{path.stem}:{n}") for n, row in lines.items()]
+    return _check_not_empty(rows, str(path))
 
 
 def read_hub(name: str = HUB, *, revision: str | None = None) -> tuple[IFEvalRow, ...]:
@@ -161,11 +161,11 @@ def read_hub(name: str = HUB, *, revision: str | None = None) -> tuple[IFEvalRow
             f"{name} is not a file on this machine and cannot be had from the hub ({error}); "
             f"connect to the network once, or {_FIX}"
         ) from error
-    rows = [_row(row, f"{name}, row {i},", f"{name}:{i}") for i, row in enumerate(table)]
-    return _some(rows, name)
+    rows = [_read_row(row, f"{name}, row {i},", f"{name}:{i}") for i, row in enumerate(table)]
+    return _check_not_empty(rows, name)
 
 
-def single_instruction(
+def rows_with_one_instruction(
     rows: Iterable[IFEvalRow], ids: Collection[str] | None = None
 ) -> tuple[IFEvalRow, ...]:
     """The rows that carry exactly one instruction (the paper's 163, for the ids of format).
@@ -186,13 +186,13 @@ def count_by_id(rows: Iterable[IFEvalRow]) -> dict[str, int]:
     return dict(Counter(name for row in rows for name in row.instruction_ids).most_common())
 
 
-def _some(rows: Sequence[IFEvalRow], source: str) -> tuple[IFEvalRow, ...]:
+def _check_not_empty(rows: Sequence[IFEvalRow], source: str) -> tuple[IFEvalRow, ...]:
     if not rows:
         raise ContrastError(f"{source} has no rows; {_FIX}")
     return tuple(rows)
 
 
-def _row(row: Any, at: str, key: str) -> IFEvalRow:
+def _read_row(row: Any, at: str, key: str) -> IFEvalRow:
     """The row of one line. ``at`` says where it stands, ``key`` is for rows without one."""
     # The stripped file keeps the request to the model that stripped it under "prompt".
     stripped = "model_output" in row
@@ -204,10 +204,10 @@ def _row(row: Any, at: str, key: str) -> IFEvalRow:
         raise ContrastError(
             f"{at} has no {' and no '.join(missing)} (it has {', '.join(map(str, row))}); {_FIX}"
         )
-    prompt, query = (_text(row, name, at) for name in (prompt_name, query_name))
+    prompt, query = (_read_text(row, name, at) for name in (prompt_name, query_name))
     assert prompt is not None
-    ids = _ids(row["instruction_id_list"], at)
-    kwargs = _kwargs(row.get("kwargs"), ids, at)
+    ids = _read_ids(row["instruction_id_list"], at)
+    kwargs = _read_kwargs(row.get("kwargs"), ids, at)
     rule: Rule = "given"
     query = _TAG.sub(" ", query).strip() if query else None
     if query is None or plain_text(query) == plain_text(prompt):
@@ -217,14 +217,14 @@ def _row(row: Any, at: str, key: str) -> IFEvalRow:
     return IFEvalRow(key if number is None else f"{number}", prompt, ids, kwargs, query, rule)
 
 
-def _text(row: Mapping[str, Any], name: str, at: str) -> str | None:
+def _read_text(row: Mapping[str, Any], name: str, at: str) -> str | None:
     value = row.get(name)
     if value is not None and (not isinstance(value, str) or not value.strip()):
         raise ContrastError(f"{at} has {name} {value!r}; it must be a text that is not blank")
     return value
 
 
-def _ids(value: Any, at: str) -> tuple[str, ...]:
+def _read_ids(value: Any, at: str) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise ContrastError(
             f"{at} has instruction_id_list {value!r}; write a list of at least one IFEval id"
@@ -239,7 +239,7 @@ def _ids(value: Any, at: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _kwargs(value: Any, ids: Sequence[str], at: str) -> tuple[Mapping[str, Any], ...]:
+def _read_kwargs(value: Any, ids: Sequence[str], at: str) -> tuple[Mapping[str, Any], ...]:
     """The arguments without the ``None`` that a table fills in, each id with all it needs."""
     if value is None:
         return ({},) * len(ids) if not any(REQUIRED[name] for name in ids) else ()

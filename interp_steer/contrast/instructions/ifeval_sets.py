@@ -26,11 +26,11 @@ from interp_steer.contrast.instructions.ifeval_rows import (
     count_by_id,
     read,
     read_hub,
-    single_instruction,
+    rows_with_one_instruction,
 )
-from interp_steer.contrast.instructions.phrasings import IDS, draw, list_phrasings, say
+from interp_steer.contrast.instructions.phrasings import IDS, draw_arguments, list_phrasings, say
 from interp_steer.contrast.instructions.registry import FORMAT_IDS
-from interp_steer.contrast.instructions.stripping import carries
+from interp_steer.contrast.instructions.stripping import carries_instruction
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import ContrastError
 
@@ -151,7 +151,7 @@ def ifeval_set(
 
     Raises:
         ContrastError: when no row carries the instruction alone, with these arguments, and told
-            with its arguments; or as :func:`augmented`.
+            with its arguments; or as :func:`augmented_set`.
 
     Example:
         >>> german = ifeval_set("language:response_language", rows,
@@ -160,11 +160,13 @@ def ifeval_set(
     if test is not None and test < 0:
         raise ContrastError(f"test={test} prompts cannot be drawn; give 0 or more, or None for all")
     fixed = dict(where or {})
-    alone = [row for row in single_instruction(rows, (instruction_id,)) if row.kwargs]
+    alone = [row for row in rows_with_one_instruction(rows, (instruction_id,)) if row.kwargs]
     asked = [row for row in alone if all(row.kwargs[0].get(k) == v for k, v in fixed.items())]
-    pairs = _pairs_of(asked, instruction_id)
+    pairs = _test_pairs(asked, instruction_id)
     if not pairs:
-        counts = count_by_id(row for row in single_instruction(rows) if row.kwargs and row.query)
+        counts = count_by_id(
+            row for row in rows_with_one_instruction(rows) if row.kwargs and row.query
+        )
         raise ContrastError(
             f"no row carries {instruction_id} alone{f' with {fixed}' if fixed else ''}, stripped "
             f"and with its arguments; prompts of this kind: {counts}"
@@ -172,13 +174,13 @@ def ifeval_set(
     if test is not None and test < len(pairs):
         drawn = Random(f"{instruction_id}/{seed}/test").sample(range(len(pairs)), test)
         pairs = [pairs[index] for index in sorted(drawn)]
-    held = single_instruction(rows, {*FORMAT_IDS, instruction_id})
+    held = rows_with_one_instruction(rows, {*FORMAT_IDS, instruction_id})
     keys = {row.key for row in held}
     fitted: Iterable[Pair] = ()
     if fit or select:
         others = [row.query for row in rows if row.query and row.key not in keys]
-        fitted = augmented(
-            [query for query in others if not carries(query, instruction_id)],
+        fitted = augmented_set(
+            [query for query in others if not carries_instruction(query, instruction_id)],
             instruction_id,
             where=where,
             apart_from=held,
@@ -187,10 +189,10 @@ def ifeval_set(
             select=select,
             test=0,
         )
-    return ContrastSet(_name(instruction_id), (*fitted, *pairs))
+    return ContrastSet(_short_name(instruction_id), (*fitted, *pairs))
 
 
-def augmented(
+def augmented_set(
     queries: Sequence[str],
     instruction_id: str,
     *,
@@ -223,9 +225,9 @@ def augmented(
     said = [
         phrasing
         for phrasing in list_phrasings(instruction_id, where)
-        if not any(_uses(row, instruction_id, phrasing) for row in apart_from)
+        if not any(_contains_phrasing(row, instruction_id, phrasing) for row in apart_from)
     ]
-    name = _name(instruction_id)
+    name = _short_name(instruction_id)
     pairs = build(
         name,
         [query for query in queries if plain_text(query) not in seen],
@@ -238,8 +240,8 @@ def augmented(
     rng = Random(f"{instruction_id}/{seed}/arguments")
 
     def told(pair: Pair) -> Pair:
-        kwargs = draw(instruction_id, rng, pair.query, where)
-        return asking(pair, say(instruction_id, pair.phrasing, kwargs), instruction_id, kwargs)
+        kwargs = draw_arguments(instruction_id, rng, pair.query, where)
+        return ask_for(pair, say(instruction_id, pair.phrasing, kwargs), instruction_id, kwargs)
 
     return ContrastSet(name, tuple(told(pair) for pair in pairs))
 
@@ -254,16 +256,16 @@ def augmented_sets(
     select: int = 24,
     test: int = 48,
 ) -> dict[str, ContrastSet]:
-    """The augmented set: :func:`augmented` for each of the instructions, by id."""
+    """The augmented set: :func:`augmented_set` for each of the instructions, by id."""
     return {
-        name: augmented(
+        name: augmented_set(
             queries, name, apart_from=apart_from, seed=seed, fit=fit, select=select, test=test
         )
         for name in ids
     }
 
 
-def of_rows(name: str, rows: Sequence[IFEvalRow], *, split: str = "test") -> ContrastSet:
+def set_of_rows(name: str, rows: Sequence[IFEvalRow], *, split: str = "test") -> ContrastSet:
     """Pairs of rows as they stand, such as the paper's prompts that ask for a word.
 
     Args:
@@ -283,10 +285,10 @@ def of_rows(name: str, rows: Sequence[IFEvalRow], *, split: str = "test") -> Con
         >>> len(of_rows("include words", rows))  # doctest: +SKIP
         86
     """
-    return ContrastSet(name, tuple(replace(p, split=split) for p in _pairs_of(rows, name)))
+    return ContrastSet(name, tuple(replace(p, split=split) for p in _test_pairs(rows, name)))
 
 
-def asking(pair: Pair, text: str, instruction_id: str, kwargs: Mapping[str, Any]) -> Pair:
+def ask_for(pair: Pair, text: str, instruction_id: str, kwargs: Mapping[str, Any]) -> Pair:
     """The pair with its phrasing said as ``text``, and with what verifies an answer to it."""
     return replace(
         pair,
@@ -297,11 +299,11 @@ def asking(pair: Pair, text: str, instruction_id: str, kwargs: Mapping[str, Any]
     )
 
 
-def _name(instruction_id: str) -> str:
+def _short_name(instruction_id: str) -> str:
     return instruction_id.rpartition(":")[2]
 
 
-def _uses(row: IFEvalRow, instruction_id: str, phrasing: str) -> bool:
+def _contains_phrasing(row: IFEvalRow, instruction_id: str, phrasing: str) -> bool:
     """Whether a phrasing, with the row's own arguments, stands in the row's prompt."""
     if instruction_id not in row.instruction_ids or not row.kwargs:
         return False
@@ -311,7 +313,7 @@ def _uses(row: IFEvalRow, instruction_id: str, phrasing: str) -> bool:
     return plain_text(say(instruction_id, phrasing, kwargs)).rstrip(".!") in plain_text(row.prompt)
 
 
-def _pairs_of(rows: Sequence[IFEvalRow], what: str) -> list[Pair]:
+def _test_pairs(rows: Sequence[IFEvalRow], what: str) -> list[Pair]:
     """Test pairs of the rows that have a query; a warning names the others."""
     without = [row.key for row in rows if row.query is None]
     if without:
@@ -320,10 +322,10 @@ def _pairs_of(rows: Sequence[IFEvalRow], what: str) -> list[Pair]:
             f"instruction and are left out: {', '.join(without)}",
             stacklevel=3,
         )
-    return [_pair_of(row, row.query) for row in rows if row.query is not None]
+    return [_test_pair(row, row.query) for row in rows if row.query is not None]
 
 
-def _pair_of(row: IFEvalRow, query: str) -> Pair:
+def _test_pair(row: IFEvalRow, query: str) -> Pair:
     if not row.kwargs:
         raise ContrastError(
             f"row {row.key} does not tell the arguments of {', '.join(row.instruction_ids)}, so "
@@ -335,14 +337,14 @@ def _pair_of(row: IFEvalRow, query: str) -> Pair:
         present=row.prompt,
         absent=query,
         split="test",
-        phrasing=_phrasing(row.prompt, query, words),
+        phrasing=_cut_query(row.prompt, query, words),
         instruction_ids=row.instruction_ids,
         kwargs=row.kwargs,
         key="/".join([row.key, *row.instruction_ids, *words]),
     )
 
 
-def _phrasing(prompt: str, query: str, words: Iterable[str]) -> str:
+def _cut_query(prompt: str, query: str, words: Iterable[str]) -> str:
     """What the prompt says beside the query, where the query stands at its beginning."""
     asked = query.rstrip(" .?!")
     if not prompt.startswith(asked):

@@ -194,7 +194,7 @@ def list_phrasings(instruction_id: str, where: Mapping[str, Any] | None = None) 
     Raises:
         ContrastError: for an id or a relation that is not IFEval's.
     """
-    _check(instruction_id, where or {})
+    _check_instruction(instruction_id, where or {})
     relation = next((v for k, v in (where or {}).items() if k.endswith("relation")), "at least")
     tables = {**PHRASINGS, **MORE_PHRASINGS}
     related = f"{instruction_id}/{relation}"
@@ -207,7 +207,7 @@ def list_phrasings(instruction_id: str, where: Mapping[str, Any] | None = None) 
     return said if relation == "exactly" else (*said, DESCRIPTION)
 
 
-def draw(
+def draw_arguments(
     instruction_id: str, rng: Random, query: str, where: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Draw the arguments of an instruction.
@@ -225,7 +225,7 @@ def draw(
     Raises:
         ContrastError: for an id that IFEval has not, or an argument that the id does not take.
     """
-    _check(instruction_id, where or {})
+    _check_instruction(instruction_id, where or {})
     drawn = _DRAWS[instruction_id](rng) if instruction_id in _DRAWS else {}
     if instruction_id == REPEAT:
         drawn = {"prompt_to_repeat": query}
@@ -238,7 +238,7 @@ def say(instruction_id: str, phrasing: str, kwargs: Mapping[str, Any]) -> str:
     Args:
         instruction_id: one of :data:`IDS`.
         phrasing: one of :func:`list_phrasings` for this id and the relation in ``kwargs``.
-        kwargs: all its arguments; see :func:`draw`.
+        kwargs: all its arguments; see :func:`draw_arguments`.
 
     Raises:
         ContrastError: for a language that IFEval does not know.
@@ -262,7 +262,7 @@ def say(instruction_id: str, phrasing: str, kwargs: Mapping[str, Any]) -> str:
     return phrasing.format(**kwargs)
 
 
-def _check(instruction_id: str, where: Mapping[str, Any]) -> None:
+def _check_instruction(instruction_id: str, where: Mapping[str, Any]) -> None:
     if instruction_id not in REQUIRED:
         near = difflib.get_close_matches(instruction_id, IDS, n=1, cutoff=0.0)
         raise ContrastError(
@@ -284,43 +284,43 @@ def _language_name(code: str) -> str:
     return names[code]
 
 
-def _language(rng: Random) -> str:
+def _draw_language(rng: Random) -> str:
     names = lm_eval_instructions().instructions_util.LANGUAGE_CODES
     return rng.choice([code for code in names if code != "en"])
 
 
-def _words(rng: Random, n: int) -> list[str]:
+def _draw_words(rng: Random, n: int) -> list[str]:
     """Words that IFEval draws its keywords from."""
     return rng.sample(sorted(set(lm_eval_instructions().instructions_util.WORD_LIST)), n)
 
 
-def _first_word(rng: Random) -> dict[str, Any]:
+def _draw_first_word(rng: Random) -> dict[str, Any]:
     paragraphs = rng.randint(2, 5)
     return {
         "num_paragraphs": paragraphs,
         "nth_paragraph": rng.randint(1, paragraphs),
-        "first_word": _words(rng, 1)[0],
+        "first_word": _draw_words(rng, 1)[0],
     }
 
 
 _DRAWS: dict[str, Callable[[Random], dict[str, Any]]] = {
-    known.EXISTENCE: lambda rng: {"keywords": _words(rng, 2)},
+    known.EXISTENCE: lambda rng: {"keywords": _draw_words(rng, 2)},
     FREQUENCY: lambda rng: {
-        "keyword": _words(rng, 1)[0],
+        "keyword": _draw_words(rng, 1)[0],
         "frequency": rng.randint(2, 3),
         "relation": "at least",
     },
-    known.FORBIDDEN: lambda rng: {"forbidden_words": _words(rng, 2)},
+    known.FORBIDDEN: lambda rng: {"forbidden_words": _draw_words(rng, 2)},
     LETTERS: lambda rng: {
         "letter": rng.choice(string.ascii_lowercase),
         "let_frequency": rng.randint(2, 10),
         "let_relation": "at least",
     },
-    known.LANGUAGE: lambda rng: {"language": _language(rng)},
+    known.LANGUAGE: lambda rng: {"language": _draw_language(rng)},
     known.SENTENCES: lambda rng: {"relation": "at least", "num_sentences": rng.randint(2, 20)},
     PARAGRAPHS: lambda rng: {"num_paragraphs": rng.randint(2, 5)},
     known.WORDS: lambda rng: {"relation": "at least", "num_words": rng.randint(100, 500)},
-    FIRST_WORD: _first_word,
+    FIRST_WORD: _draw_first_word,
     known.PLACEHOLDERS: lambda rng: {"num_placeholders": rng.randint(2, 4)},
     known.POSTSCRIPT: lambda rng: {"postscript_marker": rng.choice(("P.S.", "P.P.S"))},
     known.BULLETS: lambda rng: {"num_bullets": rng.randint(2, 5)},

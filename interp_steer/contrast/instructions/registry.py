@@ -119,7 +119,7 @@ class Instruction:
         return self.draw(rng, topic or Topic())
 
 
-def _choose(words: tuple[str, ...], rng: Random, which: str, at_most: int) -> list[str]:
+def _choose_words(words: tuple[str, ...], rng: Random, which: str, at_most: int) -> list[str]:
     if not words:
         raise ContrastError(
             f"no {which} words to choose keywords from; pass the subject's words, "
@@ -129,7 +129,7 @@ def _choose(words: tuple[str, ...], rng: Random, which: str, at_most: int) -> li
     return sorted(rng.sample(words, count))
 
 
-def _sentences(rng: Random, topic: Topic) -> dict[str, Any]:
+def _draw_sentences(rng: Random, topic: Topic) -> dict[str, Any]:
     relation = rng.choice(("at least", "less than", "exactly", "exactly"))
     # Plain answers have three or four sentences: drawn too often, those would tell nothing.
     number = {
@@ -140,7 +140,7 @@ def _sentences(rng: Random, topic: Topic) -> dict[str, Any]:
     return {"relation": relation, "num_sentences": number}
 
 
-def _words(rng: Random, topic: Topic) -> dict[str, Any]:
+def _draw_words(rng: Random, topic: Topic) -> dict[str, Any]:
     if rng.random() < 0.5:
         return {"relation": "less than", "num_words": rng.choice((15, 20, 20, 25))}
     return {"relation": "at least", "num_words": rng.choice((60, 70, 70, 80))}
@@ -202,15 +202,15 @@ _DRAWS: dict[str, tuple[tuple[str, ...], Callable[[Random, Topic], dict[str, Any
         ("num_placeholders",),
         lambda rng, topic: {"num_placeholders": rng.choice((2, 2, 3, 3, 4))},
     ),
-    SENTENCES: (("relation", "num_sentences"), _sentences),
-    WORDS: (("relation", "num_words"), _words),
+    SENTENCES: (("relation", "num_sentences"), _draw_sentences),
+    WORDS: (("relation", "num_words"), _draw_words),
     EXISTENCE: (
         ("keywords",),
-        lambda rng, topic: {"keywords": _choose(topic.absent, rng, "absent", 2)},
+        lambda rng, topic: {"keywords": _choose_words(topic.absent, rng, "absent", 2)},
     ),
     FORBIDDEN: (
         ("forbidden_words",),
-        lambda rng, topic: {"forbidden_words": _choose(topic.expected, rng, "expected", 1)},
+        lambda rng, topic: {"forbidden_words": _choose_words(topic.expected, rng, "expected", 1)},
     ),
 }
 
@@ -249,7 +249,7 @@ def get(instruction_id: str) -> Instruction:
     return REGISTRY[instruction_id]
 
 
-def compatible(instruction_ids: tuple[str, ...]) -> bool:
+def are_compatible(instruction_ids: tuple[str, ...]) -> bool:
     """Whether one answer can follow all of these instructions."""
     return len(set(instruction_ids)) == len(instruction_ids) and not any(
         get(one).conflicts & set(instruction_ids) for one in instruction_ids

@@ -130,7 +130,7 @@ _SUBJECT = re.compile(r",? (?:about|on|for) ", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Stripped:
+class StrippedPrompt:
     """What is left of a prompt without its instructions.
 
     Example:
@@ -146,7 +146,7 @@ class Stripped:
 
 def strip(
     prompt: str, instruction_ids: Sequence[str], kwargs: Sequence[Mapping[str, Any]] = ()
-) -> Stripped:
+) -> StrippedPrompt:
     """Take the instructions out of a prompt.
 
     Args:
@@ -163,9 +163,9 @@ def strip(
         Stripped(text='Write a poem.', rule='clauses')
     """
     given = kwargs or [{}] * len(instruction_ids)
-    marks = [_mark(name, said) for name, said in zip(instruction_ids, given, strict=True)]
+    marks = [_marks_pattern(name, said) for name, said in zip(instruction_ids, given, strict=True)]
     if not marks or not all(mark.search(prompt) for mark in marks):
-        return Stripped(None, "none")
+        return StrippedPrompt(None, "none")
     rule: Rule = "sentences"
     kept: list[str] = []
     dropping = False
@@ -187,21 +187,21 @@ def strip(
             kept.append(cut or sentence)
     text = "".join(kept).strip()
     if len(text.split()) < 2 or any(mark.search(text) for mark in marks):
-        return Stripped(None, "none")
-    return Stripped(text, rule)
+        return StrippedPrompt(None, "none")
+    return StrippedPrompt(text, rule)
 
 
-def carries(text: str, instruction_id: str) -> bool:
+def carries_instruction(text: str, instruction_id: str) -> bool:
     """Whether a text has words that tell an instruction; see :data:`MARKS`.
 
     Example:
         >>> carries("Name a tree. No commas.", "punctuation:no_comma")
         True
     """
-    return bool(_mark(instruction_id, {}).search(text))
+    return bool(_marks_pattern(instruction_id, {}).search(text))
 
 
-def _mark(instruction_id: str, given: Mapping[str, Any]) -> re.Pattern[str]:
+def _marks_pattern(instruction_id: str, given: Mapping[str, Any]) -> re.Pattern[str]:
     """The words that tell an instruction, and those of its arguments that a prompt repeats."""
     said = [re.escape(given[name]) for name in _SAID_AS if given.get(name)]
     return re.compile(rf"(?<!\w)(?:{'|'.join([*MARKS[instruction_id], *said])})", re.IGNORECASE)

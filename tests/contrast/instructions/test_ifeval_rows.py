@@ -18,9 +18,9 @@ from interp_steer.contrast.instructions.ifeval_rows import (
     read,
     read_hub,
     read_published,
-    single_instruction,
+    rows_with_one_instruction,
 )
-from interp_steer.contrast.instructions.phrasings import DESCRIPTION, IDS, draw, say
+from interp_steer.contrast.instructions.phrasings import DESCRIPTION, IDS, draw_arguments, say
 from interp_steer.contrast.instructions.registry import (
     BULLETS,
     LANGUAGE,
@@ -65,8 +65,8 @@ def test_a_file_of_ifeval_is_read_and_stripped_by_rule(ifeval_file: Path) -> Non
     assert [one.rule for one in rows[:3]] == ["sentences", "clauses", "sentences"]
     assert [one.query for one in rows[5:]] == MANY
     assert rows[2].kwargs == ({"num_bullets": 2},)
-    assert count_by_id(single_instruction(rows)) == {NO_COMMA: 2, LANGUAGE: 2, BULLETS: 1}
-    assert [one.key for one in single_instruction(rows, [BULLETS])] == ["3"]
+    assert count_by_id(rows_with_one_instruction(rows)) == {NO_COMMA: 2, LANGUAGE: 2, BULLETS: 1}
+    assert [one.key for one in rows_with_one_instruction(rows, [BULLETS])] == ["3"]
 
 
 def test_a_table_fills_in_none_which_is_no_argument(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_every_instruction_has_marks() -> None:
 @given(seed=st.integers(0, 999))
 def test_ifevals_own_description_is_stripped(instruction_id: str, seed: int) -> None:
     query = MANY[seed % len(MANY)]
-    kwargs = draw(instruction_id, Random(seed), query)
+    kwargs = draw_arguments(instruction_id, Random(seed), query)
     prompt = f"{query} {say(instruction_id, DESCRIPTION, kwargs)}"
     found = strip(prompt, [instruction_id], [kwargs])
     assert found.text == query and found.rule == "sentences"
