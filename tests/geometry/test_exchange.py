@@ -16,9 +16,11 @@ from interp_steer.models.sites import Site
 from tests.support.exchanges import (
     ANSWERS,
     LAYER,
-    pairs,  # noqa: F401  fixtures
+    llama,  # noqa: F401  a fixture
+    pairs,  # noqa: F401  a fixture
     scores,
 )
+from tests.support.shapes import shapes_unchecked
 
 
 @pytest.fixture(scope="module", params=["llama3", "gemma2", "gpt2"])
@@ -122,7 +124,7 @@ def test_a_control_moves_a_prompt_as_far(llama):
 def test_what_cannot_be_exchanged_is_refused(llama):
     _, vector, (present, absent) = llama
     rows = present[Site("resid_post", LAYER)], absent[Site("resid_post", LAYER)]
-    with pytest.raises(InterventionError, match="whole, component, rest"):
+    with shapes_unchecked(), pytest.raises(InterventionError, match="whole, component, rest"):
         interchange(vector.at(LAYER), *rows, part="half")
     with pytest.raises(InterventionError, match="row for each prompt"):
         interchange(vector.at(LAYER), rows[0], rows[1][:2])
