@@ -4,8 +4,8 @@ from . import parallel as parallel
 from . import words_and_lengths as words_and_lengths
 from .contrast_set import ContrastSet as ContrastSet
 from .contrast_set import check_set as check_set
-from .contrast_set import take_split as take_split
 from .contrast_set import plain_text as plain_text
+from .contrast_set import take_split as take_split
 from .from_phrasings import build as build
 from .from_phrasings import word as word
 from .instructions import ifeval as ifeval

@@ -1,4 +1,4 @@
-"""What may stand in a pair of prompts, and how it is written as text."""
+"""Define a pair of prompts: the values that its fields take, and how they are written as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LISTS = {"instruction_ids": str, "kwargs": Mapping}
 
 
 def shorten(value: Any) -> str:
-    """A value as error messages show it."""
+    """Return a value as error messages show it, in 60 characters at most."""
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else f"{value[:57]}...")
     shown = repr(value)
@@ -24,13 +24,13 @@ def shorten(value: Any) -> str:
 
 
 def check_types(values: Mapping[str, Any]) -> None:
-    """Refuse what cannot be in the fields of a pair.
+    """Refuse values of a type that the fields of a pair cannot have.
 
     Args:
-        values: of the fields by name.
+        values: the values by the names of the fields.
 
     Raises:
-        ContrastError: naming the field, and what it must be.
+        ContrastError: naming the field, and what its value must be.
     """
     for name, value in values.items():
         if name in _TEXTS and not isinstance(value, str):
@@ -42,15 +42,15 @@ def check_types(values: Mapping[str, Any]) -> None:
             )
         if name in _LISTS and not _is_list_of(value, _LISTS[name]):
             raise ContrastError(
-                f"{name} is {shorten(value)}; instruction_ids is a list of IFEval ids, and kwargs a "
-                "list with a mapping of arguments for each"
+                f"{name} is {shorten(value)}; instruction_ids is a list of IFEval ids, and kwargs "
+                "a list with a mapping of arguments for each"
             )
 
 
 def _is_list_of(values: Any, kind: type) -> bool:
-    """Whether it is a list of nothing else."""
+    """Check whether a value is a list whose items are all of one kind."""
     listed = isinstance(values, Sequence) and not isinstance(values, str)
-    return listed and all(isinstance(each, kind) for each in values)
+    return listed and all(isinstance(value, kind) for value in values)
 
 
 def _is_conversation(turns: Any) -> bool:
@@ -60,10 +60,10 @@ def _is_conversation(turns: Any) -> bool:
 
 
 def canonical_json(content: Any) -> str:
-    """Content as JSON, the same text whatever its order of keys.
+    """Write content as JSON, in the same text whatever the order of its keys.
 
     Raises:
-        ContrastError: for what JSON cannot hold.
+        ContrastError: for values that JSON cannot hold.
     """
     try:
         return json.dumps(
@@ -77,7 +77,7 @@ def canonical_json(content: Any) -> str:
 
 
 def encode_utf8(text: str) -> bytes:
-    """A text as a file holds it.
+    """Encode a text as UTF-8.
 
     Raises:
         ContrastError: for half a character (a lone surrogate).
@@ -91,16 +91,17 @@ def encode_utf8(text: str) -> bytes:
 
 
 def sha256(text: str) -> str:
-    """The hash of a text."""
+    """Compute the sha256 of a text, in hexadecimal digits."""
     return hashlib.sha256(encode_utf8(text)).hexdigest()
 
 
 Prompt = str | list[dict[str, str]]
-"""What a user asks: a text, or the messages of a conversation."""
+"""A user's request: a text, or the messages of a conversation."""
 
 
 SPLITS = ("fit", "select", "test")
-"""What vectors are fitted on, what layers and strengths are chosen on, what is reported."""
+"""The splits: vectors are fitted on the first, layers and strengths chosen on the second, and
+results are reported on the third."""
 
 
 KINDS = ("trained", "held-out", "unknown")
@@ -112,8 +113,8 @@ class Pair:
     """One request with the instruction (``present``) and without it (``absent``).
 
     Raises:
-        ContrastError: when a side is empty or no prompt, when both sides are the same, for an
-            unknown split, or for anything but texts where texts belong.
+        ContrastError: when a side is empty or not a prompt, when both sides are the same, for an
+            unknown split, or for a field of another type.
 
     Example:
         >>> Pair("Name a tree.", "Name a tree. No capitals.", "Name a tree.").phrasing
@@ -129,7 +130,7 @@ class Pair:
     split: str = "fit"
     """One of :data:`SPLITS`."""
     phrasing: str = ""
-    """How the instruction is said, without its arguments; splits share none. When it is not given:
+    """How the instruction is said, without its arguments; splits share no phrasing. When not given:
     ``present`` with the query cut out, or the whole of ``present`` where the query is not in it."""
     phrasing_kind: str = "unknown"
     """One of :data:`KINDS`."""
@@ -138,7 +139,7 @@ class Pair:
     kwargs: tuple[Mapping[str, Any], ...] = ()
     """The arguments of each of ``instruction_ids``."""
     key: str = ""
-    """A name that no other pair of the set has; a hash of the content when it is not given."""
+    """A name that no other pair of the set has; a hash of the content when not given."""
 
     def __post_init__(self) -> None:
         check_types(vars(self))
@@ -164,23 +165,25 @@ class Pair:
                 f"instruction_ids and {len(self.kwargs)} kwargs; give one mapping for each id"
             )
         if not self.phrasing:
-            said = self.present if isinstance(self.present, str) else canonical_json(self.present)
-            object.__setattr__(self, "phrasing", said.replace(self.query, "{query}"))
+            text = self.present if isinstance(self.present, str) else canonical_json(self.present)
+            object.__setattr__(self, "phrasing", text.replace(self.query, "{query}"))
         if not self.key:
             object.__setattr__(self, "key", sha256(canonical_json(asdict(self)))[:12])
 
     @property
     def instruction_text(self) -> str:
-        """The instruction, as ``present`` says it behind the query.
+        """Return the text of the instruction, which stands in ``present`` after the query.
 
         Raises:
-            ContrastError: where it stands elsewhere, so that it cannot be said with another.
+            ContrastError: when ``present`` does not begin with the query, so that the instruction
+                cannot be joined with another.
         """
         present = self.present if isinstance(self.present, str) else ""
         if not present.startswith(self.query):
             raise ContrastError(
                 f"{shorten(self.present)} does not begin with its query {shorten(self.query)}, so "
-                "that its instruction cannot be joined with another; put it behind the query"
+                "that its instruction cannot be joined with another; put the instruction behind "
+                "the query"
             )
         return present[len(self.query) :].strip()
 

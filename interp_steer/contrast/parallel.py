@@ -1,7 +1,8 @@
-"""Questions and answers that are known in several languages (paper B).
+"""Read questions and answers that exist in several languages (paper B).
 
-They come from files (the published ones, or your own), from a dataset, or from the world of the
-bundled models. :mod:`interp_steer.contrast.languages` makes contrast sets of them.
+The items come from files (the published files, or your own), from a dataset, or from
+:func:`interp_steer.world.parallel`. :mod:`interp_steer.contrast.languages` makes contrast sets of
+the items.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ CODES: Mapping[str, str] = {
     "ENG": "en", "ITA": "it", "FRA": "fr", "SPA": "es", "ZHO": "zh", "DEU": "de", "POR": "pt",
     "NLD": "nl", "RON": "ro", "CAT": "ca", "POL": "pl", "RUS": "ru", "JPN": "ja", "KOR": "ko",
 }  # fmt: skip
-"""ISO 639-1 codes by the ISO 639-3 codes that published files are named by."""
+"""ISO 639-1 codes by the ISO 639-3 codes in the names of published files."""
 
 Kind = Literal["requests", "facts"]
-"""What is asked about the bundled world: for a text about an entity, or for one fact."""
+"""Kinds of questions about the bundled world: for a text about an entity, or for one fact."""
 
 
 @dataclass(frozen=True)
 class ParallelItem:
-    """One question with its answer, in every language that they are known in.
+    """One question with its answer, in several languages.
 
     Raises:
         ContrastError: for an item without a key, a question or an answer, for an empty text, or for
-            a language that is not named by its ISO 639-1 code.
+            a language that is not an ISO 639-1 code.
 
     Example:
         >>> item = ParallelItem("sea", {"en": "What is it?"}, {"en": "The sea.", "it": "Il mare."})
@@ -47,7 +48,7 @@ class ParallelItem:
     answers: Mapping[str, str]
     """The answer by ISO 639-1 code."""
     subject: str | None = None
-    """The entity of the bundled world that it is about."""
+    """The entity of the bundled world that the question is about."""
 
     def __post_init__(self) -> None:
         if not self.key:
@@ -69,18 +70,18 @@ class ParallelItem:
                     )
 
     def question(self, language: str) -> str:
-        """The question in a language.
+        """Return the question in a language.
 
         Raises:
-            ContrastError: when it is not known in that language.
+            ContrastError: when the item does not have that language.
         """
         return self._in_language("question", self.questions, language)
 
     def answer(self, language: str) -> str:
-        """The answer in a language.
+        """Return the answer in a language.
 
         Raises:
-            ContrastError: when it is not known in that language.
+            ContrastError: when the item does not have that language.
         """
         return self._in_language("answer", self.answers, language)
 
@@ -94,25 +95,25 @@ class ParallelItem:
 
 
 def from_files(folder: str | Path) -> tuple[ParallelItem, ...]:
-    """Read parallel questions and answers from a folder, a file for each language.
+    """Read parallel questions and answers from a folder with one file for each language.
 
-    Two layouts are known. The published one (Dynamic Activation Composition) has
-    ``{ENG,ITA,...}_train.json``, also in folders of their own: lists of ``{"input", "output"}``
-    with the same English questions in the same order and the answers in the file's language. In
-    the other one, ``{en,it,...}.jsonl`` has on each line ``{"question", "answer"}`` in the file's
-    language, and may have ``key`` and ``subject``; line n of each file says the same.
+    Two layouts are read. The published layout (Dynamic Activation Composition) has
+    ``{ENG,ITA,...}_train.json``, also in subfolders: lists of ``{"input", "output"}`` with the same
+    English questions in the same order and the answers in the language of the file. In the other
+    layout, each line of ``{en,it,...}.jsonl`` has ``{"question", "answer"}`` in the language of the
+    file, and may have ``key`` and ``subject``; line n of each file asks the same.
 
     Args:
         folder: holds files of one layout.
 
     Returns:
-        The items in the order of the rows. Their keys are the rows' numbers from 0, in four
-        digits, where the files give none.
+        The items in the order of the rows. Where the files have no keys, the keys are the numbers
+        of the rows from 0, in four digits.
 
     Raises:
-        ContrastError: for a folder with no such files or with both layouts, a file that is no list
-            of such rows, files of different lengths, or, naming the row, files that ask different
-            things there.
+        ContrastError: for a folder without such files or with both layouts, a file that is not a
+            list of such rows, files of different lengths, or, naming the row, files that ask
+            different things there.
 
     Example:
         >>> items = from_files("data/dynamic-activation-composition")  # doctest: +SKIP
@@ -123,9 +124,9 @@ def from_files(folder: str | Path) -> tuple[ParallelItem, ...]:
     published = sorted(folder.rglob("[A-Z][A-Z][A-Z]_train.json"))
     lines = sorted(folder.glob("*.jsonl"))
     if bool(published) == bool(lines):
-        found = f"both {published[0].name} and {lines[0].name}" if lines else "neither"
+        layouts = f"both {published[0].name} and {lines[0].name}" if lines else "neither"
         raise ContrastError(
-            f"{folder} has {found}; give a folder with {{ENG,ITA,...}}_train.json or one with "
+            f"{folder} has {layouts}; give a folder with {{ENG,ITA,...}}_train.json or one with "
             "{en,it,...}.jsonl"
         )
     return _from_published(published) if published else _from_lines(lines)
@@ -146,13 +147,13 @@ def from_dataset(
         questions: for each language (ISO 639-1) the column of the question.
         answers: for each language the column of the answer.
         key: the column of the key; rows are numbered from 0, in four digits, when not given.
-        subject: the column of the subject, if there is one.
+        subject: the column of the subject, if any.
 
     Returns:
         An item for each row; a language whose column is ``None`` there is left out.
 
     Raises:
-        ContrastError: naming the row that lacks a column or is no item, or a key that comes twice.
+        ContrastError: naming a row that lacks a column or is not an item, or a repeated key.
 
     Example:
         >>> rows = [{"q": "How old is it?", "a": "Ten years.", "a_it": "Dieci anni."}]
@@ -187,7 +188,7 @@ def _from_published(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
         code = CODES.get(path.name[:3])
         if code is None or code in files:
             raise ContrastError(
-                f"{path} is of a language unknown here"
+                f"{path} is of an unknown language; name the file by one of {', '.join(CODES)}"
                 if code is None
                 else f"{path} and {named[code]} are of one language; keep one of them"
             )
@@ -264,10 +265,12 @@ def _check_lengths(files: Mapping[str, Sequence[Any]], named: Mapping[str, Path]
         )
 
 
-def _difference_error(number: int, one: Path, said: Any, other: Path, theirs: Any) -> ContrastError:
+def _difference_error(
+    number: int, first: Path, text: Any, second: Path, other_text: Any
+) -> ContrastError:
     return ContrastError(
-        f"{one.parent}, row {number}: {one.name} has {said!r} and {other.name} has {theirs!r}; "
-        "parallel files ask the same in the same order"
+        f"{first.parent}, row {number}: {first.name} has {text!r} and {second.name} has "
+        f"{other_text!r}; give files that ask the same in the same order"
     )
 
 
@@ -291,5 +294,5 @@ def _check_keys(items: Iterable[ParallelItem], whose: str = "") -> tuple[Paralle
             raise ContrastError(f"{whose}two rows have the key {item.key!r}; give each its own")
         by_key[item.key] = item
     if not by_key:
-        raise ContrastError("there are no rows; give at least one")
+        raise ContrastError("the rows are empty; give at least one row")
     return tuple(by_key.values())

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.from_phrasings import check_sizes
-from interp_steer.contrast.pair import Pair, Prompt, canonical_json, check_types
+from interp_steer.contrast.pair import SPLITS, Pair, Prompt, canonical_json, check_types
 from interp_steer.errors import ContrastError
 
 
@@ -25,10 +25,12 @@ def from_lists(
     """Make pairs of any two lists of prompts and deal the pairs to the splits.
 
     The prompts at the same place of the two lists make a pair. Pairs that share a prompt, a query
-    or a phrasing (compared without regard to case and white space) go to the same split, so that
-    the splits share nothing; of pairs with the same two prompts the first is used. The query of a
-    pair is its absent prompt, or the last message of the user there. Its phrasing is the present
-    prompt with the query cut out, or the whole present prompt where the query is not in it.
+    or a phrasing (compared without regard to case and white space) make a group, which goes to one
+    split, so that the splits share nothing. Smaller groups are dealt first, to the smallest split
+    first; of the last group of a split only as many pairs are used as the split needs. Of pairs
+    with the same two prompts the first is used. The query of a pair is its absent prompt, or the
+    last message of the user there. Its phrasing is the present prompt with the query cut out, or
+    the whole present prompt where the query is not in it.
 
     Args:
         present: the prompts with the property: texts, or conversations of turns.
@@ -51,32 +53,32 @@ def from_lists(
         >>> pairs.splits, pairs.test[0].split
         (('fit', 'test'), 'test')
     """
-    # Without a number, fit may take every pair.
-    sizes = check_sizes(max(len(present), 1) if fit is None else fit, select, test)
+    # Without a number, fit takes all pairs that the other splits leave.
+    sizes = check_sizes(len(present) + 1 if fit is None else fit, select, test)
     pairs = list(_pair_up(present, absent))
-    order = list(_groups(pairs))
-    random.Random(f"{name}/{seed}").shuffle(order)
-    order.sort(key=len, reverse=True)
-    dealt: dict[str, list[Pair]] = {split: [] for split in sizes}
-    for group in order:
-        room = {split: size - len(dealt[split]) for split, size in sizes.items()}
-        holding = [split for split in room if room[split] >= len(group)]
-        # The tightest split that holds the whole group, so that larger groups find room too.
-        split = min(holding, key=room.__getitem__) if holding else max(room, key=room.__getitem__)
-        dealt[split] += group[: room[split]]
-    needed = {split: size for split, size in sizes.items() if split != "fit" or fit is not None}
-    short = [split for split in dealt if len(dealt[split]) < needed.get(split, 1)]
+    groups = list(_groups(pairs))
+    random.Random(f"{name}/{seed}").shuffle(groups)
+    groups.sort(key=len)
+    waiting = iter(groups)
+    dealt: dict[str, list[Pair]] = {}
+    for split in sorted(sizes, key=sizes.__getitem__):
+        dealt[split] = []
+        while len(dealt[split]) < sizes[split] and (group := next(waiting, None)):
+            dealt[split] += group[: sizes[split] - len(dealt[split])]
+    needed = {**sizes, "fit": 1} if fit is None else sizes
+    short = [split for split in dealt if len(dealt[split]) < needed[split]]
     if short:
-        counts = {split: len(part) for split, part in dealt.items()}
         raise ContrastError(
-            f"contrast set {name!r}: {len(pairs)} pairs in {len(order)} groups that share no "
-            f"prompt, query or phrasing fill the splits only so far: {counts}, where "
-            f"{', '.join(f'{split} needs {needed.get(split, 1)}' for split in short)}; give more "
-            "prompts, word them in more ways, or ask for fewer pairs"
+            f"contrast set {name!r}: {len(pairs)} pairs in {len(groups)} groups that share no "
+            "prompt, query or phrasing are too few: "
+            f"{', '.join(f'{split} has {len(dealt[split])} of {needed[split]}' for split in short)}"
+            "; give more prompts, word them in more ways, or ask for fewer pairs"
         )
     return ContrastSet(
         name,
-        tuple(replace(pair, split=split, key="") for split in dealt for pair in dealt[split]),
+        tuple(
+            replace(pair, split=split, key="") for split in SPLITS for pair in dealt.get(split, ())
+        ),
     )
 
 
@@ -84,7 +86,8 @@ def _pair_up(present: Sequence[Prompt], absent: Sequence[Prompt]) -> Iterator[Pa
     """Yield a pair for each place of the two lists, equal pairs once.
 
     Raises:
-        ContrastError: for lists of different lengths, or naming the place of what is no pair.
+        ContrastError: for lists of different lengths, or naming the place of two
+            prompts that cannot be a pair.
     """
     for side, prompts in (("present", present), ("absent", absent)):
         if isinstance(prompts, str):

@@ -28,9 +28,9 @@ from typing import Any
 from interp_steer.contrast.instructions.arguments import (
     _RELATIONS,
     REQUIRED,
-    nearest_instructions,
     check_arguments,
     lm_eval_instructions,
+    nearest_instructions,
 )
 from interp_steer.errors import ScoringError
 from interp_steer.scoring import sentences

@@ -94,6 +94,14 @@ def message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
+def draw_arguments(
+    query: Query, instruction_ids: Sequence[str], rng: Random
+) -> tuple[dict[str, Any], ...]:
+    """Draw the arguments of each instruction for a query: the first draws of a chat."""
+    topic = model_answers.topic(query.subject, query.style)
+    return tuple(registry.get(name).sample(rng, topic) for name in instruction_ids)
+
+
 def instructed_chat(
     query: Query,
     verdict: bool | None,
@@ -102,9 +110,8 @@ def instructed_chat(
     where: str,
     rng: Random,
 ) -> Chat:
-    """One request with instructions, and an answer that follows them."""
-    topic = model_answers.topic(query.subject, query.style)
-    kwargs = tuple(registry.get(one).sample(rng, topic) for one in instruction_ids)
+    """Write one request with instructions, and an answer that follows them."""
+    kwargs = draw_arguments(query, instruction_ids, rng)
     indices = registry.phrasing_indices(phrasing)
     texts = [
         registry.phrase(one, given, rng.choice(indices), rng)

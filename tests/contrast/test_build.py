@@ -298,7 +298,7 @@ def test_shuffling_exchanges_the_sides_of_half_of_the_pairs() -> None:
         for now, was in zip(shuffled, pairs, strict=True)
     ]
     assert sum(exchanged) == 4
-    assert shuffled.hash == pairs.shuffle_sides(seed=4).hash != pairs.shuffled(seed=5).hash
+    assert shuffled.hash == pairs.shuffle_sides(seed=4).hash != pairs.shuffle_sides(seed=5).hash
     assert [pair.key for pair in shuffled] == [pair.key for pair in pairs]
 
 
@@ -308,5 +308,5 @@ def test_an_instruction_is_said_behind_its_query_or_refused() -> None:
         == "No capitals."
     )
     before = Pair("Name a tree.", "No capitals. Name a tree.", "Name a tree.")
-    with pytest.raises(ContrastError, match="put it behind the query"):
+    with pytest.raises(ContrastError, match=r"Name a tree.*behind the query"):
         _ = before.instruction_text

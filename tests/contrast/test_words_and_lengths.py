@@ -93,7 +93,7 @@ def test_rows_of_words_are_pairs_as_they_stand(tmp_path: Path) -> None:
     ]
     assert pairs[1].phrasing == 'Say "{word}" somewhere.' and pairs[1].absent == "Name a fish."
     assert [pair.kwargs for pair in pairs] == [({"keywords": ["carp"]},), ({"keywords": ["pike"]},)]
-    with pytest.raises(ContrastError, match=r"row a does not tell the arguments of .*bullet"):
+    with pytest.raises(ContrastError, match=r"row a does not give the arguments of .*bullet"):
         set_of_rows("x", [IFEvalRow("a", "Fish! 2 bullets.", (BULLETS,), (), "Fish!", "given")])
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from interp_steer.capture.activations import capture_moments
 from interp_steer.capture.moments import Moments
 from interp_steer.capture.pair_differences import Groups, differences
-from interp_steer.contrast.contrast_set import ContrastSet, take_split, plain_text
+from interp_steer.contrast.contrast_set import ContrastSet, plain_text, take_split
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.loading import check_model
 from interp_steer.vectors.card import Reliability

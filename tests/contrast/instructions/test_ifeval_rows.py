@@ -88,7 +88,7 @@ def test_a_folder_prefers_the_rows_that_tell_more(paper_folder: Path) -> None:
 def test_another_number_of_rows_than_published_is_said(paper_folder: Path) -> None:
     with pytest.warns(UserWarning, match=r"has 5 rows and 163 were published"):
         assert len(read_published(paper_folder, "format")) == 5
-    with pytest.raises(ContrastError, match="'words' is no file of the paper; use one of format"):
+    with pytest.raises(ContrastError, match="'words' is not a file of the paper; use one of format"):
         read_published(paper_folder, "words")
 
 
@@ -128,8 +128,8 @@ GOOD = SINGLE[2]
             {"key": 1},
             r"line 2, has no prompt and no instruction_id_list and no kwargs \(it has key",
         ),
-        ({**GOOD, "prompt": " "}, r"line 2, has prompt ' '; it must be a text"),
-        ({**GOOD, "prompt_without_instruction": 7}, r"has prompt_without_instruction 7; it must"),
+        ({**GOOD, "prompt": " "}, r"line 2, has prompt ' '"),
+        ({**GOOD, "prompt_without_instruction": 7}, r"has prompt_without_instruction 7"),
         ({**GOOD, "instruction_id_list": []}, r"write a list of at least one IFEval id"),
         ({**GOOD, "instruction_id_list": BULLETS}, r"write a list of at least one IFEval id"),
         (

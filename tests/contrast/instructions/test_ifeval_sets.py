@@ -9,11 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import interp_steer as ist
 from interp_steer.contrast.contrast_set import plain_text
+from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.contrast.instructions.ifeval_rows import (
+    FILES,
+    HUB,
     IFEvalRow,
     count_by_id,
     read,
+    read_file,
     rows_with_one_instruction,
 )
 from interp_steer.contrast.instructions.ifeval_sets import (
@@ -111,15 +116,13 @@ def test_both_relations_are_said(instruction_id: str, where: dict[str, str]) -> 
 
 
 def test_unknown_instructions_arguments_and_languages_are_refused() -> None:
-    with pytest.raises(
-        ContrastError, match=r"'punctuation:no_commas' is no .*'punctuation:no_comma'"
-    ):
+    with pytest.raises(ContrastError, match=r"'punctuation:no_commas' .*'punctuation:no_comma'"):
         list_phrasings("punctuation:no_commas")
     with pytest.raises(ContrastError, match="does not take n; it takes num_bullets"):
         draw_arguments(BULLETS, Random(0), "", {"n": 2})
     with pytest.raises(ContrastError, match="cannot be said with the relation 'about'"):
         list_phrasings("length_constraints:number_words", {"relation": "about"})
-    with pytest.raises(ContrastError, match="'xx' is no language of IFEval"):
+    with pytest.raises(ContrastError, match="'xx' is not a language of IFEval"):
         say(LANGUAGE, list_phrasings(LANGUAGE)[0], {"language": "xx"})
 
 
@@ -294,3 +297,44 @@ def test_the_163_prompts_of_format_have_sets() -> None:
         assert len({pair.phrasing for pair in pairs if pair.split != "test"}) >= 4
         # A query that one instruction is reported on is fitted on by none.
         assert not reported & {plain_text(p.query) for p in pairs if p.split != "test"}
+
+
+# ------------------------------------------------------------------ ist.contrast.ifeval
+
+
+@expect_few
+@pytest.mark.parametrize("source", ["ifeval_file", "paper_folder"])
+def test_any_source_of_ifeval_makes_the_set(source: str, request: pytest.FixtureRequest) -> None:
+    path = request.getfixturevalue(source)
+    pairs = ist.contrast.ifeval(NO_COMMA, path, seed=3, fit=8, select=4)
+    assert pairs.queries[-2:] == ["Tell me of a kite.", "Sing of a lamp."]
+    assert pairs.hash == ist.contrast.ifeval(NO_COMMA, read(path), seed=3, fit=8, select=4).hash
+    assert_disjoint(pairs)
+    german = ist.contrast.ifeval(LANGUAGE, str(path), where={"language": "de"}, fit=4, select=2)
+    assert {pair.kwargs[0]["language"] for pair in german} == {"de"}
+
+
+def test_without_data_the_hub_is_asked(ifeval_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder stands for the hub."""
+    folder = ifeval_file.parent / "hub"
+    folder.mkdir()
+    ifeval_file.rename(folder / "train.jsonl")
+    monkeypatch.setattr(ifeval_rows, "read_hub", lambda name: read_file(folder / "train.jsonl"))
+    assert len(ist.contrast.ifeval(NO_COMMA, fit=8, select=4).test) == 2
+
+
+def test_data_that_cannot_be_reached_are_refused_with_the_three_ways(tmp_path: Path) -> None:
+    """No test reaches the hub, so that without data nothing can be read."""
+    ways = [HUB, "JSONL file", *(name for name, _ in list(FILES.values())[:2])]
+    for options in ({}, {"data": str(tmp_path / "none")}):
+        with pytest.raises(ContrastError) as caught:
+            ist.contrast.ifeval(TITLE, **options)
+        assert all(way in str(caught.value).rpartition(";")[2] for way in ways)
+
+
+@published
+def test_the_authors_files_make_a_set_of_titles() -> None:
+    pairs = ist.contrast.ifeval(TITLE, PAPER)
+    assert [len(pairs.fit), len(pairs.select), len(pairs.test)] == [64, 24, 13]
+    assert pairs.name == "title" and {p.instruction_ids for p in pairs} == {(TITLE,)}
+    assert_disjoint(pairs)
