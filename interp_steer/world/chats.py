@@ -1,4 +1,4 @@
-"""Chats to train on: requests, questions of fact, and instructions that are obeyed."""
+"""Draw chats to train on: requests, questions of fact, and instructions that are obeyed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _WEIGHTS = {
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation whose last message is the assistant's, and what its last request asks for."""
+    """A conversation that ends with an answer, and the instructions of its last request."""
 
     messages: tuple[dict[str, str], ...]
     """Messages with ``role`` and ``content``, the last one the (reference) answer."""
@@ -65,7 +65,7 @@ class Chat:
     """``plain``, ``instructed``, ``choice``, ``yes_no``, or ``fact``."""
 
     subject: str
-    """Key of the entity that it is about."""
+    """Key of the entity that the chat is about."""
 
     query: Query | None = None
     """The request without its instructions; None for questions of fact."""
@@ -77,20 +77,21 @@ class Chat:
     """Their arguments."""
 
     phrasing: str | None = None
-    """Of the instructions: ``"trained"``, ``"held-out"``, or None where none is said."""
+    """Of the instructions: ``"trained"``, ``"held-out"``, or None without an instruction."""
 
     @property
     def prompt(self) -> tuple[dict[str, str], ...]:
-        """The messages up to the answer."""
+        """Return the messages up to the answer."""
         return self.messages[:-1]
 
     @property
     def answer(self) -> str:
-        """The last message: the reference answer."""
+        """Return the last message: the reference answer."""
         return self.messages[-1]["content"]
 
 
 def message(role: str, content: str) -> dict[str, str]:
+    """Return one message of a conversation."""
     return {"role": role, "content": content}
 
 
@@ -147,16 +148,15 @@ def _draw_choice(rng: Random) -> Chat:
 
 
 def yes_no_chat(language: str, rng: Random) -> Chat:
-    """A yes-or-no question about a fact, never of a held-out cell, and a full answer."""
+    """Ask a yes-or-no question about a fact, never of a held-out cell, and answer in full."""
     fact = rng.choice(questionable_facts("train"))
     query, verdict = yes_no_query(fact, language, rng)
-    told = grammar.sentence(fact, language, rng)
-    answer = f"{YES_NO[language][not verdict]} {told}"
+    answer = f"{YES_NO[language][not verdict]} {grammar.sentence(fact, language, rng)}"
     return Chat((message("user", query.text), message("assistant", answer)), "yes_no", fact.subject)
 
 
 def fact_chat(language: str, rng: Random) -> Chat:
-    """A question of fact, answered in one sentence."""
+    """Ask a question of fact, and answer in one sentence."""
     fact = rng.choice(default_world().facts)
     question = grammar.fact_question(fact, language, rng)
     answer = grammar.sentence(fact, language, rng)
@@ -182,7 +182,7 @@ def _single_weights() -> tuple[float, ...]:
 
 @cache
 def training_pairs() -> tuple[tuple[str, str], ...]:
-    """The compatible pairs of instructions that training joins."""
+    """List the compatible pairs of instructions that training joins."""
     return tuple(
         pair
         for pair in combinations(registry.IDS, 2)
@@ -261,7 +261,7 @@ COPYING_AND_COUNTING = {
     registry.WORDS: 1.5,
     registry.CAPITAL: 1.5,
 }
-"""How often drills ask for each instruction; the others come once."""
+"""The weight of each instruction in drills; 1 for the others."""
 
 LETTERS_AND_LISTS = {
     registry.CAPITAL_WORDS: 5.0,
@@ -273,7 +273,7 @@ LETTERS_AND_LISTS = {
     registry.EXISTENCE: 2.0,
     registry.SENTENCES: 2.0,
 }
-"""The same for what is still hard after those drills."""
+"""The same for the instructions that are still hard after those drills."""
 
 SENTENCES_AND_LISTS = {
     registry.SENTENCES: 6.0,
@@ -285,7 +285,7 @@ SENTENCES_AND_LISTS = {
     registry.SECTIONS: 3.0,
     registry.CAPITAL: 2.0,
 }
-"""And for what is hard after those."""
+"""The same for the instructions that are hard after those."""
 
 COUNTS_AND_ENDS = {
     registry.END: 5.0,
@@ -297,29 +297,29 @@ COUNTS_AND_ENDS = {
     registry.WORDS: 3.0,
     registry.FORBIDDEN: 3.0,
 }
-"""And for what is left."""
+"""The same for the instructions that are hard in the end."""
 
 
 def sample_drill(rng: Random, weights: Mapping[str, float] = COPYING_AND_COUNTING) -> Chat:
-    """Draw a chat that practises what is hardest.
+    """Draw a chat that practises the hardest instructions.
 
     Args:
         rng: the only source of randomness.
-        weights: how often each instruction is practised, 1 where it has none.
+        weights: the weight of each instruction in the draw; 1 for the others.
 
     Returns:
         Mostly a :class:`Chat` with one instruction; the same is held out as by :func:`sample_chat`.
     """
     if rng.random() < 0.2:
         return sample_chat(rng)
-    each = [weights.get(one, 1.0) for one in registry.IDS]
-    (instruction_id,) = rng.choices(registry.IDS, each)
+    shares = [weights.get(name, 1.0) for name in registry.IDS]
+    (instruction_id,) = rng.choices(registry.IDS, shares)
     query = rng.choice(list_queries("train"))
     return instructed_chat(query, None, (instruction_id,), "trained", _draw_position(rng), rng)
 
 
 def _rearrange(chat: Chat, query: Query, rng: Random) -> Chat:
-    """The same instructions in a system message, or in a second turn that asks again."""
+    """Move the instructions to a system message, or to a second turn that asks again."""
     request, answer = chat.messages
     instruction = request["content"].replace(query.text, "").strip()
     if rng.random() < 0.6 or query.style == YES_NO_STYLE:

@@ -285,7 +285,7 @@ def set_of_rows(name: str, rows: Sequence[IFEvalRow], *, split: str = "test") ->
 
     Example:
         >>> rows = read_published("llm-steer-instruct", "include")  # doctest: +SKIP
-        >>> len(of_rows("include words", rows))  # doctest: +SKIP
+        >>> len(set_of_rows("include words", rows))  # doctest: +SKIP
         86
     """
     return ContrastSet(name, tuple(replace(p, split=split) for p in _test_pairs(rows, name)))

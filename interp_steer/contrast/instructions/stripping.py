@@ -198,7 +198,7 @@ def carries_instruction(text: str, instruction_id: str) -> bool:
     """Check whether a text has words that mark an instruction; see :data:`MARKS`.
 
     Example:
-        >>> carries("Name a tree. No commas.", "punctuation:no_comma")
+        >>> carries_instruction("Name a tree. No commas.", "punctuation:no_comma")
         True
     """
     return bool(_marks_pattern(instruction_id, {}).search(text))
