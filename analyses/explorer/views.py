@@ -50,8 +50,8 @@ def lens(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterator[None
     job.tell(
         found=Seen(
             {
-                "lens_raised": figures.token_table(tokens, name, "raised"),
-                "lens_lowered": figures.token_table(tokens, name, "lowered"),
+                "lens_raised": figures.layer_tokens(tokens, name, "raised"),
+                "lens_lowered": figures.layer_tokens(tokens, name, "lowered"),
             }
         )
     )

@@ -188,7 +188,7 @@ def published_set(
 
     Example:
         >>> from interp_steer.contrast.parallel import from_files
-        >>> pairs = published(from_files("data"))  # doctest: +SKIP
+        >>> pairs = published_set(from_files("data"))  # doctest: +SKIP
     """
     shown = max(shots - 1, 0)
     sides = _check_sides(negative, positive, shown, instructions)

@@ -1,7 +1,7 @@
 """Try many interventions on the same prompts, and choose among them.
 
-This package imports from lower levels only: ``errors``, ``notebook``, ``statistics``, ``storage``, ``models``,
-``results``, ``interventions``, ``contrast``, ``generation``, ``capture`` and ``scoring``.
+This package imports from lower levels only: ``errors``, ``notebook``, ``statistics``, ``storage``,
+``models``, ``results``, ``interventions``, ``contrast``, ``generation``, ``capture``, ``scoring``.
 """
 
 import lazy_loader

@@ -179,6 +179,6 @@ def fluency_threshold(measured: pl.DataFrame) -> float:
     if not known:
         raise ScoringError(
             "no answer is unsteered and without instruction, so that no perplexity threshold can "
-            "be read from the records; give threshold=2.5 for GPT-2, or add Cell('none') to the grid"
+            "be read from them; give threshold=2.5 for GPT-2, or add Cell('none') to the grid"
         )
     return min(known)

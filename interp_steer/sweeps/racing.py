@@ -1,4 +1,4 @@
-"""Run a race of the cells of a grid: drop a cell that can no longer win before all prompts are asked.
+"""Run a race of cells: drop a cell that can no longer win before all prompts are asked.
 
 Cells are compared prompt by prompt. Of two cells that are equally good, each wins half of the
 prompts on which they differ; how far a count of wins strays from that is weighed by a test

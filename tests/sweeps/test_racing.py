@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import interp_steer as ist
 from interp_steer.errors import ScoringError
 from interp_steer.statistics.paired import sign_evidence
-from interp_steer.sweeps.racing import find_beaten, fewest_decisive_prompts
+from interp_steer.sweeps.racing import fewest_decisive_prompts, find_beaten
 
 ERROR = 0.1
 

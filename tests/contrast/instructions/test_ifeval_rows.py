@@ -88,7 +88,9 @@ def test_a_folder_prefers_the_rows_that_tell_more(paper_folder: Path) -> None:
 def test_another_number_of_rows_than_published_is_said(paper_folder: Path) -> None:
     with pytest.warns(UserWarning, match=r"has 5 rows and 163 were published"):
         assert len(read_published(paper_folder, "format")) == 5
-    with pytest.raises(ContrastError, match="'words' is not a file of the paper; use one of format"):
+    with pytest.raises(
+        ContrastError, match="'words' is not a file of the paper; use one of format"
+    ):
         read_published(paper_folder, "words")
 
 
