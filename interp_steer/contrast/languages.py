@@ -186,9 +186,10 @@ def published_set(
     Raises:
         ContrastError: as :func:`language_set`, or when too few blocks are left for ``test``.
 
-    Example:
-        >>> from interp_steer.contrast.parallel import from_files
-        >>> pairs = published_set(from_files("data"))  # doctest: +SKIP
+    Example::
+
+        items = ist.contrast.from_files("data")
+        pairs = ist.contrast.languages.published_set(items)
     """
     shown = max(shots - 1, 0)
     sides = _check_sides(negative, positive, shown, instructions)

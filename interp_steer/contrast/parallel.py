@@ -115,10 +115,10 @@ def from_files(folder: str | Path) -> tuple[ParallelItem, ...]:
             list of such rows, files of different lengths, or, naming the row, files that ask
             different things there.
 
-    Example:
-        >>> items = from_files("data/dynamic-activation-composition")  # doctest: +SKIP
-        >>> len(items), sorted(items[0].answers)  # doctest: +SKIP
-        (499, ['en', 'es', 'fr', 'it'])
+    Example::
+
+        items = from_files("data/dynamic-activation-composition")
+        len(items), sorted(items[0].answers)  # 499, ["en", "es", "fr", "it"]
     """
     folder = Path(folder)
     published = sorted(folder.rglob("[A-Z][A-Z][A-Z]_train.json"))

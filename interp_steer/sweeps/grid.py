@@ -125,8 +125,9 @@ def sweep(
         ContrastError: for pairs that are not a contrast set.
 
     Example:
-        >>> grid = [Cell("none"), *(Cell("steered", vector.at(k).project(), k) for k in layers)]
-        >>> records = sweep(model, grid, pairs.select)  # doctest: +SKIP
+        >>> grid = [Cell("none"), *(Cell("steered", vector.at(k).project(), k) for k in (4, 5))]
+        >>> sweep(model, grid, pairs.select, max_new_tokens=8).height  # 3 cells, 4 pairs
+        12
     """
     check_grid(grid, pairs)
     rows = [(cell, pair) for cell in grid for pair in pairs]

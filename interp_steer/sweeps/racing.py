@@ -92,9 +92,10 @@ def race(
         ContrastError: for pairs that are not a contrast set.
 
     Example:
-        >>> run = ist.race(model, grid, pairs.select, reference)  # doctest: +SKIP
-        >>> ist.select_layer(run.standing, "interval").layer      # doctest: +SKIP
-        5
+        >>> grid = [ist.Cell("none"), ist.Cell("steered", vector.at(5).project(), 5)]
+        >>> outcome = ist.race(model, grid, pairs.select, reference=model, max_new_tokens=8)
+        >>> outcome.n_answers  # 2 cells, 4 pairs
+        8
     """
     if not 0 < error < 1:
         raise ScoringError(f"error {error} is not in (0, 1); 0.05 drops the best cell once in 20")

@@ -138,8 +138,11 @@ def select_layer(
         ScoringError: for an unknown rule or records that cannot be compared.
 
     Example:
-        >>> select_layer(records, "interval").layer  # doctest: +SKIP
-        4
+        >>> grid = [ist.Cell("none"), ist.Cell("steered", vector.at(5).project(), 5)]
+        >>> records = ist.sweep(model, grid, pairs.select, max_new_tokens=8)
+        >>> records = ist.sweeps.with_fluency(records, reference=model)
+        >>> select_layer(records, "interval").plateau  # no layer differs on so few prompts
+        ()
     """
     layers = summarise_candidates(records, column)
     if rule == "paper":

@@ -156,7 +156,7 @@ def is_in_sentences(text: str) -> bool:
     A sentence has three words or more and a mark at its end.
 
     Example:
-        >>> in_sentences("* The mill is red.\\n* It is"), in_sentences("mill red old")
+        >>> is_in_sentences("* The mill is red.\\n* It is"), is_in_sentences("mill red old")
         (True, False)
     """
     bare = _LAYOUT.sub("", unwrap(text))

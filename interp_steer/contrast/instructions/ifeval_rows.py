@@ -53,9 +53,9 @@ class IFEvalRow:
     """One prompt, its instructions, and its query: the request without the instructions.
 
     Example:
-        >>> row = read("ifeval.jsonl")[1]  # doctest: +SKIP
-        >>> row.instruction_ids, row.rule  # doctest: +SKIP
-        (('punctuation:no_comma',), 'sentences')
+        >>> row = IFEvalRow("1", "Name a tree. No commas.", ("punctuation:no_comma",), ({},))
+        >>> row.query is None, row.rule
+        (True, 'none')
     """
 
     key: str
@@ -88,9 +88,10 @@ def read(source: str | Path = HUB) -> tuple[IFEvalRow, ...]:
         ContrastError: when the source cannot be read, naming the file, the line and what is
             missing.
 
-    Example:
-        >>> count_by_id(single_instruction(read("llm-steer-instruct")))  # doctest: +SKIP
-        {'detectable_format:number_highlighted_sections': 19, ...}
+    Example::
+
+        rows = rows_with_one_instruction(read("llm-steer-instruct"))
+        count_by_id(rows)  # {"detectable_format:number_highlighted_sections": 19, ...}
     """
     path = Path(source)
     try:

@@ -5,9 +5,9 @@ repository holds that set in ``data/format/``. Here the set is made anew from qu
 one :class:`ContrastSet` for each instruction, without the prompts that results are reported on. The
 queries may be IFEval's, those of the bundled models' world, or any other texts:
 
-    >>> pairs = ifeval("detectable_format:title", "google/IFEval", select=16)  # doctest: +SKIP
-    >>> queries = [query.text for query in world.list_queries("held")]  # doctest: +SKIP
-    >>> pairs = augmented_set(queries, "detectable_format:title")  # doctest: +SKIP
+    >>> queries = [query.text for query in ist.world.list_queries("held")]
+    >>> augmented_set(queries, "detectable_format:title").splits
+    ('fit', 'select', 'test')
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ def ifeval(
         ContrastError: when the data cannot be read, naming the three ways to give them; or as
             :func:`ifeval_set`.
 
-    Example:
-        >>> pairs = ifeval("detectable_format:title", "ifeval.jsonl")  # doctest: +SKIP
-        >>> len(pairs.fit), len(pairs.select), len(pairs.test)  # doctest: +SKIP
-        (64, 24, 13)
+    Example::
+
+        pairs = ist.contrast.ifeval("detectable_format:title", "ifeval.jsonl")
+        len(pairs.fit), len(pairs.select), len(pairs.test)  # 64, 24, 13
     """
     source = HUB if data is None else data
     rows = read(source) if isinstance(source, (str, Path)) else source
@@ -108,10 +108,10 @@ def format_sets(
         ContrastError: as :func:`interp_steer.contrast.instructions.ifeval_rows.read` and
             :func:`ifeval_set`.
 
-    Example:
-        >>> sets = format_sets("llm-steer-instruct")  # doctest: +SKIP
-        >>> sum(len(pairs.test) for pairs in sets.values())  # doctest: +SKIP
-        163
+    Example::
+
+        sets = format_sets("llm-steer-instruct")
+        sum(len(pairs.test) for pairs in sets.values())  # 163
     """
     rows = read(source) if isinstance(source, (str, Path)) else source
     return {
@@ -155,9 +155,9 @@ def ifeval_set(
         ContrastError: when no row with known arguments carries the instruction alone, with the
             arguments of ``where``; or as :func:`augmented_set`.
 
-    Example:
-        >>> german = ifeval_set("language:response_language", rows,
-        ...                     where={"language": "de"})  # doctest: +SKIP
+    Example::
+
+        german = ifeval_set("language:response_language", rows, where={"language": "de"})
     """
     if test is not None and test < 0:
         raise ContrastError(f"test={test} prompts cannot be drawn; give 0 or more, or None for all")
@@ -283,10 +283,10 @@ def set_of_rows(name: str, rows: Sequence[IFEvalRow], *, split: str = "test") ->
     Raises:
         ContrastError: when a row has no arguments, or when no row has a query.
 
-    Example:
-        >>> rows = read_published("llm-steer-instruct", "include")  # doctest: +SKIP
-        >>> len(set_of_rows("include words", rows))  # doctest: +SKIP
-        86
+    Example::
+
+        rows = read_published("llm-steer-instruct", "include")
+        len(set_of_rows("include words", rows))  # 86
     """
     return ContrastSet(name, tuple(replace(p, split=split) for p in _test_pairs(rows, name)))
 

@@ -163,7 +163,7 @@ def strip(
 
     Example:
         >>> strip("Write a poem and do not use commas.", ["punctuation:no_comma"])
-        Stripped(text='Write a poem.', rule='clauses')
+        StrippedPrompt(text='Write a poem.', rule='clauses')
     """
     given = kwargs or [{}] * len(instruction_ids)
     marks = [_marks_pattern(name, said) for name, said in zip(instruction_ids, given, strict=True)]
