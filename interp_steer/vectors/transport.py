@@ -38,7 +38,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from interp_steer.capture.contrast_moments import ContrastMoments, capture_contrast
-from interp_steer.contrast.contrast_set import ContrastSet, in_split
+from interp_steer.contrast.contrast_set import ContrastSet, take_split
 from interp_steer.errors import InterventionError, VectorError
 from interp_steer.interventions.affine import Linear
 from interp_steer.interventions.intervention import Direction, Intervention
@@ -351,7 +351,7 @@ def fit_transport(
     if kind not in KINDS:
         raise VectorError(f"map {kind!r} is unknown; use {', '.join(map(repr, KINDS))}")
     check_model(model)
-    pairs = in_split(pairs, "fit")
+    pairs = take_split(pairs, "fit")
     sides = capture_contrast(
         model,
         pairs,
