@@ -14,7 +14,6 @@ from .heads import write_shares as write_shares
 from .layers import Discrimination as Discrimination
 from .layers import cosine_between_layers as cosine_between_layers
 from .layers import discrimination as discrimination
-from .layers import energy_shares as energy_shares
 from .layers import spread as spread
 from .layers import unembedding_angle as unembedding_angle
 from .probes import Both as Both
@@ -27,6 +26,8 @@ from .probes import trained as trained
 from .propagation import QUANTITIES as QUANTITIES
 from .propagation import Propagation as Propagation
 from .propagation import propagate as propagate
-from .subspaces import effective_rank as effective_rank
+from .ranks import effective_rank as effective_rank
+from .ranks import effective_rank_of_variance as effective_rank_of_variance
+from .ranks import energy_shares as energy_shares
 from .subspaces import principal_angles as principal_angles
 from .subspaces import shared_part as shared_part

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 from transformer_lens.tools.analysis.projection_kernel import orthonormal_subspace
 
 from interp_steer.errors import VectorError
+from interp_steer.geometry.ranks import check_rows, effective_rank_of_gram
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.statistics.intervals import Interval, jackknife_interval, left_out
 from interp_steer.vectors.steering_vector import SteeringVector
@@ -44,47 +45,6 @@ def cosine_between_layers(vector: SteeringVector) -> Float[Tensor, "layer layer"
 
 
 # ---------------------------------------------------------------------------- dimensions
-def energy_shares(rows: Float[Tensor, "row d"]) -> Float64[Tensor, " component"]:
-    """Which share of the rows' squared length lies along each of their principal axes.
-
-    With ``sigma_k`` the singular values of the rows, ``p_k = sigma_k^2 / sum_j sigma_j^2``. Of rows
-    less their mean it is the explained variance of a PCA; of rows as they are, the first axis is
-    the line through the origin that lies nearest to them.
-
-    Args:
-        rows: such as the differences of single pairs, of any number.
-
-    Returns:
-        ``min(row, d)`` shares, the largest first; they sum to 1.
-
-    Raises:
-        VectorError: for no rows, or rows that are all zero.
-    """
-    _check(rows)
-    energy = torch.linalg.svdvals(rows.double()) ** 2
-    return energy / energy.sum()
-
-
-def effective_rank(rows: Float[Tensor, "row d"]) -> float:
-    """How many dimensions rows fill: ``exp(-sum_k p_k log p_k)`` (Roy and Vetterli 2007).
-
-    ``p_k`` are the :func:`energy_shares`, the normalised singular values of the second moment. It
-    is 1 for rows along one line, ``k`` for rows that fill ``k`` directions evenly, and never more
-    than the number of rows: compare it only between sets of one size.
-
-    Args:
-        rows: such as the differences of single pairs; less their mean for the rank of what is left.
-
-    Raises:
-        VectorError: for no rows, or rows that are all zero.
-
-    Example:
-        >>> round(effective_rank(torch.eye(5)), 6)
-        5.0
-    """
-    return float(_rank_of(energy_shares(rows)))
-
-
 @dataclass(frozen=True)
 class Spread:
     """How the differences of single pairs lie about the vector that is their mean, at one layer."""
@@ -127,17 +87,17 @@ def spread(
             "same pairs on both, three or more"
         )
     differences = present.double() - absent.double()
-    _check(differences)
+    check_rows(differences)
     gram = einsum(differences, differences, "a d, b d -> a b")
     lengths = reduce(absent.double() ** 2, "row d -> row", "sum")
 
     def rank(kept: Int[Tensor, " kept"]) -> float:
-        return _rank(gram[kept][:, kept])
+        return effective_rank_of_gram(gram[kept][:, kept])
 
     def scatter_rank(kept: Int[Tensor, " kept"]) -> float:
         inner = gram[kept][:, kept]
         across = inner.mean(dim=0, keepdim=True)
-        return _rank(inner - across - across.T + inner.mean())
+        return effective_rank_of_gram(inner - across - across.T + inner.mean())
 
     def along_mean(kept: Int[Tensor, " kept"]) -> float:
         inner = gram[kept][:, kept]
@@ -153,25 +113,6 @@ def spread(
         along_mean=_jackknife(n, along_mean, level, 0.0, 1.0),
         relative_norm=_jackknife(n, relative_norm, level, 0.0, float("inf")),
     )
-
-
-def _check(rows: Float[Tensor, "row d"]) -> None:
-    if not rows.numel() or not rows.any():
-        raise VectorError(
-            f"{tuple(rows.shape)} rows, none of them other than zero, fill no dimensions; give "
-            "differences of pairs that differ"
-        )
-
-
-def _rank_of(shares: Float64[Tensor, " component"]) -> Float64[Tensor, ""]:
-    return torch.special.entr(shares).sum().exp()
-
-
-def _rank(gram: Float64[Tensor, "row row"]) -> float:
-    """The effective rank of rows whose inner products these are; 1 where all are zero."""
-    energy = torch.linalg.eigvalsh(gram).clamp(min=0)
-    total = energy.sum()
-    return float(_rank_of(energy / total)) if total > 0 else 1.0
 
 
 def _jackknife(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float, Float64
 from scipy.linalg import subspace_angles
 from torch import Tensor
@@ -76,33 +75,6 @@ def shared_part(vectors: Float[Tensor, "*draw vector d"]) -> Float64[Tensor, "*d
     unit = normalize(vectors.double(), dim=-1)
     others = unit.sum(dim=-2, keepdim=True) - unit
     return torch.cosine_similarity(unit, others, dim=-1)
-
-
-def effective_rank(vectors: Float[Tensor, "*draw vector d"]) -> Float64[Tensor, "*draw"]:
-    """How many dimensions a set of vectors really takes: the exponential of an entropy.
-
-    With ``p_i = s_i / sum s`` the singular values of the matrix of vectors, scaled to a sum of 1,
-    it is ``exp(-sum p_i log p_i)`` (Roy and Vetterli 2007): 1 for vectors along one line, ``n`` for
-    ``n`` orthogonal ones of one length.
-
-    Args:
-        vectors: a row each; longer ones count for more.
-
-    Raises:
-        VectorError: when all of them are zero, or one is not finite.
-
-    Example:
-        >>> effective_rank(torch.eye(5))
-        tensor(5.0000, dtype=torch.float64)
-    """
-    if not vectors.isfinite().all() or not rearrange(vectors, "... v d -> ... (v d)").any(-1).all():
-        raise VectorError(
-            f"vectors of shape {tuple(vectors.shape)} are all zero or not finite and have no rank; "
-            "leave those out"
-        )
-    values = torch.linalg.svdvals(vectors.double())
-    weights = values / values.sum(dim=-1, keepdim=True)
-    return torch.special.entr(weights).sum(dim=-1).exp()
 
 
 def _independent(vectors: Float[Tensor, "a d"]) -> Float64[Tensor, "a d"]:
