@@ -79,14 +79,14 @@ def test_what_writes_after_a_layer_has_no_share_of_it(tiny):
         for layer in shares.layers:  # which are all layers here
             if writer.layer is not None and writer.layer > layer:
                 assert not shares.values[layer, column] and not shares.draws[:, layer, column].any()
-    blocks = shares.summed(lambda writer: writer.layer)
+    blocks = shares.sum_by(lambda writer: writer.layer)
     assert (1, 2) not in blocks and (2, 1) in blocks and (0, None) in blocks
 
 
 def test_groups_add_up_and_hold_their_estimate(tiny):
     model = tiny("llama3")
     shares = write_shares(model, *sides(model), draws=30)
-    parts = shares.summed(lambda writer: writer.part)
+    parts = shares.sum_by(lambda writer: writer.part)
     for layer in shares.layers:
         of = {part: each for (at, part), each in parts.items() if at == layer}
         assert set(of) == {"embedding", "attention", "mlp"}

@@ -15,7 +15,7 @@ from interp_steer.statistics.intervals import (
     bootstrap,
     bootstrap_mean,
     jackknife_interval,
-    left_out,
+    jackknife_subsets,
     share,
     wilson,
 )
@@ -220,7 +220,7 @@ def test_bad_input_is_refused_with_what_is_wrong(call, says):
 
 def test_the_jackknife_of_a_mean_is_the_interval_of_student():
     values = np.random.default_rng(0).normal(2, 3, size=20)
-    without = [values[kept].mean() for kept in left_out(20, 20)]
+    without = [values[kept].mean() for kept in jackknife_subsets(20, 20)]
     found = jackknife_interval(values.mean(), without, 20)
     low, high = stats.t.interval(0.95, 19, values.mean(), stats.sem(values))
     assert (found.low, found.high) == pytest.approx((low, high))
@@ -229,11 +229,11 @@ def test_the_jackknife_of_a_mean_is_the_interval_of_student():
 
 
 def test_what_a_jackknife_keeps_is_all_but_one_group_each_time():
-    kept = left_out(70)
+    kept = jackknife_subsets(70)
     assert len(kept) == 32
     counts = np.bincount(np.concatenate(kept), minlength=70)
     assert (counts == 31).all() and {len(each) for each in kept} == {67, 68}
     with pytest.raises(StatisticsError, match="two or more"):
-        left_out(1)
+        jackknife_subsets(1)
     undefined = jackknife_interval(1.0, [0.5, math.nan], 2)
     assert math.isnan(undefined.value) and math.isnan(undefined.low)

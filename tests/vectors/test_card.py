@@ -115,10 +115,10 @@ def test_nothing_on_a_card_moves_the_cursor() -> None:
 
 def test_a_card_is_read_as_it_was_written() -> None:
     known = vector(contrast="lowercase", split="fit", reliability=SURE).card
-    assert Card.read(json.loads(json.dumps(asdict(known)))) == known
+    assert Card.read(json.loads(json.dumps(known.to_flat()))) == known
     older = {
         name: value
-        for name, value in asdict(known).items()
+        for name, value in known.to_flat().items()
         if name not in ("contrast", "split", "layers", "basis", "reliability")
     }
     assert Card.read(older) == card()
@@ -144,7 +144,7 @@ def test_a_card_is_read_as_it_was_written() -> None:
 )
 def test_a_damaged_card_is_refused(change: dict[str, Any], match: str) -> None:
     with pytest.raises(VectorError, match=match):
-        Card.read({**asdict(card()), **change})
+        Card.read({**card().to_flat(), **change})
     with pytest.raises(VectorError, match="the card is a list"):
         Card.read([change])
 
@@ -154,9 +154,9 @@ def test_a_file_that_is_no_whole_vector_is_refused(tmp_path: Path) -> None:
     path, directions = tmp_path / "v.safetensors", {"directions": torch.ones(1, 6)}
     for tensors, header, match in (
         (directions, {"layers": [0]}, "calls itself a SteeringVector, but lacks card"),
-        ({}, {"layers": [0], "card": asdict(card())}, "lacks directions"),
+        ({}, {"layers": [0], "card": card().to_flat()}, "lacks directions"),
         (directions, [1], "lacks .*layers, card"),
-        (directions, {"layers": {"0": 1}, "card": asdict(card())}, "no integers"),
+        (directions, {"layers": {"0": 1}, "card": card().to_flat()}, "no integers"),
         (directions, {"layers": [0], "card": []}, "the card is a list"),
     ):
         with shapes_unchecked():  # which would say it first

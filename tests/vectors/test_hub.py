@@ -133,18 +133,18 @@ def test_the_page_is_made_from_the_card(online: Hub) -> None:
 
 @pytest.mark.parametrize("name", ["burattino-instruct", "/home/you/gemma", "a/b/c", "a b"])
 def test_what_is_no_model_of_the_hub_is_not_linked(name: str) -> None:
-    assert hub.base_model(vector(model=name).card) is None
-    assert "base_model" not in hub.page(vector(model=name), MINE)
+    assert hub.find_base_model(vector(model=name).card) is None
+    assert "base_model" not in hub.write_page(vector(model=name), MINE)
 
 
 def test_a_page_steers_at_a_layer_that_has_a_direction() -> None:
     some = vector()
     directions = some.directions.clone()
     directions[2:] = 0
-    assert "vector.at(1)" in hub.page(replace(some, directions=directions), MINE)
-    assert "vector.shift(1.0)" in hub.page(stepped(), MINE)
+    assert "vector.at(1)" in hub.write_page(replace(some, directions=directions), MINE)
+    assert "vector.shift(1.0)" in hub.write_page(stepped(), MINE)
     with pytest.raises(VectorError, match="zero everywhere"):
-        hub.page(replace(some, directions=torch.zeros(4, 6)), MINE)
+        hub.write_page(replace(some, directions=torch.zeros(4, 6)), MINE)
 
 
 def test_nothing_is_made_for_a_vector_that_is_zero(online: Hub) -> None:
