@@ -123,8 +123,8 @@ def train_with_penalty(kind: Kind, fit: Both, penalty: float, *, seed: int = 0) 
     present, absent = (side.detach().double().cpu() for side in fit)
     if not len(present) or not len(absent):
         raise VectorError(
-            f"{len(present)} activations with the property and {len(absent)} without cannot train "
-            "a probe; give some of either side"
+            f"{len(present)} activations with the property and {len(absent)} without cannot "
+            "train a probe; give some of either side"
         )
     rows = torch.cat([present, absent])
     labels = np.repeat([1, 0], [len(present), len(absent)])

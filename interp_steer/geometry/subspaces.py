@@ -43,8 +43,8 @@ def principal_angles(
     """
     if first.shape[1] != second.shape[1]:
         raise VectorError(
-            f"vectors of widths {first.shape[1]} and {second.shape[1]} have no angles; give vectors "
-            "of one model and component"
+            f"vectors of widths {first.shape[1]} and {second.shape[1]} have no angles; give "
+            "vectors of one model and component"
         )
     sides = [_check_independent(side).T.numpy() for side in (first, second)]
     return torch.from_numpy(np.sort(subspace_angles(*sides)))
@@ -81,7 +81,7 @@ def shared_part(vectors: Float[Tensor, "*draw vector d"]) -> Float64[Tensor, "*d
 def _check_independent(vectors: Float[Tensor, "a d"]) -> Float64[Tensor, "a d"]:
     """Return the vectors at length 1, if none of them is a sum of others."""
     unit = normalize(vectors.detach().double().cpu(), dim=-1)
-    # A vector that float32 cannot distinguish from a sum of the others counts as their sum, whatever
+    # A vector that float32 cannot distinguish from a sum of the others counts as that sum, whatever
     # its dtype.
     if not unit.isfinite().all() or int(torch.linalg.matrix_rank(unit, rtol=1e-6)) < len(unit):
         raise VectorError(

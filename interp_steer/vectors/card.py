@@ -167,7 +167,7 @@ class Card:
     def __str__(self) -> str:
         facts = {"property": self.name, **self.facts()}
         width = max(map(len, facts))
-        # Anyone may have written the card: replace characters that move the cursor or break a line.
+        # Anyone may have written the card: replace characters that move the cursor or break lines.
         return "\n".join(
             f"{name:<{width}}  " + "".join(c if c.isprintable() else "\ufffd" for c in value)
             for name, value in facts.items()
@@ -198,7 +198,8 @@ class Card:
             "pairs": f"{pairs} at each layer" if self.n else "not recorded",
             "how sure": f"{sure}, 95 % by bootstrap of {sure.n}"
             if (sure := self.reliability)
-            else "not measured: ist.trust.fit does, for a difference in means at one position",
+            else "not measured: ist.trust.fit_with_reliability does, for a difference in means at one "
+            "position",
             "made with": ", ".join(made) or "not recorded",
         }
 

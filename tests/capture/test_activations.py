@@ -399,9 +399,9 @@ def test_mean_of_nothing_is_zero() -> None:
 
 
 def test_errors_say_what_to_do(model: HookedLM, tmp_path: Path) -> None:
-    with pytest.raises(CaptureError, match="no prompts"):
+    with pytest.raises(CaptureError, match="prompts to capture is empty"):
         capture_moments(model, [])
-    with pytest.raises(CaptureError, match="no sites"):
+    with pytest.raises(CaptureError, match="sites to capture is empty"):
         capture_moments(model, PROMPTS, [])
     with pytest.raises(SiteError, match="from 0 to 3"):
         capture_moments(model, PROMPTS, [Site("resid_post", 4)])
@@ -433,3 +433,9 @@ def test_moments_that_do_not_fit_are_refused(model: HookedLM, tmp_path: Path) ->
         capture_moments(model, PROMPTS[:1], [site], second_moments=True).covariance(site)
     with pytest.raises(CaptureError, match="missing or damaged"):
         Moments.load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("name", ["batch_size", "batch_tokens", "pairs_at_once"])
+def test_options_below_one_are_refused(name: str) -> None:
+    with pytest.raises(CaptureError, match=f"{name} is 0"):
+        CaptureOptions(**{name: 0})

@@ -159,7 +159,7 @@ FITS: dict[str, Bad] = {
     "answers to other pairs": (lambda w: ist.fit_steps(w.model, w.pairs, answers=(["a"], ["b"])), errors.CaptureError, "give an answer to each prompt"),
     "one text to capture": (lambda w: ist.capture.capture_moments(w.model, "one"), errors.ModelError, "give a list of them"),
     "a site in words": (lambda w: ist.capture.capture_moments(w.model, ["a"], ["resid_post.1"]), errors.CaptureError, r"give such as ist.Site\("),
-    "a checkpoint without a folder": (lambda w: ist.capture.capture_moments(w.model, ["a"], options=ist.capture.CaptureOptions(checkpoint=w.folder / "no" / "x")), errors.CaptureError, "there is no folder .*; make it"),
+    "a checkpoint without a folder": (lambda w: ist.capture.capture_moments(w.model, ["a"], options=ist.capture.CaptureOptions(checkpoint=w.folder / "no" / "x")), errors.CaptureError, "does not exist; make it"),
     "a prompt that is too long": (lambda w: ist.capture.capture_moments(w.model, ["a b " * 400]), errors.ModelError, "shorten it"),
     "no draws": (lambda w: ist.trust.fit_with_reliability(w.model, w.pairs, draws=0), errors.VectorError, "draw at least 2"),
     "a pair alone": (lambda w: ist.trust.fit_with_reliability(w.model, w.pairs.fit[:1]), errors.VectorError, "4 groups or more"),
@@ -199,7 +199,7 @@ STEERING: dict[str, Bad] = {
     "a schedule for the prompt": (lambda w: w.direction.add(1, "prompt", ist.schedules.Dynamic()), errors.InterventionError, "give it positions='generated'"),
     "a strength that is none": (lambda w: ist.Strength.parse("2 kl"), errors.InterventionError, "such as 2, 0.1residual, 0.3kl"),
     "an unknown unit": (lambda w: ist.Strength(1.0, "furlong"), errors.InterventionError, "one of the units norm, residual"),
-    "a threshold that is no cosine": (lambda w: ist.conditions.Condition(w.direction, 2.0), errors.InterventionError, "give one from -1 to 1"),
+    "a threshold that is no cosine": (lambda w: ist.conditions.Condition(w.direction, 2.0), errors.InterventionError, "give a value from -1 to 1"),
     "a condition of another model": (lambda w: ist.conditions.Condition(w.narrow, 0.1).fires(w.model, ["a"]), errors.InterventionError, "fit one with ist.fit"),
     "a condition of no layers": (lambda w: ist.conditions.choose_condition(w.model, w.vector, w.pairs, layers=[]), errors.InterventionError, "give at least one"),
 }

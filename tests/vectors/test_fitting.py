@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
+import interp_steer as ist
 from interp_steer.capture.activations import capture_moments
 from interp_steer.capture.options import CaptureOptions
-from interp_steer.contrast import from_phrasings
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import ContrastError, SiteError, VectorError
@@ -43,7 +43,7 @@ CARD = Card(
 
 @pytest.fixture(scope="module")
 def pairs() -> ContrastSet:
-    return from_phrasings.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
+    return ist.world.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +311,7 @@ def test_a_random_control_disturbs_as_much(means: Sides, seed: int) -> None:
 def test_another_vector_as_a_control_has_its_own_directions_and_this_ones_lengths(
     vector: SteeringVector, tiny: Callable[[str], HookedLM]
 ) -> None:
-    other = fit(tiny("llama3"), from_phrasings.instruction("punctuation:no_comma", fit=6))
+    other = fit(tiny("llama3"), ist.world.instruction("punctuation:no_comma", fit=6))
     control = vector.matched(other)
     torch.testing.assert_close(control.unit, other.unit)
     torch.testing.assert_close(control.norms, vector.norms)
@@ -329,7 +329,7 @@ def test_orthogonal_directions_are_the_nearest_to_those_that_were_fitted(
 ) -> None:
     model = tiny("llama3")
     ids = ("punctuation:no_comma", "startend:quotation")
-    vectors = [vector, *(fit(model, from_phrasings.instruction(one, fit=6)) for one in ids)]
+    vectors = [vector, *(fit(model, ist.world.instruction(one, fit=6)) for one in ids)]
     apart = orthogonalise(vectors)
     for one, was in zip(apart, vectors, strict=True):
         torch.testing.assert_close(one.norms, was.norms)
@@ -371,7 +371,11 @@ def test_cosine_is_one_with_itself_and_minus_one_with_its_opposite(vector: Steer
 
 def test_what_does_not_go_together_is_refused() -> None:
     a = SteeringVector(torch.ones(3, 4), None, (0, 1, 2), CARD)
-    for change in ({"fingerprint": "4567"}, {"component": "resid_pre"}, {"position": "all"}):
+    for change in (
+        {"identity": replace(CARD.identity, fingerprint="4567")},
+        {"component": "resid_pre"},
+        {"position": "all"},
+    ):
         with pytest.raises(VectorError, match=f"combine vectors of the same {next(iter(change))}"):
             _ = a + replace(a, card=replace(CARD, **change))
     with pytest.raises(VectorError, match="same layers"):

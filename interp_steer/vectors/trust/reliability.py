@@ -332,7 +332,8 @@ def _compare_halves(
             weights = _normalise_weights(times)
             vectors = einsum(weights, rows, "split pair, condition pair d -> split condition d")
             units.append(normalize(vectors, dim=-1))
-        mean = einsum(*units, "split a d, split b d -> a b") / splits
+        first, second = units
+        mean = einsum(first, second, "split a d, split b d -> a b") / splits
         return (mean + mean.T) / 2
 
     everything = cosines(torch.arange(n))
