@@ -198,8 +198,8 @@ class Card:
             "pairs": f"{pairs} at each layer" if self.n else "not recorded",
             "how sure": f"{sure}, 95 % by bootstrap of {sure.n}"
             if (sure := self.reliability)
-            else "not measured: ist.trust.fit_with_reliability does, for a difference in means at one "
-            "position",
+            else "not measured: ist.trust.fit_with_reliability does, for a difference in means at "
+            "one position",
             "made with": ", ".join(made) or "not recorded",
         }
 
