@@ -61,10 +61,10 @@ def exchange_activations(
             or a direction with one vector for each step.
 
     Example:
-        >>> rows = capture_last_tokens(model, pairs)                           # doctest: +SKIP
-        >>> donor, receiver = (side[vector.at(5).site] for side in rows)       # doctest: +SKIP
-        >>> steering = exchange_activations(vector.at(5), donor, receiver)     # doctest: +SKIP
-        >>> ist.generate(model, pairs.absent, steering)                        # doctest: +SKIP
+        >>> rows = capture_last_tokens(model, pairs.test)
+        >>> donor, receiver = (side[vector.at(5).site] for side in rows)
+        >>> steering = exchange_activations(vector.at(5), donor, receiver)
+        >>> answers = ist.generate(model, pairs.test.absent, steering, max_new_tokens=4)
     """
     if part not in get_args(Part):
         raise InterventionError(f"part is {part!r}; give one of {', '.join(get_args(Part))}")

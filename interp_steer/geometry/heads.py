@@ -177,9 +177,13 @@ def write_shares(
             coarse.
 
     Example:
-        >>> shares = write_shares(model, present, absent)                     # doctest: +SKIP
-        >>> str(shares.sum_by(lambda writer: writer.part)[7, "mlp"])          # doctest: +SKIP
-        '0.411 [0.385, 0.437]'
+        >>> sites = share_sites(model)
+        >>> present, absent = (
+        ...     ist.capture.capture_moments(model, side, sites, keep_rows=True)
+        ...     for side in (pairs.test.present, pairs.test.absent)
+        ... )
+        >>> shares = write_shares(model, present, absent, draws=5)
+        >>> mlps = shares.sum_by(lambda writer: writer.part)[7, "mlp"]
     """
 
     directions = {

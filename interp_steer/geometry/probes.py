@@ -109,8 +109,10 @@ def train_probe(kind: Kind, fit: Both, select: Both, *, seed: int = 0) -> Probe:
         VectorError: for a side without rows, or without scikit-learn.
 
     Example:
-        >>> probe = train_probe("mlp", (present, absent), held_out)   # doctest: +SKIP
-        >>> measure_separation(probe(present), probe(absent))         # doctest: +SKIP
+        >>> clouds = torch.randn(20, 3) + 2, torch.randn(20, 3) - 2
+        >>> probe = train_probe("logistic", clouds, clouds)
+        >>> probe(clouds[0]).shape
+        torch.Size([20])
     """
     return min(
         (train_with_penalty(kind, fit, penalty, seed=seed) for penalty in PENALTIES[kind]),

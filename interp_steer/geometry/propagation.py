@@ -172,8 +172,9 @@ def propagate(
         SiteError: for a layer that the model does not have.
 
     Example:
-        >>> change = propagate(model, prompts, vector.at(3), [4.0], fitted=vector)  # doctest: +SKIP
-        >>> change.survival.mean(dim=1)  # [coefficient, layer]                     # doctest: +SKIP
+        >>> change = propagate(model, prompts, vector.at(3), [4.0], fitted=vector)
+        >>> change.survival.mean(dim=1).shape  # [coefficient, layer]
+        torch.Size([1, 5])
     """
     _check_inputs(model, direction, coefficients, fitted)
     steering = [direction.add(coefficient, positions) for coefficient in coefficients]

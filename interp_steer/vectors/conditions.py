@@ -57,9 +57,9 @@ class Condition:
         InterventionError: for a threshold that is not a cosine, or a direction for each step.
 
     Example:
-        >>> asks = ist.conditions.choose_condition(model, vector, pairs)        # doctest: +SKIP
-        >>> steer = vector.at(5).project()                                      # doctest: +SKIP
-        >>> ist.generate(model, prompts, asks.gate(model, prompts, steer))      # doctest: +SKIP
+        >>> asks = choose_condition(model, vector, pairs, layers=[5])
+        >>> steering = asks.gate(model, prompts, vector.at(5).project())
+        >>> answers = ist.generate(model, prompts, steering, max_new_tokens=4)
     """
 
     direction: Direction

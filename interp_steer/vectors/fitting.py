@@ -77,8 +77,7 @@ def fit(
         CaptureError: for positions that a prompt does not have, or a folder that cannot be made.
 
     Example:
-        >>> pairs = contrast.instruction("change_case:english_lowercase")
-        >>> fit(model, pairs).at(5).project()
+        >>> steer = fit(model, pairs).at(5).project()
     """
     estimators.get_estimator(estimator)  # refuses an unknown name before the model is run
     check_model(model)
@@ -151,8 +150,8 @@ def fit_steps(
         SiteError: for a component or a layer that the model does not have.
 
     Example:
-        >>> vector = ist.fit_steps(model, pairs)                              # doctest: +SKIP
-        >>> ist.generate(model, prompts, vector.shift(1.5, diminishing(30)))  # doctest: +SKIP
+        >>> stepped = fit_steps(model, pairs, n_steps=4)
+        >>> steer = stepped.shift(1.5, ist.schedules.diminishing(4))
     """
     check_model(model)
     pairs = in_split(pairs, "fit")

@@ -101,8 +101,9 @@ class Published:
                 a missing connection, or anything else that the hub refuses.
             VectorError: for a vector that is zero everywhere.
 
-        Example:
-            >>> vector.push_to_hub("you/lowercase-for-gemma")  # doctest: +SKIP
+        Example::
+
+            vector.push_to_hub("you/lowercase-for-gemma")
         """
         write_page(self, repo_id)  # refuses a useless vector before a repository is made
         api = HfApi(endpoint, token, library_name=_LIBRARY, library_version=__version__)
@@ -153,9 +154,10 @@ class Published:
                 read, or a missing connection.
             VectorError: for a file that is damaged or does not hold a vector of this kind.
 
-        Example:
-            >>> vector = ist.SteeringVector.from_hub("you/lowercase-for-gemma")  # doctest: +SKIP
-            >>> steer = vector.check(model).at(5).project()                      # doctest: +SKIP
+        Example::
+
+            vector = ist.SteeringVector.from_hub("you/lowercase-for-gemma")
+            steer = vector.check(model).at(5).project()
         """
         at = f" at revision {revision!r}" if revision else ""
         with _translate_errors(

@@ -53,7 +53,7 @@ class SteeringVector(Published):
         VectorError: when a tensor is not finite or the shapes do not agree.
 
     Example:
-        >>> vector = fit(model, pairs.fit)
+        >>> vector = ist.fit(model, pairs.fit)
         >>> steer = vector.at(5).project() + vector.at(3).add(4.0)
     """
 

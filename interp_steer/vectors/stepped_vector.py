@@ -42,8 +42,8 @@ class SteppedVector(Published):
         VectorError: when a tensor is not finite or the shapes do not agree.
 
     Example:
-        >>> vector = ist.fit_steps(model, pairs, n_steps=30)                 # doctest: +SKIP
-        >>> steer = vector.shift(1.5, diminishing(30))                       # doctest: +SKIP
+        >>> stepped = ist.fit_steps(model, pairs, n_steps=4)
+        >>> steer = stepped.shift(1.5, ist.schedules.diminishing(4))
     """
 
     directions: Float[Tensor, "step layer *shape"]

@@ -105,7 +105,7 @@ class StrengthCalibrator:
 
     Example:
         >>> calibrator = StrengthCalibrator(model, vector, pairs.select.absent)
-        >>> calibrator.steering(5, "add", Strength.parse("0.3kl"))  # doctest: +SKIP
+        >>> steer = calibrator.steering(5, "add", Strength.parse("0.5residual"))
     """
 
     def __init__(

@@ -123,8 +123,8 @@ class TransportMaps:
         VectorError: for a vector at ``z`` or without a baseline, or matrices of another shape.
 
     Example:
-        >>> maps = ist.fit_transport(model, pairs)                            # doctest: +SKIP
-        >>> ist.generate(model, prompts, maps.at(5).transport(0.8))           # doctest: +SKIP
+        >>> maps = ist.fit_transport(model, pairs, "coordinates", layers=[5])
+        >>> answers = ist.generate(model, prompts, maps.at(5).transport(0.8), max_new_tokens=4)
     """
 
     vector: SteeringVector

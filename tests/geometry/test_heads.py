@@ -117,7 +117,7 @@ def test_moments_without_rows_or_sites_are_refused(tiny):
     present, absent = (
         capture_moments(model, side, keep_rows=True) for side in (pairs().present, pairs().absent)
     )
-    with pytest.raises(CaptureError, match=r"no rows at resid_pre\.0"):
+    with pytest.raises(VectorError, match=r"resid_pre\.0 were not kept"):
         write_shares(model, present, absent)
     with pytest.raises(CaptureError, match=r"no rows at z\.0"):
         head_rows(capture_moments(model, pairs().present))
@@ -194,7 +194,7 @@ def test_sides_that_are_apart_altogether_are_not_certain():
 
 
 def test_numbers_that_are_no_sides_are_refused():
-    with pytest.raises(CaptureError, match="no two sides"):
+    with pytest.raises(CaptureError, match="do not go together"):
         measure_separation(torch.ones(3, 2), torch.ones(3, 4))
     with pytest.raises(CaptureError, match="nan or inf"):
         measure_separation(torch.tensor([float("nan")]), torch.ones(1))

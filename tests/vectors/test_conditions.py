@@ -154,8 +154,8 @@ def test_no_threshold_has_a_higher_f1(present: list[float], absent: list[float])
 
 def test_what_is_no_condition_is_refused(vector: SteeringVector) -> None:
     for threshold in (1.5, float("nan")):
-        with pytest.raises(InterventionError, match=r"is a cosine, and .* is none"):
+        with pytest.raises(InterventionError, match="is not a cosine"):
             Condition(vector.at(1), threshold)
-    with pytest.raises(InterventionError, match="scores of both sides, and there are 0 and 2"):
+    with pytest.raises(InterventionError, match="scores of both sides, got 0 and 2"):
         find_threshold(torch.zeros(0).double(), torch.zeros(2).double())
     assert str(Condition(vector.at(1), 0.25)) == "cos(english_lowercase@resid_post.1) > 0.25"

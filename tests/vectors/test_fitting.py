@@ -371,12 +371,13 @@ def test_cosine_is_one_with_itself_and_minus_one_with_its_opposite(vector: Steer
 
 def test_what_does_not_go_together_is_refused() -> None:
     a = SteeringVector(torch.ones(3, 4), None, (0, 1, 2), CARD)
-    for change in (
-        {"identity": replace(CARD.identity, fingerprint="4567")},
-        {"component": "resid_pre"},
-        {"position": "all"},
+    other = replace(CARD.identity, fingerprint="4567")
+    for what, change in (
+        ("fingerprint", {"identity": other}),
+        ("component", {"component": "resid_pre"}),
+        ("position", {"position": "all"}),
     ):
-        with pytest.raises(VectorError, match=f"combine vectors of the same {next(iter(change))}"):
+        with pytest.raises(VectorError, match=f"combine vectors of the same {what}"):
             _ = a + replace(a, card=replace(CARD, **change))
     with pytest.raises(VectorError, match="same layers"):
         _ = a - replace(a, directions=torch.ones(2, 4), layers=(0, 1))

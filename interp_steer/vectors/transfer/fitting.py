@@ -72,8 +72,10 @@ def fit_map(
             :func:`interp_steer.vectors.transfer.paired_activations.capture_pairs`.
 
     Example:
-        >>> to_gemma = ist.transfer.fit_map(llama, gemma, prompts)  # doctest: +SKIP
-        >>> [str(interval) for interval in to_gemma.quality]        # doctest: +SKIP
+        >>> requests = [f"Tell me about the {thing}." for thing in ("castle", "fox", "sea", "wind")]
+        >>> carry = fit_map(model, model, requests, layers=[(5, 5)])
+        >>> len(carry.quality)
+        1
     """
     _check_kind(kind, penalties)
     texts = replace(capture_pairs(source, target, prompts, **capture), seed=seed)
@@ -157,8 +159,10 @@ def map_vector(
         TransferError: as :func:`fit_map`.
 
     Example:
-        >>> lowercase = ist.transfer.map_vector(vector, llama, gemma, prompts)     # doctest: +SKIP
-        >>> ist.generate(gemma, ["Name a tree."], lowercase.at(4).project())  # doctest: +SKIP
+        >>> requests = [f"Tell me about the {thing}." for thing in ("castle", "fox", "sea", "wind")]
+        >>> carried = map_vector(vector, model, model, requests, layers=[(5, 5)])
+        >>> carried.layers
+        (5,)
     """
     vector.check(source)
     position = vector.card.position

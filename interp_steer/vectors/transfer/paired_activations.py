@@ -138,7 +138,9 @@ def capture_pairs(
         CaptureError: for prompts that cannot be read.
 
     Example:
-        >>> texts = capture_pairs(llama, gemma, prompts, position="generated")   # doctest: +SKIP
+        >>> texts = capture_pairs(model, model, pairs.absent, layers=[(5, 5)])
+        >>> texts.source_rows[5].shape[1]
+        160
     """
     label = "last" if position == -1 else str(position)
     if label == "all":

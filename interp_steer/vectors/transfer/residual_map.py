@@ -31,8 +31,9 @@ class ResidualMap:
         SiteError: for a layer that a model does not have.
 
     Example:
-        >>> to_gemma = ist.transfer.fit_map(llama, gemma, prompts)          # doctest: +SKIP
-        >>> ist.generate(gemma, prompts, to_gemma(vector).at(4).project())  # doctest: +SKIP
+        >>> requests = [f"Tell me about the {thing}." for thing in ("castle", "fox", "sea", "wind")]
+        >>> carry = ist.transfer.fit_map(model, model, requests, layers=[(5, 5)])
+        >>> steer = carry(vector).at(5).project()
     """
 
     kind: str

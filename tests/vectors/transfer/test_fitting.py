@@ -367,11 +367,11 @@ def test_maps_are_joined_where_they_meet(both, made, texts, vector):
         atol=1e-4, rtol=1e-4,
     )  # fmt: skip
     assert joined.quality is None and joined.kind == "ridge via procrustes"
-    with pytest.raises(TransferError, match="join maps that meet"):
+    with pytest.raises(TransferError, match="join maps whose model is the same"):
         made.then(made)
     first = fitting.fit_map(target, source, PROMPTS, layers=[(3, 0)])
     later = fitting.fit_map(source, target, PROMPTS, layers=[(1, 0)])
-    with pytest.raises(TransferError, match="share one"):
+    with pytest.raises(TransferError, match="share a layer"):
         first.then(later)
 
 
