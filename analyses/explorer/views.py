@@ -180,7 +180,7 @@ def facts_of(vector: ist.SteeringVector) -> tuple[tuple[str, str], ...]:
     about = vector.card
     found = {
         "stands for": about.name,
-        "model": about.whose,
+        "model": str(about.identity),
         "revision": about.revision,
         "read at": f"{about.component}, {about.position}",
         "estimator": about.estimator.replace("_", " "),

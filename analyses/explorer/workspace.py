@@ -137,7 +137,9 @@ class Workspace:
                 position=source.position,
                 estimator=source.estimator,
                 max_new_tokens=READ_TOKENS,
-                on_read=job and partial(_progress, job, label(source.name), 2 * len(pairs), [0]),
+                options=ist.capture.CaptureOptions(
+                    on_read=job and partial(_progress, job, label(source.name), 2 * len(pairs), [0])
+                ),
             )
             while len(self._fitted) > MOST_FITTED:
                 gone, _ = self._fitted.popitem(last=False)

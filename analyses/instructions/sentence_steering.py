@@ -89,7 +89,7 @@ def main(config: Config, run: ist.Run) -> None:
     with asking(config, model, run) as options:
         options |= {"score": measured}
         layer = config.concise_layer
-        vector = ist.fit(model, concise, checkpoints=run.partial)
+        vector = ist.fit(model, concise, options=ist.capture.CaptureOptions(checkpoint=run.partial))
         if layer is None:
             layer = chosen_layer(vector, concise, model, reference, run.seed, options)
         run.leave(vector, name="conciseness", summary={"layer.conciseness": layer})

@@ -36,7 +36,7 @@ from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
 from interp_steer.scoring.judge import Judge
 from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import compare, corrected, mean_of, share_of
+from interp_steer.statistics.records import compare, correct_p_values, mean_of, share_of
 from interp_steer.sweeps.damage import BROKEN
 from interp_steer.sweeps.grid import Cell
 from interp_steer.world import grammar
@@ -360,7 +360,7 @@ def compared(records: pl.DataFrame) -> dict[str, object]:
                     found[name] = change.difference
                 if change is not None and change.test is not None:
                     tests[name] = change.test
-    p_values = zip(tests, corrected(list(tests.values())), strict=True)
+    p_values = zip(tests, correct_p_values(list(tests.values())), strict=True)
     return found | {f"mcnemar_p.{name}": p_value for name, p_value in p_values}
 
 

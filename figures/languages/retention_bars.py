@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -13,6 +12,7 @@ from figures.style import theme
 from figures.style.drawing import Drawing, interval_text, listed, need, percent
 from figures.style.settings import ORIGINAL, setting_looks
 from interp_steer.errors import FigureError
+from interp_steer.statistics.effect_shares import mean_change
 from interp_steer.statistics.intervals import Interval
 
 COLUMNS = ("setting", "benchmark", "value", "low", "high")
@@ -121,7 +121,7 @@ def _caption(
         both = [b for b in benchmarks if (setting, b) in found and (base, b) in found]
         if setting == base or not both:
             continue
-        change = _change([(found[base, b], found[setting, b]) for b in both])
+        change = mean_change([(found[base, b], found[setting, b]) for b in both])
         apart = [
             f"{b} ({interval_text(found[setting, b])} against {interval_text(found[base, b])})"
             for b in both
@@ -142,16 +142,3 @@ def _caption(
         f"{opening}Accuracy on {len(benchmarks)} benchmarks by setting; whiskers are 95% "
         f"intervals, the dotted line and the band behind it are the {looks[base].label} model's."
     )
-
-
-def _change(pairs: Sequence[tuple[Interval, Interval]]) -> Interval:
-    """Mean change over benchmarks, its interval from those of the parts (Zou and Donner's MOVER).
-
-    The parts are taken as independent. Answers to the same questions agree more than that, so that
-    the interval is rather too wide than too narrow.
-    """
-    n = len(pairs)
-    value = sum(after.value - before.value for before, after in pairs) / n
-    down = sum((a.value - a.low) ** 2 + (b.high - b.value) ** 2 for b, a in pairs)
-    up = sum((a.high - a.value) ** 2 + (b.value - b.low) ** 2 for b, a in pairs)
-    return Interval(value, value - math.sqrt(down) / n, value + math.sqrt(up) / n, n, "MOVER 95%")

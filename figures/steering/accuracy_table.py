@@ -12,7 +12,7 @@ from figures.style import theme
 from figures.style.drawing import Drawing, interval_text, listed, need, percent
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.paired import PairedTest
-from interp_steer.statistics.records import corrected
+from interp_steer.statistics.records import correct_p_values
 
 SHARES = ("strict", "loose", "degenerate")
 """Columns of the table that are shares, each with ``_low`` and ``_high`` beside it."""
@@ -105,7 +105,7 @@ def accuracy_lines(records: pl.DataFrame) -> dict[str, list[dict[str, str]]]:
     """
     rows = records.rows(named=True)
     tests = {at: _test(row) for at, row in enumerate(rows) if row["p_value"] is not None}
-    p_values = dict(zip(tests, corrected(list(tests.values())), strict=True))
+    p_values = dict(zip(tests, correct_p_values(list(tests.values())), strict=True))
     lines: dict[str, list[dict[str, str]]] = {}
     for at, row in enumerate(rows):
         lines.setdefault(row["model"], []).append(_cells(row, p_values.get(at)))

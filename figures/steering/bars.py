@@ -24,7 +24,7 @@ from figures.style.settings import looks_of
 from figures.style.small_multiples import legend_height
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import Comparison, compare, corrected, shares
+from interp_steer.statistics.records import Comparison, compare, correct_p_values, shares
 
 COMPARISONS = (("none", "steered"), ("random", "steered"), ("instruction", "both"))
 """What steering is compared with, baseline first."""
@@ -225,7 +225,7 @@ def _settings_caption(
     }
     tested = [pair for pair, found in compared.items() if found.test]
     tests = [test for found in compared.values() if (test := found.test)]
-    p_values = dict(zip(tested, corrected(tests), strict=True))
+    p_values = dict(zip(tested, correct_p_values(tests), strict=True))
     sentences = [
         f"{labels[b].capitalize()} against {labels[a]}: {_points(found)}"
         + (f", {p_text(p_values[a, b])}" if (a, b) in p_values else "")
@@ -263,7 +263,8 @@ def _instruction_caption(
     one = {n: records.filter(pl.col("instruction") == n) for n in both}
     tests = [c.test for n in both if (c := compare(one[n], "none", "steered", outcome)) and c.test]
     significant = sum(
-        p < 0.05 and t.only_b > t.only_a for t, p in zip(tests, corrected(tests), strict=True)
+        p < 0.05 and t.only_b > t.only_a
+        for t, p in zip(tests, correct_p_values(tests), strict=True)
     )
     counted = (
         f" It helps significantly on {significant} of {len(tests)} (McNemar, Holm-corrected)."

@@ -1,12 +1,16 @@
 from .covariance import oas as oas
 from .covariance import power as power
+from .effect_shares import mean_change as mean_change
 from .effect_shares import ratio_of_means as ratio_of_means
 from .effect_shares import share_between as share_between
 from .intervals import Interval as Interval
 from .intervals import bootstrap as bootstrap
 from .intervals import bootstrap_mean as bootstrap_mean
+from .intervals import jackknife as jackknife
 from .intervals import jackknife_interval as jackknife_interval
-from .intervals import left_out as left_out
+from .intervals import jackknife_subsets as jackknife_subsets
+from .intervals import leave_one_out_interval as leave_one_out_interval
+from .intervals import percentile_interval as percentile_interval
 from .intervals import share as share
 from .intervals import wilson as wilson
 from .paired import PairedTest as PairedTest
@@ -14,9 +18,11 @@ from .paired import holm as holm
 from .paired import mcnemar as mcnemar
 from .paired import paired_difference as paired_difference
 from .paired import sign_evidence as sign_evidence
+from .permutation import PermutationTest as PermutationTest
+from .permutation import rank_first_draw as rank_first_draw
 from .records import Comparison as Comparison
 from .records import compare as compare
-from .records import corrected as corrected
+from .records import correct_p_values as correct_p_values
 from .records import mean_of as mean_of
 from .records import share_of as share_of
 from .records import shares as shares
@@ -25,4 +31,6 @@ from .resampling import normal_interval as normal_interval
 from .resampling import resampled_means as resampled_means
 from .separation import Separation as Separation
 from .separation import auroc as auroc
+from .separation import auroc_gain as auroc_gain
 from .separation import measure_separation as measure_separation
+from .separation import resampled_auroc as resampled_auroc

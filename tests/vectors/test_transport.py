@@ -373,7 +373,7 @@ def test_what_cannot_be_mapped_is_refused_with_the_mend(model, maps, pairs):
         Intervention.parse("transport(x@resid_post.2, coefficient=1.0)", {"x": maps["mean"].vector})
     with pytest.raises(InterventionError, match=r"\(64,\), \(64, 64\) or \(64,\)"):
         replace(maps["gaussian"].at(1), matrix=torch.zeros(3, 3), origin=torch.zeros(3))
-    with pytest.raises(VectorError, match="makes no maps"):
+    with pytest.raises(VectorError, match="does not make maps"):
         TransportMaps(replace(maps["mean"].vector, baseline=None), maps["mean"].matrices)
     without = capture_contrast(model, pairs.fit)
     with pytest.raises(CaptureError, match="second_moments=True"):
