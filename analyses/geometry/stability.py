@@ -43,11 +43,11 @@ from analyses.geometry.stability_rows import (
     from_base,
 )
 from figures.geometry.reliability import cosines_by_number
-from figures.languages.examples_curve import enough
 from figures.style.drawing import listed, short_names
 from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean, wilson
 from interp_steer.statistics.paired import holm
+from interp_steer.statistics.sample_size import find_stable_size
 
 DRIFT = {
     "none": "unsteered",
@@ -177,7 +177,7 @@ def leave(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> No
         run.leave(summary={f"{name}.{instruction}": value for instruction, value in here.items()})
     for (instruction,), rows in records.group_by("instruction", maintain_order=True):
         pairs = numbered(rows, "pairs", ALL_PAIRS)
-        run.leave(summary={f"pairs_enough.{instruction}": enough(pairs) or float("nan")})
+        run.leave(summary={f"pairs_enough.{instruction}": find_stable_size(pairs) or float("nan")})
         for part, series in (
             ("queries", f"{config.n_fit} pairs"),
             ("requests", ALL_PAIRS),

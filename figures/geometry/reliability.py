@@ -8,10 +8,11 @@ from dataclasses import replace
 import polars as pl
 
 from figures.geometry.contributions import interval_curves
-from figures.languages.examples_curve import STABLE, enough, ticks
 from figures.style import theme
 from figures.style.drawing import Drawing, listed, need, short_names
+from figures.style.small_multiples import log_ticks
 from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.sample_size import STABLE_COSINE, find_stable_size
 
 ROOM = 1.3
 """How far the axis goes beyond its first and last number, as a factor."""
@@ -49,10 +50,10 @@ def cosines_by_number(
     numbers = frame[x].unique().sort().to_list()
     reach = [math.log10(numbers[0] / ROOM), math.log10(numbers[-1] * ROOM)]
     drawing.figure.update_xaxes(
-        type="log", range=reach, tickvals=ticks(numbers), minor={"ticks": ""}
+        type="log", range=reach, tickvals=log_ticks(numbers), minor={"ticks": ""}
     )
     rule = {"color": theme.GREY, "width": 1, "dash": "dash"}
-    drawing.figure.add_hline(y=STABLE, line=rule)  # type: ignore[arg-type]
+    drawing.figure.add_hline(y=STABLE_COSINE, line=rule)  # type: ignore[arg-type]
     return replace(drawing, caption=f"{_finding(frame, x, x_title)} {about}")
 
 
@@ -63,9 +64,9 @@ def _finding(frame: pl.DataFrame, x: str, x_title: str) -> str:
     rows = frame.filter(pl.col("series") == first).sort(x)
     for key, here in rows.group_by(panels or ["series"], maintain_order=True):
         points = {row[x]: Interval.of(row) for row in here.iter_rows(named=True)}
-        n = enough(points)
+        n = find_stable_size(points)
         at = points[max(points) if n is None else n]
         when = f"at no number up to {max(points)}" if n is None else f"from {n} {x_title} on"
         whose = f" for {key[0]}" if panels else ""
         told.append(f"{when}{whose} ({at.value:.2f} [{at.low:.2f}, {at.high:.2f}])")
-    return f"The interval of \u201c{first}\u201d is above {STABLE:g} {listed(told)}."
+    return f"The interval of \u201c{first}\u201d is above {STABLE_COSINE:g} {listed(told)}."

@@ -10,12 +10,10 @@ from plotly.subplots import make_subplots
 from figures.style import theme
 from figures.style.drawing import Drawing, interval_text, listed, need
 from figures.style.settings import language_name
-from figures.style.small_multiples import curve
+from figures.style.small_multiples import curve, log_ticks
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
-
-STABLE = 0.9
-"""Cosine above which a vector counts as the one of all examples."""
+from interp_steer.statistics.sample_size import STABLE_COSINE, find_stable_size
 
 PANELS = {
     "in_language": "in the language",
@@ -68,7 +66,7 @@ def examples_curve(frame: pl.DataFrame) -> Drawing:
     theme.figure(theme.ONE_COLUMN, top + 48 + 140 * len(found), figure)
     figure.update_layout(margin={"t": top})
     numbers = sorted({n for points in found.values() for each in points.values() for n in each})
-    figure.update_xaxes(type="log", tickvals=ticks(numbers), minor={"ticks": ""})
+    figure.update_xaxes(type="log", tickvals=log_ticks(numbers), minor={"ticks": ""})
     figure.update_xaxes(title_text="examples", row=len(found))
     for row, quantity in enumerate(found, start=1):
         figure.update_yaxes(title_text=PANELS[quantity], row=row)
@@ -76,7 +74,7 @@ def examples_curve(frame: pl.DataFrame) -> Drawing:
             figure.update_yaxes(range=[-0.03, 1.04], tickformat=".0%", row=row)
         else:
             rule = {"color": theme.GREY, "width": 1, "dash": "dash"}
-            figure.add_hline(y=STABLE, line=rule, row=row, col=1)  # type: ignore[arg-type]
+            figure.add_hline(y=STABLE_COSINE, line=rule, row=row, col=1)  # type: ignore[arg-type]
             lowest = min(i.low for each in found[quantity].values() for i in each.values())
             room = 0.04 * (1.0 - min(lowest, 0.8))
             figure.update_yaxes(range=[min(lowest, 0.8) - room, 1.0 + room], row=row)
@@ -85,13 +83,6 @@ def examples_curve(frame: pl.DataFrame) -> Drawing:
         selector=lambda trace: trace.customdata is not None,
     )
     return Drawing(figure, _caption(found))
-
-
-def enough(points: Mapping[int, Interval]) -> int | None:
-    """The least number from which on all cosines are surely above :data:`STABLE`; None for none."""
-    return next(
-        (n for n in points if all(i.low > STABLE for m, i in points.items() if m >= n)), None
-    )
 
 
 def _points(rows: pl.DataFrame) -> dict[str, dict[int, Interval]]:
@@ -112,15 +103,6 @@ def _points(rows: pl.DataFrame) -> dict[str, dict[int, Interval]]:
     }
 
 
-def ticks(numbers: list[int]) -> list[int]:
-    """The numbers of examples, those left out that have no room on the axis."""
-    shown: list[int] = []
-    for n in numbers:
-        if not shown or n / shown[-1] >= (numbers[-1] / numbers[0]) ** 0.09:
-            shown.append(n)
-    return shown
-
-
 def _caption(found: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> str:
     said = [_stable(found["cosine"])] if "cosine" in found else []
     said += [_success(found["in_language"])] if "in_language" in found else []
@@ -135,11 +117,11 @@ def _stable(curves: Mapping[str, Mapping[int, Interval]]) -> str:
     told = []
     for code, points in curves.items():
         whose = f" in {language_name(code)}" if len(curves) > 1 else ""
-        first = enough(points)
+        first = find_stable_size(points)
         at = points[max(points) if first is None else first]
         when = f"at no number up to {max(points)}" if first is None else f"from {first} examples on"
         told.append(f"{when}{whose} ({at.value:.2f} [{at.low:.2f}, {at.high:.2f}])")
-    return f"The lower end of the cosine's interval is above {STABLE:g} {listed(told)}."
+    return f"The lower end of the cosine's interval is above {STABLE_COSINE:g} {listed(told)}."
 
 
 def _success(curves: Mapping[str, Mapping[int, Interval]]) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 import polars as pl
 
-from figures.steering.bars import bar
 from figures.style import theme
 from figures.style.drawing import Drawing, interval_text, listed, need, percent
+from figures.style.interval_bars import horizontal_bars
 from figures.style.settings import ORIGINAL, setting_looks
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
@@ -87,7 +87,7 @@ def _bars(
     found: Mapping[tuple[str, str], Interval],
 ) -> go.Bar:
     known = {b: found[setting, b] for b in benchmarks if (setting, b) in found}
-    return bar(known, style).update(
+    return horizontal_bars(known, style).update(
         hovertemplate="%{y}: %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]<extra>"
         + style.label
         + "</extra>"

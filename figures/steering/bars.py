@@ -18,8 +18,8 @@ from figures.style.drawing import (
     p_text,
     percent,
     short_names,
-    whiskers,
 )
+from figures.style.interval_bars import horizontal_bars
 from figures.style.settings import looks_of
 from figures.style.small_multiples import legend_height
 from interp_steer.errors import FigureError
@@ -74,7 +74,7 @@ def settings_bars(
         for i, setting in enumerate(settings):
             if setting in values:
                 style = theme.setting_style(setting, i)
-                figure.add_trace(bar({style.label: values[setting]}, style), 1, column)
+                figure.add_trace(horizontal_bars({style.label: values[setting]}, style), 1, column)
                 figure.add_trace(_value(style.label, values[setting]), 1, column)
     marked = {s: value for s, value in (reported or {}).items() if s in settings}
     if marked:
@@ -119,7 +119,7 @@ def instruction_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawi
     figure = theme.figure(theme.TWO_COLUMNS, 84 + len(names) * (11 + 9 * len(looks)))
     for setting, style in looks.items():
         values = {names[n]: found[n, setting] for n in by_gain if (n, setting) in found}
-        figure.add_trace(bar(values, style))
+        figure.add_trace(horizontal_bars(values, style))
     top = legend_height(figure) + 16
     figure.update_layout(
         barmode="group", bargap=0.22, bargroupgap=0.1, margin={"t": top}, legend_traceorder="normal"
@@ -134,32 +134,6 @@ def instruction_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawi
     figure.update_xaxes(range=[0, 1.02], tickformat=".0%", showgrid=True)
     figure.update_xaxes(title_text="share of answers that follow the instruction")
     return Drawing(figure, _instruction_caption(records, found, names, outcome))
-
-
-def bar(values: Mapping[str, Interval], style: theme.Style) -> go.Bar:
-    """Bars of a setting with their intervals, lying."""
-    intervals = list(values.values())
-    return go.Bar(
-        y=list(values),
-        x=[i.value for i in intervals],
-        orientation="h",
-        name=style.label,
-        marker={
-            "color": style.colour,
-            "line": {"width": 0},
-            "pattern": {
-                "shape": style.pattern,
-                "fillmode": "overlay",
-                "fgcolor": "white",
-                "size": 5,
-                "solidity": 0.3,
-            },
-        },
-        error_x=whiskers(intervals, color=theme.INK),
-        customdata=[[i.low, i.high, i.n] for i in intervals],
-        hovertemplate="%{y}: %{x:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}], "
-        "n = %{customdata[2]}<extra>" + style.label + "</extra>",
-    )
 
 
 def _marks(reported: Mapping[str, float]) -> go.Scatter:

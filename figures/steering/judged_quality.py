@@ -13,6 +13,7 @@ from figures.style import theme
 from figures.style.drawing import NO_ESTIMATE, Drawing, listed, need, short_names, whiskers
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
+from interp_steer.statistics.records import mean_change
 
 COMPARISONS = (("none", "steered"), ("instruction", "both"))
 """What steering is compared with, baseline first."""
@@ -20,35 +21,6 @@ COMPARISONS = (("none", "steered"), ("instruction", "both"))
 EVERY = "all instructions"
 BINS = tuple(n / 10 for n in range(11))
 """Middles of the bars of the histogram: a score is a share of at most five verdicts."""
-
-
-def quality_change(
-    records: pl.DataFrame, first: str, second: str, outcome: str = "quality"
-) -> Interval | None:
-    """How much better answers are in one setting than in another, prompt by prompt.
-
-    Args:
-        records: columns ``instruction``, ``setting``, ``key``, ``query`` and ``outcome``; rows
-            without a score are left out.
-        first: the baseline.
-        second: the setting compared with it; of several draws of a prompt the mean is taken.
-        outcome: the score.
-
-    Returns:
-        The mean difference, queries resampled whole; None when no prompt has a score in both.
-    """
-    on = ["instruction", "key", "query"]
-    sides = [
-        records.filter((pl.col("setting") == setting) & pl.col(outcome).is_not_null())
-        .group_by(on, maintain_order=True)
-        .agg(pl.col(outcome).mean().alias("score"))
-        for setting in (first, second)
-    ]
-    paired = sides[0].join(sides[1], on=on, suffix="_second", maintain_order="left")
-    if paired.is_empty():
-        return None
-    gains = paired["score_second"] - paired["score"]
-    return bootstrap_mean(gains.to_list(), paired["query"].to_list())
 
 
 def quality_deltas(
@@ -75,11 +47,11 @@ def quality_deltas(
         pair: {
             name: change
             for name in labels
-            if (change := quality_change(_of(records, name), *pair, outcome)) is not None
+            if (change := mean_change(_of(records, name), *pair, outcome)) is not None
         }
         for pair in COMPARISONS
     }
-    whole = {pair: quality_change(records, *pair, outcome) for pair in COMPARISONS}
+    whole = {pair: mean_change(records, *pair, outcome) for pair in COMPARISONS}
     drawn = [pair for pair in COMPARISONS if found[pair]]
     if not drawn:
         pairs = listed([f"{b} with {a}" for a, b in COMPARISONS])

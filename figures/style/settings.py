@@ -23,7 +23,7 @@ SETTINGS = {
     "instruction": "in-context",
     "asked": "asked in the language",
 }
-"""Labels where paper B's words are other than paper A's."""
+"""Labels of settings in comparisons of languages, where they differ from `theme.SETTINGS`."""
 
 ORIGINAL = ("original", "none")
 """What settings are compared with: the first of these that is there."""
@@ -93,7 +93,7 @@ def schedule_looks(schedules: Sequence[str]) -> dict[str, Style]:
 def looks_of(names: Sequence[str]) -> dict[str, Style]:
     """Styles of settings and schedules that stand in one figure, in drawing order.
 
-    A schedule looks as it does everywhere; a setting as :func:`figures.style.theme.setting_style` says.
+    A schedule has its style of `SCHEDULES`, and a setting that of `theme.setting_style`.
     """
     schedules = schedule_looks([name for name in names if kind_of(name)[0] in SCHEDULES])
     settings = theme.ordered([name for name in names if name not in schedules])

@@ -66,6 +66,19 @@ def curve(
     return [shade, line]
 
 
+def log_ticks(numbers: Sequence[int]) -> list[int]:
+    """Choose the numbers that have room for their labels on a logarithmic axis.
+
+    Args:
+        numbers: the numbers at which something is drawn, in ascending order.
+    """
+    shown: list[int] = []
+    for n in numbers:
+        if not shown or n / shown[-1] >= (numbers[-1] / numbers[0]) ** 0.09:
+            shown.append(n)
+    return shown
+
+
 def legend_height(figure: go.Figure) -> int:
     """The height in pixels of the lying legend of a figure that has its theme and its traces."""
     plain = figure.to_plotly_json()

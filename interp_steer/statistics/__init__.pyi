@@ -17,12 +17,14 @@ from .paired import sign_evidence as sign_evidence
 from .records import Comparison as Comparison
 from .records import compare as compare
 from .records import corrected as corrected
+from .records import mean_change as mean_change
 from .records import mean_of as mean_of
 from .records import share_of as share_of
 from .records import shares as shares
 from .resampling import draw_weights as draw_weights
 from .resampling import normal_interval as normal_interval
 from .resampling import resampled_means as resampled_means
+from .sample_size import find_stable_size as find_stable_size
 from .separation import Separation as Separation
 from .separation import auroc as auroc
 from .separation import measure_separation as measure_separation
