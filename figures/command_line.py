@@ -13,7 +13,7 @@ from interp_steer.errors import InterpSteerError, RunError
 from interp_steer.results.finished import Results, find, read
 
 
-def gathered(root: Path) -> list[Results]:
+def read_runs(root: Path) -> list[Results]:
     """Every finished results folder below a root, or the root itself; spoilt ones are named.
 
     Raises:
@@ -33,7 +33,7 @@ def gathered(root: Path) -> list[Results]:
     return runs
 
 
-def command(config: type, main: Callable[[Any], object], module: str) -> None:
+def run_command(config: type, main: Callable[[Any], object], module: str) -> None:
     """Run a module as a command: its config from the arguments, its answer on stdout.
 
     Args:

@@ -43,7 +43,7 @@ from analyses.geometry.stability_rows import (
     from_base,
 )
 from figures.geometry.reliability import cosines_by_number
-from figures.style.drawing import listed, short_names
+from figures.style.drawing import list_words, short_names
 from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean, wilson
 from interp_steer.statistics.paired import holm
@@ -229,8 +229,8 @@ def leave_drift(run: ist.Run, steps: pl.DataFrame, read_layer: int) -> None:
         )
         levels = [f"{value!s} {DRIFT[str(setting)]}" for setting, value in mean.items()]
         caption = (
-            f"In the mean over its tokens an answer projects {listed(levels)}. Over all "
-            f"instructions it moves by {listed(said)} from the first to the last third of an "
+            f"In the mean over its tokens an answer projects {list_words(levels)}. Over all "
+            f"instructions it moves by {list_words(said)} from the first to the last third of an "
             "answer. Projection of the residual stream on the direction of "
             f"{short_names([str(name)])[str(name)]} at layer {read_layer}, in answers to "
             f"{rows['query'].n_unique()} requests for long ones: at the last token of the prompt, "
@@ -332,7 +332,7 @@ def draw(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> Non
     rates = [f"{value} by {series}" for series, value in rejections(records, config.copies).items()]
     draw_calibration(run, records, (
         f"Of {config.copies} copies with shuffled labels for each of {len(names)} instructions, "
-        f"the permutation test at 5% rejects {listed(rates)}. Share of copies that are rejected "
+        f"the permutation test at 5% rejects {list_words(rates)}. Share of copies that are rejected "
         f"at each level, at layer {layer}; bands are Wilson's 95% intervals, by instruction."
     ))  # fmt: skip
 

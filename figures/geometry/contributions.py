@@ -10,7 +10,7 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, need
+from figures.style.drawing import NO_ESTIMATE, Drawing, require_columns
 from figures.style.small_multiples import LEGEND_ROW, Grid, curve
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
@@ -54,8 +54,8 @@ def head_values(
     Example:
         >>> head_values(heads, "auroc", "AUROC", middle=0.5, reach=0.5).caption
     """
-    need(frame, ("layer", "head", "panel", column), "head_values")
-    _defined(frame, [column], "head_values")
+    require_columns(frame, ("layer", "head", "panel", column), "head_values")
+    _check_defined(frame, [column], "head_values")
     panels = frame["panel"].unique(maintain_order=True).to_list()
     twice = frame.select("panel", "layer", "head").is_duplicated().sum()
     if twice:
@@ -116,8 +116,8 @@ def head_values(
     )
     figure.update_annotations(font_size=11, yshift=1)
     plain = {"ticks": "", "showgrid": False, "showline": False}
-    figure.update_xaxes(**plain, dtick=max(1, -(-heads // 6)), range=_around(frame["head"]))
-    figure.update_yaxes(**plain, dtick=max(1, -(-layers // 6)), range=_around(frame["layer"]))
+    figure.update_xaxes(**plain, dtick=max(1, -(-heads // 6)), range=_axis_range(frame["head"]))
+    figure.update_yaxes(**plain, dtick=max(1, -(-layers // 6)), range=_axis_range(frame["layer"]))
     figure.update_yaxes(title_text="layer", col=1)
     _title_lowest(figure, "head", len(panels), columns)
     return Drawing(figure, _map_caption(frame, column, title, middle, known))
@@ -137,8 +137,8 @@ def share_bars(frame: pl.DataFrame) -> Drawing:
         FigureError: for a frame without these columns, unknown writers, or shares that are
             undefined.
     """
-    need(frame, ("layer", "writer", "share", "low", "high", "panel"), "share_bars")
-    _defined(frame, ["share", "low", "high"], "share_bars")
+    require_columns(frame, ("layer", "writer", "share", "low", "high", "panel"), "share_bars")
+    _check_defined(frame, ["share", "low", "high"], "share_bars")
     unknown = sorted(set(frame["writer"]) - set(PARTS))
     if unknown:
         raise FigureError(
@@ -197,7 +197,7 @@ def share_bars(frame: pl.DataFrame) -> Drawing:
     figure.update_annotations(font_size=11, yshift=1)
     _title_lowest(figure, "layer of the direction", len(panels), columns)
     figure.update_xaxes(
-        dtick=max(1, -(-frame["layer"].n_unique() // 9)), range=_around(frame["layer"])
+        dtick=max(1, -(-frame["layer"].n_unique() // 9)), range=_axis_range(frame["layer"])
     )
     figure.update_yaxes(title_text="share", col=1)
     return Drawing(figure, _share_caption(frame))
@@ -222,8 +222,8 @@ def interval_curves(
     Raises:
         FigureError: for a frame without these columns, or values that are undefined.
     """
-    need(frame, (x, "series", "value", "low", "high"), "interval_curves")
-    _defined(frame, ["value", "low", "high"], "interval_curves")
+    require_columns(frame, (x, "series", "value", "low", "high"), "interval_curves")
+    _check_defined(frame, ["value", "low", "high"], "interval_curves")
     if "panel" not in frame.columns:
         frame = frame.with_columns(pl.lit("").alias("panel"))
     panels = frame["panel"].unique(maintain_order=True).to_list()
@@ -264,12 +264,12 @@ def _title_lowest(figure: go.Figure, title: str, panels: int, columns: int) -> N
         )
 
 
-def _around(places: pl.Series) -> list[float]:
+def _axis_range(places: pl.Series) -> list[float]:
     """The range of an axis on which every whole number has a cell."""
     return [float(places.to_numpy().min()) - 0.5, float(places.to_numpy().max()) + 0.5]
 
 
-def _defined(frame: pl.DataFrame, columns: Sequence[str], figure: str) -> None:
+def _check_defined(frame: pl.DataFrame, columns: Sequence[str], figure: str) -> None:
     for column in columns:
         values = frame[column].cast(pl.Float64)
         lost = len(values) - int(values.is_finite().fill_null(False).sum())
@@ -291,31 +291,31 @@ def _rings(heads: pl.DataFrame, *, shown: bool) -> go.Scatter:
 
 
 def _map_caption(frame: pl.DataFrame, column: str, title: str, middle: float, known: bool) -> str:
-    said = []
+    heads = []
     for (panel,), here in frame.group_by("panel", maintain_order=True):
         row = here.sort((pl.col(column) - middle).abs(), descending=True).row(0, named=True)
         ends = f" [{row['low']:.2f}, {row['high']:.2f}]" if known else ""
-        said.append(f"{panel}: {row['layer']}.{row['head']} ({row[column]:.2f}{ends})")
+        heads.append(f"{panel}: {row['layer']}.{row['head']} ({row[column]:.2f}{ends})")
     return (
-        f"Furthest from {middle:g} is, as layer.head, in {'; in '.join(said)}. "
+        f"Furthest from {middle:g} is, as layer.head, in {'; in '.join(heads)}. "
         f"{title[0].upper()}{title[1:]} of each head of each layer, on one scale."
     )
 
 
 def _share_caption(frame: pl.DataFrame) -> str:
     last = int(frame["layer"].to_numpy().max())
-    said = []
+    findings = []
     for (panel,), here in frame.filter(pl.col("layer") == last).group_by(
         "panel", maintain_order=True
     ):
         row = here.sort("share", descending=True).row(0, named=True)
         name = PARTS[row["writer"]].label
-        said.append(
+        findings.append(
             f"{name} writes {row['share']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
             + (f" of {panel}" if panel else "")
         )
     return (
-        f"At layer {last}, {'; '.join(said)}. Shares of the direction that all attention, all MLPs "
+        f"At layer {last}, {'; '.join(findings)}. Shares of the direction that all attention, all MLPs "
         f"and the embedding write up to each of {frame['layer'].n_unique()} layers; they sum to 1, "
         "and what is below zero writes against the direction. Whiskers are 95% intervals."
     )
@@ -324,12 +324,12 @@ def _share_caption(frame: pl.DataFrame) -> str:
 def _curve_caption(frame: pl.DataFrame, x: str, x_title: str, y_title: str) -> str:
     last = int(frame[x].to_numpy().max())
     ends = frame.filter(pl.col(x) == last)
-    said = [
+    means = [
         f"{name} {here['value'].to_numpy().mean():.2f}"
         for (name,), here in ends.group_by("series", maintain_order=True)
     ]
     over = "" if frame["panel"].n_unique() == 1 else ", averaged over panels"
     return (
-        f"With {x_title} at {last}{over}: {', '.join(said)}. {y_title.capitalize()}; bands are 95% "
+        f"With {x_title} at {last}{over}: {', '.join(means)}. {y_title.capitalize()}; bands are 95% "
         "intervals."
     )

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, interval_text, need, percent
+from figures.style.drawing import NO_ESTIMATE, Drawing, interval_text, percent, require_columns
 from figures.style.text_width import width
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
@@ -34,7 +34,7 @@ def embedding_map(
     Raises:
         FigureError: for records without these columns, or points that are not finite.
     """
-    need(records, ("x", "y", "label"), "embedding_map")
+    require_columns(records, ("x", "y", "label"), "embedding_map")
     lost = records.filter(~(pl.col("x").is_finite() & pl.col("y").is_finite()))
     if len(lost):
         raise FigureError(
@@ -57,7 +57,7 @@ def embedding_map(
                 marker={
                     "symbol": theme.SYMBOLS[at % len(theme.SYMBOLS)],
                     "size": 6,
-                    "color": theme.translucent(colour, 0.75),
+                    "color": theme.add_opacity(colour, 0.75),
                     "line": {"width": 0.8, "color": colour},
                 },
                 hovertemplate="%{x:.1f}, %{y:.1f}",

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, listed, need, short_names
+from figures.style.drawing import Drawing, list_words, require_columns, short_names
 from figures.style.small_multiples import Grid, curve
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
@@ -36,7 +36,9 @@ def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, abo
     Example:
         >>> model_curves(curves, "depth", "relative depth", "AUROC", about="...")  # doctest: +SKIP
     """
-    need(frame, ("model", "instruction", "setting", x, "value", "low", "high"), "model_curves")
+    require_columns(
+        frame, ("model", "instruction", "setting", x, "value", "low", "high"), "model_curves"
+    )
     undefined = frame.filter(~pl.all_horizontal(pl.col(x, "value", "low", "high").is_finite()))
     if len(undefined):
         raise FigureError(f"model_curves has {len(undefined)} rows that are undefined; mend them.")
@@ -64,8 +66,10 @@ def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, abo
                         grid.add(trace, panel)
     if "random" in frame["setting"].to_list():
         dotted = {"color": theme.GREY, "dash": "dot", "width": 1.2}
-        told = go.Scatter(x=[None], y=[None], mode="lines", line=dotted, name="random directions")
-        grid.add(told, 0)
+        legend_line = go.Scatter(
+            x=[None], y=[None], mode="lines", line=dotted, name="random directions"
+        )
+        grid.add(legend_line, 0)
     low, high = float(frame["low"].to_numpy().min()), float(frame["high"].to_numpy().max())
     margin = 0.05 * (high - low or 1)
     figure = grid.finish(
@@ -85,13 +89,13 @@ def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, abo
 
 def _peaks(frame: pl.DataFrame, x: str, x_title: str, y_title: str) -> str:
     """The greatest value of each model, in the mean over panels, and where it is."""
-    said = []
+    peaks = []
     own = frame.filter(pl.col("setting") == "vector")
     for (model,), rows in own.group_by("model", maintain_order=True):
         means = rows.group_by(x, maintain_order=True).agg(pl.col("value").mean())
         best = means.sort("value", descending=True, maintain_order=True).row(0, named=True)
-        said.append(f"{best['value']:.2f} for {model} (at {best[x]:.2f})")
+        peaks.append(f"{best['value']:.2f} for {model} (at {best[x]:.2f})")
     return (
-        f"The greatest {y_title} is {listed(said)}, by {x_title}; bands are 95% intervals, dotted "
+        f"The greatest {y_title} is {list_words(peaks)}, by {x_title}; bands are 95% intervals, dotted "
         "are random directions."
     )

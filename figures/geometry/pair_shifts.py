@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, listed, need
+from figures.style.drawing import NO_ESTIMATE, Drawing, list_words, require_columns
 from figures.style.small_multiples import Grid
 from interp_steer.errors import FigureError
 
@@ -37,7 +37,7 @@ def pair_shifts(frame: pl.DataFrame) -> Drawing:
     Example:
         >>> pair_shifts(frame).caption  # doctest: +SKIP
     """
-    need(frame, ("panel", "shift", "spread"), "pair_shifts")
+    require_columns(frame, ("panel", "shift", "spread"), "pair_shifts")
     lost = frame.filter(~pl.all_horizontal(pl.col("shift", "spread").is_finite()))
     if frame.is_empty() or len(lost):
         raise FigureError(
@@ -78,7 +78,7 @@ def _points(shifts: list[float], spreads: list[float]) -> go.Scatter:
         marker={
             "size": 5,
             "symbol": "circle",
-            "color": theme.translucent(theme.BLUE, 0.55),
+            "color": theme.add_opacity(theme.BLUE, 0.55),
             "line": {"width": 0.6, "color": theme.BLUE},
         },
         hovertemplate="%{x:.2f} along the mean, %{y:.2f} along the centred axis<extra></extra>",
@@ -101,16 +101,16 @@ def _mean(mean: tuple[float, float]) -> go.Scatter:
 
 def _caption(frame: pl.DataFrame, panels: list[str]) -> str:
     """How far the differences spread along either axis, and how far from the origin they lie."""
-    said = []
+    spreads = []
     for panel in panels:
         here = frame.filter(pl.col("panel") == panel)
         mean, deviation = (
             float(here.select(value).item() or 0.0)
             for value in (pl.col("spread").mean(), pl.col("spread").std())
         )
-        said.append(f"a mean of {mean:.2f} and a deviation of {deviation:.2f} ({panel})")
+        spreads.append(f"a mean of {mean:.2f} and a deviation of {deviation:.2f} ({panel})")
     return (
-        f"Along the first axis of the centred differences held-out pairs have {listed(said)}, in "
+        f"Along the first axis of the centred differences held-out pairs have {list_words(spreads)}, in "
         "lengths of the mean difference, which all pairs share. A point is one of "
         f"{len(frame) // len(panels)} held-out pairs: its difference along the mean of the fitted "
         "differences, and along the first principal axis of the same less their mean. Centring "

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import polars as pl
 from plotly.colors import sample_colorscale
 
-from figures.style.drawing import Drawing, need
-from figures.style.token_text import Placed, laid, light, text_figure
+from figures.style.drawing import Drawing, require_columns
+from figures.style.token_text import Placed, light_scale, place_tokens, text_figure
 from interp_steer.errors import FigureError
 
 
@@ -37,11 +37,11 @@ class Shades:
     def colour(self, value: float) -> str:
         """The colour of a value, as CSS writes it; at the scale's end where it lies beyond."""
         at = min(1.0, max(0.0, 0.5 + (value - self.middle) / (2 * self.reach)))
-        return str(sample_colorscale(light("diverging"), [at])[0])
+        return str(sample_colorscale(light_scale("diverging"), [at])[0])
 
     def gradient(self) -> str:
         """The whole scale as a CSS gradient, from its lower end to its upper one."""
-        stops = [f"{colour} {100 * float(at):.4g}%" for at, colour in light("diverging")]
+        stops = [f"{colour} {100 * float(at):.4g}%" for at, colour in light_scale("diverging")]
         return f"linear-gradient(90deg, {', '.join(stops)})"
 
     def place(self, value: float) -> float:
@@ -71,7 +71,7 @@ def projection_text(
     Example:
         >>> projection_text(steps, middle=1.5, target=4.0, along="lowercase at layer 5").caption
     """
-    need(frame, ("answer_id", "step", "token", "projection"), "projection_text")
+    require_columns(frame, ("answer_id", "step", "token", "projection"), "projection_text")
     if frame.select("answer_id", "step").is_duplicated().any():
         raise FigureError("projection_text has several tokens at one step of an answer; give one.")
     if not frame["projection"].is_finite().fill_null(False).all():
@@ -82,7 +82,7 @@ def projection_text(
     for (name,), rows in frame.group_by("answer_id", maintain_order=True):
         first = placed[-1].line + 2 if placed else 0
         starts[first] = str(name)
-        placed += laid(rows.sort("step").iter_rows(named=True), "projection", first)
+        placed += place_tokens(rows.sort("step").iter_rows(named=True), "projection", first)
     figure = text_figure(
         placed,
         starts,
@@ -95,7 +95,9 @@ def projection_text(
     means = frame.group_by("answer_id", maintain_order=True).agg(
         pl.col("projection").mean(), pl.len()
     )
-    said = "; ".join(f"{name}: {mean:.2f} over {n} tokens" for name, mean, n in means.iter_rows())
+    mean_texts = "; ".join(
+        f"{name}: {mean:.2f} over {n} tokens" for name, mean, n in means.iter_rows()
+    )
     white = f"White is {middle:.2f}"
     if target is not None:
         white += (
@@ -103,6 +105,6 @@ def projection_text(
         )
     return Drawing(
         figure,
-        f"Mean projection {said}. Tokens coloured by the projection on {along} where they were "
+        f"Mean projection {mean_texts}. Tokens coloured by the projection on {along} where they were "
         f"generated. {white}.",
     )

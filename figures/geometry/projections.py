@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from figures.geometry.similarity import CELL, similarity_map
 from figures.style import theme
-from figures.style.drawing import Drawing, need, short_names
+from figures.style.drawing import Drawing, require_columns, short_names
 from interp_steer.errors import FigureError
 
 MOST_LAYERS = 12
@@ -39,8 +39,8 @@ def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing
     Example:
         >>> run.draw("projections", projection_violins(projections, overlaps))  # doctest: +SKIP
     """
-    need(records, ("instruction", "layer", "side", "scaled"), "projection_violins")
-    need(overlaps, ("instruction", "layer", "value"), "projection_violins")
+    require_columns(records, ("instruction", "layer", "side", "scaled"), "projection_violins")
+    require_columns(overlaps, ("instruction", "layer", "value"), "projection_violins")
     names = short_names(records["instruction"].unique(maintain_order=True).to_list())
     every = records["layer"].unique().sort().to_list()
     at = np.linspace(0, len(every) - 1, min(len(every), MOST_LAYERS)).round().astype(int)
@@ -56,19 +56,19 @@ def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing
     for row, name in enumerate(names, start=1):
         drawn = shown.filter(pl.col("instruction") == name)
         for side, (label, colour, half) in SIDES.items():
-            for layer in layers:  # a trace each, or else the widest would make the others thin
-                each = drawn.filter((pl.col("side") == side) & (pl.col("layer") == layer))
+            for layer in layers:  # a trace prompts, or else the widest would make the others thin
+                prompts = drawn.filter((pl.col("side") == side) & (pl.col("layer") == layer))
                 panels.add_trace(
                     go.Violin(
-                        x=[place[layer]] * len(each),
-                        y=each["scaled"].to_list(),
+                        x=[place[layer]] * len(prompts),
+                        y=prompts["scaled"].to_list(),
                         side=half,
                         name=label,
                         legendgroup=side,
                         showlegend=row == 1 and layer == layers[0],
                         scalegroup=f"{row}/{side}/{layer}",
                         line={"color": colour, "width": 1},
-                        fillcolor=theme.translucent(colour, 0.3),
+                        fillcolor=theme.add_opacity(colour, 0.3),
                         points="all",
                         pointpos=-0.25 if half == "negative" else 0.25,
                         jitter=0.3,
@@ -94,7 +94,7 @@ def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing
     figure.update_xaxes(categoryorder="array", categoryarray=list(place.values()), type="category")
     figure.update_xaxes(title_text="layer", row=len(names), col=1)
     figure.update_yaxes(range=[low - margin, high + 3.2 * margin], title_text="projection")
-    least = [_least(overlaps, name, label) for name, label in names.items()]
+    least = [_least_overlap(overlaps, name, label) for name, label in names.items()]
     n = records.filter((pl.col("instruction") == next(iter(names))) & (pl.col("side") == "absent"))
     return Drawing(
         figure,
@@ -105,7 +105,7 @@ def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing
     )
 
 
-def _least(overlaps: pl.DataFrame, name: str, label: str) -> str:
+def _least_overlap(overlaps: pl.DataFrame, name: str, label: str) -> str:
     rows = overlaps.filter(pl.col("instruction") == name).sort("value", "layer")
     return f"{label} {rows['value'][0]:.2f} at layer {rows['layer'][0]}"
 
@@ -123,7 +123,7 @@ def layer_cosines(frame: pl.DataFrame) -> Drawing:
     Raises:
         FigureError: for a frame without these columns, or with a pair of layers missing.
     """
-    need(frame, ("instruction", "layer_a", "layer_b", "cosine"), "layer_cosines")
+    require_columns(frame, ("instruction", "layer_a", "layer_b", "cosine"), "layer_cosines")
     layers = frame["layer_a"].unique().sort().to_list()
     of = {
         (a, b): cosine

@@ -6,7 +6,7 @@ import polars as pl
 
 from figures.geometry.token_table import token_table
 from figures.style import theme
-from figures.style.drawing import Drawing, listed, need, short_names
+from figures.style.drawing import Drawing, list_words, require_columns, short_names
 from figures.style.small_multiples import Grid, curve
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
@@ -33,7 +33,9 @@ def layer_quantity(frame: pl.DataFrame, title: str, *, about: str) -> Drawing:
     Example:
         >>> layer_quantity(ranks, "effective rank", about="Ranks of differences.")  # doctest: +SKIP
     """
-    need(frame, ("instruction", "layer", "setting", "value", "low", "high"), "layer_quantity")
+    require_columns(
+        frame, ("instruction", "layer", "setting", "value", "low", "high"), "layer_quantity"
+    )
     frame = frame.filter(pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
     if frame.is_empty():
         raise FigureError(f"layer_quantity has no row whose {title} is defined; draw another.")
@@ -88,13 +90,13 @@ def _finding(frame: pl.DataFrame, title: str, strengths: list[float | None]) -> 
     rows = frame.filter(
         (pl.col("layer") == last) & pl.col("strength").eq_missing(pl.lit(strengths[-1]))
     )
-    said = []
+    numbers = []
     for setting, what in (("vector", "for the vector"), ("random", "for a random direction")):
         values = rows.filter(pl.col("setting") == setting)["value"]
         if len(values):
-            said.append(f"{values.mean():.2f} {what}")
+            numbers.append(f"{values.mean():.2f} {what}")
     at = f"At layer {last}" + ("" if strengths[-1] is None else f", strength {strengths[-1]:g},")
-    return f"{at} the {title} is {listed(said)}."
+    return f"{at} the {title} is {list_words(numbers)}."
 
 
 def lens_tokens(frame: pl.DataFrame) -> Drawing:
@@ -110,7 +112,7 @@ def lens_tokens(frame: pl.DataFrame) -> Drawing:
     Raises:
         FigureError: for a frame without these columns.
     """
-    need(frame, ("layer", "side", "rank", "token", "score"), "lens_tokens")
+    require_columns(frame, ("layer", "side", "rank", "token", "score"), "lens_tokens")
     rows = frame.sort("layer", descending=True).with_columns(
         pl.format("layer {}", "layer").alias("instruction")
     )

@@ -9,7 +9,7 @@ import polars as pl
 
 from figures.geometry.contributions import interval_curves
 from figures.style import theme
-from figures.style.drawing import Drawing, listed, need, short_names
+from figures.style.drawing import Drawing, list_words, require_columns, short_names
 from figures.style.small_multiples import log_ticks
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.sample_size import STABLE_COSINE, find_stable_size
@@ -41,7 +41,7 @@ def cosines_by_number(
     Example:
         >>> cosines_by_number(frame, "at", "pairs", about="Cosines of vectors of N pairs.")
     """
-    need(frame, (x, "series", "value", "low", "high"), "cosines_by_number")
+    require_columns(frame, (x, "series", "value", "low", "high"), "cosines_by_number")
     if "instruction" in frame.columns:
         names = short_names(frame["instruction"].unique(maintain_order=True).to_list())
         panel = pl.col("instruction").replace_strict(names).alias("panel")
@@ -59,7 +59,7 @@ def cosines_by_number(
 
 def _finding(frame: pl.DataFrame, x: str, x_title: str) -> str:
     first = frame["series"][0]
-    told = []
+    sizes = []
     panels = ["panel"] if "panel" in frame.columns else []
     rows = frame.filter(pl.col("series") == first).sort(x)
     for key, here in rows.group_by(panels or ["series"], maintain_order=True):
@@ -68,5 +68,5 @@ def _finding(frame: pl.DataFrame, x: str, x_title: str) -> str:
         at = points[max(points) if n is None else n]
         when = f"at no number up to {max(points)}" if n is None else f"from {n} {x_title} on"
         whose = f" for {key[0]}" if panels else ""
-        told.append(f"{when}{whose} ({at.value:.2f} [{at.low:.2f}, {at.high:.2f}])")
-    return f"The interval of \u201c{first}\u201d is above {STABLE_COSINE:g} {listed(told)}."
+        sizes.append(f"{when}{whose} ({at.value:.2f} [{at.low:.2f}, {at.high:.2f}])")
+    return f"The interval of \u201c{first}\u201d is above {STABLE_COSINE:g} {list_words(sizes)}."

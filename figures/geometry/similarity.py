@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from figures.style import theme
-from figures.style.drawing import Drawing, need, short_names
+from figures.style.drawing import Drawing, require_columns, short_names
 from figures.style.small_multiples import Grid, curve
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
@@ -35,7 +35,7 @@ def similarity_by_layer(frame: pl.DataFrame) -> Drawing:
     Raises:
         FigureError: for a frame without these columns, or with undefined numbers.
     """
-    need(frame, ("layer", "comparison", "cosine", "low", "high"), "similarity_by_layer")
+    require_columns(frame, ("layer", "comparison", "cosine", "low", "high"), "similarity_by_layer")
     for column in ("cosine", "low", "high"):
         undefined = frame.filter(pl.col(column).is_null() | pl.col(column).is_nan())
         if len(undefined):

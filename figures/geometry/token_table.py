@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, listed, need, short_names
+from figures.style.drawing import Drawing, list_words, require_columns, short_names
 from figures.style.text_width import width
 
 
@@ -26,7 +26,9 @@ def token_table(records: pl.DataFrame) -> Drawing:
     Raises:
         FigureError: for records without these columns.
     """
-    need(records, ("instruction", "layer", "side", "rank", "token", "score"), "token_table")
+    require_columns(
+        records, ("instruction", "layer", "side", "rank", "token", "score"), "token_table"
+    )
     raised = records.filter(pl.col("side") == "raised").sort("rank")
     names = short_names(raised["instruction"].unique(maintain_order=True).to_list())
     rows = {name: raised.filter(pl.col("instruction") == name) for name in names}
@@ -40,7 +42,10 @@ def token_table(records: pl.DataFrame) -> Drawing:
             z=[rows[name]["score"].to_list() for name in names],
             x=list(range(1, n + 1)),
             y=labels,
-            text=[[_cut(_shown(token), room) for token in rows[name]["token"]] for name in names],
+            text=[
+                [_shorten(_visible_text(token), room) for token in rows[name]["token"]]
+                for name in names
+            ],
             texttemplate="%{text}",
             textfont={"size": theme.SMALL},
             zmin=0,
@@ -56,24 +61,24 @@ def token_table(records: pl.DataFrame) -> Drawing:
     figure.update_yaxes(autorange="reversed", ticks="", showgrid=False, showline=False)
     first = {name: rows[name].row(0, named=True) for name in names}
     most = sorted(names, key=lambda name: -first[name]["score"])[:3]
-    said = listed(
-        [f"{names[k]} ({_shown(first[k]['token'])}, {first[k]['score']:.1f})" for k in most]
+    strongest = list_words(
+        [f"{names[k]} ({_visible_text(first[k]['token'])}, {first[k]['score']:.1f})" for k in most]
     )
     return Drawing(
         figure,
-        f"Most pronounced are {said}. Tokens that the steering vectors of layer "
+        f"Most pronounced are {strongest}. Tokens that the steering vectors of layer "
         f"{raised['layer'][0]} raise most when the head reads them as the residual stream, in "
         "standard deviations over the vocabulary.",
     )
 
 
-def _shown(token: str) -> str:
+def _visible_text(token: str) -> str:
     """A token as it can be read: spaces and line breaks made visible."""
     shown = html.escape(token, quote=False)
     return shown.replace(" ", "\u2423").replace("\n", "\u21b5") or "(none)"
 
 
-def _cut(shown: str, room: float) -> str:
+def _shorten(shown: str, room: float) -> str:
     """A token that has room in its cell, its end left out if it must be."""
     if width(shown, theme.SMALL) <= room:
         return shown
@@ -102,9 +107,9 @@ def layer_tokens(frame: pl.DataFrame, name: str, side: Side = "raised") -> Drawi
     Raises:
         FigureError: for a frame without these columns, or without a token of that side.
     """
-    need(frame, ("layer", "side", "rank", "token", "score"), "layer_tokens")
+    require_columns(frame, ("layer", "side", "rank", "token", "score"), "layer_tokens")
     rows = frame.filter(pl.col("side") == side)
-    need(rows, ("layer",), "layer_tokens")
+    require_columns(rows, ("layer",), "layer_tokens")
     rows = rows.sort("layer", "rank", descending=[True, False]).with_columns(
         pl.format("layer {}", "layer").alias("instruction"),
         pl.lit("raised").alias("side"),

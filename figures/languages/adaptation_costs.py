@@ -11,7 +11,7 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import theme
-from figures.style.drawing import Drawing, interval_text, listed, need
+from figures.style.drawing import Drawing, interval_text, list_words, require_columns
 from figures.style.settings import setting_looks
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
@@ -58,7 +58,7 @@ def benefit_against_cost(frame: pl.DataFrame) -> Drawing:
         FigureError: for a frame without these columns, or in which no answer takes operations.
     """
     answer = [f"answer_flops{end}" for end in ("", "_low", "_high")]
-    need(
+    require_columns(
         frame,
         ("method", "n", "value", "low", "high", "learn_flops", *answer),
         "benefit_against_cost",
@@ -103,12 +103,12 @@ def adaptation_shares(frame: pl.DataFrame) -> Drawing:
     Raises:
         FigureError: for a frame without these columns, or with a measure of another name.
     """
-    need(frame, ("method", "n", "measure", "value", "low", "high"), "adaptation_shares")
+    require_columns(frame, ("method", "n", "measure", "value", "low", "high"), "adaptation_shares")
     unknown = set(frame["measure"]) - set(MEASURES)
     if unknown:
         raise FigureError(
-            f"adaptation_shares has no panel for {listed(sorted(unknown))}; it draws "
-            f"{listed(list(MEASURES))}."
+            f"adaptation_shares has no panel for {list_words(sorted(unknown))}; it draws "
+            f"{list_words(list(MEASURES))}."
         )
     names = [name for name in MEASURES if name in set(frame["measure"])]
     looks = _looks(frame)
@@ -149,8 +149,8 @@ def adaptation_shares(frame: pl.DataFrame) -> Drawing:
 
 def _looks(frame: pl.DataFrame) -> dict[str, theme.Style]:
     """The style of each method, in drawing order."""
-    found = setting_looks(frame["method"].to_list())
-    return {method: LOOKS.get(method, style) for method, style in found.items()}
+    styles = setting_looks(frame["method"].to_list())
+    return {method: LOOKS.get(method, style) for method, style in styles.items()}
 
 
 def _points(
@@ -162,7 +162,7 @@ def _points(
         y=[row["value"] for row in rows],
         error_y=_whiskers([row["value"] for row in rows], rows, "low", "high", style),
         mode="markers+lines+text" if len(rows) > 1 else "markers",
-        line={"color": theme.translucent(style.colour, 0.4), "width": 1},
+        line={"color": theme.add_opacity(style.colour, 0.4), "width": 1},
         marker={
             "size": 9,
             "color": style.colour,
@@ -240,23 +240,23 @@ def _whiskers(
         "arrayminus": [value - row[low] for value, row in zip(values, rows, strict=True)],
         "thickness": 0.8,
         "width": 0,
-        "color": theme.translucent(style.colour, 0.6) if style else theme.GREY,
+        "color": theme.add_opacity(style.colour, 0.6) if style else theme.GREY,
     }
 
 
 def _cost_caption(frame: pl.DataFrame) -> str:
     looks = _looks(frame)
-    said = []
+    costs = []
     for method, style in looks.items():
         for row in frame.filter(pl.col("method") == method).sort("n").iter_rows(named=True):
             share = interval_text(Interval.of(row))
             learned = f"{row['learn_flops']:.2g} to learn, " if row["learn_flops"] else ""
-            said.append(
-                f"{_said(style.label, row['n'])} {share} ({learned}{row['answer_flops']:.2g} an "
+            costs.append(
+                f"{_method_name(style.label, row['n'])} {share} ({learned}{row['answer_flops']:.2g} an "
                 "answer)"
             )
     return (
-        f"{'; '.join(said)}. Share of answers that are in the target language and fluent, "
+        f"{'; '.join(costs)}. Share of answers that are in the target language and fluent, "
         "against floating-point operations; to learn includes all that was tried on the select "
         "examples. Numbers are examples learned from, whiskers 95% intervals."
     )
@@ -266,15 +266,15 @@ def _shares_caption(
     frame: pl.DataFrame, names: Sequence[str], looks: Mapping[str, theme.Style]
 ) -> str:
     rows = frame.filter(pl.col("measure") == names[0])
-    said = [
-        f"{_said(looks[row['method']].label, row['n'])} " + interval_text(Interval.of(row))
+    shares = [
+        f"{_method_name(looks[row['method']].label, row['n'])} " + interval_text(Interval.of(row))
         for row in rows.iter_rows(named=True)
     ]
     return (
-        f"{MEASURES[names[0]].capitalize()}: {listed(said)}. Shares by method and number of "
+        f"{MEASURES[names[0]].capitalize()}: {list_words(shares)}. Shares by method and number of "
         "examples learned from; whiskers are 95% intervals."
     )
 
 
-def _said(label: str, n: int) -> str:
+def _method_name(label: str, n: int) -> str:
     return f"{label} (n = {n})" if n else label

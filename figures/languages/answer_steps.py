@@ -9,7 +9,7 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, need
+from figures.style.drawing import NO_ESTIMATE, Drawing, require_columns
 
 
 def answer_steps(frame: pl.DataFrame) -> Drawing:
@@ -30,7 +30,7 @@ def answer_steps(frame: pl.DataFrame) -> Drawing:
     Example:
         >>> answer_steps(steps).caption
     """
-    need(frame, ("step", "token", "property", "strength", "kl"), "answer_steps")
+    require_columns(frame, ("step", "token", "property", "strength", "kl"), "answer_steps")
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.09)
     names = frame["property"].unique(maintain_order=True).to_list()
     for at, name in enumerate(names):
@@ -75,14 +75,14 @@ def answer_steps(frame: pl.DataFrame) -> Drawing:
     top = once.sort("kl", descending=True).row(0, named=True)
     return Drawing(
         figure,
-        f"The prediction moves most at step {top['step']} ({_named(top['token'])}, "
+        f"The prediction moves most at step {top['step']} ({_token_name(top['token'])}, "
         f"{top['kl']:.2f} nats), in the mean of {len(once)} tokens "
         f"by {once['kl'].to_numpy().mean():.2f} nats. Strength of the steering at each step of one "
         "answer, and divergence of the steered from the unsteered prediction there.",
     )
 
 
-def _named(token: str) -> str:
+def _token_name(token: str) -> str:
     """A token in the caption; what ends an answer has no text."""
     return repr(token.strip()) if token.strip() else "white space" if token else "the end"
 

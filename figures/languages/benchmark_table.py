@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, interval_text, listed, need, percent
+from figures.style.drawing import Drawing, interval_text, list_words, percent, require_columns
 from figures.style.settings import ORIGINAL, setting_look, setting_looks
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
@@ -62,18 +62,18 @@ def benchmark_table(frame: pl.DataFrame) -> Drawing:
     Example:
         >>> benchmark_table(numbers).write(run.path, "benchmarks")
     """
-    need(frame, COLUMNS, "benchmark_table")
-    found = _cells(frame)
-    models = _distinct(frame, "model")
+    require_columns(frame, COLUMNS, "benchmark_table")
+    cells = _cells(frame)
+    models = _distinct_values(frame, "model")
     groups = {
         benchmark: _measures(frame.filter(pl.col("benchmark") == benchmark))
-        for benchmark in _distinct(frame, "benchmark")
+        for benchmark in _distinct_values(frame, "benchmark")
     }
     n = sum(len(of) for of in groups.values())
     cell = max(CELL, min(ROOM, (theme.TWO_COLUMNS - NAME) // n))
     width = NAME + cell * n
     rows = {
-        model: setting_looks(_distinct(frame.filter(pl.col("model") == model), "setting"))
+        model: setting_looks(_distinct_values(frame.filter(pl.col("model") == model), "setting"))
         for model in models
     }
     texts = _header(groups, cell)
@@ -91,17 +91,17 @@ def benchmark_table(frame: pl.DataFrame) -> Drawing:
             ]
             for at, column in enumerate(columns):
                 centre = NAME + cell * (at + 0.5)
-                texts += _number(found, (model, setting, *column), centre, top)
+                texts += _number(cells, (model, setting, *column), centre, top)
             top += ROW
     at = NAME
     for of in groups.values():
         _rule(figure, at + 5, at + cell * len(of) - 5)
         at += cell * len(of)
-    figure.add_traces([_written(texts, left=True), _written(texts, left=False)])
+    figure.add_traces([_text_trace(texts, left=True), _text_trace(texts, left=False)])
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0})
     figure.update_xaxes(visible=False, range=[0, width])
     figure.update_yaxes(visible=False, range=[figure.layout.height, 0])  # type: ignore[union-attr]
-    return Drawing(figure, _caption(found, frame, models, list(groups)))
+    return Drawing(figure, _caption(cells, frame, models, list(groups)))
 
 
 def _cells(frame: pl.DataFrame) -> dict[Cell, dict[str, Any]]:
@@ -116,12 +116,12 @@ def _cells(frame: pl.DataFrame) -> dict[Cell, dict[str, Any]]:
     return {tuple(row[name] for name in key): row for row in frame.iter_rows(named=True)}
 
 
-def _distinct(frame: pl.DataFrame, column: str) -> list[str]:
+def _distinct_values(frame: pl.DataFrame, column: str) -> list[str]:
     return frame[column].unique(maintain_order=True).to_list()
 
 
 def _measures(rows: pl.DataFrame) -> list[str]:
-    there = _distinct(rows, "measure")
+    there = _distinct_values(rows, "measure")
     return [m for m in MEASURES if m in there] + [m for m in there if m not in MEASURES]
 
 
@@ -139,29 +139,29 @@ def _header(groups: Mapping[str, Sequence[str]], cell: int) -> list[_Text]:
 
 
 def _number(
-    found: Mapping[Cell, Mapping[str, Any]], key: Cell, centre: float, top: float
+    cells: Mapping[Cell, Mapping[str, Any]], key: Cell, centre: float, top: float
 ) -> list[_Text]:
     """A number over its interval, in bold where no setting of the model has more."""
-    row = found.get(key)
+    row = cells.get(key)
     if row is None or row["value"] is None:
         return []
     rivals = [
         other["value"]
-        for (model, _, *column), other in found.items()
+        for (model, _, *column), other in cells.items()
         if (model, *column) == (key[0], *key[2:]) and other["value"] is not None
     ]
     number = percent(row["value"])
     if row["value"] == max(rivals) and min(rivals) < row["value"]:
         number = f"<b>{number}</b>"
     ends = f"[{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
-    said = [_Text(centre, top + 10, number), _Text(centre, top + 23, ends, colour=theme.MUTED)]
+    texts = [_Text(centre, top + 10, number), _Text(centre, top + 23, ends, colour=theme.MUTED)]
     if row["published"] is None:
-        return said
+        return texts
     beside = _Text(centre + 15, top + 10, f"{100 * row['published']:.1f}", colour=theme.BROWN)
-    return [_Text(centre - 13, top + 10, number), said[1], beside]
+    return [_Text(centre - 13, top + 10, number), texts[1], beside]
 
 
-def _written(texts: Sequence[_Text], *, left: bool) -> go.Scatter:
+def _text_trace(texts: Sequence[_Text], *, left: bool) -> go.Scatter:
     mine = [text for text in texts if text.left == left]
     return go.Scatter(
         x=[text.x for text in mine],
@@ -200,12 +200,12 @@ def _rule(figure: go.Figure, left: float, right: float) -> None:
 
 
 def _caption(
-    found: Mapping[Cell, Mapping[str, Any]],
+    cells: Mapping[Cell, Mapping[str, Any]],
     frame: pl.DataFrame,
     models: Sequence[str],
     benchmarks: Sequence[str],
 ) -> str:
-    said = [_winners(found, model, benchmarks) for model in models]
+    winners = [_winners(cells, model, benchmarks) for model in models]
     known = frame.filter(pl.col("published").is_not_null() & pl.col("value").is_not_null())
     beside = ""
     if len(known):
@@ -215,18 +215,18 @@ def _caption(
             f"({percent(len(within) / len(known))}) lie within our intervals."
         )
     return (
-        f"{' '.join(part for part in said if part)}{beside} Percentages over their 95% intervals: "
+        f"{' '.join(part for part in winners if part)}{beside} Percentages over their 95% intervals: "
         "accuracy, answers in the language, answers that parse; bold is the largest of a model."
     ).strip()
 
 
-def _winners(found: Mapping[Cell, Mapping[str, Any]], model: str, benchmarks: Sequence[str]) -> str:
+def _winners(cells: Mapping[Cell, Mapping[str, Any]], model: str, benchmarks: Sequence[str]) -> str:
     """The settings of a model that are the most accurate on some benchmark, and where."""
-    told: dict[str, list[str]] = {}
+    benchmarks_won: dict[str, list[str]] = {}
     for benchmark in benchmarks:
         rows = {
             setting: Interval.of(row)
-            for (of, setting, on, measure), row in found.items()
+            for (of, setting, on, measure), row in cells.items()
             if (of, on, measure) == (model, benchmark, "accuracy") and row["value"] is not None
         }
         if not rows:
@@ -239,6 +239,8 @@ def _winners(found: Mapping[Cell, Mapping[str, Any]], model: str, benchmarks: Se
             else ""
         )
         label = setting_look(top).label
-        told.setdefault(label, []).append(f"{benchmark} ({interval_text(rows[top])}{against})")
-    won = [f"{label} on {listed(where)}" for label, where in told.items()]
+        benchmarks_won.setdefault(label, []).append(
+            f"{benchmark} ({interval_text(rows[top])}{against})"
+        )
+    won = [f"{label} on {list_words(where)}" for label, where in benchmarks_won.items()]
     return f"{model.rpartition('/')[2]}: most accurate is {'; '.join(won)}." if won else ""

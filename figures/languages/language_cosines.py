@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, need
+from figures.style.drawing import Drawing, require_columns
 from figures.style.settings import language_name
 from interp_steer.errors import FigureError
 
@@ -34,7 +34,9 @@ def language_cosines(frame: pl.DataFrame) -> Drawing:
     Example:
         >>> language_cosines(cosines).write(run.path, "language_cosines")
     """
-    need(frame, ("language_a", "language_b", "cosine", "low", "high"), "language_cosines")
+    require_columns(
+        frame, ("language_a", "language_b", "cosine", "low", "high"), "language_cosines"
+    )
     frame = frame.filter(pl.col("language_a") != pl.col("language_b"))
     undefined = frame.filter(
         ~pl.all_horizontal(pl.col("cosine", "low", "high").is_between(-1.001, 1.001)).fill_null(
@@ -106,7 +108,7 @@ def _text(cosines: dict, a: str, b: str) -> str:
 
 
 def _caption(cosines: dict) -> str:
-    def said(pair: tuple[str, str]) -> str:
+    def describe(pair: tuple[str, str]) -> str:
         row = cosines[pair]
         return (
             f"{language_name(pair[0])} and {language_name(pair[1])} ({row['cosine']:.2f} "
@@ -116,7 +118,9 @@ def _caption(cosines: dict) -> str:
     most = max(cosines, key=lambda pair: cosines[pair]["cosine"])
     least = min(cosines, key=lambda pair: cosines[pair]["cosine"])
     apart = sum(row["low"] > 0 or row["high"] < 0 for row in cosines.values())
-    alike = f"Most alike are {said(most)}" + (f", least {said(least)}" if len(cosines) > 1 else "")
+    alike = f"Most alike are {describe(most)}" + (
+        f", least {describe(least)}" if len(cosines) > 1 else ""
+    )
     return (
         f"{alike}; {apart} of {len(cosines)} pairs lie apart from zero. Cosine between the "
         "vectors of two languages; below it the ends of its 95% interval."

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, interval_text, listed, need, whiskers
+from figures.style.drawing import Drawing, interval_text, list_words, require_columns, whiskers
 from figures.style.settings import SCHEDULES, kind_of, language_name, schedule_looks, setting_look
 from figures.style.small_multiples import Grid, curve
 from figures.style.theme import Style
@@ -88,7 +88,9 @@ def schedule_curves(records: pl.DataFrame, outcome: str = "in_language") -> Draw
     Example:
         >>> schedule_curves(run.records, "perplexity").write(run.path, "perplexity_by_schedule")
     """
-    need(records, ("setting", "schedule", "strength", "query", outcome), "schedule_curves")
+    require_columns(
+        records, ("setting", "schedule", "strength", "query", outcome), "schedule_curves"
+    )
     _one_model(records)
     if "language" not in records.columns:
         records = records.with_columns(pl.lit("").alias("language"))
@@ -133,10 +135,10 @@ def schedule_curves(records: pl.DataFrame, outcome: str = "in_language") -> Draw
     _y_axis(figure, share, outcome, list(drawn.values()))
     figure.update_xaxes(
         range=list(ends),
-        tickvals=[*_apart(ticks, ends), *places.values()],
+        tickvals=[*_spaced_ticks(ticks, ends), *places.values()],
         ticktext=[
-            *(f"{s:g}" for s in _apart(ticks, ends)),
-            *(_short(name, looks[name]) for name in places),
+            *(f"{s:g}" for s in _spaced_ticks(ticks, ends)),
+            *(_short_name(name, looks[name]) for name in places),
         ],
         tickangle=-40 if any(kind_of(name)[0] != "dynamic" for name in places) else 0,
     )
@@ -194,12 +196,12 @@ def _panel(
     curves = {name: _by_strength(by_schedule[name], outcome) for name in swept}
     return _Panel(
         swept={name: points for name, points in curves.items() if points},
-        single=_known({name: _measure(by_schedule[name], outcome) for name in single}),
+        single=_drop_unknown({name: _measure(by_schedule[name], outcome) for name in single}),
         random=_by_strength(random.filter(pl.col("schedule").is_in(swept)), outcome),
-        random_single=_known(
+        random_single=_drop_unknown(
             {name: _measure(random.filter(pl.col("schedule") == name), outcome) for name in single}
         ),
-        level=_known(
+        level=_drop_unknown(
             {
                 setting: _measure(
                     rows.filter((pl.col("setting") == setting) & pl.col("schedule").is_null()),
@@ -213,7 +215,7 @@ def _panel(
 
 def _by_strength(rows: pl.DataFrame, outcome: str) -> dict[float, Interval]:
     known = rows.filter(pl.col("strength").is_not_null()).sort("strength")
-    return _known(
+    return _drop_unknown(
         {
             float(strength): _measure(each, outcome)  # type: ignore[arg-type]
             for (strength,), each in known.group_by("strength", maintain_order=True)
@@ -221,8 +223,8 @@ def _by_strength(rows: pl.DataFrame, outcome: str) -> dict[float, Interval]:
     )
 
 
-def _known(found: Mapping) -> dict:
-    return {key: interval for key, interval in found.items() if interval is not None}
+def _drop_unknown(intervals: Mapping) -> dict:
+    return {key: interval for key, interval in intervals.items() if interval is not None}
 
 
 def _places(single: Sequence[str], ticks: Sequence[float]) -> tuple[dict[str, float], tuple]:
@@ -236,7 +238,7 @@ def _places(single: Sequence[str], ticks: Sequence[float]) -> tuple[dict[str, fl
     return places, (low - 0.06 * span, last + 0.06 * span)
 
 
-def _apart(ticks: Sequence[float], ends: tuple[float, float]) -> list[float]:
+def _spaced_ticks(ticks: Sequence[float], ends: tuple[float, float]) -> list[float]:
     """The strengths that have room for their numbers, the largest always."""
     room = 0.06 * (ends[1] - ends[0])
     shown: list[float] = []
@@ -246,7 +248,7 @@ def _apart(ticks: Sequence[float], ends: tuple[float, float]) -> list[float]:
     return shown[::-1]
 
 
-def _short(name: str, look: Style) -> str:
+def _short_name(name: str, look: Style) -> str:
     """A schedule under the axis: of a dynamic one its p."""
     kind, inside = kind_of(name)
     return inside.partition(";")[0] if kind == "dynamic" and inside else look.label
@@ -326,7 +328,7 @@ def _caption(
     share: bool,
     strengths: Mapping[str, list[float]],
 ) -> str:
-    said = [
+    findings = [
         _finding(code, panel, looks, outcome, share, strengths) for code, panel in panels.items()
     ]
     drawn = OUTCOMES.get(outcome, outcome.replace("_", " "))
@@ -338,7 +340,7 @@ def _caption(
         several = any(panel.random and len(panel.swept) > 1 for panel in panels.values())
         control += "; those of all curves are taken together." if several else "."
     return (
-        f"{' '.join(said)} {drawn} against the strength, a curve for each schedule; bands and "
+        f"{' '.join(findings)} {drawn} against the strength, a curve for each schedule; bands and "
         f"whiskers are 95% intervals, {queries} queries at most.{control}"
     )
 
@@ -366,13 +368,13 @@ def _finding(
     word = "worst" if outcome in HARMS else "best"
     opening = f"{language_name(code)}: {word}" if code else word.capitalize()
     return (
-        f"{opening} is {_said(top, looks, strengths)}: {_text(best, share)}{others}"
-        + (f", against {listed(level)}" if level else "")
+        f"{opening} is {_setting_name(top, looks, strengths)}: {_text(best, share)}{others}"
+        + (f", against {list_words(level)}" if level else "")
         + "."
     )
 
 
-def _said(
+def _setting_name(
     key: tuple[str, float | None], looks: Mapping[str, Style], strengths: Mapping[str, list[float]]
 ) -> str:
     name, strength = key

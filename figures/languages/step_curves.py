@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, need
+from figures.style.drawing import Drawing, require_columns
 from figures.style.settings import language_name, schedule_looks, setting_looks
 from figures.style.small_multiples import Grid, curve
 from figures.style.theme import Style
@@ -53,7 +53,7 @@ def step_curves(frame: pl.DataFrame, quantity: str) -> Drawing:
     Example:
         >>> step_curves(strengths, "strength").write(run.path, "strength_by_step")
     """
-    need(frame, ("step", "query", "setting", quantity), "step_curves")
+    require_columns(frame, ("step", "query", "setting", quantity), "step_curves")
     absent = [name for name in ("schedule", "property") if name not in frame.columns]
     known = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in absent).filter(
         pl.col(quantity).is_not_null()
@@ -145,14 +145,14 @@ def _caption(points: Mapping[tuple[str, str], dict[int, Interval]], quantity: st
     drops = {
         key: abs(_ends(means)[1].value - _ends(means)[0].value) for key, means in points.items()
     }
-    told = sorted(points, key=lambda key: -drops[key])[:TOLD]
-    said = [_sentence(key, points[key]) for key in points if key in told]
+    largest = sorted(points, key=lambda key: -drops[key])[:TOLD]
+    sentences = [_sentence(key, points[key]) for key in points if key in largest]
     some = f" (the {TOLD} of {len(points)} curves that change most)" if len(points) > TOLD else ""
     first = [_ends(means)[0].n for means in points.values()]
     last = [_ends(means)[1].n for means in points.values()]
     drawn = QUANTITIES.get(quantity, quantity.replace("_", " "))
     return (
-        f"{'; '.join(said)}{some}. Mean {drawn} at each step of the answers; bands are 95% "
+        f"{'; '.join(sentences)}{some}. Mean {drawn} at each step of the answers; bands are 95% "
         f"intervals, {_range(first)} queries at the first step and {_range(last)} at the last."
     )
 

@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, need, percent
+from figures.style.drawing import NO_ESTIMATE, Drawing, percent, require_columns
 from figures.style.settings import language_name
-from figures.style.token_text import Placed, laid, text_figure, wide
+from figures.style.token_text import Placed, place_tokens, text_columns, text_figure
 from interp_steer.errors import FigureError
 
 
@@ -34,7 +34,7 @@ def strength_text(frame: pl.DataFrame, answers: int = 4) -> Drawing:
     Example:
         >>> strength_text(tokens.filter(pl.col("schedule") == "dynamic(0.5)"))
     """
-    need(frame, ("answer_id", "step", "token", "strength"), "strength_text")
+    require_columns(frame, ("answer_id", "step", "token", "strength"), "strength_text")
     names = frame["answer_id"].unique(maintain_order=True).to_list()[: max(1, answers)]
     shown = frame.filter(pl.col("answer_id").is_in(names))
     if "language" not in shown.columns:
@@ -55,7 +55,7 @@ def strength_text(frame: pl.DataFrame, answers: int = 4) -> Drawing:
         first = placed[-1].line + 2 if placed else 0
         starts[first] = str(name)
         rows = shown.filter(pl.col("answer_id") == name).sort("step").iter_rows(named=True)
-        placed += laid(rows, "strength", first)
+        placed += place_tokens(rows, "strength", first)
     codes = [code for code in dict.fromkeys(token.language for token in placed) if code is not None]
     low, high = float(known.to_numpy().min()), float(known.to_numpy().max())
     most = max(abs(low), abs(high)) or 1.0
@@ -79,7 +79,7 @@ def _underlines(placed: Sequence[Placed], code: str, colour: str) -> go.Scatter:
     ys: list[float | None] = []
     for token in placed:
         if token.language == code:
-            end = token.column + wide(token.text)
+            end = token.column + text_columns(token.text)
             xs += [token.column, end, None]
             ys += [token.line + 0.45, token.line + 0.45, None]
     return go.Scatter(
@@ -100,7 +100,7 @@ def _caption(shown: pl.DataFrame, names: Sequence[object], codes: Sequence[str])
     begun = whole.group_by("answer_id").agg(pl.col("step").min().alias("begin"))
     early = whole.join(begun, on="answer_id").filter(pl.col("step") < pl.col("begin") + first)
     tokens = percent(len(early) / len(whole))
-    said = (
+    finding = (
         "No token is steered."
         if not total
         else (
@@ -111,6 +111,6 @@ def _caption(shown: pl.DataFrame, names: Sequence[object], codes: Sequence[str])
     switched = " The line under a token is the language that it was steered to." if codes else ""
     number = "One answer" if len(names) == 1 else f"{len(names)} answers"
     return (
-        f"{said} {number}, each token shaded by the strength it was steered with; unshaded tokens "
+        f"{finding} {number}, each token shaded by the strength it was steered with; unshaded tokens "
         f"have none.{switched}"
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, need, percent
+from figures.style.drawing import Drawing, percent, require_columns
 from figures.style.settings import language_name
 from figures.style.small_multiples import Grid, curve
 from interp_steer.errors import FigureError
@@ -33,7 +33,9 @@ def switch_curves(frame: pl.DataFrame) -> Drawing:
     Example:
         >>> switch_curves(words).write(run.path, "switching")
     """
-    need(frame, ("step", "language", "share", "low", "high", "switched_at"), "switch_curves")
+    require_columns(
+        frame, ("step", "language", "share", "low", "high", "switched_at"), "switch_curves"
+    )
     twice = frame.filter(frame.select("switched_at", "language", "step").is_duplicated())
     if len(twice):
         row = twice.row(0, named=True)
@@ -73,10 +75,10 @@ def switch_curves(frame: pl.DataFrame) -> Drawing:
         hovertemplate="step %{x}: %{y:.0%} [%{customdata[0]:.0%}, %{customdata[1]:.0%}]",
         selector=lambda trace: trace.customdata is not None,
     )
-    said = " ".join(_finding(at, points[at]) for at in switches)
+    findings = " ".join(_finding(at, points[at]) for at in switches)
     return Drawing(
         figure,
-        f"{said} Share of an answer's words in each language by step; the dashed line is where the "
+        f"{findings} Share of an answer's words in each language by step; the dashed line is where the "
         "language of the steering changes, bands are 95% intervals.",
     )
 
@@ -103,14 +105,16 @@ def _finding(at: int | None, points: Mapping[str, Mapping[int, Interval]]) -> st
     gains = {code: _mean(points[code], after) - _mean(points[code], before) for code in points}
     new = max(gains, key=lambda code: gains[code])
     was, now = _mean(points[new], before), _mean(points[new], after)
-    said = (
+    change = (
         f"Switched at step {at}: {language_name(new)} goes from {percent(was)} of the words before "
         f"to {percent(now)} after"
     )
     leads = next((step for step in after if _leads(new, points, step)), None)
     if leads is None:
-        return f"{said}; its interval lies above the others at no step."
-    return f"{said}; its interval first lies above the others at step {leads} ({leads - at} later)."
+        return f"{change}; its interval lies above the others at no step."
+    return (
+        f"{change}; its interval first lies above the others at step {leads} ({leads - at} later)."
+    )
 
 
 def _mean(means: Mapping[int, Interval], steps: list[int]) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 import tyro
 
-from figures.command_line import command, gathered
+from figures.command_line import read_runs, run_command
 from figures.pages.page import figures_of, question_of, write_page
 from figures.pages.report import provenance_line
 from interp_steer.errors import FigureError
@@ -111,8 +111,8 @@ def main(config: Config) -> Path:
         FigureError: when none has a figure.
     """
     path = config.out or config.root / "gallery.html"
-    return write_gallery(gathered(config.root), path, config.title, match=config.match)
+    return write_gallery(read_runs(config.root), path, config.title, match=config.match)
 
 
 if __name__ == "__main__":
-    command(Config, main, "figures.pages.gallery")
+    run_command(Config, main, "figures.pages.gallery")

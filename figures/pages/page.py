@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from figures.style.drawing import listed
+from figures.style.drawing import list_words
 from figures.style.plotly_layout import read_figure
 from interp_steer.models.bundled import BUNDLED_NAMES as BUNDLED
 from interp_steer.results.finished import Results
@@ -152,13 +152,13 @@ def _toys(runs: Sequence[Results]) -> list[str]:
 def _models(config: Mapping[str, Any]) -> list[str]:
     """Every text in a config but the reference, which measures answers and gives none."""
     values = [value for key, value in config.items() if key != "reference"]
-    each = [one for value in values for one in (value if isinstance(value, list) else [value])]
-    return [one for one in each if isinstance(one, str)]
+    texts = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    return [one for one in texts if isinstance(one, str)]
 
 
 def _toy_note(names: Sequence[str]) -> str:
     return TOY.format(
-        models=listed(names),
+        models=list_words(names),
         is_are="is a bundled toy model" if len(names) == 1 else "are bundled toy models",
     ).replace("toy models that proves", "toy models that prove")
 

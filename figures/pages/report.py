@@ -13,7 +13,7 @@ from typing import Any
 import tyro
 from markupsafe import Markup
 
-from figures.command_line import command, gathered
+from figures.command_line import read_runs, run_command
 from figures.pages.page import figures_of, question_of, write_page
 from figures.pages.run_contents import frames_of, vector_cards
 from figures.steering.completions import COLUMNS, completions_table
@@ -158,8 +158,8 @@ def provenance_line(run: Results) -> str:
 
 
 def _provenance(run: Results) -> dict[str, Any]:
-    kept = ("model", "data", "source", "versions", "machine", "start", "end", "wall_seconds")
-    return {"config": run.config, "seed": run.seed} | {k: run.provenance.get(k) for k in kept}
+    fields = ("model", "data", "source", "versions", "machine", "start", "end", "wall_seconds")
+    return {"config": run.config, "seed": run.seed} | {k: run.provenance.get(k) for k in fields}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -195,8 +195,8 @@ def main(config: Config) -> Path:
         RunError: when none can be read.
     """
     path = config.out or config.root / "report.html"
-    return write_report(gathered(config.root), path, config.title, samples=config.samples)
+    return write_report(read_runs(config.root), path, config.title, samples=config.samples)
 
 
 if __name__ == "__main__":
-    command(Config, main, "figures.pages.report")
+    run_command(Config, main, "figures.pages.report")

@@ -48,24 +48,24 @@ def vector_cards(run: Results) -> list[dict[str, Any]]:
 
 def frames_of(run: Results) -> list[dict[str, Any]]:
     """The records of a run: of each frame its columns with what they hold, and its first rows."""
-    found = []
+    frames = []
     for name in run.frames:
         frame = run.records(name)
         if frame is None:
             continue
-        found.append(
+        frames.append(
             {
                 "name": name,
-                "size": f"{_counted(frame.height, 'row')}, {_counted(frame.width, 'column')}",
+                "size": f"{_count_text(frame.height, 'row')}, {_count_text(frame.width, 'column')}",
                 "columns": [_column(frame[column]) for column in frame.columns],
                 "names": frame.columns,
                 "first": [[_short(value) for value in row] for row in frame.head(FIRST).rows()],
             }
         )
-    return found
+    return frames
 
 
-def _counted(n: int, what: str) -> str:
+def _count_text(n: int, what: str) -> str:
     return f"{n:,} {what if n == 1 else what + 's'}"
 
 

@@ -12,20 +12,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from figures.printing.heatmap_cells import cells_of
-from figures.printing.wrap_panels import BETWEEN, SHORTEST, rearranged, thinned, upright
+from figures.printing.wrap_panels import BETWEEN, SHORTEST, rearrange_panels, thin_ticks, turn_names
 from figures.style import theme
 from figures.style.plotly_layout import (
     Figure,
     Panel,
-    grid,
-    labelled,
     layout_of,
     left_margin,
     legend_rows,
-    on,
+    panel_rows,
     panel_titles,
     panels,
     right_margin,
+    shows_labels,
+    traces_of,
     values,
 )
 from figures.style.small_multiples import LEGEND_ROW
@@ -55,7 +55,7 @@ class TooNarrow(FigureError):
     """A figure that has no room in a column at the size of its text."""
 
 
-def fitted(figure: Figure, column: str) -> Figure:
+def fit_to_column(figure: Figure, column: str) -> Figure:
     """A figure for a column of a page.
 
     Args:
@@ -75,20 +75,20 @@ def fitted(figure: Figure, column: str) -> Figure:
     before = _legend_rows(figure, drawn - left_margin(figure) - right_margin(figure))
     own["width"] = round(to, 1)
     if to < drawn:
-        if _is_set(figure):
+        if _has_fixed_words(figure):
             raise TooNarrow(f"its text is set for {drawn / PIXELS:.1f} inches")
         _legend_above(figure)
     room = to - left_margin(figure) - right_margin(figure)
     if "polar" in own and room < min(LEAST_ROUND, drawn - own["margin"]["l"] - own["margin"]["r"]):
         raise TooNarrow(f"its circle would be {room / PIXELS:.1f} inches wide")
-    found = panels(figure)
+    all_panels = panels(figure)
     own["height"] = height
-    if found and to < drawn:
-        height += rearranged(figure, _across(figure, found, room), room)
+    if all_panels and to < drawn:
+        height += rearrange_panels(figure, _count_across(figure, all_panels, room), room)
         for panel in panels(figure):
             _drop_numbers(figure, panel, room)
-            thinned(figure, panel, room)
-        height += max(upright(figure, panel, room) for panel in panels(figure))
+            thin_ticks(figure, panel, room)
+        height += max(turn_names(figure, panel, room) for panel in panels(figure))
     height += _legend_room(figure, room, before)
     if height > TALLEST and _may_shrink(figure, height - TALLEST, height):
         height = TALLEST
@@ -104,20 +104,22 @@ def _may_shrink(figure: Figure, by: float, height: float) -> bool:
     plot = height - by - margin["t"] - margin["b"]
     for panel in panels(figure):
         high = (panel.top - panel.bottom) * plot
-        bars = [t for t in on(figure, panel) if t.get("type") == "bar"]
+        bars = [t for t in traces_of(figure, panel) if t.get("type") == "bar"]
         lying = sum(len(values(t.get("y"))) for t in bars if t.get("orientation") == "h")
         if high < max(SHORTEST, THINNEST * lying):
             return False
     return True
 
 
-def _is_set(figure: Figure) -> bool:
+def _has_fixed_words(figure: Figure) -> bool:
     """Whether words stand at places that were measured for one width: tables, text to read."""
     if any(trace.get("type") == "table" for trace in figure["data"]):
         return True
     for panel in panels(figure):
-        words = [t for t in on(figure, panel) if "text" in str(t.get("mode")) and "text" in t]
-        if not labelled(figure, panel.x) and sum(len(values(t["text"])) for t in words) > WORDS:
+        words = [
+            t for t in traces_of(figure, panel) if "text" in str(t.get("mode")) and "text" in t
+        ]
+        if not shows_labels(figure, panel.x) and sum(len(values(t["text"])) for t in words) > WORDS:
             return True
     return False
 
@@ -149,14 +151,14 @@ def _legend_rows(figure: Figure, room: float) -> int:
     return 0 if beside else legend_rows(figure, room)
 
 
-def _across(figure: Figure, found: Sequence[Panel], room: float) -> int:
+def _count_across(figure: Figure, all_panels: Sequence[Panel], room: float) -> int:
     """How many panels go side by side."""
-    rows = grid(found)
+    rows = panel_rows(all_panels)
     most = max(len(row) for row in rows)
-    least = max(_least(figure, panel) for panel in found)
-    if min(panel.right - panel.left for panel in found) * room >= 0.9 * least:
+    least = max(_least_width(figure, panel) for panel in all_panels)
+    if min(panel.right - panel.left for panel in all_panels) * room >= 0.9 * least:
         return most
-    if len(rows) > 1 and len(panel_titles(figure, found)) < len(found):
+    if len(rows) > 1 and len(panel_titles(figure, all_panels)) < len(all_panels):
         raise TooNarrow("its rows and columns of panels belong together")
     for across in range(most - 1, 0, -1):
         if (room - BETWEEN * (across - 1)) / across >= least:
@@ -165,33 +167,35 @@ def _across(figure: Figure, found: Sequence[Panel], room: float) -> int:
     raise TooNarrow(f"it needs {(least + margins) / PIXELS:.1f} inches at the size of its text")
 
 
-def _least(figure: Figure, panel: Panel) -> float:
+def _least_width(figure: Figure, panel: Panel) -> float:
     """The narrowest that a panel may become."""
     least = float(LEAST)
-    for trace in on(figure, panel):
+    for trace in traces_of(figure, panel):
         x = list(dict.fromkeys(map(str, values(trace.get("x")))))
         if trace.get("type") == "heatmap":
             cells = cells_of(trace)
             n = len({cell[0] for cell in cells})
-            if _spare(trace) or not trace.get("texttemplate"):
+            if _repeats_colours(trace) or not trace.get("texttemplate"):
                 # Of names, which then stand upright, each needs a line; of numbers some go.
                 least = max(least, n * (5 if all(map(_is_number, x)) else theme.SMALL + 2))
             else:
-                least = max(least, n * _cell(trace))
+                least = max(least, n * _cell_width(trace))
         elif "text" in str(trace.get("mode")):
             least = max(least, LEAST_WORDED)
         elif trace.get("type") == "violin":
-            names = {t.get("x", [""])[0] for t in on(figure, panel) if t.get("type") == "violin"}
+            names = {
+                t.get("x", [""])[0] for t in traces_of(figure, panel) if t.get("type") == "violin"
+            }
             least = max(least, 30 * len(names))
     return least
 
 
-def _spare(trace: Mapping[str, Any]) -> bool:
+def _repeats_colours(trace: Mapping[str, Any]) -> bool:
     """Whether the words in a map's cells say no more than their colours."""
     return "%{z" in str(trace.get("texttemplate"))
 
 
-def _cell(trace: Mapping[str, Any]) -> float:
+def _cell_width(trace: Mapping[str, Any]) -> float:
     """The width that the words in a map's cells need."""
     size = (trace.get("textfont") or {}).get("size", theme.NORMAL)
     return 4 + max(width(text, size) for *_, text in cells_of(trace))
@@ -199,10 +203,10 @@ def _cell(trace: Mapping[str, Any]) -> float:
 
 def _drop_numbers(figure: Figure, panel: Panel, room: float) -> None:
     """The numbers in a map's cells go where they have no room: the colours say them too."""
-    for trace in on(figure, panel):
-        if trace.get("type") == "heatmap" and _spare(trace):
+    for trace in traces_of(figure, panel):
+        if trace.get("type") == "heatmap" and _repeats_colours(trace):
             n = len({cell[0] for cell in cells_of(trace)})
-            if n * _cell(trace) > (panel.right - panel.left) * room:
+            if n * _cell_width(trace) > (panel.right - panel.left) * room:
                 del trace["texttemplate"]
 
 

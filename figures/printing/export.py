@@ -25,10 +25,10 @@ from typing import Any, Literal
 import tyro
 from tqdm import tqdm
 
-from figures.command_line import command, gathered
-from figures.printing.column_width import TooNarrow, fitted
-from figures.printing.heatmap_cells import rectangles
-from figures.printing.stamps import Stamp, need_pypdf, read_stamp, stamp_of, stamped
+from figures.command_line import read_runs, run_command
+from figures.printing.column_width import TooNarrow, fit_to_column
+from figures.printing.heatmap_cells import draw_rectangles
+from figures.printing.stamps import Stamp, add_stamp, need_pypdf, read_stamp, stamp_of
 from figures.style.plotly_layout import Figure, read_figure
 from interp_steer.errors import FigureError, InterpSteerError, RunError
 from interp_steer.results.finished import Results
@@ -47,7 +47,7 @@ MISSING = (
     "(pip install 'interp_steer[export]'; then apt-get install chromium, or kaleido_get_chrome)"
 )
 
-_said: set[str] = set()
+_LINES_PRINTED: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,12 @@ def print_figures(folder: str | Path, formats: Sequence[str] = FORMATS) -> list[
     sheets: list[Sheet] = []
     for file in files:
         try:
-            figure, stamp = rectangles(read_figure(file)), stamp_of(file)
+            figure, stamp = draw_rectangles(read_figure(file)), stamp_of(file)
         except InterpSteerError as error:
             _say(f"a figure was not printed: {error}")
             continue
         sheets += [Sheet(figure, file.with_suffix(f".{kind}"), stamp) for kind in formats]
-    written, failures = _print(sheets)
+    written, failures = _print_all(sheets)
     for failure in failures:
         _say(f"figures are HTML only: {browser()} could not print them ({failure})")
     return written
@@ -146,15 +146,15 @@ def export(
         for name in fnmatch.filter(run.captions, match):
             file = run.figure(name)
             figure, stamp = read_figure(file), stamp_of(file)
-            for column, set_again in _set(figure, columns, file).items():
+            for column, set_again in _fit_columns(figure, columns, file).items():
                 folder = home / column
                 with mended(folder):
                     folder.mkdir(parents=True, exist_ok=True)
-                drawn = rectangles(set_again)
+                drawn = draw_rectangles(set_again)
                 sheets += [Sheet(drawn, folder / f"{name}.{kind}", stamp) for kind in formats]
     if not sheets:
         raise FigureError(f"no figure is called {match!r}; figures/captions.json names them.")
-    written, failures = _print(sheets)
+    written, failures = _print_all(sheets)
     if failures:
         raise FigureError(f"{browser()} could not print {'; '.join(failures[:3])}.")
     for path in written:
@@ -180,29 +180,29 @@ def print_drawing(figure: Figure, path: Path, **origin: Any) -> Path:
     if browser() is None:
         raise FigureError(f"nothing can be printed: {MISSING}.")
     drawing = hashlib.sha256(json.dumps(figure, sort_keys=True).encode()).hexdigest()
-    sheet = Sheet(rectangles(figure), path, Stamp(path.stem, drawing, **origin))
-    _, failures = _print([sheet])
+    sheet = Sheet(draw_rectangles(figure), path, Stamp(path.stem, drawing, **origin))
+    _, failures = _print_all([sheet])
     if failures:
         raise FigureError(f"{browser()} could not print {failures[0]}.")
     return path
 
 
-def _set(figure: Figure, columns: Sequence[str], file: Path) -> dict[str, Figure]:
+def _fit_columns(figure: Figure, columns: Sequence[str], file: Path) -> dict[str, Figure]:
     """The figure for each column that it has room in."""
-    found: dict[str, Figure] = {}
+    figures: dict[str, Figure] = {}
     for asked in columns:
         column = asked
-        while column not in found:
+        while column not in figures:
             try:
-                found[column] = fitted(figure, column)
+                figures[column] = fit_to_column(figure, column)
             except TooNarrow as error:
                 if column == "double":
                     _say(f"{file}: set at its own width, since {error}")
-                    found[column] = figure
+                    figures[column] = figure
                 else:
                     _say(f"{file}: set across two columns, since {error}")
                     column = "double"
-    return found
+    return figures
 
 
 def fonts(path: str | Path) -> dict[str, tuple[str, bool]]:
@@ -213,7 +213,7 @@ def fonts(path: str | Path) -> dict[str, tuple[str, bool]]:
     Raises:
         FigureError: when pypdf is not installed.
     """
-    found = {}
+    by_name = {}
     for page in need_pypdf().PdfReader(path).pages:
         resources = page["/Resources"].get_object()
         for name, reference in resources.get("/Font", {}).items():
@@ -223,8 +223,8 @@ def fonts(path: str | Path) -> dict[str, tuple[str, bool]]:
             described = [one.get("/FontDescriptor", {}).get_object() for one in inner]
             embedded = all(any(key in one for key in files) for one in described)
             kind = str(inner[0].get("/Subtype", "")).lstrip("/")
-            found[str(font.get("/BaseFont", name)).lstrip("/")] = (kind, embedded)
-    return found
+            by_name[str(font.get("/BaseFont", name)).lstrip("/")] = (kind, embedded)
+    return by_name
 
 
 def _check_fonts(path: Path) -> None:
@@ -239,7 +239,7 @@ def _check_fonts(path: Path) -> None:
             )
 
 
-def _print(sheets: Sequence[Sheet]) -> tuple[list[Path], list[str]]:
+def _print_all(sheets: Sequence[Sheet]) -> tuple[list[Path], list[str]]:
     """Print all sheets in one browser; returns the files, and what went wrong in words.
 
     In a thread of its own, since a notebook's event loop is already running in this one, and with
@@ -252,7 +252,7 @@ def _print(sheets: Sequence[Sheet]) -> tuple[list[Path], list[str]]:
 
     def thread() -> None:
         try:
-            asyncio.run(_printed(sheets, written, failures))
+            asyncio.run(_print_sheets(sheets, written, failures))
         except RunError as error:
             failures.append(str(error))
         except Exception as error:
@@ -266,7 +266,7 @@ def _print(sheets: Sequence[Sheet]) -> tuple[list[Path], list[str]]:
     return written, list(dict.fromkeys(failures))
 
 
-async def _printed(sheets: Sequence[Sheet], written: list[Path], failures: list[str]) -> None:
+async def _print_sheets(sheets: Sequence[Sheet], written: list[Path], failures: list[str]) -> None:
     import kaleido
 
     printer = kaleido.Kaleido(n=1, timeout=PRINTING, page_generator=_Page())  # type: ignore[arg-type]
@@ -281,7 +281,7 @@ async def _printed(sheets: Sequence[Sheet], written: list[Path], failures: list[
                 failures.append(f"{sheet.path.name}: {_words(error)}")
                 continue
             with mended(sheet.path), write_atomically(sheet.path) as aside:
-                aside.write_bytes(stamped(file, sheet.kind, sheet.stamp, scale))
+                aside.write_bytes(add_stamp(file, sheet.kind, sheet.stamp, scale))
             written.append(sheet.path)
     finally:
         await asyncio.wait_for(printer.close(), STARTING)
@@ -300,14 +300,14 @@ class _Page:
 
 
 def _words(error: Exception) -> str:
-    said = str(error).splitlines()
-    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _say(line: str) -> None:
     """Say a line once on stderr, however many folders meet the same want."""
-    if line not in _said:
-        _said.add(line)
+    if line not in _LINES_PRINTED:
+        _LINES_PRINTED.add(line)
         print(line, file=sys.stderr)
 
 
@@ -334,7 +334,7 @@ def main(config: Config) -> str:
     if config.stamp is not None:
         return json.dumps(asdict(read_stamp(config.stamp)), indent=2, ensure_ascii=False)
     written = export(
-        gathered(config.results),
+        read_runs(config.results),
         config.format,
         config.column,
         match=config.match,
@@ -345,4 +345,4 @@ def main(config: Config) -> str:
 
 
 if __name__ == "__main__":
-    command(Config, main, "figures.printing.export")
+    run_command(Config, main, "figures.printing.export")

@@ -11,7 +11,7 @@ from typing import Any
 from plotly.colors import sample_colorscale
 
 from figures.style import theme
-from figures.style.plotly_layout import Figure, axis, layout_of, merged, values
+from figures.style.plotly_layout import Figure, axis, layout_of, merge_values, values
 
 FORMATTED = re.compile(r"%\{z(?::([^}]*))?\}")
 """Where a template of cells has their number."""
@@ -23,7 +23,7 @@ Cell = tuple[Any, Any, float, str]
 """Where it stands on the two axes, its number, its words."""
 
 
-def rectangles(figure: Figure) -> Figure:
+def draw_rectangles(figure: Figure) -> Figure:
     """A figure whose heatmaps are rectangles, words and a scale, which print without pixels.
 
     Args:
@@ -39,7 +39,7 @@ def rectangles(figure: Figure) -> Figure:
         if trace.get("type") != "heatmap":
             drawn.append(trace)
             continue
-        trace = merged(_template(figure), trace)
+        trace = merge_values(_template(figure), trace)
         scale = _scale(figure, trace)
         cells = cells_of(trace)
         across, up = (_edges(figure, trace, side) for side in ("x", "y"))
@@ -59,15 +59,17 @@ def cells_of(trace: Mapping[str, Any]) -> list[Cell]:
     z, texts = values(trace.get("z")), values(trace.get("text"))
     x, y = places(trace).values()
     if z and not isinstance(z[0], list):  # a number for each place, no matrix
-        found = list(zip(x, y, z, texts or [""] * len(z), strict=True))
+        raw_cells = list(zip(x, y, z, texts or [""] * len(z), strict=True))
     else:
-        found = [
+        raw_cells = [
             (x[c], y[r], z[r][c], texts[r][c] if texts else "")
             for r in range(len(z))
             for c in range(len(z[r]))
         ]
     template = str(trace.get("texttemplate") or "")
-    return [(at, of, n, _said(template, n, text)) for at, of, n, text in found if n is not None]
+    return [
+        (at, of, n, _cell_text(template, n, text)) for at, of, n, text in raw_cells if n is not None
+    ]
 
 
 def places(trace: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -80,11 +82,11 @@ def places(trace: Mapping[str, Any]) -> dict[str, list[Any]]:
     }
 
 
-def _said(template: str, number: float, text: Any) -> str:
+def _cell_text(template: str, number: float, text: Any) -> str:
     """The words of a cell."""
 
-    def formatted(found: re.Match[str]) -> str:
-        return format(number, found[1] or "g").replace("-", "\u2212")
+    def formatted(field: re.Match[str]) -> str:
+        return format(number, field[1] or "g").replace("-", "\u2212")
 
     return FORMATTED.sub(formatted, template).replace("%{text}", str(text))
 
@@ -184,12 +186,12 @@ def _bar(
 
 
 def _scatter(trace: Mapping[str, Any], cells: Sequence[Cell]) -> dict[str, Any]:
-    kept = {key: trace[key] for key in ("xaxis", "yaxis") if key in trace}
+    axes = {key: trace[key] for key in ("xaxis", "yaxis") if key in trace}
     return {
         "type": "scatter",
         "x": [x for x, *_ in cells],
         "y": [y for _, y, *_ in cells],
         "showlegend": False,
         "hoverinfo": "skip",
-        **kept,
+        **axes,
     }

@@ -18,8 +18,13 @@ from typing import Any
 
 import tyro
 
-from figures.command_line import command, gathered
-from figures.steering.accuracy_table import COLUMNS, accuracy_caption, accuracy_lines, fits
+from figures.command_line import read_runs, run_command
+from figures.steering.accuracy_table import (
+    COLUMNS,
+    accuracy_caption,
+    accuracy_lines,
+    is_accuracy_table,
+)
 from interp_steer.errors import FigureError
 from interp_steer.results.finished import Results
 from interp_steer.results.folders import mended
@@ -48,7 +53,7 @@ _GREEK = {
 """Small Greek letters by their names, which are LaTeX's too but for lamda and omicron."""
 
 
-def escaped(text: str) -> str:
+def escape_latex(text: str) -> str:
     """A text as LaTeX prints it, letter by letter, whatever it holds.
 
     Letters of western European languages stay; any other that LaTeX's standard fonts lack is
@@ -85,22 +90,22 @@ def summary_table(run: Results, match: str = "*") -> str:
     Raises:
         FigureError: when no number has such a name.
     """
-    found = [row for row in rows(run.summary) if fnmatch.fnmatchcase(row.name, match)]
-    if not found:
+    numbers = [row for row in rows(run.summary) if fnmatch.fnmatchcase(row.name, match)]
+    if not numbers:
         some = ", ".join(row.name for row in rows(run.summary)[:4]) or "none"
         raise FigureError(
             f"{run.path} has no number called {match!r}; it has {len(rows(run.summary))}, such as "
             f"{some}."
         )
     sizes = {name: one.get("n") for name, one in (run.provenance.get("estimates") or {}).items()}
-    counted = any(sizes.get(row.name) for row in found)
+    counted = any(sizes.get(row.name) for row in numbers)
     header = ["quantity", "value", r"95\,\% interval", *(["$n$"] if counted else [])]
     body: list[str] = []
-    for group, members in _groups(found).items():
+    for group, members in _groups(numbers).items():
         if group:
-            body.append(_line([rf"\emph{{{escaped(group)}}}", *[""] * (len(header) - 1)]))
+            body.append(_line([rf"\emph{{{escape_latex(group)}}}", *[""] * (len(header) - 1)]))
         for row in members:
-            name = escaped(row.name.removeprefix(f"{group}.") if group else row.name)
+            name = escape_latex(row.name.removeprefix(f"{group}.") if group else row.name)
             size = sizes.get(row.name)
             cells = [rf"\quad {name}" if group else name, _number(row.value), _interval(row)]
             body.append(_line([*cells, *([f"{size:,}" if size else ""] if counted else [])]))
@@ -118,23 +123,23 @@ def accuracy_booktabs(run: Results) -> str:
         FigureError: when they are not.
     """
     records = run.records()
-    if records is None or not fits(records):
+    if records is None or not is_accuracy_table(records):
         raise FigureError(
             f"the records of {run.path} are no accuracy table; see instruction_table."
         )
     body: list[str] = []
     models = accuracy_lines(records)
-    kept = [c for c in COLUMNS if any(line.get(c) for lines in models.values() for line in lines)]
+    shown = [c for c in COLUMNS if any(line.get(c) for lines in models.values() for line in lines)]
     for model, lines in models.items():
         if body:
             body.append(r"\addlinespace")
-        name = escaped(model.rpartition("/")[2])
-        body.append(rf"\multicolumn{{{len(kept)}}}{{@{{}}l}}{{\textbf{{{name}}}}} \\")
-        body += [_line([_typeset(line.get(column, "")) for column in kept]) for line in lines]
-    header = _line([escaped(COLUMNS[column][0]) for column in kept])
-    said = f"% {' '.join(accuracy_caption(records).split())}\n"
-    columns = "@{}l" + "r" * (len(kept) - 1) + "@{}"
-    return _comment(run, len(body)) + said + _table(columns, [header], body)
+        name = escape_latex(model.rpartition("/")[2])
+        body.append(rf"\multicolumn{{{len(shown)}}}{{@{{}}l}}{{\textbf{{{name}}}}} \\")
+        body += [_line([_typeset_cell(line.get(column, "")) for column in shown]) for line in lines]
+    header = _line([escape_latex(COLUMNS[column][0]) for column in shown])
+    caption = f"% {' '.join(accuracy_caption(records).split())}\n"
+    columns = "@{}l" + "r" * (len(shown) - 1) + "@{}"
+    return _comment(run, len(body)) + caption + _table(columns, [header], body)
 
 
 def write_tables(run: Results, folder: Path, match: str = "*") -> list[Path]:
@@ -154,7 +159,7 @@ def write_tables(run: Results, folder: Path, match: str = "*") -> list[Path]:
     """
     tables = {"summary": summary_table(run, match)}
     records = run.records()
-    if records is not None and fits(records):
+    if records is not None and is_accuracy_table(records):
         tables["accuracy"] = accuracy_booktabs(run)
     written = []
     for name, table in tables.items():
@@ -167,11 +172,11 @@ def write_tables(run: Results, folder: Path, match: str = "*") -> list[Path]:
     return written
 
 
-def _groups(found: Sequence[Row]) -> dict[str, list[Row]]:
+def _groups(numbers: Sequence[Row]) -> dict[str, list[Row]]:
     """Rows by what their names begin with; those that stand alone come first, under no name."""
-    beginnings = [row.name.partition(".")[0] for row in found]
+    beginnings = [row.name.partition(".")[0] for row in numbers]
     groups: dict[str, list[Row]] = {"": []}
-    for row, begins in zip(found, beginnings, strict=True):
+    for row, begins in zip(numbers, beginnings, strict=True):
         alone = beginnings.count(begins) == 1 or row.name == begins
         groups.setdefault("" if alone else begins, []).append(row)
     return {name: members for name, members in groups.items() if members}
@@ -193,10 +198,10 @@ def _interval(row: Row) -> str:
     return f"{{[{_number(row.low)}, {_number(row.high)}]}}"
 
 
-def _typeset(text: str) -> str:
+def _typeset_cell(text: str) -> str:
     """A cell of words and numbers, hyphens before digits being signs."""
     signed = re.sub(r"(?<![\w])-(?=\d)", "\u2212", text)
-    return f"{{{escaped(signed)}}}" if text.startswith("[") else escaped(signed)
+    return f"{{{escape_latex(signed)}}}" if text.startswith("[") else escape_latex(signed)
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -246,7 +251,7 @@ def main(config: Config) -> str:
     """Write the tables; returns their paths, a line each."""
     written: list[Path] = []
     refused: list[FigureError] = []
-    for run in gathered(config.results):
+    for run in read_runs(config.results):
         below = run.path.relative_to(config.results)
         folder = run.path / "print" if config.out is None else config.out / below
         try:
@@ -259,4 +264,4 @@ def main(config: Config) -> str:
 
 
 if __name__ == "__main__":
-    command(Config, main, "figures.printing.latex")
+    run_command(Config, main, "figures.printing.latex")

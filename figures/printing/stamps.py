@@ -71,29 +71,29 @@ def stamp_of(figure: Path) -> Stamp:
     """
     folder = figure.parent.parent
     captions = figure.parent / "captions.json"
-    found = Stamp(
+    stamp = Stamp(
         figure.stem,
         checksum(figure),
         caption=_document(captions).get(figure.stem, "") if captions.is_file() else "",
     )
     if not (folder / "config.json").is_file():
-        return found
+        return stamp
     document = _document(folder / "config.json")
-    found = replace(
-        found,
+    stamp = replace(
+        stamp,
         analysis=document.get("analysis"),
         config=document_hash(document),
         seed=document.get("seed"),
     )
     if not (folder / "provenance.json").is_file():
-        return found
+        return stamp
     path = folder / "provenance.json"
     origin = _document(path)
     model, data, source, versions = (
         _fields(origin.get(name) or {}, path) for name in ("model", "data", "source", "versions")
     )
     return replace(
-        found,
+        stamp,
         model=model.get("name"),
         fingerprint=model.get("fingerprint"),
         data=data,
@@ -108,13 +108,13 @@ def _document(path: Path) -> Mapping[str, Any]:
     return _fields(read_json(path), path)
 
 
-def _fields(found: Any, path: Path) -> Mapping[str, Any]:
-    if not isinstance(found, dict):
+def _fields(document: Any, path: Path) -> Mapping[str, Any]:
+    if not isinstance(document, dict):
         raise RunError(f"{path} is not as a run leaves it; {AGAIN}.")
-    return found
+    return document
 
 
-def stamped(file: bytes, kind: str, stamp: Stamp, scale: int = 1) -> bytes:
+def add_stamp(file: bytes, kind: str, stamp: Stamp, scale: int = 1) -> bytes:
     """A printed figure with its stamp.
 
     Args:
@@ -142,7 +142,7 @@ def read_stamp(path: str | Path) -> Stamp:
         raise FigureError(f"{path} is no PDF, SVG or PNG; give a figure that was printed.")
     try:
         text = read(path.read_bytes())
-        return Stamp(**json.loads(text)) if text else _unstamped(path)
+        return Stamp(**json.loads(text)) if text else _refuse_unstamped(path)
     except FigureError:
         raise
     except Exception as error:  # each kind of file has errors of its own
@@ -151,7 +151,7 @@ def read_stamp(path: str | Path) -> Stamp:
         ) from None
 
 
-def _unstamped(path: Path) -> Stamp:
+def _refuse_unstamped(path: Path) -> Stamp:
     raise FigureError(
         f"{path} has no stamp of {KEY}: another program made it, or saved it again; print it with "
         "python -m figures.printing.export."
@@ -205,19 +205,19 @@ def _pdf(file: bytes, stamp: Stamp, scale: int) -> bytes:
 def _read_pdf(file: bytes) -> str:
     reader = need_pypdf().PdfReader(io.BytesIO(file))
     information, xmp = reader.metadata or {}, reader.xmp_metadata
-    found = (information.get("/Keywords"), xmp.pdf_keywords if xmp else None)
-    return next((str(text) for text in found if text and str(text).startswith("{")), "")
+    candidates = (information.get("/Keywords"), xmp.pdf_keywords if xmp else None)
+    return next((str(text) for text in candidates if text and str(text).startswith("{")), "")
 
 
 def _svg(file: bytes, stamp: Stamp, scale: int) -> bytes:
     text = file.decode("utf-8")
     start = text.index("<svg")
     inside = text.index(">", start) + 1
-    said = (
+    elements = (
         f"<title>{escape(stamp.title)}</title><desc>{escape(stamp.caption)}</desc>"
         f'<metadata id="{KEY}">{escape(stamp.text())}</metadata>'
     )
-    return (text[:inside] + said + text[inside:]).encode("utf-8")
+    return (text[:inside] + elements + text[inside:]).encode("utf-8")
 
 
 def _read_svg(file: bytes) -> str:
@@ -229,7 +229,7 @@ def _read_svg(file: bytes) -> str:
 
 def _png(file: bytes, stamp: Stamp, scale: int) -> bytes:
     pixels = round(96 * scale / INCH)
-    said = [
+    own_chunks = [
         (b"pHYs", struct.pack(">IIB", pixels, pixels, 1)),
         (b"iTXt", _international("Title", stamp.title)),
         (b"iTXt", _international("Description", stamp.caption)),
@@ -238,7 +238,7 @@ def _png(file: bytes, stamp: Stamp, scale: int) -> bytes:
     ]
     chunks = list(_chunks(file))
     header, rest = chunks[0], [chunk for chunk in chunks[1:] if chunk[0] != b"pHYs"]
-    return PNG + b"".join(_chunk(*one) for one in (header, *said, *rest))
+    return PNG + b"".join(_chunk(*one) for one in (header, *own_chunks, *rest))
 
 
 def _read_png(file: bytes) -> str:

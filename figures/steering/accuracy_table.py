@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, interval_text, listed, need, percent
+from figures.style.drawing import Drawing, interval_text, list_words, percent, require_columns
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.paired import PairedTest
 from interp_steer.statistics.records import corrected
@@ -56,7 +56,7 @@ def accuracy_table(records: pl.DataFrame) -> Drawing:
         FigureError: for records without these columns.
     """
     shares = [f"{name}{end}" for name in (*SHARES, "gain") for end in ("", "_low", "_high")]
-    need(records, (*KEYS, *shares, *TESTED), "accuracy_table")
+    require_columns(records, (*KEYS, *shares, *TESTED), "accuracy_table")
     lines: list[dict[str, str]] = []
     shades: list[str] = []
     for model, own in accuracy_lines(records).items():
@@ -92,7 +92,7 @@ def accuracy_table(records: pl.DataFrame) -> Drawing:
     return Drawing(figure, accuracy_caption(records))
 
 
-def fits(records: pl.DataFrame) -> bool:
+def is_accuracy_table(records: pl.DataFrame) -> bool:
     """Whether records are those of an accuracy table."""
     return {*KEYS, *SHARES, *TESTED, "gain"} <= set(records.columns)
 
@@ -149,14 +149,14 @@ def accuracy_caption(records: pl.DataFrame) -> str:
     Args:
         records: as for :func:`accuracy_table`.
     """
-    said = []
+    sentences = []
     for model in records["model"].unique(maintain_order=True).to_list():
         rows = records.filter((pl.col("model") == model) & (pl.col("at") == ""))
         values = [
             f"{theme.setting_style(row['setting']).label} {interval_text(_interval(row, 'loose'))}"
             for row in rows.iter_rows(named=True)
         ]
-        said.append(f"{model}: {listed(values)}.")
+        sentences.append(f"{model}: {list_words(values)}.")
     known = records.filter(pl.col("published").is_not_null())
     beside = ""
     if len(known):
@@ -166,9 +166,9 @@ def accuracy_caption(records: pl.DataFrame) -> str:
             f"({percent(len(within) / len(known))}) lie within our intervals."
         )
     starred = [at for at in records["at"].unique(maintain_order=True) if at]
-    star = f" Rows with a star: {listed(starred)}." if starred else ""
+    star = f" Rows with a star: {list_words(starred)}." if starred else ""
     return (
-        f"Loose accuracy: {' '.join(said)}{beside} Brackets are 95% intervals. Gains are in points "
+        f"Loose accuracy: {' '.join(sentences)}{beside} Brackets are 95% intervals. Gains are in points "
         "of loose accuracy, over the instruction where it is there and else over none; p is "
         f"McNemar's, Holm-corrected.{star}"
     )

@@ -9,7 +9,7 @@ import jinja2
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import need
+from figures.style.drawing import require_columns
 
 FINISH = {"length": "cut at the token limit"}
 """What is said of an answer that did not end by itself."""
@@ -81,26 +81,26 @@ def completions_table(
     Raises:
         FigureError: for records without these columns.
     """
-    need(records, (*COLUMNS, outcome), "completions_table")
+    require_columns(records, (*COLUMNS, outcome), "completions_table")
     cards = []
     for name in records["instruction"].unique(maintain_order=True):
-        rows = _best(records.filter(pl.col("instruction") == name), outcome)
+        rows = _best_rows(records.filter(pl.col("instruction") == name), outcome)
         for key in rows["key"].unique(maintain_order=True)[:per_instruction]:
             answers = rows.filter(pl.col("key") == key).unique("setting", maintain_order=True)
             by_setting = {row["setting"]: row for row in answers.iter_rows(named=True)}
-            settings = theme.ordered(list(by_setting))
+            settings = theme.order_settings(list(by_setting))
             first = by_setting[settings[0]]
             cards.append(
                 {
                     "query": first["query"],
                     "instruction": name,
-                    "answers": list(_answers(settings, by_setting, outcome)),
+                    "answers": list(_answer_cards(settings, by_setting, outcome)),
                 }
             )
     return _TABLE.render(cards=cards, open=OPEN)
 
 
-def _best(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:
+def _best_rows(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:
     """The rows of each setting where it does best; one that nothing varies in keeps its rows."""
     varied = [name for name in ("layer", "schedule", "strength") if name in rows.columns]
     scored = (
@@ -115,7 +115,7 @@ def _best(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:
     )
 
 
-def _answers(
+def _answer_cards(
     settings: Iterable[str], by_setting: dict[str, dict[str, Any]], outcome: str
 ) -> Iterable[dict[str, Any]]:
     for i, setting in enumerate(settings):

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, need
+from figures.style.drawing import Drawing, require_columns
 from interp_steer.errors import FigureError
 
 WRITTEN = 80
@@ -44,7 +44,7 @@ def dose_map(
     Example:
         >>> dose_map(cells, "follow the instruction", unit="norm", chosen=(5, 1.0)).caption
     """
-    need(frame, ("layer", "strength", "value", "low", "high", "n"), "dose_map")
+    require_columns(frame, ("layer", "strength", "value", "low", "high", "n"), "dose_map")
     if frame.select("layer", "strength").is_duplicated().any():
         raise FigureError("dose_map has cells that are there twice; give one row for each.")
     if not pl.Series(frame["value"]).cast(pl.Float64).is_finite().fill_null(False).all():

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from scipy.stats import gaussian_kde
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, listed, need
+from figures.style.drawing import NO_ESTIMATE, Drawing, list_words, require_columns
 from figures.style.small_multiples import Grid, curve
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 
@@ -35,10 +35,10 @@ def dose_curve(records: pl.DataFrame, quantity: str) -> Drawing:
     Raises:
         FigureError: for records without these columns.
     """
-    need(records, (*COLUMNS, quantity), "dose_curve")
+    require_columns(records, (*COLUMNS, quantity), "dose_curve")
     names = records["instruction"].unique(maintain_order=True).to_list()
     grid = Grid(names, columns=2)
-    found = {
+    means = {
         (name, setting): _means(records, name, setting, quantity)
         for name in names
         for setting in ("steered", "random")
@@ -47,9 +47,9 @@ def dose_curve(records: pl.DataFrame, quantity: str) -> Drawing:
         for setting in ("steered", "random"):
             style = theme.setting_style(setting)
             look = {"band": 0.16, "symbol": style.symbol}
-            for trace in curve(found[name, setting], style.label, style.colour, **look):
+            for trace in curve(means[name, setting], style.label, style.colour, **look):
                 grid.add(trace, panel)
-    highest = max(i.high for points in found.values() for i in points.values())
+    highest = max(i.high for points in means.values() for i in points.values())
     figure = grid.finish(
         legend_rows=1,
         layers=[0, 1],
@@ -59,10 +59,10 @@ def dose_curve(records: pl.DataFrame, quantity: str) -> Drawing:
     )
     weights = sorted(records["strength"].drop_nulls().unique().to_list())
     figure.update_xaxes(range=[-0.1, weights[-1] + 0.1], tickvals=weights)
-    said = [_finding(name, found[name, "steered"], quantity) for name in names]
+    findings = [_finding(name, means[name, "steered"], quantity) for name in names]
     return Drawing(
         figure,
-        f"{' '.join(said)} Mean {quantity} of an answer against the weight with which a vector is "
+        f"{' '.join(findings)} Mean {quantity} of an answer against the weight with which a vector is "
         "added, without a text instruction, and a random direction of the same norm; bands are 95% "
         "bootstrap intervals.",
     )
@@ -73,8 +73,8 @@ def _means(records: pl.DataFrame, name: str, setting: str, quantity: str) -> dic
         (pl.col("instruction") == name) & pl.col("setting").is_in(["none", setting])
     ).sort("strength")
     return {
-        weight: bootstrap_mean(each[quantity].to_list(), each["query"].to_list())
-        for (weight,), each in rows.group_by("strength", maintain_order=True)
+        weight: bootstrap_mean(answers[quantity].to_list(), answers["query"].to_list())
+        for (weight,), answers in rows.group_by("strength", maintain_order=True)
     }
 
 
@@ -100,7 +100,7 @@ def dose_boxes(records: pl.DataFrame, quantity: str) -> Drawing:
     Raises:
         FigureError: for records without these columns.
     """
-    need(records, (*COLUMNS, quantity), "dose_boxes")
+    require_columns(records, (*COLUMNS, quantity), "dose_boxes")
     names = records["instruction"].unique(maintain_order=True).to_list()
     figure = make_subplots(
         1, len(names), shared_yaxes=True, subplot_titles=names, horizontal_spacing=0.03
@@ -108,18 +108,18 @@ def dose_boxes(records: pl.DataFrame, quantity: str) -> Drawing:
     steered = records.filter(pl.col("setting").is_in(["none", "steered"])).sort("strength")
     for column, name in enumerate(names, start=1):
         rows = steered.filter(pl.col("instruction") == name)
-        for (weight,), each in rows.group_by("strength", maintain_order=True):
+        for (weight,), answers in rows.group_by("strength", maintain_order=True):
             style = theme.setting_style("steered" if weight else "none")
             figure.add_trace(
                 go.Box(
-                    y=each[quantity].to_list(),
+                    y=answers[quantity].to_list(),
                     name=f"{weight:g}",
                     boxpoints="all",
                     jitter=0.5,
                     pointpos=0,
                     marker={"size": 2.5, "color": style.colour, "opacity": 0.5},
                     line={"color": style.colour, "width": 1.2},
-                    fillcolor=theme.translucent(style.colour, 0.15),
+                    fillcolor=theme.add_opacity(style.colour, 0.15),
                     showlegend=False,
                 ),
                 1,
@@ -138,7 +138,7 @@ def dose_boxes(records: pl.DataFrame, quantity: str) -> Drawing:
     ]
     return Drawing(
         figure,
-        f"From no weight to the largest the median goes: {listed(medians)} {quantity}. Boxes are "
+        f"From no weight to the largest the median goes: {list_words(medians)} {quantity}. Boxes are "
         f"quartiles, points are answers, {n.min()} for each weight.",
     )
 
@@ -167,7 +167,7 @@ def dose_density(records: pl.DataFrame, quantity: str) -> Drawing:
     Raises:
         FigureError: for records without these columns.
     """
-    need(records, (*COLUMNS, quantity), "dose_density")
+    require_columns(records, (*COLUMNS, quantity), "dose_density")
     names = records["instruction"].unique(maintain_order=True).to_list()
     weights = sorted(records["strength"].drop_nulls().unique().to_list())
     edges = _edges(records[quantity].drop_nulls().to_numpy())
@@ -199,10 +199,10 @@ def dose_density(records: pl.DataFrame, quantity: str) -> Drawing:
         figure.update_yaxes(title_text=name, row=row, col=1)
     steered = records.filter(pl.col("setting").is_in(["none", "steered"]))
     n = steered.group_by("instruction", "strength").len()["len"]
-    said = " ".join(_middle_half(steered, name, quantity) for name in names)
+    findings = " ".join(_middle_half(steered, name, quantity) for name in names)
     return Drawing(
         figure,
-        f"{said} Histograms of {quantity} with kernel densities under each weight, each of area 1, "
+        f"{findings} Histograms of {quantity} with kernel densities under each weight, each of area 1, "
         f"{n.min()} answers each; dotted is the density under a random direction of the same norm.",
     )
 
@@ -245,7 +245,7 @@ def _histogram(values: np.ndarray, edges: np.ndarray, setting: str) -> list[go.B
             y=heights.tolist(),
             width=float(edges[1] - edges[0]),
             meta=NO_ESTIMATE,
-            marker={"color": theme.translucent(colour, 0.35), "line": {"width": 0}},
+            marker={"color": theme.add_opacity(colour, 0.35), "line": {"width": 0}},
             showlegend=False,
             hovertemplate="%{x:.0f}: %{y:.3f}<extra></extra>",
         )

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, need, percent, short_names
+from figures.style.drawing import Drawing, percent, require_columns, short_names
 
 
 def interference_map(table: pl.DataFrame, names: Sequence[str]) -> Drawing:
@@ -25,7 +25,7 @@ def interference_map(table: pl.DataFrame, names: Sequence[str]) -> Drawing:
     Raises:
         FigureError: for a table without these columns.
     """
-    need(table, ("vectors", "property", "share"), "interference_map")
+    require_columns(table, ("vectors", "property", "share"), "interference_map")
     labels: dict[str, str] = short_names(names)
     rows: list[str] = table["vectors"].unique(maintain_order=True).to_list()
     of = {(v, p): value for v, p, value in table.select("vectors", "property", "share").iter_rows()}
@@ -53,11 +53,11 @@ def interference_map(table: pl.DataFrame, names: Sequence[str]) -> Drawing:
     figure.update_yaxes(**plain, autorange="reversed")
     figure.update_layout(margin={"t": 10})
     pairs = [row for row in rows if " + " in row]
-    kept = [of[pair, name] >= 0.8 * of[name, name] for pair in pairs for name in pair.split(" + ")]
-    share = percent(sum(kept) / len(kept)) if kept else "0%"
+    keeps = [of[pair, name] >= 0.8 * of[name, name] for pair in pairs for name in pair.split(" + ")]
+    share = percent(sum(keeps) / len(keeps)) if keeps else "0%"
     return Drawing(
         figure,
-        f"In {share} of {len(kept)} cases a property keeps at least 80% of the share that it has "
+        f"In {share} of {len(keeps)} cases a property keeps at least 80% of the share that it has "
         f"under its vector alone when another vector acts too. Share of answers to the same "
         "requests that have each property (columns) under each vector and each two (rows).",
     )

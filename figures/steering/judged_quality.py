@@ -10,7 +10,14 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, listed, need, short_names, whiskers
+from figures.style.drawing import (
+    NO_ESTIMATE,
+    Drawing,
+    list_words,
+    require_columns,
+    short_names,
+    whiskers,
+)
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.records import mean_change
@@ -41,30 +48,30 @@ def quality_deltas(
     Raises:
         FigureError: for records without these columns, or without two settings to compare.
     """
-    need(records, ("instruction", "setting", "key", "query", outcome), "quality_deltas")
+    require_columns(records, ("instruction", "setting", "key", "query", outcome), "quality_deltas")
     labels = short_names(records["instruction"].unique(maintain_order=True).to_list())
-    found = {
+    by_pair = {
         pair: {
             name: change
             for name in labels
-            if (change := mean_change(_of(records, name), *pair, outcome)) is not None
+            if (change := mean_change(_rows_of(records, name), *pair, outcome)) is not None
         }
         for pair in COMPARISONS
     }
     whole = {pair: mean_change(records, *pair, outcome) for pair in COMPARISONS}
-    drawn = [pair for pair in COMPARISONS if found[pair]]
+    drawn = [pair for pair in COMPARISONS if by_pair[pair]]
     if not drawn:
-        pairs = listed([f"{b} with {a}" for a, b in COMPARISONS])
+        pairs = list_words([f"{b} with {a}" for a, b in COMPARISONS])
         raise FigureError(
             f"quality_deltas compares {pairs} on the same prompts, and the records score none of "
             "them in both; give the records of all settings"
         )
-    order = sorted(labels, key=lambda name: _value(found[drawn[0]].get(name)))
+    order = sorted(labels, key=lambda name: _value(by_pair[drawn[0]].get(name)))
     rows = [*order, EVERY]
     figure = theme.figure(theme.TWO_COLUMNS, 96 + 24 * len(rows))
     figure.add_vline(x=0, line={"color": theme.GREY, "width": 1, "dash": "dash"})
     for at, pair in enumerate(drawn):
-        changes = {name: found[pair][name] for name in order if name in found[pair]}
+        changes = {name: by_pair[pair][name] for name in order if name in by_pair[pair]}
         if (change := whole[pair]) is not None:
             changes[EVERY] = change
         shift = 0.13 * (2 * at - 1) if len(drawn) > 1 else 0.0
@@ -84,17 +91,17 @@ def quality_deltas(
     figure.add_hline(y=len(order) - 0.5, line={"color": theme.GRID, "width": 1})
     ends = [
         0.0,
-        *(end for each in found.values() for i in each.values() for end in (i.low, i.high)),
+        *(end for each in by_pair.values() for i in each.values() for end in (i.low, i.high)),
     ]
     room = 0.05 + 0.05 * (max(ends) - min(ends))
     figure.update_xaxes(
         title_text="change of quality", showgrid=True, range=[min(ends) - room, max(ends) + room]
     )
-    said = " ".join(_finding(pair, found[pair], whole[pair], labels) for pair in drawn)
+    findings = " ".join(_finding(pair, by_pair[pair], whole[pair], labels) for pair in drawn)
     rings = " Rings: published." if reported else ""
     return Drawing(
         figure,
-        f"{said} Mean change of the judged quality of an answer to the same prompt; whiskers are "
+        f"{findings} Mean change of the judged quality of an answer to the same prompt; whiskers are "
         f"95% bootstrap intervals over queries.{rings}",
     )
 
@@ -115,11 +122,11 @@ def quality_histogram(
     Raises:
         FigureError: for records without these columns, or without any score.
     """
-    need(records, ("setting", "query", outcome), "quality_histogram")
+    require_columns(records, ("setting", "query", outcome), "quality_histogram")
     known = records.filter(pl.col(outcome).is_not_null())
     if known.is_empty():
         raise FigureError(f"no record has a value of {outcome!r}; judge the answers first.")
-    settings = theme.ordered(known["setting"].unique().to_list())
+    settings = theme.order_settings(known["setting"].unique().to_list())
     styles = {setting: theme.setting_style(setting, i) for i, setting in enumerate(settings)}
     columns = min(len(settings), 3)
     rows = math.ceil(len(settings) / columns)
@@ -157,18 +164,20 @@ def quality_histogram(
     figure.update_annotations(font_size=12, yshift=1)
     figure.update_xaxes(range=[-0.07, 1.07], tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1])
     figure.update_yaxes(range=[0, 1.1 * above], nticks=4, tickformat=".0%")
-    said = listed([f"{styles[s].label} {_interval(mean)}" for s, mean in means.items()])
+    mean_texts = list_words(
+        [f"{styles[s].label} {_interval_text(mean)}" for s, mean in means.items()]
+    )
     left_out = records.height - known.height
     without = f" {left_out} of {records.height} answers had no valid verdict." if left_out else ""
     rings = " Rings: published." if reported else ""
     return Drawing(
         figure,
-        f"Mean quality: {said}. Share of answers with each judged quality, by setting; points are "
+        f"Mean quality: {mean_texts}. Share of answers with each judged quality, by setting; points are "
         f"means with 95% bootstrap intervals over queries.{without}{rings}",
     )
 
 
-def _of(records: pl.DataFrame, name: str) -> pl.DataFrame:
+def _rows_of(records: pl.DataFrame, name: str) -> pl.DataFrame:
     return records.filter(pl.col("instruction") == name)
 
 
@@ -251,13 +260,11 @@ def _finding(
     labels: Mapping[str, str],
 ) -> str:
     first, second = (theme.setting_style(setting).label for setting in pair)
-    mean = "" if whole is None else f"{_signed(whole)}, {whole.n} requests"
+    mean = "" if whole is None else f"{_signed_text(whole)}, {whole.n} requests"
     lower = sum(change.high < 0 for change in changes.values())
     least, most = (chosen(changes, key=lambda name: changes[name].value) for chosen in (min, max))
-    ends = (
-        f" ({labels[least]} {_signed(changes[least])} to {labels[most]} {_signed(changes[most])})"
-    )
-    if _signed(changes[least]) == _signed(changes[most]):
+    ends = f" ({labels[least]} {_signed_text(changes[least])} to {labels[most]} {_signed_text(changes[most])})"
+    if _signed_text(changes[least]) == _signed_text(changes[most]):
         ends = ", alike for every instruction"
     return (
         f"{second.capitalize()} against {first} changes quality by {mean}{ends}; its interval lies "
@@ -265,9 +272,9 @@ def _finding(
     )
 
 
-def _signed(change: Interval) -> str:
+def _signed_text(change: Interval) -> str:
     return f"{change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}]"
 
 
-def _interval(mean: Interval) -> str:
+def _interval_text(mean: Interval) -> str:
     return f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]"

@@ -14,9 +14,9 @@ from figures.style.drawing import (
     NO_ESTIMATE,
     Drawing,
     interval_text,
-    listed,
-    need,
+    list_words,
     percent,
+    require_columns,
     short_names,
 )
 from figures.style.small_multiples import Grid, curve
@@ -55,7 +55,7 @@ def layer_curve(
     Raises:
         FigureError: for records without these columns, or without steered rows.
     """
-    need(
+    require_columns(
         records, ("instruction", "setting", "layer", "query", "degenerate", outcome), "layer_curve"
     )
     names = short_names(records["instruction"].unique(maintain_order=True).to_list())
@@ -120,7 +120,7 @@ def _panel(rows: pl.DataFrame, name: str, label: str, outcome: str, chosen: Chos
         degenerate=_by_layer(steered, "degenerate"),
         unsteered=share_of(plain, outcome) if len(plain) else None,
         unsteered_degenerate=share_of(plain, "degenerate") if known_damage else None,
-        chosen=_choices(chosen.get(name) if isinstance(chosen, Mapping) else chosen),
+        chosen=_layers_by_rule(chosen.get(name) if isinstance(chosen, Mapping) else chosen),
     )
 
 
@@ -130,14 +130,14 @@ def _by_layer(rows: pl.DataFrame, outcome: str) -> dict[int, Interval]:
     }
 
 
-def _choices(chosen: Any) -> dict[str, int | None]:
+def _layers_by_rule(chosen: Any) -> dict[str, int | None]:
     """Chosen layers by rule, from any of the forms that `layer_curve` takes for an instruction."""
     if chosen is None:
         return {}
     if isinstance(chosen, Mapping):
         return {rule: getattr(layer, "layer", layer) for rule, layer in chosen.items()}
     if isinstance(chosen, Sequence):
-        return {rule: layer for one in chosen for rule, layer in _choices(one).items()}
+        return {rule: layer for one in chosen for rule, layer in _layers_by_rule(one).items()}
     if isinstance(chosen, int):
         return {"paper": chosen}
     return {chosen.rule: chosen.layer}
@@ -188,26 +188,26 @@ def _caption(panels: Sequence[_Panel], outcome: str) -> str:
 
 def _finding(panels: Sequence[_Panel]) -> str:
     if len(panels) == 1:
-        said = [_sentence(panels[0], rule, at) for rule, at in panels[0].chosen.items()]
-        return " ".join(said) or _peak(panels[0])
+        sentences = [_describe_panel(panels[0], rule, at) for rule, at in panels[0].chosen.items()]
+        return " ".join(sentences) or _describe_peak(panels[0])
     rules = dict.fromkeys(rule for panel in panels for rule in panel.chosen)
-    return " ".join(_average(panels, rule) for rule in rules) or "No layer was chosen."
+    return " ".join(_describe_average(panels, rule) for rule in rules) or "No layer was chosen."
 
 
-def _average(panels: Sequence[_Panel], rule: str) -> str:
+def _describe_average(panels: Sequence[_Panel], rule: str) -> str:
     """What a rule's layers achieve over all instructions."""
     marked = [
         (p, at) for p in panels if (at := p.chosen.get(rule)) in p.accuracy and at is not None
     ]
     none = [panel.label for panel in panels if panel.chosen.get(rule, -1) is None]
-    unsteered = f" It prefers no steering for {listed(none)}." if none else ""
+    unsteered = f" It prefers no steering for {list_words(none)}." if none else ""
     if not marked:
         return f"{_rule_name(rule).capitalize()} chooses no layer.{unsteered}"
     clear = sum(bool(p.unsteered) and p.accuracy[at].low > p.unsteered.high for p, at in marked)
     steered = sum(p.accuracy[at].value for p, at in marked) / len(marked)
     plain = [p.unsteered.value for p, _ in marked if p.unsteered]
     before = f" from {percent(sum(plain) / len(plain))} {panels[0].plain}" if plain else ""
-    layers = listed([f"{p.label} {at}" for p, at in marked])
+    layers = list_words([f"{p.label} {at}" for p, at in marked])
     return (
         f"At the layers of {_rule_name(rule)} ({layers}) accuracy averages {percent(steered)}"
         f"{before}; its interval lies above that one for {clear} of {len(panels)} "
@@ -219,7 +219,7 @@ def _rule_name(rule: str) -> str:
     return {"paper": "the paper's rule", "interval": "the interval-aware rule"}.get(rule, rule)
 
 
-def _sentence(panel: _Panel, rule: str, layer: int | None) -> str:
+def _describe_panel(panel: _Panel, rule: str, layer: int | None) -> str:
     if layer not in panel.accuracy:
         return f"{_rule_name(rule).capitalize()} prefers no steering at all for {panel.label}."
     before = f" from {interval_text(panel.unsteered)} {panel.plain}" if panel.unsteered else ""
@@ -231,7 +231,7 @@ def _sentence(panel: _Panel, rule: str, layer: int | None) -> str:
     )
 
 
-def _peak(panel: _Panel) -> str:
+def _describe_peak(panel: _Panel) -> str:
     layer = max(panel.accuracy, key=lambda at: panel.accuracy[at].value)
     return (
         f"Accuracy on {panel.label} is highest at layer {layer}: "

@@ -83,7 +83,7 @@ class Drawing:
         )
 
 
-def need(records: pl.DataFrame, columns: Iterable[str], figure: str) -> None:
+def require_columns(records: pl.DataFrame, columns: Iterable[str], figure: str) -> None:
     """Check that records have rows and the columns that a figure reads.
 
     Raises:
@@ -139,6 +139,6 @@ def p_text(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
 
 
-def listed(words: Sequence[str]) -> str:
+def list_words(words: Sequence[str]) -> str:
     """Words as a list in a sentence."""
     return " and ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -11,7 +11,7 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import text_width, theme
-from figures.style.drawing import Drawing, need
+from figures.style.drawing import Drawing, require_columns
 from interp_steer.errors import FigureError
 
 ROW = 17
@@ -57,7 +57,7 @@ def interval_dots(
     Example:
         >>> interval_dots(shares, "share of the effect", group="effect").caption  # doctest: +SKIP
     """
-    need(frame, ("label", "panel", "setting", "value", "low", "high"), "interval_dots")
+    require_columns(frame, ("label", "panel", "setting", "value", "low", "high"), "interval_dots")
     frame = frame.with_columns((pl.col(group) if group else pl.lit("")).alias("group"))
     cells = frame.select("group", "panel", "label", "setting")
     undefined = frame.filter(~pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
@@ -94,7 +94,7 @@ def interval_dots(
         float(frame["low"].to_numpy().min()),
         float(frame["high"].to_numpy().max()),
     )
-    told: set[str] = set()
+    in_legend: set[str] = set()
     for row, name in enumerate(groups, start=1):
         for column, panel in enumerate(panels, start=1):
             arrows: Counter[tuple[str, int]] = Counter()
@@ -107,9 +107,9 @@ def interval_dots(
                 aside = 0.3 * (at - (len(looks) - 1) / 2)
                 places = [labels[name].index(label) + aside for label in here["label"]]
                 trace = _dots(here, places, look, (low, high), arrows)
-                first = bool(len(here)) and setting not in told
+                first = bool(len(here)) and setting not in in_legend
                 trace.update(showlegend=first and len(looks) > 1)
-                told.update([setting] if first else [])
+                in_legend.update([setting] if first else [])
                 figure.add_trace(trace, row, column)
         figure.update_yaxes(
             tickvals=list(range(len(labels[name]))),
@@ -130,9 +130,9 @@ def interval_dots(
     left, right = round(longest) + 12 + 22 * (group is not None), 12
     width = theme.TWO_COLUMNS if len(panels) > 1 or longest > LONG else theme.ONE_COLUMN
     room = (width - left - right) * (1 - 0.03 * (len(panels) - 1)) / len(panels)
-    said = text_width.wrapped(title, theme.NORMAL, room)
-    figure.update_xaxes(title_text=said, row=len(groups))
-    top, bottom = 26 + 16 * (len(panels) > 1), 36 + 14 * len(text_width.lines(said))
+    wrapped_title = text_width.wrap_text(title, theme.NORMAL, room)
+    figure.update_xaxes(title_text=wrapped_title, row=len(groups))
+    top, bottom = 26 + 16 * (len(panels) > 1), 36 + 14 * len(text_width.lines(wrapped_title))
     theme.figure(width, top + bottom + round(sum(heights)) + 14 * len(groups), figure)
     figure.update_layout(margin={"t": top, "l": left, "r": right, "b": bottom - 6})
     figure.update_annotations(font_size=theme.NORMAL)
@@ -216,14 +216,14 @@ def _dots(
 
 def _number(value: float, side: int, before: int) -> str:
     """The number of an arrow, behind the room that those of earlier settings take."""
-    room, said = 3 * before * "\N{EM SPACE}", f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
-    return {-1: room + said, 0: "", 1: said + room}[side]
+    room, number = 3 * before * "\N{EM SPACE}", f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
+    return {-1: room + number, 0: "", 1: number + room}[side]
 
 
 def _caption(frame: pl.DataFrame, title: str, about: str) -> str:
-    said = []
+    findings = []
     for (name,), rows in frame.group_by("group", maintain_order=True):
-        best = _furthest(rows)
+        best = _furthest_label(rows)
         by_setting = [
             f"{_look(str(setting), 0).label} "
             + ", ".join(
@@ -235,13 +235,13 @@ def _caption(frame: pl.DataFrame, title: str, about: str) -> str:
                 "setting", maintain_order=True
             )
         ]
-        said.append(f"{name + ': ' if name else ''}{best}, {'; '.join(by_setting)}")
-    finding = ". ".join(part[0].upper() + part[1:] for part in said)
+        findings.append(f"{name + ': ' if name else ''}{best}, {'; '.join(by_setting)}")
+    finding = ". ".join(part[0].upper() + part[1:] for part in findings)
     drawn = f"{title[0].upper()}{title[1:]}; whiskers are 95% intervals."
     return " ".join(part for part in (f"{finding}.", drawn, about) if part)
 
 
-def _furthest(rows: pl.DataFrame) -> str:
+def _furthest_label(rows: pl.DataFrame) -> str:
     """The label that is furthest above what its control does in either direction, in the mean over
     panels; where none has a control, the one with the greatest value in the first setting."""
     fitted = "vector" if (rows["setting"] == "vector").any() else rows["setting"][0]

@@ -68,10 +68,10 @@ def values(array: Any) -> list[Any]:
     return list(array) if array is not None else []
 
 
-def merged(base: Any, own: Any) -> Any:
+def merge_values(base: Any, own: Any) -> Any:
     """A template's value with a figure's own over it."""
     if isinstance(base, Mapping) and isinstance(own, Mapping):
-        return {**base, **{key: merged(base.get(key), value) for key, value in own.items()}}
+        return {**base, **{key: merge_values(base.get(key), value) for key, value in own.items()}}
     return base if own is None else own
 
 
@@ -79,13 +79,13 @@ def layout_of(figure: Figure) -> dict[str, Any]:
     """The layout as it acts, the template's values filled in (of axes, see :func:`axis`)."""
     own = figure["layout"]
     template = (own.get("template") or {}).get("layout") or {}
-    return merged(template, {key: value for key, value in own.items() if key != "template"})
+    return merge_values(template, {key: value for key, value in own.items() if key != "template"})
 
 
 def axis(figure: Figure, name: str) -> dict[str, Any]:
     """An axis as it acts, the template's values filled in."""
     template = (figure["layout"].get("template") or {}).get("layout") or {}
-    return merged(template.get(name[:5]) or {}, figure["layout"].get(name) or {})
+    return merge_values(template.get(name[:5]) or {}, figure["layout"].get(name) or {})
 
 
 def axis_title(figure: Figure, name: str) -> str:
@@ -93,31 +93,31 @@ def axis_title(figure: Figure, name: str) -> str:
     return str((axis(figure, name).get("title") or {}).get("text") or "")
 
 
-def labelled(figure: Figure, name: str) -> bool:
+def shows_labels(figure: Figure, name: str) -> bool:
     """Whether an axis shows what its ticks stand for."""
-    found = axis(figure, name)
+    whole = axis(figure, name)
     return (
-        found.get("visible", True) is not False and found.get("showticklabels", True) is not False
+        whole.get("visible", True) is not False and whole.get("showticklabels", True) is not False
     )
 
 
 def scale_of(figure: Figure, name: str) -> Any:
     """What two axes have alike when they show the same: their range, or the axis they follow."""
-    found = axis(figure, name)
-    while found.get("matches") and not found.get("range"):
-        name = f"{name[0]}axis{found['matches'][1:]}"
-        found = axis(figure, name)
-    return (found.get("type"), *found["range"]) if found.get("range") else name
+    whole = axis(figure, name)
+    while whole.get("matches") and not whole.get("range"):
+        name = f"{name[0]}axis{whole['matches'][1:]}"
+        whole = axis(figure, name)
+    return (whole.get("type"), *whole["range"]) if whole.get("range") else name
 
 
-def mates(found: Sequence[Panel], panel: Panel, side: str) -> list[Panel]:
+def panels_in_line(all_panels: Sequence[Panel], panel: Panel, side: str) -> list[Panel]:
     """The panels whose axis of a side may speak for a panel's: its row for y, its column for x."""
     if side == "y":
-        return [other for other in found if abs(other.top - panel.top) < 0.01]
-    return [other for other in found if abs(other.left - panel.left) < 0.01]
+        return [other for other in all_panels if abs(other.top - panel.top) < 0.01]
+    return [other for other in all_panels if abs(other.left - panel.left) < 0.01]
 
 
-def on(figure: Figure, panel: Panel) -> Iterator[dict[str, Any]]:
+def traces_of(figure: Figure, panel: Panel) -> Iterator[dict[str, Any]]:
     """The traces of a panel."""
     for trace in figure["data"]:
         if _axes(trace) == (panel.x, panel.y):
@@ -126,36 +126,36 @@ def on(figure: Figure, panel: Panel) -> Iterator[dict[str, Any]]:
 
 def panels(figure: Figure) -> list[Panel]:
     """The panels that have traces, in the order in which they are read."""
-    found = []
+    all_panels = []
     for x, y in dict.fromkeys(axes for trace in figure["data"] if (axes := _axes(trace))):
         left, right = axis(figure, x).get("domain") or (0.0, 1.0)
         bottom, top = axis(figure, y).get("domain") or (0.0, 1.0)
-        found.append(Panel(x, y, left, right, bottom, top))
-    return sorted(found, key=lambda panel: (-round(panel.top, 3), panel.left))
+        all_panels.append(Panel(x, y, left, right, bottom, top))
+    return sorted(all_panels, key=lambda panel: (-round(panel.top, 3), panel.left))
 
 
-def grid(found: Sequence[Panel]) -> list[list[Panel]]:
+def panel_rows(all_panels: Sequence[Panel]) -> list[list[Panel]]:
     """Panels by the rows in which they stand."""
     rows: dict[float, list[Panel]] = {}
-    for panel in found:
+    for panel in all_panels:
         rows.setdefault(round(panel.top, 3), []).append(panel)
     return list(rows.values())
 
 
-def panel_titles(figure: Figure, found: Sequence[Panel]) -> dict[Panel, dict[str, Any]]:
+def panel_titles(figure: Figure, all_panels: Sequence[Panel]) -> dict[Panel, dict[str, Any]]:
     """The annotation over each panel that has one."""
     titles = {}
     for note in figure["layout"].get("annotations") or []:
         if note.get("xref") != "paper" or note.get("yref") != "paper" or note.get("showarrow"):
             continue
-        for panel in found:
+        for panel in all_panels:
             beside = abs(note["x"] - (panel.left + panel.right) / 2) < 0.02
             if beside and abs(note["y"] - panel.top) < 0.02:
                 titles[panel] = note
     return titles
 
 
-def named(figure: Figure) -> list[dict[str, Any]]:
+def legend_traces(figure: Figure) -> list[dict[str, Any]]:
     """The traces that stand in the legend."""
     layout = layout_of(figure)
     shown = [
@@ -175,9 +175,9 @@ def named(figure: Figure) -> list[dict[str, Any]]:
 def left_margin(figure: Figure) -> float:
     """The margin in pixels that the labels of the first panels of the rows need."""
     needed = [float((layout_of(figure).get("margin") or {}).get("l", 54))]
-    for panel in (row[0] for row in grid(panels(figure))):
-        found = axis(figure, panel.y)
-        if found.get("automargin") and labelled(figure, panel.y):
+    for panel in (row[0] for row in panel_rows(panels(figure))):
+        whole_axis = axis(figure, panel.y)
+        if whole_axis.get("automargin") and shows_labels(figure, panel.y):
             titled = TITLE if axis_title(figure, panel.y) else 0
             needed.append(_labels_width(figure, panel) + 8 + titled)
     return max(needed)
@@ -205,12 +205,12 @@ def scales(figure: Figure) -> Iterator[Mapping[str, Any]]:
 
 
 def _labels_width(figure: Figure, panel: Panel) -> float:
-    found = axis(figure, panel.y)
-    texts = values(found.get("ticktext"))
+    whole_axis = axis(figure, panel.y)
+    texts = values(whole_axis.get("ticktext"))
     if not texts:
-        drawn = [y for trace in on(figure, panel) for y in values(trace.get("y"))]
+        drawn = [y for trace in traces_of(figure, panel) for y in values(trace.get("y"))]
         texts = [y for y in drawn if isinstance(y, str)] or ["100%"]
-    size = (found.get("tickfont") or {}).get("size", 12)
+    size = (whole_axis.get("tickfont") or {}).get("size", 12)
     return max(width(str(text), size) for text in texts)
 
 
@@ -218,7 +218,7 @@ def legend_rows(figure: Figure, room: float) -> int:
     """How many rows a lying legend takes in so many pixels, as plotly lays it."""
     legend = layout_of(figure).get("legend") or {}
     size = (legend.get("font") or {}).get("size", 12)
-    entries = named(figure)
+    entries = legend_traces(figure)
     widths = [KEY + width(trace["name"], size) for trace in entries]
     if not widths:
         return 0

@@ -64,8 +64,8 @@ def setting_looks(settings: Iterable[str]) -> dict[str, Style]:
 
 def kind_of(schedule: str) -> tuple[str, str]:
     """A schedule's kind and what is in its brackets, as ("dynamic", "0.5")."""
-    found = re.fullmatch(r"([a-z]+)\((.*)\)", schedule)
-    return (found[1], found[2]) if found else (schedule, "")
+    match = re.fullmatch(r"([a-z]+)\((.*)\)", schedule)
+    return (match[1], match[2]) if match else (schedule, "")
 
 
 def schedule_looks(schedules: Sequence[str]) -> dict[str, Style]:
@@ -84,7 +84,7 @@ def schedule_looks(schedules: Sequence[str]) -> dict[str, Style]:
         kind, inside = kind_of(name)
         alike = [other for other in known if kind_of(other)[0] == kind]
         style = SCHEDULES.get(kind) or theme.setting_style(kind, known.index(name))
-        colour = _lighter(style.colour, 0.55 * alike.index(name) / max(1, len(alike) - 1))
+        colour = _lighten(style.colour, 0.55 * alike.index(name) / max(1, len(alike) - 1))
         label = kind if len(alike) == 1 else f"{kind} {inside}".strip()
         looks[name] = replace(style, label=label, colour=colour)
     return looks
@@ -96,7 +96,7 @@ def looks_of(names: Sequence[str]) -> dict[str, Style]:
     A schedule has its style of `SCHEDULES`, and a setting that of `theme.setting_style`.
     """
     schedules = schedule_looks([name for name in names if kind_of(name)[0] in SCHEDULES])
-    settings = theme.ordered([name for name in names if name not in schedules])
+    settings = theme.order_settings([name for name in names if name not in schedules])
     known = {name: theme.setting_style(name, at) for at, name in enumerate(settings)}
     own = {name: known.pop(name) for name in settings if name not in theme.SETTINGS}
     return {**known, **schedules, **own}
@@ -108,6 +108,6 @@ def _place(setting: str) -> int:
     return known.index(setting) if setting in known else len(known)
 
 
-def _lighter(colour: str, share: float) -> str:
+def _lighten(colour: str, share: float) -> str:
     parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return "#" + "".join(f"{round(part + share * (255 - part)):02x}" for part in parts)

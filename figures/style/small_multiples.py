@@ -47,7 +47,7 @@ def curve(
         x=x + x[::-1],
         y=high + low[::-1],
         fill="toself",
-        fillcolor=theme.translucent(colour, band),
+        fillcolor=theme.add_opacity(colour, band),
         line={"width": 0},
         mode="lines",
         hoverinfo="skip",

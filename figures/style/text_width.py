@@ -36,7 +36,7 @@ def width(text: str, size: float) -> float:
     return size * max((sum(map(_advance, line)) for line in lines(text)), default=0.0)
 
 
-def wrapped(text: str, size: float, room: float) -> str:
+def wrap_text(text: str, size: float, room: float) -> str:
     """A text broken between words where it would be wider than its room, if it can be."""
     done = ""
     for word in str(text).replace(BREAK, " ").split(" "):

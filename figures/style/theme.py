@@ -90,13 +90,13 @@ def setting_style(setting: str, index: int = 0) -> Style:
     return SETTINGS.get(setting) or Style(setting, free[index % len(free)], "star")
 
 
-def ordered(settings: Sequence[str]) -> list[str]:
+def order_settings(settings: Sequence[str]) -> list[str]:
     """Settings in the order in which they are drawn, an analysis' own after the known ones."""
     known = [name for name in SETTINGS if name in settings]
     return known + sorted(set(settings) - set(known))
 
 
-def translucent(colour: str, alpha: float) -> str:
+def add_opacity(colour: str, alpha: float) -> str:
     """A ``#rrggbb`` colour with an opacity, for bands."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{alpha})"

@@ -34,7 +34,7 @@ class Placed:
     language: str | None
 
 
-def laid(rows: Iterable[Mapping[str, Any]], value: str, first: int) -> list[Placed]:
+def place_tokens(rows: Iterable[Mapping[str, Any]], value: str, first: int) -> list[Placed]:
     """An answer's tokens on lines, broken where a word would cross the end.
 
     Args:
@@ -48,17 +48,17 @@ def laid(rows: Iterable[Mapping[str, Any]], value: str, first: int) -> list[Plac
         text = str(row["token"]).replace("\n", "\u21b5").replace("\t", " ")
         blank = len(text) - len(text.lstrip(" "))
         body = text.strip(" ") or "\u2423"  # a token of spaces alone is still a step
-        if column and column + blank + wide(body) > LETTERS:
+        if column and column + blank + text_columns(body) > LETTERS:
             line, column = line + 1, 0
         column += min(blank, 1) if column else 0
         placed.append(Placed(line, column, body, row[value], row["step"], row.get("language")))
-        column += wide(body)
+        column += text_columns(body)
         if text.endswith("\u21b5"):
             line, column = line + 1, 0
     return placed
 
 
-def wide(text: str) -> int:
+def text_columns(text: str) -> int:
     """Columns that a text takes: two for a wide letter, as Chinese and Japanese ones are."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
@@ -86,8 +86,8 @@ def text_figure(
     """
     lines = placed[-1].line + 1
     figure = theme.figure(theme.TWO_COLUMNS, top + 8 + LINE * lines)
-    figure.add_trace(_shades(placed, title, low, high, light(scale), lines))
-    figure.add_trace(_words(placed))
+    figure.add_trace(_shade_trace(placed, title, low, high, light_scale(scale), lines))
+    figure.add_trace(_token_trace(placed))
     figure.update_layout(
         margin={"l": GUTTER, "r": 56, "t": top, "b": 8}, barmode="overlay", bargap=0
     )
@@ -97,20 +97,20 @@ def text_figure(
         **hidden,
         range=[lines - 0.5, -0.5],
         tickvals=list(starts),
-        ticktext=[_cut(name) for name in starts.values()],
+        ticktext=[_shorten(name) for name in starts.values()],
         tickfont={"size": theme.SMALL, "color": theme.MUTED},
     )
     return figure
 
 
-def light(name: str) -> list[list[float | str]]:
+def light_scale(name: str) -> list[list[float | str]]:
     """A colour scale without its darkest shades, which would hide letters."""
     colours = [str(colour) for _, colour in theme.scale(name)]
-    kept = colours[1:-1] if name == "diverging" else colours[:4]
-    return [[at / (len(kept) - 1), colour] for at, colour in enumerate(kept)]
+    lighter = colours[1:-1] if name == "diverging" else colours[:4]
+    return [[at / (len(lighter) - 1), colour] for at, colour in enumerate(lighter)]
 
 
-def _shades(
+def _shade_trace(
     placed: Sequence[Placed],
     title: str,
     low: float,
@@ -121,7 +121,7 @@ def _shades(
     shaded = [token for token in placed if token.value is not None]
     return go.Bar(
         base=[token.column for token in shaded],
-        x=[wide(token.text) for token in shaded],
+        x=[text_columns(token.text) for token in shaded],
         y=[token.line for token in shaded],
         width=0.82,
         orientation="h",
@@ -149,9 +149,9 @@ def _shades(
     )
 
 
-def _words(placed: Sequence[Placed]) -> go.Scatter:
+def _token_trace(placed: Sequence[Placed]) -> go.Scatter:
     return go.Scatter(
-        x=[token.column + wide(token.text) / 2 for token in placed],
+        x=[token.column + text_columns(token.text) / 2 for token in placed],
         y=[token.line for token in placed],
         # plotly reads markup in a text, and an answer may hold some.
         text=[html.escape(token.text, quote=False) for token in placed],
@@ -163,6 +163,6 @@ def _words(placed: Sequence[Placed]) -> go.Scatter:
     )
 
 
-def _cut(name: str) -> str:
+def _shorten(name: str) -> str:
     short = name if len(name) <= 10 else f"{name[:9]}\u2026"
     return html.escape(short, quote=False)

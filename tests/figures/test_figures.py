@@ -33,7 +33,7 @@ from figures import (
 from figures.pages import report
 from figures.printing import export
 from figures.style.drawing import interval_text, percent, short_names
-from figures.style.theme import QUALITATIVE, SETTINGS, ordered
+from figures.style.theme import QUALITATIVE, SETTINGS, order_settings
 from interp_steer.errors import RunError
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
@@ -271,7 +271,7 @@ def test_words() -> None:
     assert [percent(x) for x in (0, 0.003, 0.5, 0.998, 1)] == ["0%", "0.3%", "50%", "99.8%", "100%"]
     assert list(short_names(["a:x_y", "b:x_y", "c:z"]).values()) == ["a:x_y", "b:x_y", "z"]
     assert list(short_names(["a:x_y?z=it", "b:w"]).values()) == ["x y (it)", "w"]
-    assert ordered(["mine", "both", "none"]) == ["none", "both", "mine"]
+    assert order_settings(["mine", "both", "none"]) == ["none", "both", "mine"]
     assert len(set(QUALITATIVE)) == 8
 
 
@@ -345,7 +345,7 @@ def test_without_a_browser_one_line_says_so(
 ) -> None:
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "no-such-browser"))
     DRAWINGS["map"]().write(tmp_path, "map")
-    export._said.clear()
+    export._LINES_PRINTED.clear()
     assert export.print_figures(tmp_path) == [] and export.print_figures(tmp_path) == []
     assert capsys.readouterr().err.count("HTML only") == 1
 
@@ -358,7 +358,7 @@ def test_a_browser_that_fails_costs_no_result(
     broken.chmod(0o755)
     monkeypatch.setenv("BROWSER_PATH", str(broken))
     DRAWINGS["map"]().write(tmp_path, "map")
-    export._said.clear()
+    export._LINES_PRINTED.clear()
     assert export.print_figures(tmp_path) == []
     assert "could not print" in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from figures.printing import latex
-from figures.printing.latex import LONG, escaped, summary_table
+from figures.printing.latex import LONG, escape_latex, summary_table
 from interp_steer.errors import FigureError, RunError
 from interp_steer.results.run import Run
 from interp_steer.statistics.intervals import wilson
@@ -27,19 +27,19 @@ pdflatex = shutil.which("pdflatex")
 @settings(max_examples=200)
 @given(st.text(max_size=30))
 def test_any_text_is_escaped(text: str) -> None:
-    said = escaped(text)
+    said = escape_latex(text)
     bare = re.sub(r"\\[a-zA-Z]+\{\}|\\[a-zA-Z]+|\\.", "", said)
     assert not set(SPECIAL) - {"$"} & set(bare.replace("{", "").replace("}", ""))
     assert bare.count("$") % 2 == 0 and bare.count("{") == bare.count("}")
-    assert escaped(text) == escaped(" ".join(text.split()))
+    assert escape_latex(text) == escape_latex(" ".join(text.split()))
 
 
 def test_letters_are_kept_or_named() -> None:
-    assert escaped("english_lowercase") == r"english\_lowercase"
-    assert escaped("50% & more") == r"50\% \& more"
-    assert escaped("a\\b") == r"a\textbackslash{}b"
-    assert escaped("été") == "été"
-    assert escaped("α ≤ 中\x00") == r"$\alpha$ $\le$ U+4E2D"
+    assert escape_latex("english_lowercase") == r"english\_lowercase"
+    assert escape_latex("50% & more") == r"50\% \& more"
+    assert escape_latex("a\\b") == r"a\textbackslash{}b"
+    assert escape_latex("été") == "été"
+    assert escape_latex("α ≤ 中\x00") == r"$\alpha$ $\le$ U+4E2D"
 
 
 def test_a_summary_as_a_table(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_summary_as_a_table(tmp_path: Path) -> None:
     )
     table = summary_table(run)
     assert check_grammar(table) == 7  # the header, five numbers, and a name over two of them
-    assert rf"\quad {escaped(NASTY)} & 0.750 & {{[0.301, 0.954]}} & 4 \\" in table
+    assert rf"\quad {escape_latex(NASTY)} & 0.750 & {{[0.301, 0.954]}} & 4 \\" in table
     assert r"kl & $-$0.123 &  & \\" in table
     assert r"n & 123\,456 &  & \\" in table
     assert r"p & $1.2\times 10^{-9}$ &  & \\" in table
