@@ -1,4 +1,4 @@
-"""What the command lines of figures share: they read finished results folders, and say errors."""
+"""Read results folders and report errors, for the command lines of figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from interp_steer.results.finished import Results, find, read
 
 
 def read_runs(root: Path) -> list[Results]:
-    """Every finished results folder below a root, or the root itself; spoilt ones are named.
+    """Read every finished results folder below a root; a line on stderr names each damaged folder.
 
     Raises:
         RunError: when none can be read.

@@ -1,4 +1,4 @@
-"""What the papers report, in one table, to be drawn beside a run on the same model."""
+"""Look up the numbers that the papers report, to draw them beside a run on the same model."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ OVERRIDE = "unsteered title and sections"
 
 @cache
 def published() -> pl.DataFrame:
-    """The whole table."""
+    """Return the whole table."""
     return pl.read_csv(TABLE, schema=SCHEMA).with_columns(pl.col("at").fill_null(""))
 
 
 def reported(model: str, experiment: str, outcome: str) -> dict[tuple[str, str], float]:
-    """What a paper reports of a model.
+    """Return the numbers that a paper reports of a model.
 
     Args:
         model: a Hugging Face name; one that no paper ran has nothing reported.
@@ -65,7 +65,7 @@ def reported(model: str, experiment: str, outcome: str) -> dict[tuple[str, str],
 
 
 def reported_sentences(model: str) -> dict[tuple[str, str, int], float]:
-    """What a paper reports of numbers of sentences: values by relation, setting and number."""
+    """Return the reported shares for numbers of sentences, by relation, setting and number."""
     return {
         (relation, setting, int(k)): value
         for relation in ("at most", "exactly")
@@ -74,7 +74,8 @@ def reported_sentences(model: str) -> dict[tuple[str, str, int], float]:
 
 
 def as_plotted(records: pl.DataFrame) -> pl.DataFrame:
-    """Records of the four settings as the published plot counts them: see :data:`OVERRIDDEN`.
+    """Return the records of the four settings as the published plot counts them: see
+    :data:`OVERRIDDEN`.
 
     Args:
         records: columns ``instruction`` and ``setting``; an argument behind the name of an

@@ -1,4 +1,5 @@
-"""What single heads and MLPs hold, write and do: maps by head, stacked shares, curves."""
+"""Draw the values, shares and effects of single heads and MLPs: maps by head, stacked shares,
+curves."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ PARTS = {
 def head_values(
     frame: pl.DataFrame, column: str, title: str, *, middle: float, reach: float | None = None
 ) -> Drawing:
-    """A number of every head of every layer, on either side of a middle: a map for each panel.
+    """Draw a number of every head of every layer, below or above a middle value: a map for each
+    panel.
 
     `head_map` draws norms, which have no sign.
 
@@ -124,7 +126,7 @@ def head_values(
 
 
 def share_bars(frame: pl.DataFrame) -> Drawing:
-    """Who writes the direction at each layer: shares that sum to 1, stacked, with their intervals.
+    """Draw the shares that embedding, attention and MLPs contribute to the direction at each layer.
 
     Args:
         frame: columns ``layer`` (of the direction), ``writer`` (``embedding``, ``attention`` or
@@ -206,7 +208,7 @@ def share_bars(frame: pl.DataFrame) -> Drawing:
 def interval_curves(
     frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, chance: str | None = None
 ) -> Drawing:
-    """Curves with their intervals against a whole number, a panel for each of several things.
+    """Draw curves with their intervals against a whole number, in one or several panels.
 
     Args:
         frame: columns ``x``, ``series``, ``value``, ``low`` and ``high``; with ``panel``, a panel
@@ -257,7 +259,7 @@ def interval_curves(
 
 
 def _title_lowest(figure: go.Figure, title: str, panels: int, columns: int) -> None:
-    """Title the lower axis of the lowest panel of each column, whose numbers it shows."""
+    """Title the x axis of the lowest panel of each column, where the numbers are shown."""
     for at in range(max(0, panels - columns), panels):
         figure.update_xaxes(
             title_text=title, showticklabels=True, row=at // columns + 1, col=at % columns + 1
@@ -265,7 +267,7 @@ def _title_lowest(figure: go.Figure, title: str, panels: int, columns: int) -> N
 
 
 def _axis_range(places: pl.Series) -> list[float]:
-    """The range of an axis on which every whole number has a cell."""
+    """Return the range of an axis on which every whole number has a cell."""
     return [float(places.to_numpy().min()) - 0.5, float(places.to_numpy().max()) + 0.5]
 
 

@@ -1,4 +1,4 @@
-"""Points on a map of two dimensions, such as a t-SNE, coloured by what they are."""
+"""Draw points on a map of two dimensions, such as a t-SNE, coloured by their labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIDE = 360
 def embedding_map(
     records: pl.DataFrame, *, nearest: Interval | None = None, chance: float | None = None
 ) -> Drawing:
-    """A map of points, a colour and a mark for each label.
+    """Draw a map of points, with a colour and a mark for each label.
 
     Args:
         records: columns ``x``, ``y`` and ``label``, in the order of the legend.

@@ -1,4 +1,4 @@
-"""In which heads a vector of every head lies, step by step."""
+"""Draw the norm that a vector has in every head, step by step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ NAMED = 6
 
 
 def head_map(norms: pl.DataFrame, steps: Sequence[int] | None = None) -> Drawing:
-    """Norm of a vector in every head of every layer: a map for some steps, and for their mean.
+    """Draw the norm of a vector in every head of every layer: a map for some steps, and a map for
+    the mean over all steps.
 
     Args:
         norms: columns ``layer``, ``head``, ``step`` and ``norm``, every head at every step (the
@@ -92,7 +93,7 @@ def head_map(norms: pl.DataFrame, steps: Sequence[int] | None = None) -> Drawing
 
 
 def _cube(norms: pl.DataFrame) -> tuple[np.ndarray, list[int], list[int], list[int]]:
-    """Norms as ``[step, layer, head]``, and what the three axes hold."""
+    """Return the norms as ``[step, layer, head]``, and the layers, heads and steps of the axes."""
     axes = [sorted(norms[name].unique().to_list()) for name in ("step", "layer", "head")]
     expected = int(np.prod([len(axis) for axis in axes]))
     distinct = norms.select("step", "layer", "head").n_unique()
@@ -125,7 +126,7 @@ def _choose_steps(known: Sequence[int], steps: Sequence[int] | None) -> list[int
 
 
 def _largest_heads(norms: np.ndarray) -> list[tuple[int, int]]:
-    """The fewest heads that hold half of the squared norm, largest first, as layer and head."""
+    """Find the fewest heads that hold half of the squared norm, largest first, as layer and head."""
     squares = norms.ravel() ** 2
     order = np.argsort(-squares, kind="stable")
     n = int(np.searchsorted(np.cumsum(squares[order]), 0.5 * squares.sum())) + 1
@@ -180,7 +181,8 @@ def _caption(
 
 
 def _step_correlations(cube: np.ndarray) -> tuple[float, float] | None:
-    """Mean and least correlation of the maps of two steps; None where fewer than two vary."""
+    """Compute the mean and the least correlation between the maps of two steps; None where fewer
+    than two maps vary."""
     maps = [step.ravel() for step in cube if step.std() > 0]
     pairs = [float(np.corrcoef(a, b)[0, 1]) for a, b in combinations(maps, 2)]
     return (float(np.mean(pairs)), min(pairs)) if pairs else None

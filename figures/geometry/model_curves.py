@@ -1,4 +1,4 @@
-"""Several models on one axis: a curve for each, and its control's beneath."""
+"""Draw several models on one axis: a curve for each model, and a dotted curve for its control."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from interp_steer.statistics.intervals import Interval
 
 
 def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, about: str) -> Drawing:
-    """A number of several models against one that they share, such as the relative depth.
+    """Draw a number of several models against a shared axis, such as the relative depth.
 
     Args:
         frame: columns ``model``, ``instruction`` (a panel each), ``setting`` (vector or random),
@@ -88,7 +88,7 @@ def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, abo
 
 
 def _peaks(frame: pl.DataFrame, x: str, x_title: str, y_title: str) -> str:
-    """The greatest value of each model, in the mean over panels, and where it is."""
+    """Describe the greatest value of each model in the mean over panels, and its place."""
     peaks = []
     own = frame.filter(pl.col("setting") == "vector")
     for (model,), rows in own.group_by("model", maintain_order=True):

@@ -1,4 +1,4 @@
-"""What the differences of pairs share, and what is left of them when they are centred."""
+"""Draw what the differences of pairs share, and what remains after centring."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ COLUMNS = 3
 
 
 def pair_shifts(frame: pl.DataFrame) -> Drawing:
-    """The difference of each pair on two axes: along their mean, and along the centred first axis.
+    """Draw the difference of each pair on two axes: along the mean difference, and along the first
+    principal axis of the centred differences.
 
     A principal axis of centred differences is that of the cloud about its own mean; that the cloud
     lies away from the origin, which is the shift, it does not see.
@@ -86,7 +87,7 @@ def _points(shifts: list[float], spreads: list[float]) -> go.Scatter:
 
 
 def _mean(mean: tuple[float, float]) -> go.Scatter:
-    """From the origin to the mean of the differences: what centring takes away."""
+    """Draw the line from the origin to the mean of the differences, which centring removes."""
     return go.Scatter(
         x=[0.0, mean[0]],
         y=[0.0, mean[1]],
@@ -100,7 +101,7 @@ def _mean(mean: tuple[float, float]) -> go.Scatter:
 
 
 def _caption(frame: pl.DataFrame, panels: list[str]) -> str:
-    """How far the differences spread along either axis, and how far from the origin they lie."""
+    """Describe how far the differences spread along the centred axis."""
     spreads = []
     for panel in panels:
         here = frame.filter(pl.col("panel") == panel)

@@ -1,4 +1,4 @@
-"""Answers to read, each token coloured by its projection on a direction."""
+"""Draw answers as text, each token coloured by its projection on a direction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from interp_steer.errors import FigureError
 
 @dataclass(frozen=True)
 class Shades:
-    """Colours of projections: white in the middle, deeper the further to either side."""
+    """Colour scale of projections: white in the middle, deeper with the distance to either side."""
 
     middle: float
     """What is drawn white, such as the mean of prompts without the property."""
@@ -23,7 +23,7 @@ class Shades:
 
     @classmethod
     def over(cls, values: pl.Series, middle: float = 0.0, target: float | None = None) -> Shades:
-        """Shades that hold all values, and the target where there is one.
+        """Make shades that cover all values, and the target if there is one.
 
         Args:
             values: projections; undefined ones are left out.
@@ -35,24 +35,24 @@ class Shades:
         return cls(middle, max(abs(value - middle) for value in ends) or 1.0)
 
     def colour(self, value: float) -> str:
-        """The colour of a value, as CSS writes it; at the scale's end where it lies beyond."""
+        """Return the CSS colour of a value; the colour of the scale's end for a value beyond it."""
         at = min(1.0, max(0.0, 0.5 + (value - self.middle) / (2 * self.reach)))
         return str(sample_colorscale(light_scale("diverging"), [at])[0])
 
     def gradient(self) -> str:
-        """The whole scale as a CSS gradient, from its lower end to its upper one."""
+        """Return the whole scale as a CSS gradient, from its lower end to its upper end."""
         stops = [f"{colour} {100 * float(at):.4g}%" for at, colour in light_scale("diverging")]
         return f"linear-gradient(90deg, {', '.join(stops)})"
 
     def place(self, value: float) -> float:
-        """Where on the scale a value lies, from 0 to 1."""
+        """Return the place of a value on the scale, from 0 to 1."""
         return 0.5 + (value - self.middle) / (2 * self.reach)
 
 
 def projection_text(
     frame: pl.DataFrame, *, middle: float = 0.0, target: float | None = None, along: str
 ) -> Drawing:
-    """The text of answers, each token coloured by the projection where it was generated.
+    """Draw the text of answers, each token coloured by the projection at its position.
 
     Args:
         frame: columns ``answer_id``, ``step``, ``token`` and ``projection``, a row for each token

@@ -1,4 +1,5 @@
-"""Both sides of contrast sets on their vectors' directions, and the vectors against themselves."""
+"""Draw the projections of both sides of contrast sets on their directions, and cosines between
+layers."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ SIDES = {
 
 
 def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing:
-    """How prompts with and without a property project on its direction, layer by layer.
+    """Draw the projections of prompts with and without a property on its direction, layer by layer.
 
     Args:
         records: columns ``instruction``, ``layer``, ``side`` (present or absent) and ``scaled``:
@@ -111,7 +112,7 @@ def _least_overlap(overlaps: pl.DataFrame, name: str, label: str) -> str:
 
 
 def layer_cosines(frame: pl.DataFrame) -> Drawing:
-    """Cosine between the directions of every two layers, in the mean over vectors.
+    """Draw the cosine between the directions of every two layers, in the mean over vectors.
 
     Args:
         frame: columns ``instruction``, ``layer_a``, ``layer_b`` and ``cosine``, a row for each pair

@@ -1,4 +1,5 @@
-"""Numbers of vectors against the layer, beside random directions, and what the lens reads there."""
+"""Draw quantities of vectors and of random directions against the layer, and tokens of the logit
+lens."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ DASHES = {"vector": "solid", "random": "dot"}
 
 
 def layer_quantity(frame: pl.DataFrame, title: str, *, about: str) -> Drawing:
-    """A number against the layer, of vectors and of random directions, a panel per vector.
+    """Draw a number against the layer, for vectors and for random directions, with a panel per
+    vector.
 
     Args:
         frame: columns ``instruction``, ``layer``, ``setting`` (vector or random), ``value``,
@@ -76,7 +78,7 @@ def layer_quantity(frame: pl.DataFrame, title: str, *, about: str) -> Drawing:
 
 
 def _look(setting: str, strength: float | None, k: int) -> tuple[str, str, str]:
-    """Name, colour and mark of a curve."""
+    """Return name, colour and mark of a curve."""
     style = theme.setting_style("random" if setting == "random" else "steered")
     if strength is None:
         return ("vector" if setting == "vector" else style.label), style.colour, style.symbol
@@ -85,7 +87,8 @@ def _look(setting: str, strength: float | None, k: int) -> tuple[str, str, str]:
 
 
 def _finding(frame: pl.DataFrame, title: str, strengths: list[float | None]) -> str:
-    """The numbers at the last layer, at the largest strength, in the mean over the vectors."""
+    """Describe the numbers at the last layer and the largest strength, in the mean over the
+    vectors."""
     last = int(frame["layer"].max())  # type: ignore[arg-type]
     rows = frame.filter(
         (pl.col("layer") == last) & pl.col("strength").eq_missing(pl.lit(strengths[-1]))
@@ -100,7 +103,7 @@ def _finding(frame: pl.DataFrame, title: str, strengths: list[float | None]) -> 
 
 
 def lens_tokens(frame: pl.DataFrame) -> Drawing:
-    """The tokens that the logit lens sees rise most at each layer, a row per layer.
+    """Draw the tokens whose probability rises most under the logit lens, a row per layer.
 
     Args:
         frame: columns ``layer``, ``side`` (raised or lowered), ``rank`` from 1, ``token`` and

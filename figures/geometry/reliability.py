@@ -1,4 +1,4 @@
-"""How sure vectors are: cosines against how many pairs, or queries, a vector is of."""
+"""Draw how certain vectors are: cosines against the number of pairs or queries of a vector."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOM = 1.3
 def cosines_by_number(
     frame: pl.DataFrame, x: str, x_title: str, *, about: str, chance: str | None = None
 ) -> Drawing:
-    """Cosines with their intervals against a number that doubles, with a line at 0.9.
+    """Draw cosines with their intervals against a number that doubles, with a line at 0.9.
 
     Args:
         frame: columns ``x`` (whole numbers above 0), ``series``, ``value``, ``low`` and ``high``;

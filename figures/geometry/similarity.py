@@ -1,4 +1,4 @@
-"""How alike activations and vectors are: against the layer, and pair by pair."""
+"""Draw how similar activations and vectors are: against the layer, and for every two vectors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READABLE = 14
 
 
 def similarity_by_layer(frame: pl.DataFrame) -> Drawing:
-    """Mean cosine similarity against the layer, a curve per comparison.
+    """Draw the mean cosine similarity against the layer, a curve per comparison.
 
     Args:
         frame: columns ``layer``, ``comparison`` (such as "same instruction, different queries"),
@@ -97,7 +97,7 @@ def _curve_caption(frame: pl.DataFrame, kinds: Sequence[str]) -> str:
 
 
 def similarity_map(matrix: ArrayLike, names: Sequence[str], layer: int | None = None) -> Drawing:
-    """Cosine similarity of every pair of vectors.
+    """Draw the cosine similarity of every two vectors.
 
     Args:
         matrix: square, its entries in [-1, 1], in the order of ``names``.

@@ -1,4 +1,4 @@
-"""Tokens that vectors raise and lower, as a table shaded by how much."""
+"""Draw the tokens that vectors raise or lower most, as a table shaded by the score."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from figures.style.text_width import width
 
 
 def token_table(records: pl.DataFrame) -> Drawing:
-    """The tokens that each vector raises most, a row per vector.
+    """Draw the tokens that each vector raises most, a row per vector.
 
     Args:
         records: columns ``instruction``, ``layer`` (one), ``side`` (raised or lowered), ``rank``
@@ -73,13 +73,13 @@ def token_table(records: pl.DataFrame) -> Drawing:
 
 
 def _visible_text(token: str) -> str:
-    """A token as it can be read: spaces and line breaks made visible."""
+    """Return a token with visible spaces and line breaks."""
     shown = html.escape(token, quote=False)
     return shown.replace(" ", "\u2423").replace("\n", "\u21b5") or "(none)"
 
 
 def _shorten(shown: str, room: float) -> str:
-    """A token that has room in its cell, its end left out if it must be."""
+    """Return a token that fits into its cell, without its end if necessary."""
     if width(shown, theme.SMALL) <= room:
         return shown
     whole = html.unescape(shown)
@@ -91,7 +91,8 @@ Side = Literal["raised", "lowered"]
 
 
 def layer_tokens(frame: pl.DataFrame, name: str, side: Side = "raised") -> Drawing:
-    """The tokens that a vector raises or lowers most, a row per layer, the last one on top.
+    """Draw the tokens that a vector raises or lowers most, a row per layer, with the last layer on
+    top.
 
     `token_table` draws several vectors at one layer, `lens_tokens` what an addition does later.
 

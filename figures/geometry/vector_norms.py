@@ -1,4 +1,4 @@
-"""How long a vector is at each layer, and how far prompts with its property project."""
+"""Draw the length of a vector at each layer, and the mean projection of prompts with its property."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def vector_norms(
     n: int,
     name: str,
 ) -> Drawing:
-    """The length of a vector's direction at each layer, with its target projection.
+    """Draw the length of a vector's direction at each layer, with its target projection.
 
     Args:
         layers: that it was read at.

@@ -1,4 +1,4 @@
-"""What adaptations of a model gain, keep and cost: steering beside its rivals."""
+"""Draw the benefits and costs of steering and of other methods that adapt a model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def benefit_against_cost(frame: pl.DataFrame) -> Drawing:
-    """What each method reaches against the operations to learn it and those of an answer.
+    """Draw the share that each method reaches against the operations to learn it and the operations
+    of an answer.
 
     Args:
         frame: a row for each method and number of examples ``n`` (0 where it takes none):
@@ -91,7 +92,7 @@ def benefit_against_cost(frame: pl.DataFrame) -> Drawing:
 
 
 def adaptation_shares(frame: pl.DataFrame) -> Drawing:
-    """What each method reaches and what it leaves of the rest, a panel for each measure.
+    """Draw each measure of each method, with a panel for each measure.
 
     Args:
         frame: columns ``method``, ``n`` (examples; 0 where a method takes none), ``measure`` (of
@@ -148,7 +149,7 @@ def adaptation_shares(frame: pl.DataFrame) -> Drawing:
 
 
 def _looks(frame: pl.DataFrame) -> dict[str, theme.Style]:
-    """The style of each method, in drawing order."""
+    """Return the style of each method, in drawing order."""
     styles = setting_looks(frame["method"].to_list())
     return {method: LOOKS.get(method, style) for method, style in styles.items()}
 
@@ -207,7 +208,7 @@ def _dots(
 
 
 def _ticks(values: Sequence[float], steps: Sequence[int]) -> tuple[list[float], list[str]]:
-    """Round values of a logarithmic axis within the decades of some values, with their texts."""
+    """Return round values of a logarithmic axis within the decades of the values, with their texts."""
     powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
     marks = [(step, power) for power in powers for step in steps]
     texts = [f"{'' if step == 1 else f'{step}·'}10<sup>{power}</sup>" for step, power in marks]
@@ -215,7 +216,7 @@ def _ticks(values: Sequence[float], steps: Sequence[int]) -> tuple[list[float], 
 
 
 def _key(n: int, numbers: Sequence[int]) -> go.Scatter:
-    """The legend's entry for a number of examples, which every method has the mark of."""
+    """Return the legend's entry for a number of examples, whose mark all methods share."""
     return go.Scatter(
         x=[None],
         y=[None],

@@ -1,4 +1,4 @@
-"""One answer, step by step: how strongly it was steered, and how far that moved the prediction."""
+"""Draw one answer step by step: the strength of steering, and the change of the prediction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from figures.style.drawing import NO_ESTIMATE, Drawing, require_columns
 
 
 def answer_steps(frame: pl.DataFrame) -> Drawing:
-    """Strength of each property, and the divergence of the prediction, at each step of one answer.
+    """Draw the strength of each property, and the divergence of the prediction, at each step of one
+    answer.
 
     `step_curves` draws means over many answers; of a single one there is no interval.
 
@@ -83,7 +84,7 @@ def answer_steps(frame: pl.DataFrame) -> Drawing:
 
 
 def _token_name(token: str) -> str:
-    """A token in the caption; what ends an answer has no text."""
+    """Return the name of a token for the caption; the token that ends an answer has no text."""
     return repr(token.strip()) if token.strip() else "white space" if token else "the end"
 
 

@@ -1,4 +1,4 @@
-"""The main table of language steering: benchmarks by settings, each number with its interval."""
+"""Draw the main table of language steering: benchmarks by settings, each number with its interval."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Cell = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class _Text:
-    """Words of the table at a place in pixels, from the left and from the top."""
+    """Words of the table, at a place in pixels from the left and from the top."""
 
     x: float
     y: float
@@ -45,7 +45,7 @@ class _Text:
 
 
 def benchmark_table(frame: pl.DataFrame) -> Drawing:
-    """Every setting of every model on every benchmark, each number over its interval.
+    """Draw every setting of every model on every benchmark, each number over its interval.
 
     Args:
         frame: a row for each number: ``model``, ``setting``, ``benchmark``, ``measure``
@@ -126,7 +126,7 @@ def _measures(rows: pl.DataFrame) -> list[str]:
 
 
 def _header(groups: Mapping[str, Sequence[str]], cell: int) -> list[_Text]:
-    """The benchmarks over their measures."""
+    """Return the texts of the header: the benchmarks over their measures."""
     texts: list[_Text] = []
     at = NAME
     for benchmark, of in groups.items():
@@ -141,7 +141,7 @@ def _header(groups: Mapping[str, Sequence[str]], cell: int) -> list[_Text]:
 def _number(
     cells: Mapping[Cell, Mapping[str, Any]], key: Cell, centre: float, top: float
 ) -> list[_Text]:
-    """A number over its interval, in bold where no setting of the model has more."""
+    """Return the texts of a number over its interval, in bold for the largest number of the model."""
     row = cells.get(key)
     if row is None or row["value"] is None:
         return []
@@ -180,7 +180,7 @@ def _text_trace(texts: Sequence[_Text], *, left: bool) -> go.Scatter:
 
 
 def _band(figure: go.Figure, top: float, width: float) -> None:
-    """Behind a model's name."""
+    """Draw the band behind a model's name."""
     figure.add_shape(
         type="rect",
         x0=0,
@@ -194,7 +194,7 @@ def _band(figure: go.Figure, top: float, width: float) -> None:
 
 
 def _rule(figure: go.Figure, left: float, right: float) -> None:
-    """Under a benchmark's name."""
+    """Draw the line under a benchmark's name."""
     rule = {"color": theme.INK, "width": 0.8}
     figure.add_shape(type="line", x0=left, x1=right, y0=20, y1=20, line=rule)
 
@@ -221,7 +221,7 @@ def _caption(
 
 
 def _winners(cells: Mapping[Cell, Mapping[str, Any]], model: str, benchmarks: Sequence[str]) -> str:
-    """The settings of a model that are the most accurate on some benchmark, and where."""
+    """Describe which settings of a model are the most accurate on which benchmarks."""
     benchmarks_won: dict[str, list[str]] = {}
     for benchmark in benchmarks:
         rows = {

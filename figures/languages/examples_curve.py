@@ -1,4 +1,4 @@
-"""How many examples a vector needs."""
+"""Draw how many examples a vector needs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ PANELS = {
 
 
 def examples_curve(frame: pl.DataFrame) -> Drawing:
-    """Success, and the cosine with the vector of all examples, against how many examples it is of.
+    """Draw success, and the cosine with the vector of all examples, against the number of examples
+    of a vector.
 
     Args:
         frame: columns ``n_examples``, ``quantity`` ("in_language", a share, or "cosine"),
@@ -88,7 +89,7 @@ def examples_curve(frame: pl.DataFrame) -> Drawing:
 
 
 def _points(rows: pl.DataFrame) -> dict[str, dict[int, Interval]]:
-    """A curve of intervals for each language."""
+    """Return a curve of intervals for each language."""
     twice = rows.filter(rows.select("language", "n_examples").is_duplicated())
     if len(twice):
         row = twice.row(0, named=True)
@@ -117,7 +118,7 @@ def _caption(quantities: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> 
 
 
 def _describe_cosines(curves: Mapping[str, Mapping[int, Interval]]) -> str:
-    """From which number of examples on the cosine is surely high, for each language."""
+    """Describe from which number of examples on the cosine is certainly high, for each language."""
     sizes = []
     for code, points in curves.items():
         whose = f" in {language_name(code)}" if len(curves) > 1 else ""

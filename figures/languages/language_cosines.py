@@ -1,4 +1,4 @@
-"""How alike the vectors of languages are, with intervals."""
+"""Draw the cosines between the vectors of languages, with intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDE = 66
 
 
 def language_cosines(frame: pl.DataFrame) -> Drawing:
-    """Cosine between the vectors of every two languages, each number over its interval.
+    """Draw the cosine between the vectors of every two languages, each number over its interval.
 
     `similarity_map` draws a plain matrix; this one is for cosines that have been bootstrapped.
 

@@ -1,4 +1,4 @@
-"""How much of what a model could do before it can still do under steering."""
+"""Draw how much of its accuracy a model keeps under steering."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ COLUMNS = ("setting", "benchmark", "value", "low", "high")
 
 
 def retention_bars(frame: pl.DataFrame) -> Drawing:
-    """Accuracy on benchmarks that steering is not for, beside the original model's.
+    """Draw the accuracy on benchmarks that steering does not aim at, with the accuracy of the
+    original model.
 
     Args:
         frame: columns ``setting`` (one of them ``original`` or ``none``), ``benchmark``, ``value``,
@@ -95,7 +96,7 @@ def _bars(
 
 
 def _reference(figure: go.Figure, at: int, original: Interval) -> None:
-    """The original's interval and value, behind and across a benchmark's bars."""
+    """Draw the original's interval and value, behind and across a benchmark's bars."""
     across = {"y0": at - 0.44, "y1": at + 0.44}
     figure.add_shape(
         type="rect",
@@ -145,7 +146,8 @@ def _caption(
 
 
 def _change(pairs: Sequence[tuple[Interval, Interval]]) -> Interval:
-    """Mean change over benchmarks, its interval from those of the parts (Zou and Donner's MOVER).
+    """Compute the mean change over benchmarks, with the interval that follows from the intervals of
+    the parts (Zou and Donner's MOVER).
 
     The parts are taken as independent. Answers to the same questions agree more than that, so that
     the interval is rather too wide than too narrow.

@@ -1,4 +1,4 @@
-"""What each schedule of steering strengths achieves, and breaks, against the strength."""
+"""Draw what each schedule of steering strengths achieves and damages, against the strength."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SLOT = 0.17
 
 @dataclass(frozen=True)
 class _Panel:
-    """What is drawn of one language."""
+    """Intervals that are drawn of one language."""
 
     swept: dict[str, dict[float, Interval]]
     """Of each schedule of several strengths: the outcome at each."""
@@ -56,7 +56,7 @@ class _Panel:
     """Of each setting without a schedule."""
 
     def every(self) -> list[Interval]:
-        """All that is drawn."""
+        """Return all intervals that are drawn."""
         return [
             *(i for points in self.swept.values() for i in points.values()),
             *self.single.values(),
@@ -67,7 +67,7 @@ class _Panel:
 
 
 def schedule_curves(records: pl.DataFrame, outcome: str = "in_language") -> Drawing:
-    """An outcome against the strength, a curve per schedule (paper B, section 4).
+    """Draw an outcome against the strength, with a curve per schedule (paper B, section 4).
 
     A schedule that was run at one strength, as dynamic ones are, stands right of the strengths.
     Settings without a schedule (unsteered, in-context) are levels across the panel.
@@ -169,7 +169,7 @@ def _strengths(steered: pl.DataFrame) -> dict[str, list[float]]:
 
 
 def _measure(rows: pl.DataFrame, outcome: str) -> Interval | None:
-    """The share of booleans, the mean of numbers, the geometric mean of perplexities."""
+    """Compute the share of booleans, the mean of numbers, or the geometric mean of perplexities."""
     if rows[outcome].dtype == pl.Boolean:
         return share_of(rows, outcome) if rows[outcome].is_not_null().any() else None
     if outcome not in GEOMETRIC:
@@ -228,7 +228,7 @@ def _drop_unknown(intervals: Mapping) -> dict:
 
 
 def _places(single: Sequence[str], ticks: Sequence[float]) -> tuple[dict[str, float], tuple]:
-    """Where the schedules of one strength stand, and the ends of the axis."""
+    """Return the places of the schedules of one strength, and the ends of the axis."""
     low, high = (ticks[0], ticks[-1]) if ticks else (0.0, 0.0)
     span = high - low or 1.0
     slot = SLOT * span
@@ -239,7 +239,7 @@ def _places(single: Sequence[str], ticks: Sequence[float]) -> tuple[dict[str, fl
 
 
 def _spaced_ticks(ticks: Sequence[float], ends: tuple[float, float]) -> list[float]:
-    """The strengths that have room for their numbers, the largest always."""
+    """Choose the strengths that have room for their numbers; the largest is always shown."""
     room = 0.06 * (ends[1] - ends[0])
     shown: list[float] = []
     for tick in reversed(ticks):
@@ -249,7 +249,7 @@ def _spaced_ticks(ticks: Sequence[float], ends: tuple[float, float]) -> list[flo
 
 
 def _short_name(name: str, look: Style) -> str:
-    """A schedule under the axis: of a dynamic one its p."""
+    """Return the name of a schedule under the axis: p for a dynamic schedule."""
     kind, inside = kind_of(name)
     return inside.partition(";")[0] if kind == "dynamic" and inside else look.label
 
@@ -264,7 +264,7 @@ def _x_title(swept: Sequence[str], single: Sequence[str]) -> str:
 def _traces(
     panel: _Panel, looks: Mapping[str, Style], places: Mapping[str, float], ends: tuple
 ) -> list[go.Scatter]:
-    """Levels below, then the control, then the schedules."""
+    """Return the traces: levels first, then the control, then the schedules on top."""
     traces: list[go.Scatter] = []
     for at, (setting, level) in enumerate(panel.level.items()):
         style = setting_look(setting, at)

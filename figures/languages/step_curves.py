@@ -1,4 +1,4 @@
-"""What happens while an answer is written: a quantity at every step, in the mean over answers."""
+"""Draw a quantity at every step of the answers, in the mean over answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ QUANTITIES = {
 
 
 def step_curves(frame: pl.DataFrame, quantity: str) -> Drawing:
-    """Mean of a quantity at each step of the answers: a curve for each setting and schedule.
+    """Draw the mean of a quantity at each step of the answers: a curve for each setting and
+    schedule.
 
     Where several properties are steered at once each has its curve, and each setting and schedule
     its panel (the strengths that dynamic composition gives each property, paper B, section 2).
@@ -104,7 +105,8 @@ def step_curves(frame: pl.DataFrame, quantity: str) -> Drawing:
 
 
 def _looks(names: Sequence[tuple[str, str | None]]) -> dict[tuple[str, str | None], Style]:
-    """A style for each setting and schedule: the schedule's where there is one."""
+    """Return a style for each setting and schedule: the style of the schedule if there is a
+    schedule."""
     settings = setting_looks([setting for setting, _ in names])
     steered = list(dict.fromkeys(setting for setting, schedule in names if schedule is not None))
     schedules = schedule_looks([schedule for _, schedule in names if schedule is not None])

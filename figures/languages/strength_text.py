@@ -1,4 +1,4 @@
-"""Answers to read, each token coloured by the strength that it was steered with."""
+"""Draw answers as text, each token coloured by the strength of its steering."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from interp_steer.errors import FigureError
 
 
 def strength_text(frame: pl.DataFrame, answers: int = 4) -> Drawing:
-    """The text of some answers, each token shaded by its strength ``a_i`` (paper B, section 2).
+    """Draw the text of some answers, each token shaded by its strength ``a_i`` (paper B, section
+    2).
 
     Args:
         frame: columns ``answer_id``, ``step``, ``token`` and ``strength`` (null where nothing
@@ -74,7 +75,7 @@ def strength_text(frame: pl.DataFrame, answers: int = 4) -> Drawing:
 
 
 def _underlines(placed: Sequence[Placed], code: str, colour: str) -> go.Scatter:
-    """A line under every token of a language, joined where they follow each other."""
+    """Draw a line under every token of a language, without a gap between neighbours."""
     xs: list[float | None] = []
     ys: list[float | None] = []
     for token in placed:

@@ -1,4 +1,4 @@
-"""What language an answer is in when the language it is steered to changes on the way."""
+"""Draw the language of an answer when the language of the steering changes on the way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from interp_steer.statistics.intervals import Interval
 
 
 def switch_curves(frame: pl.DataFrame) -> Drawing:
-    """Share of words in each language against the step, the steering's language being switched.
+    """Draw the share of words in each language against the step, when the language of the steering
+    is switched.
 
     Args:
         frame: columns ``step``, ``language`` (of the words), ``share``, ``low`` and ``high`` (ends
@@ -123,7 +124,8 @@ def _mean(means: Mapping[int, Interval], steps: list[int]) -> float:
 
 
 def _leads(code: str, points: Mapping[str, Mapping[int, Interval]], step: int) -> bool:
-    """Whether a language's interval lies above every other's at a step."""
+    """Determine whether the interval of a language lies above those of all other languages at a
+    step."""
     own = points[code].get(step)
     others = [means[step].high for name, means in points.items() if name != code and step in means]
     return own is not None and own.low > max(others, default=0.0)

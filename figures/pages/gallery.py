@@ -1,4 +1,4 @@
-"""A page to look through: every figure of the results below a root, small, and large on a click.
+"""Write a page of all figures of the results below a root: small, and large on a click.
 
 ``python -m figures.pages.gallery results/ --out results/gallery.html`` writes one file that opens with no
 network. Figures stand by analysis, and each is drawn when it comes into view.
@@ -68,7 +68,7 @@ def write_gallery(
 
 
 def _groups(runs: Sequence[Results], figures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The figures by analysis, in the order in which the analyses come."""
+    """Group the figures by analysis, in the order of the analyses."""
     groups: dict[str, dict[str, Any]] = {}
     for figure in figures:
         run = runs[figure["run"]]

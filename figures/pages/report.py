@@ -1,4 +1,5 @@
-"""One page that opens with no network: what was run, its numbers, figures, answers, provenance.
+"""Write one page that opens without a network: what was run, its numbers, figures, answers,
+provenance.
 
 ``python -m figures.pages.report results/`` gathers every finished results folder below a root.
 """
@@ -116,7 +117,7 @@ def _row(row: Any) -> dict[str, Any]:
 
 
 def _paragraphs(text: str) -> str:
-    """A docstring's lines joined into paragraphs."""
+    """Join the lines of a docstring into paragraphs."""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n") if part.strip())
 
 
@@ -150,7 +151,7 @@ def _duration(seconds: float) -> str:
 
 
 def provenance_line(run: Results) -> str:
-    """The commit, the model's weights and the folder, in a line."""
+    """Return the commit, the fingerprint of the weights and the folder, in one line."""
     commit, dirty = (run.provenance["source"].get(key) for key in ("commit", "dirty"))
     at = f"commit {commit[:10]}{' with local changes' if dirty else ''}" if commit else "no commit"
     fingerprint = run.provenance["model"].get("fingerprint")

@@ -1,4 +1,4 @@
-"""What a results folder holds besides figures, for a page: vectors' cards, and records."""
+"""Show what a results folder holds in addition to figures: the cards of vectors, and records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST = 80
 
 
 def vector_cards(run: Results) -> list[dict[str, Any]]:
-    """The vectors of a run: the name of each file, and its card as HTML.
+    """Return the vectors of a run: the name of each file, and its card as HTML.
 
     Files of other kinds than a steering vector are named with their kind alone.
 
@@ -47,7 +47,8 @@ def vector_cards(run: Results) -> list[dict[str, Any]]:
 
 
 def frames_of(run: Results) -> list[dict[str, Any]]:
-    """The records of a run: of each frame its columns with what they hold, and its first rows."""
+    """Return the records of a run: the columns of each frame with their contents, and its first
+    rows."""
     frames = []
     for name in run.frames:
         frame = run.records(name)
@@ -70,7 +71,7 @@ def _count_text(n: int, what: str) -> str:
 
 
 def _column(values: pl.Series) -> dict[str, str]:
-    """A column's name, type and extent: the range of numbers, a few of other values."""
+    """Return a column's name, type and contents: the range of numbers, a few of other values."""
     known = values.drop_nulls()
     holds = ""
     if len(known) and values.dtype.is_numeric():

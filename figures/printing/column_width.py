@@ -1,4 +1,4 @@
-"""A drawn figure set again for one column of a page or for two: panels wrap, text keeps its size.
+"""Refit a drawn figure to one or two columns of a page: panels wrap, and text keeps its size.
 
 Only widths change, and what follows from them: how many panels stand side by side, how many rows
 the legend takes, which ticks have room for their numbers, where a title breaks. A figure that has
@@ -56,7 +56,7 @@ class TooNarrow(FigureError):
 
 
 def fit_to_column(figure: Figure, column: str) -> Figure:
-    """A figure for a column of a page.
+    """Fit a figure to a column of a page.
 
     Args:
         figure: as plotly's JSON has it; it is left as it is.
@@ -99,7 +99,8 @@ def fit_to_column(figure: Figure, column: str) -> Figure:
 
 
 def _may_shrink(figure: Figure, by: float, height: float) -> bool:
-    """Whether a figure may lose height: its panels stay high enough, and its bars thick enough."""
+    """Determine whether a figure may lose height: its panels must stay high, and its bars thick,
+    enough."""
     margin = figure["layout"]["margin"]
     plot = height - by - margin["t"] - margin["b"]
     for panel in panels(figure):
@@ -112,7 +113,8 @@ def _may_shrink(figure: Figure, by: float, height: float) -> bool:
 
 
 def _has_fixed_words(figure: Figure) -> bool:
-    """Whether words stand at places that were measured for one width: tables, text to read."""
+    """Determine whether words stand at places that were measured for one width, as in tables and
+    text."""
     if any(trace.get("type") == "table" for trace in figure["data"]):
         return True
     for panel in panels(figure):
@@ -125,7 +127,7 @@ def _has_fixed_words(figure: Figure) -> bool:
 
 
 def _legend_above(figure: Figure) -> None:
-    """A legend beside the plot goes above it."""
+    """Move a legend from beside the plot to above it."""
     own = figure["layout"]
     if (layout_of(figure).get("legend") or {}).get("orientation") == "v":
         own["legend"] = {key: own["legend"][key] for key in own["legend"] if key == "font"}
@@ -133,7 +135,7 @@ def _legend_above(figure: Figure) -> None:
 
 
 def _legend_room(figure: Figure, room: float, before: int) -> float:
-    """Room for the rows that the legend has more than before, in pixels."""
+    """Make room for the additional rows of the legend, and return that room in pixels."""
     own = figure["layout"]
     legend = layout_of(figure).get("legend") or {}
     if legend.get("entrywidthmode") == "fraction":
@@ -146,13 +148,13 @@ def _legend_room(figure: Figure, room: float, before: int) -> float:
 
 
 def _legend_rows(figure: Figure, room: float) -> int:
-    """Rows of a legend that lies; one that stands beside the plot takes none."""
+    """Count the rows of a horizontal legend; a legend beside the plot takes none."""
     beside = (layout_of(figure).get("legend") or {}).get("orientation") == "v"
     return 0 if beside else legend_rows(figure, room)
 
 
 def _count_across(figure: Figure, all_panels: Sequence[Panel], room: float) -> int:
-    """How many panels go side by side."""
+    """Determine how many panels fit side by side."""
     rows = panel_rows(all_panels)
     most = max(len(row) for row in rows)
     least = max(_least_width(figure, panel) for panel in all_panels)
@@ -168,7 +170,7 @@ def _count_across(figure: Figure, all_panels: Sequence[Panel], room: float) -> i
 
 
 def _least_width(figure: Figure, panel: Panel) -> float:
-    """The narrowest that a panel may become."""
+    """Return the smallest width of a panel in pixels."""
     least = float(LEAST)
     for trace in traces_of(figure, panel):
         x = list(dict.fromkeys(map(str, values(trace.get("x")))))
@@ -191,18 +193,18 @@ def _least_width(figure: Figure, panel: Panel) -> float:
 
 
 def _repeats_colours(trace: Mapping[str, Any]) -> bool:
-    """Whether the words in a map's cells say no more than their colours."""
+    """Determine whether the words in a map's cells repeat what the colours show."""
     return "%{z" in str(trace.get("texttemplate"))
 
 
 def _cell_width(trace: Mapping[str, Any]) -> float:
-    """The width that the words in a map's cells need."""
+    """Return the width in pixels that the words in a map's cells need."""
     size = (trace.get("textfont") or {}).get("size", theme.NORMAL)
     return 4 + max(width(text, size) for *_, text in cells_of(trace))
 
 
 def _drop_numbers(figure: Figure, panel: Panel, room: float) -> None:
-    """The numbers in a map's cells go where they have no room: the colours say them too."""
+    """Remove the numbers in a map's cells where they have no room; the colours still show them."""
     for trace in traces_of(figure, panel):
         if trace.get("type") == "heatmap" and _repeats_colours(trace):
             n = len({cell[0] for cell in cells_of(trace)})

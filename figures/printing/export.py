@@ -1,4 +1,4 @@
-"""PDF, SVG and PNG of figures, through one headless browser for all of them.
+"""Print figures as PDF, SVG and PNG, with one headless browser for all of them.
 
 ``python -m figures.printing.export RESULTS --format pdf svg --column single`` prints every figure of one
 results folder, or of all below a root, for one or two columns of a page: the width is the column's,
@@ -64,7 +64,7 @@ class Sheet:
 
 
 def browser() -> str | None:
-    """Path of a Chrome or Chromium that can print figures, or None."""
+    """Return the path of a Chrome or Chromium that can print figures, or None."""
     if importlib.util.find_spec("kaleido") is None:
         return None
     from choreographer.browsers.chromium import Chromium
@@ -188,7 +188,7 @@ def print_drawing(figure: Figure, path: Path, **origin: Any) -> Path:
 
 
 def _fit_columns(figure: Figure, columns: Sequence[str], file: Path) -> dict[str, Figure]:
-    """The figure for each column that it has room in."""
+    """Return the figure for each column that has room for it."""
     figures: dict[str, Figure] = {}
     for asked in columns:
         column = asked
@@ -206,7 +206,7 @@ def _fit_columns(figure: Figure, columns: Sequence[str], file: Path) -> dict[str
 
 
 def fonts(path: str | Path) -> dict[str, tuple[str, bool]]:
-    """The fonts of a PDF: by name, the kind of each and whether it is embedded.
+    """Return the fonts of a PDF: by name, the kind of each font and whether the font is embedded.
 
     Type 3 fonts, which journals refuse, are drawings of letters in place of a font.
 

@@ -1,4 +1,4 @@
-"""Maps as rectangles: plotly paints a heatmap as a picture, which paper shows coarsely."""
+"""Draw heatmaps as rectangles: plotly paints a heatmap as a picture, which is coarse on paper."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ Cell = tuple[Any, Any, float, str]
 
 
 def draw_rectangles(figure: Figure) -> Figure:
-    """A figure whose heatmaps are rectangles, words and a scale, which print without pixels.
+    """Replace the heatmaps of a figure by rectangles, words and a scale, which print without
+    pixels.
 
     Args:
         figure: as plotly's JSON has it; it is left as it is.
@@ -55,7 +56,7 @@ def draw_rectangles(figure: Figure) -> Figure:
 
 
 def cells_of(trace: Mapping[str, Any]) -> list[Cell]:
-    """The cells of a heatmap that have a number."""
+    """Return the cells of a heatmap that have a number."""
     z, texts = values(trace.get("z")), values(trace.get("text"))
     x, y = places(trace).values()
     if z and not isinstance(z[0], list):  # a number for each place, no matrix
@@ -73,7 +74,7 @@ def cells_of(trace: Mapping[str, Any]) -> list[Cell]:
 
 
 def places(trace: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What stands at the columns (``x``) and rows (``y``) of a heatmap."""
+    """Return the values at the columns (``x``) and rows (``y``) of a heatmap."""
     z = values(trace.get("z"))
     matrix = bool(z) and isinstance(z[0], list)
     return {
@@ -83,7 +84,7 @@ def places(trace: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def _cell_text(template: str, number: float, text: Any) -> str:
-    """The words of a cell."""
+    """Return the words of a cell."""
 
     def formatted(field: re.Match[str]) -> str:
         return format(number, field[1] or "g").replace("-", "\u2212")
@@ -92,7 +93,7 @@ def _cell_text(template: str, number: float, text: Any) -> str:
 
 
 def colour_at(scale: Mapping[str, Any], number: float) -> str:
-    """The colour of a number on a scale with ``colorscale``, ``cmin`` and ``cmax``."""
+    """Return the colour of a number on a scale with ``colorscale``, ``cmin`` and ``cmax``."""
     span = scale["cmax"] - scale["cmin"]
     share = min(1.0, max(0.0, (number - scale["cmin"]) / span if span else 0.0))
     (parts,) = sample_colorscale(scale["colorscale"], [share], colortype="tuple")
@@ -105,7 +106,7 @@ def _template(figure: Figure) -> Mapping[str, Any]:
 
 
 def _scale(figure: Figure, trace: Mapping[str, Any]) -> dict[str, Any]:
-    """Colours, ends and bar of a trace's scale, whether its own or one that several share."""
+    """Return the colours, ends and bar of a trace's scale, which may be shared by several traces."""
     whole = layout_of(figure)
     shared = whole.get(trace.get("coloraxis") or "") or {}
     numbers = [z for _, _, z, _ in cells_of(trace)]
@@ -121,7 +122,7 @@ def _scale(figure: Figure, trace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _edges(figure: Figure, trace: Mapping[str, Any], side: str) -> dict[Any, tuple[float, float]]:
-    """The edges of each place on an axis, which is given the range that the map had."""
+    """Return the edges of each place on an axis, and give the axis the range that the map had."""
     name = f"{side}axis" + trace.get(f"{side}axis", side)[1:]
     own = figure["layout"].setdefault(name, {})
     whole = axis(figure, name)
@@ -159,7 +160,7 @@ def _rectangle(
 def _words(
     trace: Mapping[str, Any], cells: Sequence[Cell], scale: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What stands in the cells, dark on light colours and light on dark ones."""
+    """Write the words of the cells, dark on light colours and light on dark colours."""
 
     def ink(number: float) -> str:
         colour = colour_at(scale, number)
@@ -177,7 +178,7 @@ def _words(
 def _bar(
     trace: Mapping[str, Any], cells: Sequence[Cell], scale: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A point that is not seen and carries the scale."""
+    """Draw an invisible point that carries the scale."""
     return _scatter(trace, cells[:1]) | {
         "mode": "markers",
         "opacity": 0,

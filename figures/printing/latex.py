@@ -1,4 +1,4 @@
-"""LaTeX tables of what analyses found, with the rules of booktabs.
+"""Write LaTeX tables of the numbers of analyses, with the rules of booktabs.
 
 ``python -m figures.printing.latex RESULTS --match 'accuracy.*'`` writes, for each results folder, its
 summary as a table: name, value and interval; and, where its records are those of
@@ -54,7 +54,7 @@ _GREEK = {
 
 
 def escape_latex(text: str) -> str:
-    """A text as LaTeX prints it, letter by letter, whatever it holds.
+    """Escape a text letter by letter, so that LaTeX prints the text as it is.
 
     Letters of western European languages stay; any other that LaTeX's standard fonts lack is
     written as its code point, such as U+4E2D.
@@ -76,7 +76,7 @@ def _letter(letter: str) -> str:
 
 
 def summary_table(run: Results, match: str = "*") -> str:
-    """The numbers of a summary as a LaTeX table.
+    """Write the numbers of a summary as a LaTeX table.
 
     Names that begin alike, up to their first dot, stand together under it; names keep their order.
 
@@ -114,7 +114,7 @@ def summary_table(run: Results, match: str = "*") -> str:
 
 
 def accuracy_booktabs(run: Results) -> str:
-    """The table of `figures.accuracy_table` in LaTeX.
+    """Write the table of `figures.accuracy_table` in LaTeX.
 
     Args:
         run: a finished results folder whose records are that table.
@@ -173,7 +173,7 @@ def write_tables(run: Results, folder: Path, match: str = "*") -> list[Path]:
 
 
 def _groups(numbers: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows by what their names begin with; those that stand alone come first, under no name."""
+    """Group rows by the beginning of their names; rows that stand alone come first, under no name."""
     beginnings = [row.name.partition(".")[0] for row in numbers]
     groups: dict[str, list[Row]] = {"": []}
     for row, begins in zip(numbers, beginnings, strict=True):
@@ -183,7 +183,7 @@ def _groups(numbers: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _number(value: Number) -> str:
-    """A number as the report has it, its sign and its power set as LaTeX does."""
+    """Return a number as the report has it, with its sign and power in the notation of LaTeX."""
     text = number_text(value)
     power = re.fullmatch(r"(-?[\d.]+)e([+-]\d+)", text)
     if power:
@@ -199,7 +199,7 @@ def _interval(row: Row) -> str:
 
 
 def _typeset_cell(text: str) -> str:
-    """A cell of words and numbers, hyphens before digits being signs."""
+    """Typeset a cell of words and numbers; a hyphen before a digit becomes a minus sign."""
     signed = re.sub(r"(?<![\w])-(?=\d)", "\u2212", text)
     return f"{{{escape_latex(signed)}}}" if text.startswith("[") else escape_latex(signed)
 
@@ -209,7 +209,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _table(columns: str, header: Sequence[str], body: Sequence[str]) -> str:
-    """The environment: its rules are those of booktabs."""
+    """Write the environment, with the rules of booktabs."""
     long = len(body) > LONG
     opening = [r"\toprule", *header, r"\midrule", *([r"\endhead"] if long else [])]
     name = "longtable" if long else "tabular"
@@ -218,7 +218,7 @@ def _table(columns: str, header: Sequence[str], body: Sequence[str]) -> str:
 
 
 def _comment(run: Results, length: int) -> str:
-    """Where the numbers are from, and what the document must load."""
+    """Write where the numbers are from, and the packages that the document must load."""
     origin: Mapping[str, Any] = run.provenance
     source = origin.get("source") or {}
     dirty = " with local changes" if source.get("dirty") else ""

@@ -1,4 +1,4 @@
-"""What a figure still lacks before it can be printed, in words.
+"""Check what a figure lacks before it can be printed.
 
 ``python -m figures.printing.lint results/`` looks at every figure of the results below a root: axes with
 titles, panels that share their axes, intervals around estimates, text of 8 to 9 points, room for
@@ -54,7 +54,7 @@ COUNTED = re.compile(
 
 
 def complaints(figure: Figure, caption: str) -> list[str]:
-    """What a figure lacks.
+    """Return what a figure lacks.
 
     Args:
         figure: as plotly's JSON has it.
@@ -86,7 +86,7 @@ def _about_caption(caption: str) -> Iterator[str]:
 
 
 def _about_text(figure: Figure) -> Iterator[str]:
-    """Sizes of everything that is written."""
+    """Check the sizes of all text."""
     for where, size in _sizes(figure):
         if not SMALLEST <= size <= LARGEST:
             yield f"the text of {where} has {0.75 * size:.2g} points, and not 8 to 9"
@@ -130,7 +130,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _about_axes(figure: Figure, all_panels: list[Panel], panel: Panel) -> Iterator[str]:
-    """Every axis with numbers says what they are, itself or by a panel beside it."""
+    """Check that every axis with numbers has a title, on the axis itself or on a panel in line."""
     for side in ("x", "y"):
         name = getattr(panel, side)
         speaking = [
@@ -146,7 +146,7 @@ def _about_axes(figure: Figure, all_panels: list[Panel], panel: Panel) -> Iterat
 
 
 def _has_words(figure: Figure, panel: Panel, side: str) -> bool:
-    """Whether an axis has words in place of numbers."""
+    """Determine whether an axis has words in place of numbers."""
     texts = values(axis(figure, getattr(panel, side)).get("ticktext"))
     if not texts:
         texts = [at for trace in traces_of(figure, panel) for at in values(trace.get(side))]
@@ -154,7 +154,7 @@ def _has_words(figure: Figure, panel: Panel, side: str) -> bool:
 
 
 def _about_sharing(figure: Figure, all_panels: list[Panel]) -> Iterator[str]:
-    """Panels that measure the same have the same axis."""
+    """Check that panels that measure the same have the same axis."""
     for side in ("x", "y"):
         scales: dict[str, set[Any]] = {}
         for panel in all_panels:
@@ -179,7 +179,7 @@ def _about_sharing(figure: Figure, all_panels: list[Panel]) -> Iterator[str]:
 
 
 def _about_intervals(figure: Figure, all_panels: list[Panel]) -> Iterator[str]:
-    """Every estimate has a whisker or a band."""
+    """Check that every estimate has a whisker or a band."""
     for panel in all_panels:
         traces = list(traces_of(figure, panel))
         bands = {_rgb(t.get("fillcolor")) for t in traces if t.get("fill") == "toself"}
@@ -194,7 +194,7 @@ def _about_intervals(figure: Figure, all_panels: list[Panel]) -> Iterator[str]:
 
 
 def _is_estimate(trace: Mapping[str, Any]) -> bool:
-    """Whether a trace draws numbers that were estimated."""
+    """Determine whether a trace draws numbers that were estimated."""
     if trace.get("meta") == NO_ESTIMATE or trace.get("fill") == "toself":
         return False
     marker = trace.get("marker") or {}
@@ -215,7 +215,7 @@ def _colour(trace: Mapping[str, Any]) -> tuple[int, ...] | None:
 
 
 def _rgb(colour: Any) -> tuple[int, ...] | None:
-    """Red, green and blue of a colour, whatever its opacity."""
+    """Return red, green and blue of a colour, without its opacity."""
     if not isinstance(colour, str):
         return None
     if colour.startswith("#"):
@@ -224,7 +224,7 @@ def _rgb(colour: Any) -> tuple[int, ...] | None:
 
 
 def _about_legend(figure: Figure, all_panels: list[Panel]) -> Iterator[str]:
-    """The legend has room above the plot and its titles, or below it."""
+    """Check that the legend has room above the plot and its titles, or below the plot."""
     whole = layout_of(figure)
     legend, margin = whole.get("legend") or {}, whole["margin"]
     if legend.get("orientation") != "h":

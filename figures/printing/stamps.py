@@ -1,4 +1,4 @@
-"""The stamp of a printed figure: in the file's own metadata, where its numbers are from."""
+"""Stamp a printed figure: record in the file's own metadata where its numbers are from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INCH = 0.0254
 
 @dataclass(frozen=True)
 class Stamp:
-    """Where a figure is from. What is not known is None, or empty."""
+    """Origin of a figure. A field that is unknown is None, or empty."""
 
     figure: str
     """Its name in the results folder."""
@@ -51,16 +51,16 @@ class Stamp:
 
     @property
     def title(self) -> str:
-        """The analysis and the figure, for viewers that show a title."""
+        """Return the analysis and the figure, for viewers that show a title."""
         return f"{self.analysis}: {self.figure}" if self.analysis else self.figure
 
     def text(self) -> str:
-        """The stamp as one line of JSON, in ASCII."""
+        """Return the stamp as one line of JSON, in ASCII."""
         return json.dumps(asdict(self), sort_keys=True)
 
 
 def stamp_of(figure: Path) -> Stamp:
-    """The stamp of a figure in the results folder that holds it.
+    """Return the stamp of a figure, from the results folder that holds the figure.
 
     Args:
         figure: its plotly JSON, ``<results folder>/figures/<name>.json``. Outside of a results
@@ -104,7 +104,7 @@ def stamp_of(figure: Path) -> Stamp:
 
 
 def _document(path: Path) -> Mapping[str, Any]:
-    """A document of a results folder."""
+    """Read a document of a results folder."""
     return _fields(read_json(path), path)
 
 
@@ -115,7 +115,7 @@ def _fields(document: Any, path: Path) -> Mapping[str, Any]:
 
 
 def add_stamp(file: bytes, kind: str, stamp: Stamp, scale: int = 1) -> bytes:
-    """A printed figure with its stamp.
+    """Return a printed figure with its stamp.
 
     Args:
         file: what was printed.
@@ -131,7 +131,7 @@ def add_stamp(file: bytes, kind: str, stamp: Stamp, scale: int = 1) -> bytes:
 
 
 def read_stamp(path: str | Path) -> Stamp:
-    """The stamp of a printed figure.
+    """Read the stamp of a printed figure.
 
     Raises:
         FigureError: when the file is missing, is no PDF, SVG or PNG, is damaged, or has no stamp.
@@ -159,7 +159,7 @@ def _refuse_unstamped(path: Path) -> Stamp:
 
 
 def need_pypdf() -> Any:
-    """The library that reads and writes PDFs.
+    """Import the library that reads and writes PDFs.
 
     Raises:
         FigureError: when it is not installed.
@@ -250,7 +250,7 @@ def _read_png(file: bytes) -> str:
 
 
 def _international(keyword: str, text: str) -> bytes:
-    """A text of any script, uncompressed and of no language (PNG specification, iTXt)."""
+    """Encode a text of any script, uncompressed and without a language (PNG specification, iTXt)."""
     return keyword.encode("latin-1") + b"\0\0\0\0\0" + text.encode("utf-8")
 
 
@@ -259,7 +259,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _chunks(file: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and data of each chunk, its checksum checked.
+    """Yield kind and data of each chunk, after a check of its checksum.
 
     Raises:
         ValueError: for a file that is no PNG, or one that is cut or changed.

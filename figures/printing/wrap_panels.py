@@ -1,4 +1,4 @@
-"""Small multiples with fewer panels side by side: what the axes say once, they still say once."""
+"""Rearrange small multiples with fewer panels side by side, without repeated axis labels."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def rearrange_panels(figure: Figure, across: int, room: float) -> float:
 
 
 class _AxisLabels:
-    """What the axes of one direction say, by panel.
+    """Titles and ticks of the axes of one direction, by panel.
 
     Attributes:
         titles: of each panel's axis, or of the axis that speaks for it.
@@ -120,8 +120,8 @@ class _AxisLabels:
 
 
 def _speaker(figure: Figure, all_panels: Sequence[Panel], panel: Panel, side: str) -> str:
-    """The axis that shows its numbers for a panel: its own, the first of its row, or the lowest
-    of its column."""
+    """Return the axis that shows the numbers of a panel: its own, the first of its row, or the
+    lowest of its column."""
     own = getattr(panel, side)
     if shows_labels(figure, own):
         return own
@@ -137,7 +137,7 @@ def _place(figure: Figure, name: str, domain: tuple[float, float]) -> None:
 def _label_axis(
     figure: Figure, name: str, labels: _AxisLabels, panel: Panel, *, lasts: bool
 ) -> None:
-    """Let an axis say its title and numbers where no other speaks for it."""
+    """Show an axis' title and numbers where no other axis shows them."""
     if not labels.shown:
         return
     own, shown = figure["layout"][name], lasts or not labels.shared
@@ -148,7 +148,7 @@ def _label_axis(
 
 
 def _break(note: dict[str, Any], room: float) -> int:
-    """Break an annotation's text that is too wide; returns the lines that it has more."""
+    """Break an annotation's text that is too wide; return the number of additional lines."""
     size = (note.get("font") or {}).get("size", theme.NORMAL)
     before = note["text"].count(BREAK)
     note["text"] = wrap_text(note["text"], size, room)
@@ -156,7 +156,7 @@ def _break(note: dict[str, Any], room: float) -> int:
 
 
 def _break_title(figure: Figure, name: str, title: str, room: float) -> int:
-    """Break an axis' title that is too wide; returns the lines that it has more."""
+    """Break an axis' title that is too wide; return the number of additional lines."""
     if width(title, theme.NORMAL) <= room or not axis_title(figure, name):
         return 0
     own = figure["layout"][name]
@@ -229,7 +229,7 @@ def turn_names(figure: Figure, panel: Panel, room: float) -> float:
 
 
 def _leave_room(ticks: Sequence[tuple[float, float]], ends: Sequence[float], wide: float) -> bool:
-    """Whether the numbers of neighbouring ticks leave room between them."""
+    """Determine whether the numbers of neighbouring ticks leave room between them."""
     pixel = wide / abs(ends[1] - ends[0])
     return all(
         abs(at - before) * pixel >= (one + other) / 2 + 5

@@ -1,4 +1,4 @@
-"""The main table of a comparison: models by settings, each number with its interval."""
+"""Draw the main table of a comparison: models by settings, each number with its interval."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROW = 23
 
 
 def accuracy_table(records: pl.DataFrame) -> Drawing:
-    """Strict and loose accuracy of every setting of every model, beside what is published.
+    """Draw strict and loose accuracy of every setting of every model, with the published accuracy.
 
     Args:
         records: a row for each model and setting: ``model``, ``setting``, ``at`` (empty, or how
@@ -93,12 +93,12 @@ def accuracy_table(records: pl.DataFrame) -> Drawing:
 
 
 def is_accuracy_table(records: pl.DataFrame) -> bool:
-    """Whether records are those of an accuracy table."""
+    """Determine whether records are those of an accuracy table."""
     return {*KEYS, *SHARES, *TESTED, "gain"} <= set(records.columns)
 
 
 def accuracy_lines(records: pl.DataFrame) -> dict[str, list[dict[str, str]]]:
-    """The words of an accuracy table: for each model its rows, by the columns of `COLUMNS`.
+    """Return the words of an accuracy table: the rows of each model, by the columns of `COLUMNS`.
 
     Args:
         records: as for :func:`accuracy_table`.
@@ -135,7 +135,7 @@ def _points(row: Mapping[str, Any]) -> str:
 
 
 def _p(p_value: float) -> str:
-    """Without the sign of less than, which a table would read as markup."""
+    """Return a p-value without the less-than sign, which a table would read as markup."""
     return "\u2264 0.001" if p_value <= 0.001 else f"{p_value:.2g}"
 
 
@@ -144,7 +144,7 @@ def _test(row: Mapping[str, Any]) -> PairedTest:
 
 
 def accuracy_caption(records: pl.DataFrame) -> str:
-    """What an accuracy table shows, with its numbers.
+    """Describe an accuracy table, with its numbers.
 
     Args:
         records: as for :func:`accuracy_table`.

@@ -1,4 +1,4 @@
-"""Bars: what each setting achieves, over all instructions and one by one."""
+"""Draw bars of what each setting achieves, over all instructions and for each instruction."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def settings_bars(
     outcome: str = "strict",
     reported: Mapping[str, float] | None = None,
 ) -> Drawing:
-    """Accuracy and share of degenerate outputs in each setting, over all instructions.
+    """Draw accuracy and the share of degenerate outputs in each setting, over all instructions.
 
     Args:
         records: columns ``instruction``, ``setting``, ``key``, ``query``, ``degenerate`` and
@@ -97,7 +97,7 @@ def settings_bars(
 
 
 def instruction_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
-    """Accuracy of each instruction in each setting.
+    """Draw the accuracy of each instruction in each setting.
 
     Args:
         records: columns ``instruction``, ``setting``, ``key``, ``query`` and ``outcome``; one
@@ -139,7 +139,7 @@ def instruction_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawi
 
 
 def _marks(reported: Mapping[str, float]) -> go.Scatter:
-    """What a paper reports, as rings on the bars."""
+    """Draw the numbers that a paper reports, as rings on the bars."""
     return go.Scatter(
         x=list(reported.values()),
         y=[theme.setting_style(setting).label for setting in reported],
@@ -157,7 +157,7 @@ def _marks(reported: Mapping[str, float]) -> go.Scatter:
 
 
 def _value(label: str, interval: Interval) -> go.Scatter:
-    """The share in words, right of its interval."""
+    """Write the share as text, right of its interval."""
     return go.Scatter(
         x=[interval.high],
         y=[label],

@@ -1,4 +1,4 @@
-"""Answers to read: the same prompt, a column per setting."""
+"""Write answers side by side as HTML: the same prompt, a column per setting."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ COLUMNS = (
 def completions_table(
     records: pl.DataFrame, *, per_instruction: int = 1, outcome: str = "strict"
 ) -> str:
-    """Sample answers side by side, as HTML in which all text of the model is escaped.
+    """Write sample answers side by side, as HTML in which all text of the model is escaped.
 
     The prompts are the first of each instruction in the order of the records, whatever came out.
     Of a setting that was run at several layers, or by several schedules and strengths, the one with
@@ -101,7 +101,7 @@ def completions_table(
 
 
 def _best_rows(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:
-    """The rows of each setting where it does best; one that nothing varies in keeps its rows."""
+    """Return the rows of each setting at the layer, schedule and strength with most successes."""
     varied = [name for name in ("layer", "schedule", "strength") if name in rows.columns]
     scored = (
         rows.group_by("setting", *varied, maintain_order=True)

@@ -1,4 +1,4 @@
-"""What steering gains against what it breaks."""
+"""Draw the accuracy that steering gains against the damage that it does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from interp_steer.statistics.records import share_of
 
 
 def damage_scatter(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
-    """Accuracy against the share of degenerate answers, a point for every setting of a search.
+    """Draw accuracy against the share of degenerate answers, a point for every setting of a search.
 
     Args:
         records: columns ``instruction`` (a panel each), ``setting``, ``operation`` and ``layer``
@@ -75,7 +75,7 @@ Shares = tuple[Interval, Interval]
 
 
 def _settings(rows: pl.DataFrame, outcome: str) -> dict[Setting, Shares]:
-    """Both shares of every setting, by layer and weight."""
+    """Compute both shares of every setting, by operation, layer and weight."""
     by = ["operation", "layer", "strength"]
     return {
         key: _both_shares(each, outcome)  # type: ignore[misc]
@@ -117,7 +117,7 @@ def _cross(plain: Shares, first: bool) -> go.Scatter:
 
 
 def _marks(points: list[Shares], colour: str) -> go.Scatter:
-    """Points with the intervals of both shares."""
+    """Draw points with the intervals of both shares."""
     damage, accuracy = ([point[side] for point in points] for side in (0, 1))
     return go.Scatter(
         x=[share.value for share in damage],
@@ -129,7 +129,8 @@ def _marks(points: list[Shares], colour: str) -> go.Scatter:
 
 
 def _describe_best(points: dict[Setting, Shares], plain: Shares, name: str) -> str:
-    """The most accurate setting of those that leave no more degenerate answers."""
+    """Describe the most accurate of the settings that leave no more degenerate answers than the
+    plain model."""
     sound = {key: both for key, both in points.items() if both[0].value <= plain[0].value}
     start = interval_text(plain[1])
     if not sound:

@@ -1,4 +1,4 @@
-"""What steering gives at each layer and strength, as a map."""
+"""Draw the result of steering at each layer and strength, as a map."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def dose_map(
     share: bool = True,
     plain: float | None = None,
 ) -> Drawing:
-    """A number at each layer and strength of a sweep.
+    """Draw a number at each layer and strength of a sweep.
 
     Args:
         frame: columns ``layer``, ``strength``, ``value``, ``low``, ``high`` (ends of its interval)

@@ -1,4 +1,4 @@
-"""What an answer becomes under a growing weight: means with intervals, and distributions."""
+"""Draw how answers change with a growing weight: means with intervals, and distributions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BINS = 24
 
 
 def dose_curve(records: pl.DataFrame, quantity: str) -> Drawing:
-    """The mean of a quantity against the weight of a vector, a panel per vector.
+    """Draw the mean of a quantity against the weight of a vector, a panel per vector.
 
     Args:
         records: columns ``instruction`` (the vector), ``setting`` (none, steered or random),
@@ -88,7 +88,7 @@ def _finding(name: str, points: dict[float, Interval], quantity: str) -> str:
 
 
 def dose_boxes(records: pl.DataFrame, quantity: str) -> Drawing:
-    """How a quantity is distributed under each weight: a box beside every answer.
+    """Draw the distribution of a quantity under each weight: a box and every answer.
 
     Args:
         records: as for :func:`dose_curve`.
@@ -144,14 +144,14 @@ def dose_boxes(records: pl.DataFrame, quantity: str) -> Drawing:
 
 
 def _median(rows: pl.DataFrame, name: str, weight: float | None, quantity: str) -> float:
-    """The median at a weight, or at the largest."""
+    """Return the median at a weight, or at the largest weight."""
     of = rows.filter(pl.col("instruction") == name)
     at = of["strength"].max() if weight is None else weight
     return float(of.filter(pl.col("strength") == at)[quantity].median() or 0.0)  # type: ignore[arg-type]
 
 
 def dose_density(records: pl.DataFrame, quantity: str) -> Drawing:
-    """How a quantity is distributed under each weight: a histogram under a kernel density.
+    """Draw the distribution of a quantity under each weight: a histogram under a kernel density.
 
     A row of panels for each vector and a panel for each weight, on one horizontal axis. Every
     histogram has the area 1, on a vertical axis of its own. Where all answers are alike there is no
@@ -219,13 +219,15 @@ def _values(
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
-    """The edges of the bins, from zero over all values; of zeros alone, half a unit either way."""
+    """Return the edges of the bins, from zero over all values; for zeros alone, half a unit to
+    either side."""
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     return np.linspace(low, high, BINS + 1) if low < high else np.array([low - 0.5, low + 0.5])
 
 
 def _ticks(edges: np.ndarray) -> list[float]:
-    """Two or three round numbers, none so near the end that it meets the next panel's first."""
+    """Return two or three round numbers, none so near the end that it meets the next panel's first
+    number."""
     low, span = float(edges[0]), float(edges[-1] - edges[0])
     power = 10.0 ** math.floor(math.log10(span))
     step = max(power * share for share in (0.1, 0.2, 0.5, 1.0) if power * share <= 0.45 * span)
@@ -234,7 +236,7 @@ def _ticks(edges: np.ndarray) -> list[float]:
 
 
 def _histogram(values: np.ndarray, edges: np.ndarray, setting: str) -> list[go.Bar]:
-    """Bars of area 1; none where there are no values."""
+    """Draw bars of area 1; an empty list without values."""
     if not len(values):
         return []
     heights, _ = np.histogram(values, edges, density=True)
@@ -253,7 +255,7 @@ def _histogram(values: np.ndarray, edges: np.ndarray, setting: str) -> list[go.B
 
 
 def _density(values: np.ndarray, edges: np.ndarray, setting: str) -> list[go.Scatter]:
-    """The kernel density as a line; none where there are not two different values."""
+    """Draw the kernel density as a line; an empty list without two different values."""
     if len(np.unique(values)) < 2:
         return []
     style = theme.setting_style(setting)

@@ -1,4 +1,4 @@
-"""What each vector, and each two together, do to every property."""
+"""Draw the effect of each vector, and of every two vectors together, on every property."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from figures.style.drawing import Drawing, percent, require_columns, short_names
 
 
 def interference_map(table: pl.DataFrame, names: Sequence[str]) -> Drawing:
-    """Share of answers with each property, a row for no vector, each vector and each two.
+    """Draw the share of answers with each property, with a row for no vector, each vector and every
+    two vectors.
 
     Args:
         table: columns ``vectors``, ``property`` and ``share``; the vectors of a pair are joined by

@@ -1,4 +1,4 @@
-"""How good answers are, whatever their format: what an instruction and a vector cost."""
+"""Draw how good answers are, whatever their format: the cost of an instruction and of a vector."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BINS = tuple(n / 10 for n in range(11))
 def quality_deltas(
     records: pl.DataFrame, *, outcome: str = "quality", reported: Mapping[str, float] | None = None
 ) -> Drawing:
-    """What steering changes in the quality of answers, by instruction and over all of them.
+    """Draw how steering changes the quality of answers, by instruction and over all instructions.
 
     Args:
         records: columns ``instruction``, ``setting``, ``key``, ``query`` and ``outcome``.
@@ -109,7 +109,7 @@ def quality_deltas(
 def quality_histogram(
     records: pl.DataFrame, *, outcome: str = "quality", reported: Mapping[str, float] | None = None
 ) -> Drawing:
-    """How the quality of answers is distributed, a panel for every setting.
+    """Draw the distribution of the quality of answers, with a panel for every setting.
 
     Args:
         records: columns ``setting``, ``query`` and ``outcome``.
@@ -204,7 +204,7 @@ def _points(
 
 
 def _ring(x: list[float], y: list[float], showlegend: bool = False) -> go.Scatter:
-    """What a paper reports."""
+    """Draw a number that a paper reports."""
     return go.Scatter(
         x=x,
         y=y,
@@ -225,7 +225,7 @@ def _ring(x: list[float], y: list[float], showlegend: bool = False) -> go.Scatte
 
 
 def _shares(scores: list[float]) -> list[float]:
-    """The share of scores in each bar."""
+    """Compute the share of scores in each bar."""
     nearest = [round(10 * value) for value in scores]
     return [nearest.count(n) / len(nearest) for n in range(len(BINS))]
 

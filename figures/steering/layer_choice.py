@@ -1,4 +1,4 @@
-"""How firmly a layer is chosen: the share of redrawn prompt sets that choose each."""
+"""Draw how reliably a layer is chosen: the share of resampled prompt sets that choose each layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from interp_steer.errors import FigureError
 def selection_map(
     chosen: Mapping[str, int | None], frequency: Mapping[str, Mapping[int | None, float]]
 ) -> Drawing:
-    """How often each layer is chosen when the prompts of a sweep are drawn anew.
+    """Draw how often each layer is chosen when the prompts of a sweep are resampled.
 
     Args:
         chosen: the layer that was chosen, by instruction; None stands for no steering.

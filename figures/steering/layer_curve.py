@@ -1,4 +1,4 @@
-"""Accuracy and damage against the steered layer."""
+"""Draw accuracy and damage against the steered layer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Chosen = Any
 def layer_curve(
     records: pl.DataFrame, chosen: Chosen = None, *, outcome: str = "strict"
 ) -> Drawing:
-    """Accuracy and share of degenerate outputs against the steered layer.
+    """Draw accuracy and the share of degenerate outputs against the steered layer.
 
     A panel per instruction with shared axes. Each share has its 95 % interval as a band; the
     unsteered model is a line with its band, and the random direction, where it was run, a curve.
@@ -80,7 +80,7 @@ def layer_curve(
 
 @dataclass(frozen=True)
 class _Panel:
-    """The shares of one instruction.
+    """Shares of one instruction.
 
     ``style`` is that of the steered setting, ``plain`` the name of the unsteered model: they differ
     when the text instruction stands in the prompt.
@@ -131,7 +131,7 @@ def _by_layer(rows: pl.DataFrame, outcome: str) -> dict[int, Interval]:
 
 
 def _layers_by_rule(chosen: Any) -> dict[str, int | None]:
-    """Chosen layers by rule, from any of the forms that `layer_curve` takes for an instruction."""
+    """Return the chosen layers by rule, from any form that `layer_curve` takes for an instruction."""
     if chosen is None:
         return {}
     if isinstance(chosen, Mapping):
@@ -195,7 +195,7 @@ def _finding(panels: Sequence[_Panel]) -> str:
 
 
 def _describe_average(panels: Sequence[_Panel], rule: str) -> str:
-    """What a rule's layers achieve over all instructions."""
+    """Describe what the layers of a rule achieve over all instructions."""
     marked = [
         (p, at) for p in panels if (at := p.chosen.get(rule)) in p.accuracy and at is not None
     ]

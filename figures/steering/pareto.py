@@ -1,4 +1,4 @@
-"""What steering gains against how far it moves everything else: the settings worth choosing."""
+"""Draw the accuracy that steering gains against the divergence that it causes: the Pareto front."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FLOOR = 1e-4
 
 
 def pareto(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
-    """Accuracy against the divergence from the unsteered model, a point for every setting.
+    """Draw accuracy against the divergence from the unsteered model, a point for every setting.
 
     Args:
         records: columns ``operation``, ``layer`` and ``strength`` (null where unsteered),
@@ -84,7 +84,7 @@ Point = tuple[float, Interval]
 
 
 def _settings(steered: pl.DataFrame, outcome: str) -> dict[Setting, Point]:
-    """Every setting with its divergence and its accuracy; left out where neither is known."""
+    """Compute the divergence and accuracy of every setting; a setting without both is left out."""
     points: dict[Setting, Point] = {}
     by = ["operation", "layer", "strength"]
     for (operation, layer, strength), rows in steered.group_by(by, maintain_order=True):
@@ -96,7 +96,8 @@ def _settings(steered: pl.DataFrame, outcome: str) -> dict[Setting, Point]:
 
 
 def _front(points: dict[Setting, Point]) -> dict[Setting, Point]:
-    """The settings that none beats at as little divergence, by rising divergence."""
+    """Return the settings of the Pareto front, by rising divergence: no other setting has more
+    accuracy at as little divergence."""
     best = -math.inf
     front: dict[Setting, Point] = {}
     for key, (kl, share) in sorted(points.items(), key=lambda one: (one[1][0], -one[1][1].value)):

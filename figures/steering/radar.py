@@ -1,4 +1,4 @@
-"""What each setting achieves on every instruction at a glance: a radar."""
+"""Draw the accuracy of each setting on every instruction, as a radar chart."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Accuracies = Mapping[tuple[str, ...], Interval]
 
 
 def settings_radar(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
-    """Accuracy of each instruction in the four settings, a spoke for each instruction.
+    """Draw the accuracy of each instruction in the four settings, a spoke for each instruction.
 
     Args:
         records: columns ``instruction``, ``setting``, ``query`` and ``outcome``; one layer for
@@ -129,7 +129,7 @@ def _polygon(
 def _whiskers(
     points: Mapping[str, Interval], angles: Mapping[str, float], turned: float, style: theme.Style
 ) -> go.Scatterpolar:
-    """The interval of each share along its spoke, beside those of the other settings."""
+    """Draw the interval of each share along its spoke, next to those of the other settings."""
     return go.Scatterpolar(
         r=[end for i in points.values() for end in (i.low, i.high, None)],
         theta=[at for name in points for at in (*[angles[name] + turned] * 2, None)],
@@ -141,7 +141,7 @@ def _whiskers(
 
 
 def _break_label(label: str) -> str:
-    """A label on lines that fit beside the circle."""
+    """Break a label into lines that fit beside the circle."""
     return "<br>".join(wrap(label, LINE, break_long_words=False))
 
 
@@ -165,7 +165,7 @@ def _caption(accuracies: Accuracies, names: Mapping[str, str], outcome: str) -> 
 def _sentence(
     accuracies: Accuracies, names: Mapping[str, str], baseline: str, setting: str, begins: str
 ) -> str:
-    """Which instructions a setting gains most on over its baseline."""
+    """Describe the instructions on which a setting gains most over its baseline."""
     both: Sequence[str] = [
         n for n in names if (n, baseline) in accuracies and (n, setting) in accuracies
     ]

@@ -1,4 +1,4 @@
-"""Keeping to a number of sentences, against the number that is asked for."""
+"""Draw how often answers keep to a number of sentences, against the requested number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from interp_steer.statistics.records import compare, share_of
 def sentence_curves(
     records: pl.DataFrame, reported: Mapping[tuple[str, str, int], float] | None = None
 ) -> Drawing:
-    """Share of answers with the number of sentences that is asked for, by that number.
+    """Draw the share of answers with the requested number of sentences, by that number.
 
     Args:
         records: columns ``relation`` (a panel each), ``setting``, ``k``, ``key``, ``query``,

@@ -1,4 +1,4 @@
-"""What a growing weight buys and what it costs: accuracy and quality, without and with the text."""
+"""Draw accuracy and quality against a growing weight, without and with the text instruction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOOKS = {False: ("without the text", "solid", "circle"), True: ("with the text",
 
 
 def weight_curves(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
-    """Accuracy and judged quality against the weight of a vector, a panel per task.
+    """Draw accuracy and judged quality against the weight of a vector, a panel per task.
 
     Args:
         records: columns ``instruction`` (the task), ``instructed``, ``strength`` (0 where
@@ -68,7 +68,7 @@ def weight_curves(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
 def _by_weight(
     rows: pl.DataFrame, outcome: str
 ) -> tuple[dict[float, Interval], dict[float, Interval]]:
-    """Accuracy and quality at each weight; quality only where some answer was judged."""
+    """Compute accuracy and quality at each weight; quality only where an answer was judged."""
     accuracy: dict[float, Interval] = {}
     quality: dict[float, Interval] = {}
     for (weight,), answers in rows.sort("strength").group_by("strength", maintain_order=True):

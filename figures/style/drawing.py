@@ -1,4 +1,4 @@
-"""A figure with its caption, and the words and checks that figures share."""
+"""Keep a figure with its caption, and check and phrase what the figures share."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def require_columns(records: pl.DataFrame, columns: Iterable[str], figure: str) 
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Instructions as labels: what follows the colon, in words, where that tells them apart."""
+    """Shorten instruction ids to labels: the words after the colon, where these words are unique."""
     tails = {}
     for name in names:
         known, _, argument = name.partition("?")
@@ -110,7 +110,7 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def whiskers(intervals: Sequence[Interval], **look: Any) -> dict[str, Any]:
-    """Intervals as plotly's error bars.
+    """Return intervals as plotly's error bars.
 
     Args:
         intervals: in the order of the values.
@@ -124,21 +124,22 @@ def whiskers(intervals: Sequence[Interval], **look: Any) -> dict[str, Any]:
 
 
 def percent(value: float) -> str:
-    """A share as a percentage, one decimal where a whole number would say 0 or 100 wrongly."""
+    """Return a share as a percentage, with one decimal where rounding would give 0% or 100%
+    wrongly."""
     whole = f"{100 * value:.0f}%"
     return whole if whole not in ("0%", "100%") or value in (0, 1) else f"{100 * value:.1f}%"
 
 
 def interval_text(interval: Interval) -> str:
-    """A share with its interval, such as ``83% [64, 93]``."""
+    """Return a share with its interval, such as ``83% [64, 93]``."""
     return f"{percent(interval.value)} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
 
 
 def p_text(p_value: float) -> str:
-    """A p-value, to two significant digits and never as zero."""
+    """Return a p-value with two significant digits, never as zero."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
 
 
 def list_words(words: Sequence[str]) -> str:
-    """Words as a list in a sentence."""
+    """Join words to a list in a sentence."""
     return " and ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])} and {words[-1]}"

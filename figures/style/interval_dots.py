@@ -1,4 +1,4 @@
-"""Estimates side by side: a dot with its interval for each label, the control's beside it."""
+"""Draw estimates side by side: for each label a dot with its interval, and the dot of the control."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def interval_dots(
     span: tuple[float, float] | None = None,
     about: str = "",
 ) -> Drawing:
-    """Estimates with their intervals, a row for each label and a panel for each of several things.
+    """Draw estimates with their intervals: a row for each label, and one or several panels.
 
     Args:
         frame: columns ``label``, ``panel``, ``setting`` (vector, random, or others), ``value``,
@@ -143,8 +143,8 @@ def interval_dots(
 
 
 def _name_groups(figure: go.Figure, groups: list[str], panels: int, aside: float) -> None:
-    """The names of the groups, upright at the left edge, one below the other: so many pixels beside
-    the plot, however wide it is printed."""
+    """Write the names of the groups at the left edge, upright and one below the other, at a fixed
+    distance in pixels from the plot."""
     for row, name in enumerate(groups):
         axis: Any = figure.layout[f"yaxis{row * panels + 1}" if row else "yaxis"]
         low, high = axis.domain
@@ -178,9 +178,7 @@ def _dots(
     span: tuple[float, float],
     arrows: Counter[tuple[str, int]],
 ) -> go.Scatter:
-    """Dots with whiskers; an arrow with its number where one is beyond the axis. The numbers of
-    later settings stand further in, so that those of one label do not meet: ``arrows`` counts the
-    ones that are there, by label and side."""
+    """Draw dots with whiskers; an arrow with its number for a value beyond the axis."""
     low, high = span
     beyond = [-1 if value < low else int(value > high) for value in rows["value"]]
     symbols = {-1: "triangle-left", 0: look.symbol, 1: "triangle-right"}
@@ -215,7 +213,7 @@ def _dots(
 
 
 def _number(value: float, side: int, before: int) -> str:
-    """The number of an arrow, behind the room that those of earlier settings take."""
+    """Return the number of an arrow, moved inwards by the room of the numbers of earlier settings."""
     room, number = 3 * before * "\N{EM SPACE}", f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
     return {-1: room + number, 0: "", 1: number + room}[side]
 
@@ -242,8 +240,7 @@ def _caption(frame: pl.DataFrame, title: str, about: str) -> str:
 
 
 def _furthest_label(rows: pl.DataFrame) -> str:
-    """The label that is furthest above what its control does in either direction, in the mean over
-    panels; where none has a control, the one with the greatest value in the first setting."""
+    """Find the label with the largest margin over its control, in the mean over panels."""
     fitted = "vector" if (rows["setting"] == "vector").any() else rows["setting"][0]
     means = rows.group_by("label", "setting", maintain_order=True).agg(pl.col("value").mean())
     own, control = (

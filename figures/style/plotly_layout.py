@@ -1,4 +1,4 @@
-"""What a drawn figure is made of, read from plotly's JSON: panels, axes, legend, numbers."""
+"""Read the parts of a figure from plotly's JSON: panels, axes, legend, numbers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Panel:
 
 
 def read_figure(path: str | Path) -> Figure:
-    """A figure from its JSON file.
+    """Read a figure from its JSON file.
 
     Raises:
         FigureError: when it is missing, is no JSON, or holds no figure of plotly.
@@ -60,7 +60,7 @@ def read_figure(path: str | Path) -> Figure:
 
 
 def values(array: Any) -> list[Any]:
-    """The values of an array of plotly's JSON, also of one that is stored as bytes."""
+    """Return the values of an array of plotly's JSON, which may be stored as bytes."""
     if isinstance(array, Mapping) and "bdata" in array:
         decoded = np.frombuffer(base64.b64decode(array["bdata"]), dtype=np.dtype(array["dtype"]))
         shape = [int(n) for n in str(array.get("shape", len(decoded))).split(",")]
@@ -69,32 +69,32 @@ def values(array: Any) -> list[Any]:
 
 
 def merge_values(base: Any, own: Any) -> Any:
-    """A template's value with a figure's own over it."""
+    """Merge the value of a template with the figure's own value, which takes precedence."""
     if isinstance(base, Mapping) and isinstance(own, Mapping):
         return {**base, **{key: merge_values(base.get(key), value) for key, value in own.items()}}
     return base if own is None else own
 
 
 def layout_of(figure: Figure) -> dict[str, Any]:
-    """The layout as it acts, the template's values filled in (of axes, see :func:`axis`)."""
+    """Return the layout with the values of the template filled in (for axes, see :func:`axis`)."""
     own = figure["layout"]
     template = (own.get("template") or {}).get("layout") or {}
     return merge_values(template, {key: value for key, value in own.items() if key != "template"})
 
 
 def axis(figure: Figure, name: str) -> dict[str, Any]:
-    """An axis as it acts, the template's values filled in."""
+    """Return an axis with the values of the template filled in."""
     template = (figure["layout"].get("template") or {}).get("layout") or {}
     return merge_values(template.get(name[:5]) or {}, figure["layout"].get(name) or {})
 
 
 def axis_title(figure: Figure, name: str) -> str:
-    """The title of an axis; empty without one."""
+    """Return the title of an axis; empty without a title."""
     return str((axis(figure, name).get("title") or {}).get("text") or "")
 
 
 def shows_labels(figure: Figure, name: str) -> bool:
-    """Whether an axis shows what its ticks stand for."""
+    """Determine whether an axis shows the labels of its ticks."""
     whole = axis(figure, name)
     return (
         whole.get("visible", True) is not False and whole.get("showticklabels", True) is not False
@@ -102,7 +102,8 @@ def shows_labels(figure: Figure, name: str) -> bool:
 
 
 def scale_of(figure: Figure, name: str) -> Any:
-    """What two axes have alike when they show the same: their range, or the axis they follow."""
+    """Return the type and range of an axis, or the name of the axis that it follows. Two axes that
+    show the same values have the same result."""
     whole = axis(figure, name)
     while whole.get("matches") and not whole.get("range"):
         name = f"{name[0]}axis{whole['matches'][1:]}"
@@ -111,21 +112,22 @@ def scale_of(figure: Figure, name: str) -> Any:
 
 
 def panels_in_line(all_panels: Sequence[Panel], panel: Panel, side: str) -> list[Panel]:
-    """The panels whose axis of a side may speak for a panel's: its row for y, its column for x."""
+    """Return the panels whose labels may serve for a panel: those of its row for y, of its column
+    for x."""
     if side == "y":
         return [other for other in all_panels if abs(other.top - panel.top) < 0.01]
     return [other for other in all_panels if abs(other.left - panel.left) < 0.01]
 
 
 def traces_of(figure: Figure, panel: Panel) -> Iterator[dict[str, Any]]:
-    """The traces of a panel."""
+    """Yield the traces of a panel."""
     for trace in figure["data"]:
         if _axes(trace) == (panel.x, panel.y):
             yield trace
 
 
 def panels(figure: Figure) -> list[Panel]:
-    """The panels that have traces, in the order in which they are read."""
+    """Return the panels that have traces, in reading order."""
     all_panels = []
     for x, y in dict.fromkeys(axes for trace in figure["data"] if (axes := _axes(trace))):
         left, right = axis(figure, x).get("domain") or (0.0, 1.0)
@@ -135,7 +137,7 @@ def panels(figure: Figure) -> list[Panel]:
 
 
 def panel_rows(all_panels: Sequence[Panel]) -> list[list[Panel]]:
-    """Panels by the rows in which they stand."""
+    """Group panels by row."""
     rows: dict[float, list[Panel]] = {}
     for panel in all_panels:
         rows.setdefault(round(panel.top, 3), []).append(panel)
@@ -143,7 +145,7 @@ def panel_rows(all_panels: Sequence[Panel]) -> list[list[Panel]]:
 
 
 def panel_titles(figure: Figure, all_panels: Sequence[Panel]) -> dict[Panel, dict[str, Any]]:
-    """The annotation over each panel that has one."""
+    """Return the annotation over each panel that has a title."""
     titles = {}
     for note in figure["layout"].get("annotations") or []:
         if note.get("xref") != "paper" or note.get("yref") != "paper" or note.get("showarrow"):
@@ -156,7 +158,7 @@ def panel_titles(figure: Figure, all_panels: Sequence[Panel]) -> dict[Panel, dic
 
 
 def legend_traces(figure: Figure) -> list[dict[str, Any]]:
-    """The traces that stand in the legend."""
+    """Return the traces that have an entry in the legend."""
     layout = layout_of(figure)
     shown = [
         trace
@@ -173,7 +175,7 @@ def legend_traces(figure: Figure) -> list[dict[str, Any]]:
 
 
 def left_margin(figure: Figure) -> float:
-    """The margin in pixels that the labels of the first panels of the rows need."""
+    """Return the margin in pixels that the labels of the first panel of each row need."""
     needed = [float((layout_of(figure).get("margin") or {}).get("l", 54))]
     for panel in (row[0] for row in panel_rows(panels(figure))):
         whole_axis = axis(figure, panel.y)
@@ -184,14 +186,14 @@ def left_margin(figure: Figure) -> float:
 
 
 def right_margin(figure: Figure) -> float:
-    """The margin in pixels behind the plot, a scale of colours beside it included."""
+    """Return the margin in pixels right of the plot, a colour scale included."""
     own = float((layout_of(figure).get("margin") or {}).get("r", 12))
     beside = any(bar.get("x", 1.02) >= 1 for bar in scales(figure))
     return max(own, SCALE) if beside else own
 
 
 def scales(figure: Figure) -> Iterator[Mapping[str, Any]]:
-    """The scales of colours that are drawn beside a figure, as plotly's ``colorbar``."""
+    """Yield the colour scales that are drawn beside a figure, as plotly's ``colorbar``."""
     for key, value in figure["layout"].items():
         if key.startswith("coloraxis"):
             yield value.get("colorbar") or {}
@@ -215,7 +217,8 @@ def _labels_width(figure: Figure, panel: Panel) -> float:
 
 
 def legend_rows(figure: Figure, room: float) -> int:
-    """How many rows a lying legend takes in so many pixels, as plotly lays it."""
+    """Count the rows that a horizontal legend takes in a given width in pixels, as plotly lays it
+    out."""
     legend = layout_of(figure).get("legend") or {}
     size = (legend.get("font") or {}).get("size", 12)
     entries = legend_traces(figure)
@@ -237,7 +240,7 @@ def legend_rows(figure: Figure, room: float) -> int:
 
 
 def _axes(trace: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The layout's names of a trace's axes; None for one that has no such axes."""
+    """Return the names of a trace's axes in the layout; None for a trace without such axes."""
     if trace.get("type") in ("table", "scatterpolar"):
         return None
     return "xaxis" + trace.get("xaxis", "x")[1:], "yaxis" + trace.get("yaxis", "y")[1:]

@@ -1,4 +1,4 @@
-"""How language steering's settings, schedules and languages are named and coloured."""
+"""Name and colour settings, schedules and languages of language steering."""
 
 from __future__ import annotations
 
@@ -39,18 +39,20 @@ SCHEDULES = {
 
 
 def language_name(code: str) -> str:
-    """A language by its code, as "Italian" for "it"."""
+    """Return the name of a language by its code, as "Italian" for "it"."""
     return LANGUAGES.get(code, code)
 
 
 def setting_look(setting: str, index: int = 0) -> Style:
-    """Style of a setting of a comparison of languages: the original model is the unsteered one."""
+    """Return the style of a setting in a comparison of languages. The original model has the style
+    of the unsteered model."""
     style = theme.setting_style("none" if setting == "original" else setting, index)
     return replace(style, label=SETTINGS.get(setting, style.label))
 
 
 def setting_looks(settings: Iterable[str]) -> dict[str, Style]:
-    """Styles of the settings of one figure, no two of an analysis' own alike, in drawing order."""
+    """Return the styles of the settings of one figure, in drawing order. No two settings that are
+    missing in `theme.SETTINGS` look alike."""
     names = sorted(dict.fromkeys(settings), key=_place)
     own = [name for name in names if _place(name) == _place("")]
     looks = {}
@@ -63,13 +65,13 @@ def setting_looks(settings: Iterable[str]) -> dict[str, Style]:
 
 
 def kind_of(schedule: str) -> tuple[str, str]:
-    """A schedule's kind and what is in its brackets, as ("dynamic", "0.5")."""
+    """Split a schedule into its kind and the text in its brackets, as ("dynamic", "0.5")."""
     match = re.fullmatch(r"([a-z]+)\((.*)\)", schedule)
     return (match[1], match[2]) if match else (schedule, "")
 
 
 def schedule_looks(schedules: Sequence[str]) -> dict[str, Style]:
-    """Styles of the schedules of one figure, in drawing order.
+    """Return the styles of the schedules of one figure, in drawing order.
 
     Those of one kind share its colour, the later ones lighter, and say what is in their brackets;
     a schedule alone of its kind is called by the kind.
@@ -91,7 +93,7 @@ def schedule_looks(schedules: Sequence[str]) -> dict[str, Style]:
 
 
 def looks_of(names: Sequence[str]) -> dict[str, Style]:
-    """Styles of settings and schedules that stand in one figure, in drawing order.
+    """Return the styles of the settings and schedules of one figure, in drawing order.
 
     A schedule has its style of `SCHEDULES`, and a setting that of `theme.setting_style`.
     """
@@ -103,7 +105,7 @@ def looks_of(names: Sequence[str]) -> dict[str, Style]:
 
 
 def _place(setting: str) -> int:
-    """Original and unsteered first, then as everywhere; an analysis' own last, as they come."""
+    """Return the place of a setting in the order: original, then `theme.SETTINGS`, then others."""
     known = ["original", *theme.SETTINGS]
     return known.index(setting) if setting in known else len(known)
 

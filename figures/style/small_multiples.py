@@ -1,4 +1,4 @@
-"""Small multiples against the layer: a grid of panels with shared axes, and curves with bands."""
+"""Draw small multiples against the layer: a grid of panels with shared axes, and curves with bands."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def curve(
     mode: str = "lines+markers",
     small: bool = False,
 ) -> list[go.Scatter]:
-    """A curve over its interval, drawn as a band of the same colour.
+    """Draw a curve over its interval, which is a band of the same colour.
 
     Args:
         points: an interval per place on the axis, in their order.
@@ -80,7 +80,8 @@ def log_ticks(numbers: Sequence[int]) -> list[int]:
 
 
 def legend_height(figure: go.Figure) -> int:
-    """The height in pixels of the lying legend of a figure that has its theme and its traces."""
+    """Return the height in pixels of the horizontal legend of a figure that has its theme and
+    traces."""
     plain = figure.to_plotly_json()
     margin = layout_of(plain)["margin"]
     room = plain["layout"]["width"] - left_margin(plain) - margin["r"]
@@ -124,7 +125,7 @@ class Grid:
         y_title: str,
         y_range: tuple[float, float],
     ) -> go.Figure:
-        """The figure, sized, with its axes named once per row and column.
+        """Return the figure at its size, with one axis title per row and column.
 
         Args:
             legend_rows: room for the legend, in rows; more is made where it needs more.

@@ -1,4 +1,4 @@
-"""One look for every figure: colours, sizes, fonts, axes.
+"""Define one look for all figures: colours, sizes, fonts, axes.
 
 Qualitative colours are Okabe and Ito's, which stay apart under the common kinds of colour
 blindness: no two colours that stand together come nearer than ten by CIEDE2000, whoever looks. A
@@ -60,7 +60,7 @@ LIGHT = SEQUENTIAL[:4]
 
 @dataclass(frozen=True)
 class Style:
-    """How a setting looks in every figure."""
+    """Look of a setting in every figure."""
 
     label: str
     colour: str
@@ -84,26 +84,27 @@ DEGENERATE = Style("degenerate outputs", VERMILLION, "circle-open")
 
 
 def setting_style(setting: str, index: int = 0) -> Style:
-    """Style of a setting; one of an analysis' own takes the palette's next free colour."""
+    """Return the style of a setting. A setting that is missing in :data:`SETTINGS` takes the next
+    free colour of the palette."""
     taken = {style.colour for style in SETTINGS.values()}
     free = [colour for colour in (*QUALITATIVE, TEAL, WINE) if colour not in taken]
     return SETTINGS.get(setting) or Style(setting, free[index % len(free)], "star")
 
 
 def order_settings(settings: Sequence[str]) -> list[str]:
-    """Settings in the order in which they are drawn, an analysis' own after the known ones."""
+    """Return settings in drawing order, those that are missing in :data:`SETTINGS` last."""
     known = [name for name in SETTINGS if name in settings]
     return known + sorted(set(settings) - set(known))
 
 
 def add_opacity(colour: str, alpha: float) -> str:
-    """A ``#rrggbb`` colour with an opacity, for bands."""
+    """Return a ``#rrggbb`` colour with an opacity, for bands."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{alpha})"
 
 
 def template() -> go.layout.Template:
-    """The plotly template of all figures."""
+    """Return the plotly template of all figures."""
     axis = {
         "showline": True,
         "linecolor": INK,
@@ -165,11 +166,11 @@ def _scale(colours: Sequence[str]) -> list[list[float | str]]:
 
 
 def figure(width: int, height: int, figure: go.Figure | None = None) -> go.Figure:
-    """An empty figure, or the one given, of that size in pixels and in this theme."""
+    """Return an empty figure, or the given one, with this theme and this size in pixels."""
     figure = go.Figure() if figure is None else figure
     return figure.update_layout(template=template(), width=width, height=height)
 
 
 def scale(name: str) -> list[list[float | str]]:
-    """A plotly colour scale: ``"diverging"``, ``"sequential"`` or ``"light"``."""
+    """Return a plotly colour scale: ``"diverging"``, ``"sequential"`` or ``"light"``."""
     return _scale({"diverging": DIVERGING, "sequential": SEQUENTIAL, "light": LIGHT}[name])

@@ -1,4 +1,4 @@
-"""Answers set as text in a figure: tokens on lines, shaded by a number each."""
+"""Draw answers as text: tokens on lines, each shaded by a number."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GUTTER = 68
 
 @dataclass(frozen=True)
 class Placed:
-    """A token where it stands."""
+    """Token with its place in the figure."""
 
     line: int
     column: int
@@ -35,7 +35,7 @@ class Placed:
 
 
 def place_tokens(rows: Iterable[Mapping[str, Any]], value: str, first: int) -> list[Placed]:
-    """An answer's tokens on lines, broken where a word would cross the end.
+    """Place an answer's tokens on lines, with a break where a word would cross the end of the line.
 
     Args:
         rows: a token each, with ``token``, ``step``, ``value`` and perhaps ``language``.
@@ -59,7 +59,7 @@ def place_tokens(rows: Iterable[Mapping[str, Any]], value: str, first: int) -> l
 
 
 def text_columns(text: str) -> int:
-    """Columns that a text takes: two for a wide letter, as Chinese and Japanese ones are."""
+    """Count the columns that a text takes: two for a wide letter, as in Chinese and Japanese."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
@@ -73,7 +73,7 @@ def text_figure(
     scale: str,
     top: int,
 ) -> go.Figure:
-    """A page of text whose tokens are shaded, with the answers' names at their first lines.
+    """Draw text whose tokens are shaded, with the names of the answers at their first lines.
 
     Args:
         placed: the tokens.
@@ -104,7 +104,7 @@ def text_figure(
 
 
 def light_scale(name: str) -> list[list[float | str]]:
-    """A colour scale without its darkest shades, which would hide letters."""
+    """Return a colour scale without its darkest shades, which would hide letters."""
     colours = [str(colour) for _, colour in theme.scale(name)]
     lighter = colours[1:-1] if name == "diverging" else colours[:4]
     return [[at / (len(lighter) - 1), colour] for at, colour in enumerate(lighter)]
