@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
@@ -62,7 +63,7 @@ def head_values(
     twice = frame.select("panel", "layer", "head").is_duplicated().sum()
     if twice:
         raise FigureError(
-            f"head_values has {twice} rows for heads that are there twice in a panel; give one "
+            f"head_values has {twice} rows for heads that occur twice in a panel; give one "
             "row for each head, layer and panel."
         )
     columns = min(COLUMNS if max(map(len, panels)) <= LONG else 2, len(panels))
@@ -79,19 +80,7 @@ def head_values(
     for at, panel in enumerate(panels):
         here = frame.filter(pl.col("panel") == panel)
         row, column_at = at // columns + 1, at % columns + 1
-        figure.add_trace(
-            go.Heatmap(
-                x=here["head"].to_list(),
-                y=here["layer"].to_list(),
-                z=here[column].to_list(),
-                coloraxis="coloraxis",
-                xgap=1,
-                ygap=1,
-                hovertemplate="layer %{y}, head %{x}: %{z:.3f}<extra></extra>",
-            ),
-            row,
-            column_at,
-        )
+        figure.add_trace(_head_cells(here, column), row, column_at)
         if known:
             apart = here.filter((pl.col("low") > middle) | (pl.col("high") < middle))
             figure.add_trace(_rings(apart, shown=at == 0), row, column_at)
@@ -103,18 +92,7 @@ def head_values(
         reach = max(abs(float(v) - middle) for v in frame[column]) or 1.0
     figure.update_layout(
         margin={"t": 26 + LEGEND_ROW * known, "b": 46, "r": 74},
-        coloraxis={
-            "colorscale": theme.scale("diverging"),
-            "cmin": middle - reach,
-            "cmax": middle + reach,
-            "colorbar": {
-                "title": {"text": title, "side": "right", "font": {"size": 11}},
-                "tickfont": {"size": theme.SMALL},
-                "thickness": 10,
-                "outlinewidth": 0,
-                "nticks": 5,
-            },
-        },
+        coloraxis=_diverging_axis(title, middle, reach),
     )
     figure.update_annotations(font_size=11, yshift=1)
     plain = {"ticks": "", "showgrid": False, "showline": False}
@@ -123,6 +101,35 @@ def head_values(
     figure.update_yaxes(title_text="layer", col=1)
     _title_lowest(figure, "head", len(panels), columns)
     return Drawing(figure, _map_caption(frame, column, title, middle, known))
+
+
+def _head_cells(rows: pl.DataFrame, column: str) -> go.Heatmap:
+    """Draw the number of every head of one panel as a cell."""
+    return go.Heatmap(
+        x=rows["head"].to_list(),
+        y=rows["layer"].to_list(),
+        z=rows[column].to_list(),
+        coloraxis="coloraxis",
+        xgap=1,
+        ygap=1,
+        hovertemplate="layer %{y}, head %{x}: %{z:.3f}<extra></extra>",
+    )
+
+
+def _diverging_axis(title: str, middle: float, reach: float) -> dict[str, Any]:
+    """Return plotly's colour axis from ``middle - reach`` to ``middle + reach``."""
+    return {
+        "colorscale": theme.scale("diverging"),
+        "cmin": middle - reach,
+        "cmax": middle + reach,
+        "colorbar": {
+            "title": {"text": title, "side": "right", "font": {"size": 11}},
+            "tickfont": {"size": theme.SMALL},
+            "thickness": 10,
+            "outlinewidth": 0,
+            "nticks": 5,
+        },
+    }
 
 
 def share_bars(frame: pl.DataFrame) -> Drawing:
@@ -163,32 +170,7 @@ def share_bars(frame: pl.DataFrame) -> Drawing:
         for writer, style in PARTS.items():
             here = frame.filter((pl.col("panel") == panel) & (pl.col("writer") == writer))
             figure.add_trace(
-                go.Bar(
-                    x=here["layer"].to_list(),
-                    y=here["share"].to_list(),
-                    name=style.label,
-                    legendgroup=writer,
-                    showlegend=at == 0,
-                    marker={
-                        "color": style.colour,
-                        "pattern": {
-                            "shape": style.pattern,
-                            "size": 5,
-                            "fillmode": "overlay",
-                            "fgcolor": "white",
-                            "solidity": 0.2,
-                        },
-                        "line": {"width": 0},
-                    },
-                    error_y={
-                        "array": (here["high"] - here["share"]).to_list(),
-                        "arrayminus": (here["share"] - here["low"]).to_list(),
-                        "thickness": 0.9,
-                        "width": 2,
-                        "color": theme.INK,
-                    },
-                    hovertemplate=f"layer %{{x}}, {style.label}: %{{y:.3f}}<extra></extra>",
-                ),
+                _writer_bars(here, style, writer, in_legend=at == 0),
                 row=at // columns + 1,
                 col=at % columns + 1,
             )
@@ -203,6 +185,36 @@ def share_bars(frame: pl.DataFrame) -> Drawing:
     )
     figure.update_yaxes(title_text="share", col=1)
     return Drawing(figure, _share_caption(frame))
+
+
+def _writer_bars(rows: pl.DataFrame, style: theme.Style, writer: str, *, in_legend: bool) -> go.Bar:
+    """Draw the shares of one writer at each layer, with their intervals."""
+    return go.Bar(
+        x=rows["layer"].to_list(),
+        y=rows["share"].to_list(),
+        name=style.label,
+        legendgroup=writer,
+        showlegend=in_legend,
+        marker={
+            "color": style.colour,
+            "pattern": {
+                "shape": style.pattern,
+                "size": 5,
+                "fillmode": "overlay",
+                "fgcolor": "white",
+                "solidity": 0.2,
+            },
+            "line": {"width": 0},
+        },
+        error_y={
+            "array": (rows["high"] - rows["share"]).to_list(),
+            "arrayminus": (rows["share"] - rows["low"]).to_list(),
+            "thickness": 0.9,
+            "width": 2,
+            "color": theme.INK,
+        },
+        hovertemplate=f"layer %{{x}}, {style.label}: %{{y:.3f}}<extra></extra>",
+    )
 
 
 def interval_curves(

@@ -56,31 +56,14 @@ def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing
     margin = 0.1 * (high - low)
     for row, name in enumerate(names, start=1):
         drawn = shown.filter(pl.col("instruction") == name)
-        for side, (label, colour, half) in SIDES.items():
-            for layer in layers:  # a trace prompts, or else the widest would make the others thin
+        for side in SIDES:
+            for layer in layers:  # a trace for each, since the widest would make the others thin
                 prompts = drawn.filter((pl.col("side") == side) & (pl.col("layer") == layer))
-                panels.add_trace(
-                    go.Violin(
-                        x=[place[layer]] * len(prompts),
-                        y=prompts["scaled"].to_list(),
-                        side=half,
-                        name=label,
-                        legendgroup=side,
-                        showlegend=row == 1 and layer == layers[0],
-                        scalegroup=f"{row}/{side}/{layer}",
-                        line={"color": colour, "width": 1},
-                        fillcolor=theme.add_opacity(colour, 0.3),
-                        points="all",
-                        pointpos=-0.25 if half == "negative" else 0.25,
-                        jitter=0.3,
-                        marker={"size": 2, "color": colour, "opacity": 0.6},
-                        width=0.95,
-                        spanmode="hard",
-                        hoverinfo="y",
-                    ),
-                    row,
-                    1,
+                trace = _half_violin(prompts["scaled"].to_list(), side, place[layer]).update(
+                    showlegend=row == 1 and layer == layers[0],
+                    scalegroup=f"{row}/{side}/{layer}",
                 )
+                panels.add_trace(trace, row, 1)
         shared = overlaps.filter(pl.col("instruction") == name)
         of = dict(zip(shared["layer"].to_list(), shared["value"].to_list(), strict=True))
         for layer in layers:
@@ -103,6 +86,27 @@ def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing
         "held-out prompts with and without each instruction on the unit direction of its vector; 0 "
         "and 1 are the means of the prompts that it was fitted on. Above, the area that the "
         "densities of the two sides share.",
+    )
+
+
+def _half_violin(projections: list[float], side: str, layer: str) -> go.Violin:
+    """Draw the projections of one side at one layer: half a violin, and a point for each prompt."""
+    label, colour, half = SIDES[side]
+    return go.Violin(
+        x=[layer] * len(projections),
+        y=projections,
+        side=half,
+        name=label,
+        legendgroup=side,
+        line={"color": colour, "width": 1},
+        fillcolor=theme.add_opacity(colour, 0.3),
+        points="all",
+        pointpos=-0.25 if half == "negative" else 0.25,
+        jitter=0.3,
+        marker={"size": 2, "color": colour, "opacity": 0.6},
+        width=0.95,
+        spanmode="hard",
+        hoverinfo="y",
     )
 
 

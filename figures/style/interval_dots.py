@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -57,16 +58,7 @@ def interval_dots(
     Example:
         >>> interval_dots(shares, "share of the effect", group="effect").caption  # doctest: +SKIP
     """
-    require_columns(frame, ("label", "panel", "setting", "value", "low", "high"), "interval_dots")
-    frame = frame.with_columns((pl.col(group) if group else pl.lit("")).alias("group"))
-    cells = frame.select("group", "panel", "label", "setting")
-    undefined = frame.filter(~pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
-    if cells.is_duplicated().any() or len(undefined):
-        raise FigureError(
-            f"interval_dots has {int(cells.is_duplicated().sum())} rows that are there twice and "
-            f"{len(undefined)} that are undefined; give one finite estimate for each label, "
-            "setting and panel."
-        )
+    frame = _checked_frame(frame, group)
     panels, groups, settings = (
         frame[column].unique(maintain_order=True).to_list()
         for column in ("panel", "group", "setting")
@@ -76,7 +68,7 @@ def interval_dots(
         for name in groups
     }
     looks = {setting: _look(setting, at) for at, setting in enumerate(settings)}
-    # A group is as tall as its labels need, and its name, which stands upright beside them.
+    # A group is as tall as its labels need, and at least as its name, which stands upright.
     heights = [
         max(ROW * len(labels[name]), text_width.width(name, theme.NORMAL) + 10) for name in groups
     ]
@@ -94,8 +86,49 @@ def interval_dots(
         float(frame["low"].to_numpy().min()),
         float(frame["high"].to_numpy().max()),
     )
+    _add_dots(figure, frame, panels, labels, looks, (low, high))
+    margin = 0.04 * (high - low or 1)
+    for at in REFERENCES:
+        if low - margin <= at <= high + margin:
+            figure.add_vline(
+                x=at, line={"color": theme.GREY, "width": 1, "dash": "dot"}, layer="below"
+            )
+    figure.update_xaxes(range=[low - margin, high + margin], showgrid=True, nticks=6)
+    longest = max(text_width.width(label, theme.SMALL) for label in frame["label"].unique())
+    left = round(longest) + 12 + 22 * (group is not None)
+    _set_size(figure, title, heights, len(panels), left, wide=len(panels) > 1 or longest > LONG)
+    if group is not None:
+        _name_groups(figure, groups, len(panels), aside=left - 10)
+    figure.update_yaxes(automargin=False)
+    return Drawing(figure, _caption(frame, title, about))
+
+
+def _checked_frame(frame: pl.DataFrame, group: str | None) -> pl.DataFrame:
+    """Check the estimates, and add the column ``group`` (empty without groups)."""
+    require_columns(frame, ("label", "panel", "setting", "value", "low", "high"), "interval_dots")
+    frame = frame.with_columns((pl.col(group) if group else pl.lit("")).alias("group"))
+    cells = frame.select("group", "panel", "label", "setting")
+    undefined = frame.filter(~pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
+    if cells.is_duplicated().any() or len(undefined):
+        raise FigureError(
+            f"interval_dots has {int(cells.is_duplicated().sum())} rows that occur twice and "
+            f"{len(undefined)} that are undefined; give one finite estimate for each label, "
+            "setting and panel."
+        )
+    return frame
+
+
+def _add_dots(
+    figure: go.Figure,
+    frame: pl.DataFrame,
+    panels: list[str],
+    labels: Mapping[str, list[str]],
+    looks: Mapping[str, theme.Style],
+    span: tuple[float, float],
+) -> None:
+    """Add the dots of every setting to every panel of every group, and the labels of each group."""
     in_legend: set[str] = set()
-    for row, name in enumerate(groups, start=1):
+    for row, (name, own_labels) in enumerate(labels.items(), start=1):
         for column, panel in enumerate(panels, start=1):
             arrows: Counter[tuple[str, int]] = Counter()
             for at, (setting, look) in enumerate(looks.items()):
@@ -105,41 +138,43 @@ def interval_dots(
                     & (pl.col("setting") == setting)
                 )
                 aside = 0.3 * (at - (len(looks) - 1) / 2)
-                places = [labels[name].index(label) + aside for label in here["label"]]
-                trace = _dots(here, places, look, (low, high), arrows)
+                places = [own_labels.index(label) + aside for label in here["label"]]
+                trace = _dots(here, places, look, span, arrows)
                 first = bool(len(here)) and setting not in in_legend
                 trace.update(showlegend=first and len(looks) > 1)
                 in_legend.update([setting] if first else [])
                 figure.add_trace(trace, row, column)
         figure.update_yaxes(
-            tickvals=list(range(len(labels[name]))),
-            ticktext=labels[name],
-            range=[len(labels[name]) - 0.4, -0.6],
+            tickvals=list(range(len(own_labels))),
+            ticktext=own_labels,
+            range=[len(own_labels) - 0.4, -0.6],
             ticks="",
             showgrid=False,
             row=row,
         )
-    margin = 0.04 * (high - low or 1)
-    for at in REFERENCES:
-        if low - margin <= at <= high + margin:
-            figure.add_vline(
-                x=at, line={"color": theme.GREY, "width": 1, "dash": "dot"}, layer="below"
-            )
-    figure.update_xaxes(range=[low - margin, high + margin], showgrid=True, nticks=6)
-    longest = max(text_width.width(label, theme.SMALL) for label in frame["label"].unique())
-    left, right = round(longest) + 12 + 22 * (group is not None), 12
-    width = theme.TWO_COLUMNS if len(panels) > 1 or longest > LONG else theme.ONE_COLUMN
-    room = (width - left - right) * (1 - 0.03 * (len(panels) - 1)) / len(panels)
+
+
+def _set_size(
+    figure: go.Figure, title: str, heights: list[float], panels: int, left: int, *, wide: bool
+) -> None:
+    """Set the size and margins of the figure, and title the lowest axes.
+
+    Args:
+        figure: changed in place.
+        title: of the axis, broken where a panel is too narrow.
+        heights: of the groups, in pixels.
+        panels: number of panels side by side.
+        left: the left margin in pixels.
+        wide: whether the figure is as wide as the page.
+    """
+    width, right = theme.TWO_COLUMNS if wide else theme.ONE_COLUMN, 12
+    room = (width - left - right) * (1 - 0.03 * (panels - 1)) / panels
     wrapped_title = text_width.wrap_text(title, theme.NORMAL, room)
-    figure.update_xaxes(title_text=wrapped_title, row=len(groups))
-    top, bottom = 26 + 16 * (len(panels) > 1), 36 + 14 * len(text_width.lines(wrapped_title))
-    theme.figure(width, top + bottom + round(sum(heights)) + 14 * len(groups), figure)
+    figure.update_xaxes(title_text=wrapped_title, row=len(heights))
+    top, bottom = 26 + 16 * (panels > 1), 36 + 14 * len(text_width.lines(wrapped_title))
+    theme.figure(width, top + bottom + round(sum(heights)) + 14 * len(heights), figure)
     figure.update_layout(margin={"t": top, "l": left, "r": right, "b": bottom - 6})
     figure.update_annotations(font_size=theme.NORMAL)
-    if group is not None:
-        _name_groups(figure, groups, len(panels), aside=left - 10)
-    figure.update_yaxes(automargin=False)
-    return Drawing(figure, _caption(frame, title, about))
 
 
 def _name_groups(figure: go.Figure, groups: list[str], panels: int, aside: float) -> None:
@@ -178,7 +213,11 @@ def _dots(
     span: tuple[float, float],
     arrows: Counter[tuple[str, int]],
 ) -> go.Scatter:
-    """Draw dots with whiskers; an arrow with its number for a value beyond the axis."""
+    """Draw dots with whiskers; an arrow with its number for a value beyond the axis.
+
+    ``arrows`` counts the arrows of the panel by label and side: the numbers of later settings stand
+    further inwards, so that the numbers of one label do not overlap.
+    """
     low, high = span
     beyond = [-1 if value < low else int(value > high) for value in rows["value"]]
     symbols = {-1: "triangle-left", 0: look.symbol, 1: "triangle-right"}
@@ -240,7 +279,10 @@ def _caption(frame: pl.DataFrame, title: str, about: str) -> str:
 
 
 def _furthest_label(rows: pl.DataFrame) -> str:
-    """Find the label with the largest margin over its control, in the mean over panels."""
+    """Find the label whose value exceeds the absolute value of its control most.
+
+    Values are means over panels. Without a control the label with the largest value wins.
+    """
     fitted = "vector" if (rows["setting"] == "vector").any() else rows["setting"][0]
     means = rows.group_by("label", "setting", maintain_order=True).agg(pl.col("value").mean())
     own, control = (
