@@ -38,7 +38,7 @@ def run_command(config: type, main: Callable[[Any], object], module: str) -> Non
 
     Args:
         config: the dataclass that the arguments make; its docstring is the help.
-        main: what is done with it; returns what is printed.
+        main: called with the config; its result is printed.
         module: the name of the module, for the help.
     """
     try:

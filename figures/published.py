@@ -19,20 +19,20 @@ SCHEMA = {
     "n": pl.Int64,
     "source": pl.String,
 }
-"""``at`` is what an experiment varies: a weight, a number of sentences, an instruction, a variant,
-a task; empty where it varies nothing. ``outcome`` is what ``value`` is: a share under the strict or
-loose check, mean words, judged quality, the accuracy of a benchmark, or the layer or weight that
-was chosen, null where the paper chose not to steer. ``n`` is the number of prompts, null where it
-is not stated."""
+"""``at`` is the variable of an experiment: a weight, a number of sentences, an instruction, a
+variant, a task; empty without a variable. ``outcome`` names the quantity of ``value``: a share
+under the strict or loose check, mean words, judged quality, the accuracy of a benchmark, or the
+chosen layer or weight, null where the paper chose not to steer. ``n`` is the number of prompts,
+null where the paper does not state it."""
 
 BASELINES = {"steered": "none", "both": "instruction"}
-"""What a steered setting is compared with."""
+"""Baseline of each steered setting."""
 
 OVERRIDDEN = ("detectable_format:title", "detectable_format:multiple_sections")
-"""Instructions whose steered answers the published plot replaced by those of the baseline."""
+"""Instructions whose steered answers the published plot replaced by the baseline's answers."""
 
 OVERRIDE = "unsteered title and sections"
-"""``at`` of what is reported with that replacement."""
+"""``at`` of the numbers that are reported with this replacement."""
 
 
 @cache
@@ -45,12 +45,12 @@ def reported(model: str, experiment: str, outcome: str) -> dict[tuple[str, str],
     """Return the numbers that a paper reports of a model.
 
     Args:
-        model: a Hugging Face name; one that no paper ran has nothing reported.
-        experiment: as the table names it.
-        outcome: as the table names it.
+        model: a Hugging Face name.
+        experiment: its name in the table.
+        outcome: its name in the table.
 
     Returns:
-        Values by setting and ``at``.
+        Values by setting and ``at``; empty for a model that no paper ran.
     """
     rows = published().filter(
         (pl.col("model") == model)

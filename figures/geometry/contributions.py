@@ -21,14 +21,14 @@ COLUMNS = 3
 """Most panels side by side."""
 
 LONG = 30
-"""Letters of a title beyond which only two panels stand side by side."""
+"""Letters of the longest title beyond which only two panels stand side by side."""
 
 PARTS = {
     "embedding": theme.Style("embedding", theme.GREY, "square", "/"),
     "attention": theme.Style("attention", theme.BLUE, "circle"),
     "mlp": theme.Style("MLP", theme.ORANGE, "diamond", "."),
 }
-"""What writes into the residual stream, in the order in which it is stacked."""
+"""Parts that write into the residual stream, in the order of the stack."""
 
 
 def head_values(
@@ -37,22 +37,24 @@ def head_values(
     """Draw a number of every head of every layer, below or above a middle value: a map for each
     panel.
 
-    `head_map` draws norms, which have no sign.
+    See `head_map` for norms, which have no sign.
 
     Args:
         frame: columns ``layer``, ``head``, ``panel`` and ``column``, each head once a panel; with
-            ``low`` and ``high``, heads whose interval leaves the middle out are ringed.
-        column: that is drawn.
-        title: of the scale.
-        middle: the value that is drawn white, such as that of chance.
-        reach: how far the scale goes to either side; as far as the values when not given.
+            ``low`` and ``high``, heads whose interval excludes the middle are ringed.
+        column: the column of the number.
+        title: title of the colour scale.
+        middle: the value that is drawn white, such as the value of chance.
+        reach: distance from the middle to either end of the scale; by default, to the most
+            distant value.
 
     Returns:
-        The drawing; its caption names the head that is furthest from the middle in each panel.
+        The drawing; its caption names the head with the greatest distance from the middle in each
+        panel.
 
     Raises:
-        FigureError: for a frame without these columns, heads that are there twice, or values that
-            are undefined.
+        FigureError: for a frame without these columns, heads that occur twice, or undefined
+            values.
 
     Example:
         >>> head_values(heads, "auroc", "AUROC", middle=0.5, reach=0.5).caption
@@ -137,14 +139,14 @@ def share_bars(frame: pl.DataFrame) -> Drawing:
 
     Args:
         frame: columns ``layer`` (of the direction), ``writer`` (``embedding``, ``attention`` or
-            ``mlp``: all of them up to the layer), ``share``, ``low``, ``high`` and ``panel``.
+            ``mlp``, each summed up to the layer), ``share``, ``low``, ``high`` and ``panel``.
 
     Returns:
-        The drawing; its caption says who writes most of the last layer's direction.
+        The drawing: stacked shares that sum to 1, with their intervals; its caption names the
+        greatest share of the last layer's direction.
 
     Raises:
-        FigureError: for a frame without these columns, unknown writers, or shares that are
-            undefined.
+        FigureError: for a frame without these columns, unknown writers, or undefined shares.
     """
     require_columns(frame, ("layer", "writer", "share", "low", "high", "panel"), "share_bars")
     _check_defined(frame, ["share", "low", "high"], "share_bars")
@@ -223,18 +225,18 @@ def interval_curves(
     """Draw curves with their intervals against a whole number, in one or several panels.
 
     Args:
-        frame: columns ``x``, ``series``, ``value``, ``low`` and ``high``; with ``panel``, a panel
-            each.
-        x: the column of the axis, such as a layer, or a number of heads.
-        x_title: of the axis.
-        y_title: of the other.
-        chance: the series that is a control: drawn dashed and grey.
+        frame: columns ``x``, ``series``, ``value``, ``low`` and ``high``; with ``panel``, one
+            panel for each value.
+        x: the column of the x axis, such as a layer, or a number of heads.
+        x_title: title of the x axis.
+        y_title: title of the y axis.
+        chance: the series that is a control, which is drawn dotted and grey.
 
     Returns:
-        The drawing; its caption says what every series reaches at the last place.
+        The drawing; its caption gives the value of every series at the last place.
 
     Raises:
-        FigureError: for a frame without these columns, or values that are undefined.
+        FigureError: for a frame without these columns, or undefined values.
     """
     require_columns(frame, (x, "series", "value", "low", "high"), "interval_curves")
     _check_defined(frame, ["value", "low", "high"], "interval_curves")
@@ -288,7 +290,9 @@ def _check_defined(frame: pl.DataFrame, columns: Sequence[str], figure: str) -> 
         values = frame[column].cast(pl.Float64)
         lost = len(values) - int(values.is_finite().fill_null(False).sum())
         if lost:
-            raise FigureError(f"{figure} has {lost} rows whose {column!r} is undefined; mend them.")
+            raise FigureError(
+                f"{figure} has {lost} rows whose {column!r} is undefined; leave these rows out."
+            )
 
 
 def _rings(heads: pl.DataFrame, *, shown: bool) -> go.Scatter:
@@ -297,7 +301,7 @@ def _rings(heads: pl.DataFrame, *, shown: bool) -> go.Scatter:
         y=heads["layer"].to_list() or [None],
         mode="markers",
         marker={"symbol": "circle", "size": 3, "color": theme.INK},
-        name="interval apart from the middle of the scale",
+        name="interval excludes the middle of the scale",
         meta=NO_ESTIMATE,
         showlegend=shown,
         hoverinfo="skip",
@@ -311,8 +315,8 @@ def _map_caption(frame: pl.DataFrame, column: str, title: str, middle: float, kn
         ends = f" [{row['low']:.2f}, {row['high']:.2f}]" if known else ""
         heads.append(f"{panel}: {row['layer']}.{row['head']} ({row[column]:.2f}{ends})")
     return (
-        f"Furthest from {middle:g} is, as layer.head, in {'; in '.join(heads)}. "
-        f"{title[0].upper()}{title[1:]} of each head of each layer, on one scale."
+        f"The head furthest from {middle:g}, as layer.head, in {'; in '.join(heads)}. "
+        f"{title[0].upper()}{title[1:]} of each head of each layer; all panels share one scale."
     )
 
 
@@ -329,9 +333,10 @@ def _share_caption(frame: pl.DataFrame) -> str:
             + (f" of {panel}" if panel else "")
         )
     return (
-        f"At layer {last}, {'; '.join(findings)}. Shares of the direction that all attention, all MLPs "
-        f"and the embedding write up to each of {frame['layer'].n_unique()} layers; they sum to 1, "
-        "and what is below zero writes against the direction. Whiskers are 95% intervals."
+        f"At layer {last}, {'; '.join(findings)}. Shares of the direction that all attention "
+        "layers, all MLPs and the embedding write, summed up to each of "
+        f"{frame['layer'].n_unique()} layers. Shares sum to 1; a negative share is written against "
+        "the direction. Whiskers are 95% intervals."
     )
 
 
@@ -344,6 +349,6 @@ def _curve_caption(frame: pl.DataFrame, x: str, x_title: str, y_title: str) -> s
     ]
     over = "" if frame["panel"].n_unique() == 1 else ", averaged over panels"
     return (
-        f"With {x_title} at {last}{over}: {', '.join(means)}. {y_title.capitalize()}; bands are 95% "
-        "intervals."
+        f"With {x_title} at {last}{over}: {', '.join(means)}. {y_title.capitalize()} against "
+        f"{x_title}; bands are 95% intervals."
     )

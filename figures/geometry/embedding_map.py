@@ -14,7 +14,7 @@ from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 SIDE = 360
-"""Of the map in pixels."""
+"""Side of the map in pixels."""
 
 
 def embedding_map(
@@ -24,12 +24,12 @@ def embedding_map(
 
     Args:
         records: columns ``x``, ``y`` and ``label``, in the order of the legend.
-        nearest: the share of points whose nearest other one has their label, in the space that the
-            map was made of. A map alone proves nothing.
-        chance: the same share for others that are drawn at random.
+        nearest: the share of points whose nearest other point has the same label, in the space
+            that the map was computed from. A map alone proves nothing.
+        chance: the same share when the other point is drawn at random.
 
     Returns:
-        The drawing; its caption says how well the labels separate before the map was made.
+        The drawing; its caption says how well the labels separate in the original space.
 
     Raises:
         FigureError: for records without these columns, or points that are not finite.
@@ -66,7 +66,7 @@ def embedding_map(
     bare = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True}
     figure.update_xaxes(**bare)
     figure.update_yaxes(**bare)
-    # Beside the map, since a legend of many labels above it would leave no room for the map.
+    # The legend stands beside the map: above it, many labels would leave no room for the map.
     figure.update_layout(
         margin={"l": 12, "b": 12, "t": 12, "r": beside + 12},
         legend={"orientation": "v", "x": 1.01, "xref": "paper", "y": 1, "yref": "paper"},
@@ -79,12 +79,12 @@ def _caption(
 ) -> str:
     drawn = (
         f"{len(records)} points of {kinds} kinds on a map that keeps neighbours together; "
-        "distances between groups mean nothing, and axes have no unit."
+        "distances between groups are not meaningful, and the axes have no unit."
     )
     if nearest is None:
         return drawn
     against = "" if chance is None else f", against {percent(chance)} by chance"
     return (
-        f"In the space that the map was made of, the nearest other point is of the same kind for "
-        f"{interval_text(nearest)} of them{against}. {drawn}"
+        f"In the space that the map was computed from, the nearest other point is of the same kind "
+        f"for {interval_text(nearest)} of the points{against}. {drawn}"
     )

@@ -25,16 +25,16 @@ def head_map(norms: pl.DataFrame, steps: Sequence[int] | None = None) -> Drawing
     Args:
         norms: columns ``layer``, ``head``, ``step`` and ``norm``, every head at every step (the
             length of ``D_i[l, h]``, paper B, section 2).
-        steps: that are drawn; by default the first, the middle and the last. The mean and the
-            caption take all.
+        steps: the steps that are drawn; by default the first, the middle and the last. The mean
+            and the caption cover all steps.
 
     Returns:
-        The drawing; its caption names the heads that hold half of the squared norm, and says how
-        alike the maps of the steps are.
+        The drawing; its caption names the heads that hold half of the squared norm, and gives the
+        correlation between the maps of two steps.
 
     Raises:
-        FigureError: for a frame without these columns, heads that are missing at a step or there
-            twice, norms that are none, or steps that the frame does not have.
+        FigureError: for a frame without these columns, heads that are missing or occur twice at
+            a step, invalid norms, or steps that the frame does not have.
 
     Example:
         >>> head_map(norms, steps=[0, 10, 29]).caption
@@ -119,14 +119,15 @@ def _choose_steps(known: Sequence[int], steps: Sequence[int] | None) -> list[int
     missing = [step for step in steps if step not in known]
     if missing or not steps:
         raise FigureError(
-            f"head_map has steps {known[0]} to {known[-1]} and was asked for {list(steps)}; ask "
-            "for some of these."
+            f"head_map has steps {known[0]} to {known[-1]} and was asked for {list(steps)}; choose "
+            "some of its steps."
         )
     return list(steps)
 
 
 def _largest_heads(norms: np.ndarray) -> list[tuple[int, int]]:
-    """Find the fewest heads that hold half of the squared norm, largest first, as layer and head."""
+    """Find the fewest heads that hold half of the squared norm, largest first, as layer and
+    head."""
     squares = norms.ravel() ** 2
     order = np.argsort(-squares, kind="stable")
     n = int(np.searchsorted(np.cumsum(squares[order]), 0.5 * squares.sum())) + 1
@@ -174,10 +175,10 @@ def _caption(
     alike = _step_correlations(cube)
     if alike is not None:
         text += (
-            f", and the maps of two steps correlate by {alike[0]:.2f} in the mean, "
-            f"{alike[1]:.2f} at least"
+            f", and the correlation between the maps of two steps is {alike[0]:.2f} in the mean "
+            f"and at least {alike[1]:.2f}"
         )
-    return f"{text}. Norm of the vector in each head of each layer, on one scale."
+    return f"{text}. Norm of the vector in each head of each layer; all maps share one scale."
 
 
 def _step_correlations(cube: np.ndarray) -> tuple[float, float] | None:

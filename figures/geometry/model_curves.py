@@ -21,17 +21,17 @@ def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, abo
     Args:
         frame: columns ``model``, ``instruction`` (a panel each), ``setting`` (vector or random),
             ``x``, ``value``, ``low`` and ``high``.
-        x: the column of the axis.
-        x_title: of the axis.
-        y_title: of the other.
-        about: a sentence on what is drawn, for the caption.
+        x: the column of the x axis.
+        x_title: title of the x axis.
+        y_title: title of the y axis.
+        about: a sentence about the drawn numbers, for the caption.
 
     Returns:
         The drawing; its caption gives the greatest value of each model's curve and its place, in
         the mean over the panels.
 
     Raises:
-        FigureError: for a frame without these columns, or values that are undefined.
+        FigureError: for a frame without these columns, or undefined values.
 
     Example:
         >>> model_curves(curves, "depth", "relative depth", "AUROC", about="...")  # doctest: +SKIP
@@ -41,7 +41,7 @@ def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, abo
     )
     undefined = frame.filter(~pl.all_horizontal(pl.col(x, "value", "low", "high").is_finite()))
     if len(undefined):
-        raise FigureError(f"model_curves has {len(undefined)} rows that are undefined; mend them.")
+        raise FigureError(f"model_curves has {len(undefined)} undefined rows; leave them out.")
     names = short_names(frame["instruction"].unique(maintain_order=True).to_list())
     models = frame["model"].unique(maintain_order=True).to_list()
     colours = [colour for colour in theme.QUALITATIVE if colour != theme.GREY]
@@ -96,6 +96,6 @@ def _peaks(frame: pl.DataFrame, x: str, x_title: str, y_title: str) -> str:
         best = means.sort("value", descending=True, maintain_order=True).row(0, named=True)
         peaks.append(f"{best['value']:.2f} for {model} (at {best[x]:.2f})")
     return (
-        f"The greatest {y_title} is {list_words(peaks)}, by {x_title}; bands are 95% intervals, dotted "
-        "are random directions."
+        f"The greatest {y_title} is {list_words(peaks)}, against {x_title}; bands are 95% "
+        "intervals, dotted curves are random directions."
     )

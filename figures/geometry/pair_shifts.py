@@ -20,20 +20,20 @@ def pair_shifts(frame: pl.DataFrame) -> Drawing:
     """Draw the difference of each pair on two axes: along the mean difference, and along the first
     principal axis of the centred differences.
 
-    A principal axis of centred differences is that of the cloud about its own mean; that the cloud
-    lies away from the origin, which is the shift, it does not see.
+    Principal axes of centred differences describe the cloud around its own mean. The distance of
+    the cloud from the origin, which is the shift, does not enter them.
 
     Args:
-        frame: columns ``panel``, ``shift`` and ``spread``: how far each difference lies along the
-            mean of the differences, and along the first axis of the centred ones, in lengths of
-            that mean.
+        frame: columns ``panel``, ``shift`` and ``spread``: the coordinate of each difference along
+            the mean difference, and along the first axis of the centred differences, in units of
+            the length of the mean.
 
     Returns:
-        The drawing; its caption says which share of the mean lies along the centred axis.
+        The drawing; its caption gives mean and deviation along the centred axis.
 
     Raises:
-        FigureError: for a frame without these columns, without rows, or with values that are not
-            finite.
+        FigureError: for a frame without these columns, without rows, or with undefined
+            values.
 
     Example:
         >>> pair_shifts(frame).caption  # doctest: +SKIP
@@ -43,7 +43,7 @@ def pair_shifts(frame: pl.DataFrame) -> Drawing:
     if frame.is_empty() or len(lost):
         raise FigureError(
             f"pair_shifts has {len(frame)} differences, {len(lost)} of them undefined; give finite "
-            "ones."
+            "differences."
         )
     panels = frame["panel"].unique(maintain_order=True).to_list()
     grid = Grid(panels, columns=COLUMNS)
@@ -92,7 +92,7 @@ def _mean(mean: tuple[float, float]) -> go.Scatter:
         x=[0.0, mean[0]],
         y=[0.0, mean[1]],
         mode="lines+markers",
-        name="their mean, which centring takes away",
+        name="mean, which centring removes",
         meta=NO_ESTIMATE,
         line={"color": theme.VERMILLION, "width": 2},
         marker={"symbol": ["circle-open", "diamond"], "size": [6, 9], "color": theme.VERMILLION},
@@ -111,9 +111,9 @@ def _caption(frame: pl.DataFrame, panels: list[str]) -> str:
         )
         spreads.append(f"a mean of {mean:.2f} and a deviation of {deviation:.2f} ({panel})")
     return (
-        f"Along the first axis of the centred differences held-out pairs have {list_words(spreads)}, in "
-        "lengths of the mean difference, which all pairs share. A point is one of "
-        f"{len(frame) // len(panels)} held-out pairs: its difference along the mean of the fitted "
-        "differences, and along the first principal axis of the same less their mean. Centring "
-        "takes away the shift from the origin to the diamond."
+        "Along the first principal axis of the centred differences, held-out pairs have "
+        f"{list_words(spreads)}, in units of the length of the mean difference. A point is one of "
+        f"{len(frame) // len(panels)} held-out pairs: its difference along the mean difference of "
+        "the fitted pairs, and along the first principal axis of their centred differences. "
+        "Centring removes the shift from the origin to the diamond."
     )

@@ -17,9 +17,9 @@ class Shades:
     """Colour scale of projections: white in the middle, deeper with the distance to either side."""
 
     middle: float
-    """What is drawn white, such as the mean of prompts without the property."""
+    """Value that is drawn white, such as the mean of prompts without the property."""
     reach: float
-    """How far the scale goes to either side."""
+    """Distance from the middle to either end of the scale."""
 
     @classmethod
     def over(cls, values: pl.Series, middle: float = 0.0, target: float | None = None) -> Shades:
@@ -27,8 +27,8 @@ class Shades:
 
         Args:
             values: projections; undefined ones are left out.
-            middle: what is drawn white.
-            target: a value that the scale is to hold.
+            middle: the value that is drawn white.
+            target: a value that the scale must cover.
         """
         known = values.drop_nulls().drop_nans().to_list()
         ends = [*known, middle if target is None else target]
@@ -56,17 +56,17 @@ def projection_text(
 
     Args:
         frame: columns ``answer_id``, ``step``, ``token`` and ``projection``, a row for each token
-            of each answer, which are few.
-        middle: what is drawn white, such as the mean of prompts without the property.
-        target: the mean of prompts with it, for the scale and the caption.
-        along: what the direction is called, and where it was read.
+            of each answer.
+        middle: the value that is drawn white, such as the mean of prompts without the property.
+        target: the mean of prompts with the property, for the scale and the caption.
+        along: the name of the direction, and the layer of the projections.
 
     Returns:
         The drawing; its caption gives the mean projection of each answer.
 
     Raises:
         FigureError: for a frame without these columns, with two tokens at one step of an answer, or
-            projections that are undefined.
+            undefined projections.
 
     Example:
         >>> projection_text(steps, middle=1.5, target=4.0, along="lowercase at layer 5").caption
@@ -75,7 +75,9 @@ def projection_text(
     if frame.select("answer_id", "step").is_duplicated().any():
         raise FigureError("projection_text has several tokens at one step of an answer; give one.")
     if not frame["projection"].is_finite().fill_null(False).all():
-        raise FigureError("projection_text has tokens whose projection is undefined; mend them.")
+        raise FigureError(
+            "projection_text has tokens whose projection is undefined; leave these answers out."
+        )
     shades = Shades.over(frame["projection"], middle, target)
     placed: list[Placed] = []
     starts: dict[int, str] = {}
@@ -101,10 +103,11 @@ def projection_text(
     white = f"White is {middle:.2f}"
     if target is not None:
         white += (
-            f", the mean of prompts without the property, and that of prompts with it {target:.2f}"
+            f", the mean of prompts without the property; the mean of prompts with the property is "
+            f"{target:.2f}"
         )
     return Drawing(
         figure,
-        f"Mean projection {mean_texts}. Tokens coloured by the projection on {along} where they were "
-        f"generated. {white}.",
+        f"Mean projection {mean_texts}. Each token is coloured by the projection on {along} at its "
+        f"position. {white}.",
     )

@@ -27,12 +27,12 @@ def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing
 
     Args:
         records: columns ``instruction``, ``layer``, ``side`` (present or absent) and ``scaled``:
-            the projection, 0 and 1 being the means of the two sides that the direction was fitted
-            on. A panel per instruction; of many layers some, evenly spaced, are drawn.
+            the projection, where 0 and 1 are the means of the two sides of the fit. A panel per
+            instruction; of many layers, evenly spaced layers are drawn.
         overlaps: columns ``instruction``, ``layer`` and ``value``, the overlap of the two sides.
 
     Returns:
-        The drawing; its caption says where the sides of each instruction overlap least.
+        The drawing; its caption gives the layer where the sides of each instruction overlap least.
 
     Raises:
         FigureError: for frames without these columns.
@@ -84,7 +84,7 @@ def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing
         figure,
         f"Least overlap: {'; '.join(least)}. Projections of {n['scaled'].len() // len(every)} "
         "held-out prompts with and without each instruction on the unit direction of its vector; 0 "
-        "and 1 are the means of the prompts that it was fitted on. Above, the area that the "
+        "and 1 are the means of the prompts of the fit. The numbers above are the area that the "
         "densities of the two sides share.",
     )
 
@@ -123,7 +123,7 @@ def layer_cosines(frame: pl.DataFrame) -> Drawing:
             of layers in either order.
 
     Returns:
-        The drawing; its caption says how alike neighbours are and how alike the ends.
+        The drawing; its caption gives the cosine of neighbouring layers and of the two ends.
 
     Raises:
         FigureError: for a frame without these columns, or with a pair of layers missing.

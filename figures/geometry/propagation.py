@@ -21,16 +21,16 @@ def layer_quantity(frame: pl.DataFrame, title: str, *, about: str) -> Drawing:
 
     Args:
         frame: columns ``instruction``, ``layer``, ``setting`` (vector or random), ``value``,
-            ``low`` and ``high`` (ends of its interval); with a column ``strength``, a colour for
-            each. Rows whose value is undefined are left out.
-        title: of the vertical axis.
-        about: a sentence on what is drawn, for the caption.
+            ``low`` and ``high`` (ends of its interval); with a column ``strength``, one colour
+            for each strength. Rows with an undefined value are left out.
+        title: title of the y axis.
+        about: a sentence about the drawn numbers, for the caption.
 
     Returns:
         The drawing; its caption begins with the last layer's numbers.
 
     Raises:
-        FigureError: for a frame without these columns, or without a row that is defined.
+        FigureError: for a frame without these columns, or without a defined row.
 
     Example:
         >>> layer_quantity(ranks, "effective rank", about="Ranks of differences.")  # doctest: +SKIP
@@ -40,7 +40,9 @@ def layer_quantity(frame: pl.DataFrame, title: str, *, about: str) -> Drawing:
     )
     frame = frame.filter(pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
     if frame.is_empty():
-        raise FigureError(f"layer_quantity has no row whose {title} is defined; draw another.")
+        raise FigureError(
+            f"layer_quantity has no row whose {title} is defined; draw another quantity."
+        )
     if "strength" not in frame.columns:
         frame = frame.with_columns(pl.lit(None, pl.Float64).alias("strength"))
     names = short_names(frame["instruction"].unique(maintain_order=True).to_list())
@@ -125,7 +127,7 @@ def lens_tokens(frame: pl.DataFrame) -> Drawing:
     )["token"][0]
     return Drawing(
         token_table(rows).figure,
-        f"At layer {last} the token that rises most is {first!r}. Tokens whose probability the "
-        "logit lens sees rise most at each layer after the addition, in standard deviations over "
+        f"At layer {last} the token that rises most is {first!r}. Tokens whose probability under "
+        "the logit lens rises most at each layer after the addition, in standard deviations over "
         "the vocabulary of the mean change of log-probability.",
     )

@@ -15,7 +15,7 @@ from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.sample_size import STABLE_COSINE, find_stable_size
 
 ROOM = 1.3
-"""How far the axis goes beyond its first and last number, as a factor."""
+"""Factor by which the axis extends beyond its first and last number."""
 
 
 def cosines_by_number(
@@ -25,18 +25,18 @@ def cosines_by_number(
 
     Args:
         frame: columns ``x`` (whole numbers above 0), ``series``, ``value``, ``low`` and ``high``;
-            with ``instruction``, a panel each.
+            with ``instruction``, one panel for each instruction.
         x: the column of the axis, such as a number of pairs.
-        x_title: of the axis.
-        about: a sentence on what is drawn, for the caption.
-        chance: the series that is drawn dashed and grey.
+        x_title: title of the x axis.
+        about: a sentence about the drawn cosines, for the caption.
+        chance: the series of the control, which is drawn dotted and grey.
 
     Returns:
-        The drawing; its caption says from which number on the interval of the first series is above
-        0.9.
+        The drawing; its caption gives the number from which on the interval of the first series is
+        above 0.9.
 
     Raises:
-        FigureError: as `interval_curves`.
+        FigureError: see `interval_curves`.
 
     Example:
         >>> cosines_by_number(frame, "at", "pairs", about="Cosines of vectors of N pairs.")

@@ -66,9 +66,9 @@ def token_table(records: pl.DataFrame) -> Drawing:
     )
     return Drawing(
         figure,
-        f"Most pronounced are {strongest}. Tokens that the steering vectors of layer "
-        f"{raised['layer'][0]} raise most when the head reads them as the residual stream, in "
-        "standard deviations over the vocabulary.",
+        f"The highest scores have {strongest}. Tokens that the steering vectors of layer "
+        f"{raised['layer'][0]} raise most when the unembedding reads them as the residual stream, "
+        "in standard deviations over the vocabulary.",
     )
 
 
@@ -94,13 +94,13 @@ def layer_tokens(frame: pl.DataFrame, name: str, side: Side = "raised") -> Drawi
     """Draw the tokens that a vector raises or lowers most, a row per layer, with the last layer on
     top.
 
-    `token_table` draws several vectors at one layer, `lens_tokens` what an addition does later.
+    See `token_table` for several vectors at one layer, and `lens_tokens` for later layers.
 
     Args:
         frame: columns ``layer``, ``side`` (raised or lowered), ``rank`` from 1, ``token`` and
             ``score``, in standard deviations over the vocabulary, of one vector.
-        name: of the vector, for the caption.
-        side: which tokens.
+        name: name of the vector, for the caption.
+        side: the tokens that are drawn: raised or lowered.
 
     Returns:
         The drawing; its caption names the token that stands out most.
@@ -121,7 +121,7 @@ def layer_tokens(frame: pl.DataFrame, name: str, side: Side = "raised") -> Drawi
     return Drawing(
         token_table(rows).figure,
         f"{name} {does} {top['token']!r} most, at layer {top['layer']}, by {top['score']:.1f} "
-        f"standard deviations. Tokens that the vector of each layer {does} most when the head "
-        "reads it as the residual stream (the logit lens), in standard deviations over the "
-        "vocabulary.",
+        f"standard deviations. Tokens that the vector of each layer {does} most when the "
+        "unembedding reads the vector as the residual stream (the logit lens), in standard "
+        "deviations over the vocabulary.",
     )

@@ -17,7 +17,7 @@ from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 MARKS = ("circle", "square", "diamond", "triangle-up", "star")
-"""Marks by the number of examples, rising; a method that takes none has the first, open."""
+"""Marks by rising number of examples; a method without examples has an open circle."""
 
 LEARN = "operations to learn and choose"
 ANSWER = "operations an answer"
@@ -37,7 +37,7 @@ LOOKS = {
     "lora": theme.Style("LoRA", theme.WINE, "circle"),
     "prefix tuning": theme.Style("prefix tuning", theme.TEAL, "circle"),
 }
-"""Colours of steering's rivals; the mark is left to the number of examples."""
+"""Colours of the methods other than steering; the mark shows the number of examples."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -47,7 +47,7 @@ def benefit_against_cost(frame: pl.DataFrame) -> Drawing:
     of an answer.
 
     Args:
-        frame: a row for each method and number of examples ``n`` (0 where it takes none):
+        frame: a row for each method and number of examples ``n`` (0 for a method without examples):
             ``method``, ``n``, ``value``, ``low``, ``high`` (a share, with its
             interval), ``learn_flops``, and ``answer_flops`` with ``answer_flops_low`` and
             ``answer_flops_high``.
@@ -66,7 +66,7 @@ def benefit_against_cost(frame: pl.DataFrame) -> Drawing:
     )
     if not frame["answer_flops"].max():
         raise FigureError(
-            "benefit_against_cost was given no operations; count those of the answers."
+            "benefit_against_cost was given no operations; count the operations of the answers."
         )
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
     figure = theme.figure(theme.TWO_COLUMNS, 330, figure)
@@ -95,14 +95,14 @@ def adaptation_shares(frame: pl.DataFrame) -> Drawing:
     """Draw each measure of each method, with a panel for each measure.
 
     Args:
-        frame: columns ``method``, ``n`` (examples; 0 where a method takes none), ``measure`` (of
-            :data:`MEASURES`), ``value``, ``low`` and ``high``.
+        frame: columns ``method``, ``n`` (examples; 0 for a method without examples), ``measure``
+            (of :data:`MEASURES`), ``value``, ``low`` and ``high``.
 
     Returns:
         The drawing; its caption gives the first measure of every method.
 
     Raises:
-        FigureError: for a frame without these columns, or with a measure of another name.
+        FigureError: for a frame without these columns, or with an unknown measure.
     """
     require_columns(frame, ("method", "n", "measure", "value", "low", "high"), "adaptation_shares")
     unknown = set(frame["measure"]) - set(MEASURES)
@@ -208,7 +208,8 @@ def _dots(
 
 
 def _ticks(values: Sequence[float], steps: Sequence[int]) -> tuple[list[float], list[str]]:
-    """Return round values of a logarithmic axis within the decades of the values, with their texts."""
+    """Return round values of a logarithmic axis within the decades of the values, with their
+    texts."""
     powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
     marks = [(step, power) for power in powers for step in steps]
     texts = [f"{'' if step == 1 else f'{step}·'}10<sup>{power}</sup>" for step, power in marks]
@@ -253,13 +254,13 @@ def _cost_caption(frame: pl.DataFrame) -> str:
             share = interval_text(Interval.of(row))
             learned = f"{row['learn_flops']:.2g} to learn, " if row["learn_flops"] else ""
             costs.append(
-                f"{_method_name(style.label, row['n'])} {share} ({learned}{row['answer_flops']:.2g} an "
-                "answer)"
+                f"{_method_name(style.label, row['n'])} {share} "
+                f"({learned}{row['answer_flops']:.2g} an answer)"
             )
     return (
         f"{'; '.join(costs)}. Share of answers that are in the target language and fluent, "
-        "against floating-point operations; to learn includes all that was tried on the select "
-        "examples. Numbers are examples learned from, whiskers 95% intervals."
+        "against floating-point operations; learning includes all candidates that were tried on "
+        "the select examples. Numbers are examples learned from; whiskers are 95% intervals."
     )
 
 

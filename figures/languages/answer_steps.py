@@ -16,14 +16,14 @@ def answer_steps(frame: pl.DataFrame) -> Drawing:
     """Draw the strength of each property, and the divergence of the prediction, at each step of one
     answer.
 
-    `step_curves` draws means over many answers; of a single one there is no interval.
+    See `step_curves` for means over many answers; a single answer has no interval.
 
     Args:
         frame: columns ``step``, ``token``, ``property``, ``strength`` and ``kl`` (nats, from the
-            unsteered to the steered prediction, the same for every property of a step).
+            unsteered to the steered prediction; the same for every property of a step).
 
     Returns:
-        The drawing; its caption says where the prediction moves most.
+        The drawing; its caption gives the step where the prediction changes most.
 
     Raises:
         FigureError: for a frame without these columns.
@@ -76,10 +76,10 @@ def answer_steps(frame: pl.DataFrame) -> Drawing:
     top = once.sort("kl", descending=True).row(0, named=True)
     return Drawing(
         figure,
-        f"The prediction moves most at step {top['step']} ({_token_name(top['token'])}, "
-        f"{top['kl']:.2f} nats), in the mean of {len(once)} tokens "
-        f"by {once['kl'].to_numpy().mean():.2f} nats. Strength of the steering at each step of one "
-        "answer, and divergence of the steered from the unsteered prediction there.",
+        f"The prediction changes most at step {top['step']} ({_token_name(top['token'])}, "
+        f"{top['kl']:.2f} nats); the mean over {len(once)} tokens is "
+        f"{once['kl'].to_numpy().mean():.2f} nats. Strength of the steering at each step of one "
+        "answer, and divergence of the steered from the unsteered prediction.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Draw the main table of language steering: benchmarks by settings, each number with its interval."""
+"""Draw the main table of language steering: benchmarks by settings, with intervals."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 MEASURES = {"accuracy": "accuracy", "in_language": "language", "parses": "parses"}
-"""Measures that are known, in the order of the columns, and their headers."""
+"""Known measures, in the order of the columns, and their headers."""
 
 COLUMNS = (
     "model", "setting", "benchmark", "measure", "value", "low", "high", "published",
 )  # fmt: skip
 
 NAME, CELL, ROOM = 122, 60, 96
-"""Widths in pixels: of the settings' column, of a cell, and of a cell where few leave room."""
+"""Widths in pixels: of the settings' column, and the least and the greatest of a cell."""
 HEAD, MODEL, ROW = 42, 24, 34
 """Heights in pixels: of the header, of a model's name, and of a row."""
 
@@ -41,7 +41,7 @@ class _Text:
     words: str
     colour: str = theme.INK
     left: bool = False
-    """Whether they begin there; else they are centred."""
+    """Whether the words begin at ``x``; they are centred otherwise."""
 
 
 def benchmark_table(frame: pl.DataFrame) -> Drawing:
@@ -50,11 +50,11 @@ def benchmark_table(frame: pl.DataFrame) -> Drawing:
     Args:
         frame: a row for each number: ``model``, ``setting``, ``benchmark``, ``measure``
             ("accuracy", "in_language", "parses"), ``value``, ``low`` and ``high`` (shares, with
-            their 95% intervals) and ``published`` (null where nothing is).
+            their 95% intervals) and ``published`` (null where no value is published).
 
     Returns:
-        The drawing, the largest value of each model in bold, published values in brown beside ours;
-        its caption names the most accurate setting of each model on each benchmark.
+        The drawing, with the largest value of each model in bold and published values in brown; its
+        caption names the most accurate setting of each model on each benchmark.
 
     Raises:
         FigureError: for a frame without these columns, or with two rows of one number.
@@ -141,7 +141,8 @@ def _header(groups: Mapping[str, Sequence[str]], cell: int) -> list[_Text]:
 def _number(
     cells: Mapping[Cell, Mapping[str, Any]], key: Cell, centre: float, top: float
 ) -> list[_Text]:
-    """Return the texts of a number over its interval, in bold for the largest number of the model."""
+    """Return the texts of a number over its interval, in bold for the largest number of the
+    model."""
     row = cells.get(key)
     if row is None or row["value"] is None:
         return []
@@ -215,8 +216,9 @@ def _caption(
             f"({percent(len(within) / len(known))}) lie within our intervals."
         )
     return (
-        f"{' '.join(part for part in winners if part)}{beside} Percentages over their 95% intervals: "
-        "accuracy, answers in the language, answers that parse; bold is the largest of a model."
+        f"{' '.join(part for part in winners if part)}{beside} Percentages over their 95% "
+        "intervals: accuracy, answers in the language, answers that parse; the largest of a "
+        "model is bold."
     ).strip()
 
 

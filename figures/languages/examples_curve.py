@@ -19,7 +19,7 @@ PANELS = {
     "in_language": "in the language",
     "cosine": "cosine",
 }
-"""The two quantities, from the top, and what they are called beside their axes."""
+"""The two quantities, from the top, and the titles of their axes."""
 
 
 def examples_curve(frame: pl.DataFrame) -> Drawing:
@@ -29,11 +29,11 @@ def examples_curve(frame: pl.DataFrame) -> Drawing:
     Args:
         frame: columns ``n_examples``, ``quantity`` ("in_language", a share, or "cosine"),
             ``value``, ``low`` and ``high`` (ends of the 95% interval); with a column ``language``,
-            a curve each. Either quantity may be absent.
+            one curve for each language. Either quantity may be absent.
 
     Returns:
-        The drawing; its caption says from which number on the lower end of the cosine's interval is
-        above 0.9.
+        The drawing; its caption gives the number from which on the lower end of the cosine's
+        interval is above 0.9.
 
     Raises:
         FigureError: for a frame without these columns or quantities, or two rows of one number.
@@ -95,7 +95,7 @@ def _points(rows: pl.DataFrame) -> dict[str, dict[int, Interval]]:
         row = twice.row(0, named=True)
         raise FigureError(
             f"examples_curve has several values of {row['quantity']!r} at {row['n_examples']} "
-            "examples; take their mean, or filter one."
+            "examples; take their mean, or keep one of them."
         )
     return {
         str(code): {
@@ -112,8 +112,8 @@ def _caption(quantities: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> 
         [_describe_success(quantities["in_language"])] if "in_language" in quantities else []
     )
     return (
-        f"{' '.join(findings)} Share of answers in the language, and the cosine with the vector of all "
-        "examples, against the number of examples of a vector; bands are 95% intervals."
+        f"{' '.join(findings)} Share of answers in the language, and the cosine with the vector of "
+        "all examples, against the number of examples of a vector; bands are 95% intervals."
     )
 
 

@@ -23,13 +23,13 @@ def retention_bars(frame: pl.DataFrame) -> Drawing:
     original model.
 
     Args:
-        frame: columns ``setting`` (one of them ``original`` or ``none``), ``benchmark``, ``value``,
-            ``low`` and ``high`` (accuracy, with its 95% interval), of one model.
+        frame: columns ``setting`` (which include ``original`` or ``none``), ``benchmark``,
+            ``value``, ``low`` and ``high`` (accuracy, with its 95% interval), of one model.
 
     Returns:
-        The drawing, the original's interval as a band behind the bars of each benchmark; its
-        caption gives the share of the original's accuracy that each setting keeps, and where a
-        setting's interval lies apart from the original's.
+        The drawing, with the original's interval as a band behind the bars of each benchmark; its
+        caption gives the share of the original's accuracy that each setting keeps, and the
+        benchmarks on which a setting's interval does not overlap the original's.
 
     Raises:
         FigureError: for a frame without these columns or the original's rows, or with two rows of
@@ -124,12 +124,13 @@ def _caption(
             continue
         change = _change([(accuracies[base, b], accuracies[setting, b]) for b in both])
         apart = [
-            f"{b} ({interval_text(accuracies[setting, b])} against {interval_text(accuracies[base, b])})"
+            f"{b} ({interval_text(accuracies[setting, b])} against "
+            f"{interval_text(accuracies[base, b])})"
             for b in both
             if accuracies[setting, b].high < accuracies[base, b].low
             or accuracies[setting, b].low > accuracies[base, b].high
         ]
-        where = f"; intervals lie apart on {list_words(apart)}" if apart else ""
+        where = f"; intervals do not overlap on {list_words(apart)}" if apart else ""
         whole = sum(accuracies[base, b].value for b in both)
         remaining = sum(accuracies[setting, b].value for b in both)
         share = f"keeps {percent(remaining / whole)} of the accuracy, " if whole else ""
@@ -141,7 +142,7 @@ def _caption(
     opening = f"{opening[0].upper()}{opening[1:]}. " if opening else ""
     return (
         f"{opening}Accuracy on {len(benchmarks)} benchmarks by setting; whiskers are 95% "
-        f"intervals, the dotted line and the band behind it are the {looks[base].label} model's."
+        f"intervals; the dotted line and the band are the {looks[base].label} model's."
     )
 
 
@@ -149,8 +150,8 @@ def _change(pairs: Sequence[tuple[Interval, Interval]]) -> Interval:
     """Compute the mean change over benchmarks, with the interval that follows from the intervals of
     the parts (Zou and Donner's MOVER).
 
-    The parts are taken as independent. Answers to the same questions agree more than that, so that
-    the interval is rather too wide than too narrow.
+    The parts are taken as independent. Answers to the same questions are in fact correlated, so
+    that the interval is too wide rather than too narrow.
     """
     n = len(pairs)
     value = sum(after.value - before.value for before, after in pairs) / n

@@ -29,16 +29,16 @@ OUTCOMES = {
     "perplexity": "perplexity (geometric mean)",
     "kl": "divergence (nats a token)",
 }
-"""What an outcome is called beside its axis."""
+"""Title of the y axis, by outcome."""
 
 HARMS = ("garbled", "degenerate", "perplexity", "kl")
-"""Outcomes of which less is better."""
+"""Outcomes for which less is better."""
 
 GEOMETRIC = ("perplexity",)
-"""Outcomes that are averaged by their logarithm and drawn on such an axis."""
+"""Outcomes whose logarithms are averaged, and that are drawn on a logarithmic axis."""
 
 SLOT = 0.17
-"""Room of a schedule that has no strengths to vary, as a share of the strengths' axis."""
+"""Room of a schedule of one strength, as a share of the axis of strengths."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,15 @@ class _Panel:
     """Intervals that are drawn of one language."""
 
     swept: dict[str, dict[float, Interval]]
-    """Of each schedule of several strengths: the outcome at each."""
+    """The outcome at each strength, by schedule, for schedules of several strengths."""
     single: dict[str, Interval]
-    """Of each schedule of one strength."""
+    """The outcome by schedule, for schedules of one strength."""
     random: dict[float, Interval]
-    """At each strength of the swept schedules, those taken together."""
+    """The outcome of random directions at each strength, over all swept schedules."""
     random_single: dict[str, Interval]
+    """The outcome of random directions by schedule, for schedules of one strength."""
     level: dict[str, Interval]
-    """Of each setting without a schedule."""
+    """The outcome by setting, for settings without a schedule."""
 
     def every(self) -> list[Interval]:
         """Return all intervals that are drawn."""
@@ -69,13 +70,13 @@ class _Panel:
 def schedule_curves(records: pl.DataFrame, outcome: str = "in_language") -> Drawing:
     """Draw an outcome against the strength, with a curve per schedule (paper B, section 4).
 
-    A schedule that was run at one strength, as dynamic ones are, stands right of the strengths.
-    Settings without a schedule (unsteered, in-context) are levels across the panel.
+    A schedule of one strength, such as a dynamic schedule, stands right of the strengths. Settings
+    without a schedule (unsteered, in-context) are levels across the panel.
 
     Args:
-        records: columns ``setting``, ``schedule`` and ``strength`` (null where nothing steers),
-            ``query`` and ``outcome``; of one model. With a column ``language``, a panel each.
-            Curves are drawn of the settings ``steered`` and ``random``.
+        records: columns ``setting``, ``schedule`` and ``strength`` (null without steering),
+            ``query`` and ``outcome``; of one model. With a column ``language``, one panel for each
+            language. Curves are drawn of the settings ``steered`` and ``random``.
         outcome: a column of booleans, or of numbers; nulls are left out.
 
     Returns:
@@ -83,7 +84,7 @@ def schedule_curves(records: pl.DataFrame, outcome: str = "in_language") -> Draw
         worst where less of the outcome is better.
 
     Raises:
-        FigureError: for records without these columns, of several models, or where nothing steers.
+        FigureError: for records without these columns, of several models, or without steering.
 
     Example:
         >>> schedule_curves(run.records, "perplexity").write(run.path, "perplexity_by_schedule")
@@ -157,7 +158,7 @@ def _one_model(records: pl.DataFrame) -> None:
     if len(models) > 1:
         raise FigureError(
             f"schedule_curves draws one model, and the records have {', '.join(map(str, models))}; "
-            "filter one of them."
+            "keep one of them."
         )
 
 
@@ -270,7 +271,7 @@ def _traces(
         style = setting_look(setting, at)
         across = {ends[0]: level, ends[1]: level}
         look = {"band": 0.12, "mode": "lines", "small": True}
-        # Levels may coincide, as two of zero do: the one below shows between another's dashes.
+        # Levels may coincide, such as two of zero: the lower line shows between another's dashes.
         dash = ("solid", "dash", "dot")[at % 3]
         traces += curve(across, style.label, style.colour, dash=dash, **look)
     control = setting_look("random")
@@ -336,12 +337,12 @@ def _caption(
     queries = max(i.n for panel in panels.values() for i in panel.every())
     control = ""
     if any(panel.random or panel.random_single for panel in panels.values()):
-        control = " Random directions have the vectors' norms"
+        control = " Random directions have the norms of the vectors"
         several = any(panel.random and len(panel.swept) > 1 for panel in panels.values())
-        control += "; those of all curves are taken together." if several else "."
+        control += "; random directions of all curves are pooled." if several else "."
     return (
         f"{' '.join(findings)} {drawn} against the strength, a curve for each schedule; bands and "
-        f"whiskers are 95% intervals, {queries} queries at most.{control}"
+        f"whiskers are 95% intervals, from at most {queries} queries.{control}"
     )
 
 
@@ -364,7 +365,7 @@ def _finding(
         for setting, interval in panel.level.items()
     ]
     near = sum(key != top and interval.high >= best.low for key, interval in every.items())
-    others = f" ({near} of {len(every) - 1} others overlap it)" if len(every) > 1 else ""
+    others = f" ({near} of {len(every) - 1} other intervals overlap)" if len(every) > 1 else ""
     word = "worst" if outcome in HARMS else "best"
     opening = f"{language_name(code)}: {word}" if code else word.capitalize()
     return (

@@ -17,10 +17,10 @@ from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import mean_of
 
 FEWEST = 3
-"""Queries that a step needs; of fewer still running there is no interval."""
+"""Least number of queries of a step; fewer give no interval."""
 
 TOLD = 4
-"""Most curves of which the caption gives the ends."""
+"""Greatest number of curves whose ends the caption gives."""
 
 QUANTITIES = {
     "surprise": "surprise (nats a token)",
@@ -28,28 +28,28 @@ QUANTITIES = {
     "kl": "divergence (nats a token)",
     "projection": "projection",
 }
-"""What a quantity is called beside its axis."""
+"""Title of the y axis, by quantity."""
 
 
 def step_curves(frame: pl.DataFrame, quantity: str) -> Drawing:
     """Draw the mean of a quantity at each step of the answers: a curve for each setting and
     schedule.
 
-    Where several properties are steered at once each has its curve, and each setting and schedule
-    its panel (the strengths that dynamic composition gives each property, paper B, section 2).
+    With several properties, each property has its curve, and each setting and schedule its panel
+    (the strengths that dynamic composition gives each property, paper B, section 2).
 
     Args:
         frame: a row for each answer and step, columns ``step``, ``query``, ``setting`` and the
-            quantity; ``schedule`` and ``property`` where they vary. Answers that have ended have no
+            quantity; ``schedule`` and ``property`` where they vary. After its end an answer has no
             row, or null.
         quantity: a column of numbers, such as ``strength``, ``kl`` or ``projection``.
 
     Returns:
-        The drawing; its caption gives each curve's first and last value, and how many answers run
-        that far. Steps that fewer than three queries reach are left out.
+        The drawing; its caption gives each curve's first and last value, and the number of
+        queries there. Steps that fewer than three queries reach are left out.
 
     Raises:
-        FigureError: for a frame without these columns, or where no step has three queries.
+        FigureError: for a frame without these columns, or without a step of three queries.
 
     Example:
         >>> step_curves(strengths, "strength").write(run.path, "strength_by_step")

@@ -19,18 +19,18 @@ def strength_text(frame: pl.DataFrame, answers: int = 4) -> Drawing:
     2).
 
     Args:
-        frame: columns ``answer_id``, ``step``, ``token`` and ``strength`` (null where nothing
-            steers). With a column ``language`` (that the step is steered to) a line under the
-            tokens has its colour.
-        answers: how many are drawn, the first ones.
+        frame: columns ``answer_id``, ``step``, ``token`` and ``strength`` (null without
+            steering). With a column ``language`` (the target of the steering at the step) a line
+            under the tokens has the language's colour.
+        answers: number of answers that are drawn, from the first.
 
     Returns:
-        The drawing; its caption says how much of the strength falls on the first tokens, over the
-        answers that are drawn.
+        The drawing; its caption gives the share of the strength on the first tokens, over the drawn
+        answers.
 
     Raises:
         FigureError: for a frame without these columns, with two tokens at one step of an answer, or
-            where no token has a strength.
+            without a token that has a strength.
 
     Example:
         >>> strength_text(tokens.filter(pl.col("schedule") == "dynamic(0.5)"))
@@ -109,9 +109,9 @@ def _caption(shown: pl.DataFrame, names: Sequence[object], codes: Sequence[str])
             f"{percent(float(early['strength'].sum()) / total)} of the strength."
         )
     )
-    switched = " The line under a token is the language that it was steered to." if codes else ""
+    switched = " The line under a token shows the language of its steering." if codes else ""
     number = "One answer" if len(names) == 1 else f"{len(names)} answers"
     return (
-        f"{finding} {number}, each token shaded by the strength it was steered with; unshaded tokens "
-        f"have none.{switched}"
+        f"{finding} {number}, each token shaded by the strength of its steering; unshaded tokens "
+        f"are not steered.{switched}"
     )

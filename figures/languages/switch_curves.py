@@ -21,11 +21,11 @@ def switch_curves(frame: pl.DataFrame) -> Drawing:
 
     Args:
         frame: columns ``step``, ``language`` (of the words), ``share``, ``low`` and ``high`` (ends
-            of the 95% interval) and ``switched_at`` (the step; null where nothing was switched).
-            Answers that were switched at different steps have a panel each.
+            of the 95% interval) and ``switched_at`` (the step; null without a switch).
+            Each step of a switch has its panel.
 
     Returns:
-        The drawing; its caption says how soon the language that gains most leads.
+        The drawing; its caption gives the step at which the language that gains most leads.
 
     Raises:
         FigureError: for a frame without these columns, or with several shares of one language at
@@ -69,7 +69,7 @@ def switch_curves(frame: pl.DataFrame) -> Drawing:
     for panel, at in enumerate(switches):
         if at is not None:
             where = {"row": panel // grid.columns + 1, "col": panel % grid.columns + 1}
-            # Half a step before, between the last token of the one and the first of the other.
+            # Half a step earlier: between the last token of one language and the first of the other.
             rule = {"color": theme.INK, "width": 1, "dash": "dash"}
             figure.add_vline(x=at - 0.5, line=rule, **where)  # type: ignore[arg-type]
     figure.update_traces(
@@ -79,8 +79,8 @@ def switch_curves(frame: pl.DataFrame) -> Drawing:
     findings = " ".join(_finding(at, points[at]) for at in switches)
     return Drawing(
         figure,
-        f"{findings} Share of an answer's words in each language by step; the dashed line is where the "
-        "language of the steering changes, bands are 95% intervals.",
+        f"{findings} Share of an answer's words in each language by step; at the dashed line the "
+        "language of the steering changes; bands are 95% intervals.",
     )
 
 
@@ -112,9 +112,9 @@ def _finding(at: int | None, points: Mapping[str, Mapping[int, Interval]]) -> st
     )
     leads = next((step for step in after if _leads(new, points, step)), None)
     if leads is None:
-        return f"{change}; its interval lies above the others at no step."
+        return f"{change}; at no step its interval lies above all others."
     return (
-        f"{change}; its interval first lies above the others at step {leads} ({leads - at} later)."
+        f"{change}; its interval first lies above all others at step {leads} ({leads - at} later)."
     )
 
 

@@ -1,7 +1,7 @@
 """Write a page of all figures of the results below a root: small, and large on a click.
 
-``python -m figures.pages.gallery results/ --out results/gallery.html`` writes one file that opens with no
-network. Figures stand by analysis, and each is drawn when it comes into view.
+``python -m figures.pages.gallery results/ --out results/gallery.html`` writes one file that opens
+with no network. Figures stand by analysis, and each is drawn when it comes into view.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from interp_steer.errors import FigureError
 from interp_steer.results.finished import Results
 
 FOOTER = (
-    "Made by figures.pages.gallery from finished results folders, whose checksums were verified as they "
-    "were read. This page loads nothing from the network."
+    "Made by figures.pages.gallery from finished results folders, whose checksums were verified "
+    "as they were read. This page loads nothing from the network."
 )
 
 

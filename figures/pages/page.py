@@ -151,7 +151,8 @@ def _toys(runs: Sequence[Results]) -> list[str]:
 
 
 def _models(config: Mapping[str, Any]) -> list[str]:
-    """Return every text in a config but the reference, which measures answers and generates none."""
+    """Return every text in a config but the reference, which measures answers and generates
+    none."""
     values = [value for key, value in config.items() if key != "reference"]
     texts = [one for value in values for one in (value if isinstance(value, list) else [value])]
     return [one for one in texts if isinstance(one, str)]

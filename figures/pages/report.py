@@ -23,8 +23,8 @@ from interp_steer.results.finished import Results
 from interp_steer.results.summary import interval_text, number_text, rows
 
 FOOTER = (
-    "Made by figures.pages.report from the folders named under Provenance; their checksums were verified "
-    "as they were read. This page loads nothing from the network."
+    "Made by figures.pages.report from the folders named under Provenance; their checksums were "
+    "verified as they were read. This page loads nothing from the network."
 )
 
 

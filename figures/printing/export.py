@@ -1,10 +1,10 @@
 """Print figures as PDF, SVG and PNG, with one headless browser for all of them.
 
-``python -m figures.printing.export RESULTS --format pdf svg --column single`` prints every figure of one
-results folder, or of all below a root, for one or two columns of a page: the width is the column's,
-text keeps its 8 to 9 points, fonts are embedded, maps are drawn without pixels, the page ends where
-the figure does, and each file says in its metadata where its numbers are from.
-``python -m figures.printing.export --stamp FILE`` reads that back.
+``python -m figures.printing.export RESULTS --format pdf svg --column single`` prints every figure
+of one results folder, or of all below a root, for one or two columns of a page: the width is the
+column's, text keeps its 8 to 9 points, fonts are embedded, maps are drawn without pixels, the page
+ends where the figure does, and each file says in its metadata where its numbers are from.
+``python -m figures.printing.export --stamp FILE`` reads this metadata back.
 """
 
 from __future__ import annotations
@@ -168,7 +168,8 @@ def print_drawing(figure: Figure, path: Path, **origin: Any) -> Path:
     Args:
         figure: as plotly's JSON has it.
         path: the file, whose ending says its kind.
-        origin: fields of its :class:`figures.printing.stamps.Stamp`, such as ``model`` and ``caption``.
+        origin: fields of its :class:`figures.printing.stamps.Stamp`, such as ``model`` and
+            ``caption``.
 
     Returns:
         The path.

@@ -106,7 +106,8 @@ def _template(figure: Figure) -> Mapping[str, Any]:
 
 
 def _scale(figure: Figure, trace: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the colours, ends and bar of a trace's scale, which may be shared by several traces."""
+    """Return the colours, ends and bar of a trace's scale, which may be shared by several
+    traces."""
     whole = layout_of(figure)
     shared = whole.get(trace.get("coloraxis") or "") or {}
     numbers = [z for _, _, z, _ in cells_of(trace)]

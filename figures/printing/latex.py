@@ -1,7 +1,7 @@
 """Write LaTeX tables of the numbers of analyses, with the rules of booktabs.
 
-``python -m figures.printing.latex RESULTS --match 'accuracy.*'`` writes, for each results folder, its
-summary as a table: name, value and interval; and, where its records are those of
+``python -m figures.printing.latex RESULTS --match 'accuracy.*'`` writes, for each results folder,
+its summary as a table: name, value and interval; and, where its records are those of
 `figures.accuracy_table`, that table too. The files go into a document by ``\\input``; each says in
 comments at its top where its numbers are from and what the document must load.
 """
@@ -173,7 +173,8 @@ def write_tables(run: Results, folder: Path, match: str = "*") -> list[Path]:
 
 
 def _groups(numbers: Sequence[Row]) -> dict[str, list[Row]]:
-    """Group rows by the beginning of their names; rows that stand alone come first, under no name."""
+    """Group rows by the beginning of their names; rows that stand alone come first, under no
+    name."""
     beginnings = [row.name.partition(".")[0] for row in numbers]
     groups: dict[str, list[Row]] = {"": []}
     for row, begins in zip(numbers, beginnings, strict=True):

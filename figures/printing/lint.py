@@ -1,8 +1,8 @@
 """Check what a figure lacks before it can be printed.
 
-``python -m figures.printing.lint results/`` looks at every figure of the results below a root: axes with
-titles, panels that share their axes, intervals around estimates, text of 8 to 9 points, room for
-the legend, and a caption that states numbers and how many were measured.
+``python -m figures.printing.lint results/`` looks at every figure of the results below a root: axes
+with titles, panels that share their axes, intervals around estimates, text of 8 to 9 points, room
+for the legend, and a caption that states numbers and how many were measured.
 """
 
 from __future__ import annotations

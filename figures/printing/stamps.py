@@ -250,7 +250,8 @@ def _read_png(file: bytes) -> str:
 
 
 def _international(keyword: str, text: str) -> bytes:
-    """Encode a text of any script, uncompressed and without a language (PNG specification, iTXt)."""
+    """Encode a text of any script, uncompressed and without a language (PNG specification,
+    iTXt)."""
     return keyword.encode("latin-1") + b"\0\0\0\0\0" + text.encode("utf-8")
 
 

@@ -15,13 +15,13 @@ from interp_steer.statistics.paired import PairedTest
 from interp_steer.statistics.records import corrected
 
 SHARES = ("strict", "loose", "degenerate")
-"""Columns of the table that are shares, each with ``_low`` and ``_high`` beside it."""
+"""Columns of the table that are shares, each with its columns ``_low`` and ``_high``."""
 
 KEYS = ("model", "setting", "at", "published")
-"""What else the table needs of a row."""
+"""Other columns that the table needs."""
 
 TESTED = ("p_value", "only_baseline", "only_setting", "n")
-"""What the table holds of McNemar's test against the baseline."""
+"""Columns of McNemar's test against the baseline."""
 
 COLUMNS = {
     "setting": ("", 158),
@@ -42,15 +42,17 @@ def accuracy_table(records: pl.DataFrame) -> Drawing:
     """Draw strict and loose accuracy of every setting of every model, with the published accuracy.
 
     Args:
-        records: a row for each model and setting: ``model``, ``setting``, ``at`` (empty, or how
-            the row counts differently), ``strict``, ``loose`` and ``degenerate`` with ``_low`` and
-            ``_high`` of each, ``published`` (loose; null where nothing is), and, null without a
-            baseline, ``gain`` (loose) with ``gain_low`` and ``gain_high``, and of McNemar's test
-            ``p_value``, ``only_baseline``, ``only_setting`` and ``n``.
+        records: a row for each model and setting: ``model``, ``setting``, ``at`` (empty, or the
+            reason why the row is counted differently), ``strict``, ``loose`` and ``degenerate``
+            with ``_low`` and ``_high`` of each, ``published`` (loose; null where no value is
+            published), and, null without a baseline, ``gain`` (loose) with ``gain_low`` and
+            ``gain_high``, and of McNemar's test ``p_value``, ``only_baseline``, ``only_setting``
+            and ``n``.
 
     Returns:
-        The drawing; its caption gives each model's accuracy, and how many published values lie
-        within our intervals. Tests are corrected by Holm's method for all of the table.
+        The drawing; its caption gives each model's accuracy, and the number of
+        published values within the intervals. Tests are corrected by Holm's method over the whole
+        table.
 
     Raises:
         FigureError: for records without these columns.
@@ -168,7 +170,7 @@ def accuracy_caption(records: pl.DataFrame) -> str:
     starred = [at for at in records["at"].unique(maintain_order=True) if at]
     star = f" Rows with a star: {list_words(starred)}." if starred else ""
     return (
-        f"Loose accuracy: {' '.join(sentences)}{beside} Brackets are 95% intervals. Gains are in points "
-        "of loose accuracy, over the instruction where it is there and else over none; p is "
-        f"McNemar's, Holm-corrected.{star}"
+        f"Loose accuracy: {' '.join(sentences)}{beside} Brackets are 95% intervals. Gains are in "
+        "points of loose accuracy, over the instruction where it is there and else over none; p "
+        f"is McNemar's, Holm-corrected.{star}"
     )

@@ -27,7 +27,7 @@ from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import Comparison, compare, corrected, shares
 
 COMPARISONS = (("none", "steered"), ("random", "steered"), ("instruction", "both"))
-"""What steering is compared with, baseline first."""
+"""Settings that are compared, baseline first."""
 
 
 def settings_bars(
@@ -41,8 +41,8 @@ def settings_bars(
     Args:
         records: columns ``instruction``, ``setting``, ``key``, ``query``, ``degenerate`` and
             ``outcome``; one layer per instruction and setting.
-        outcome: what counts as success, ``strict`` or ``loose``.
-        reported: what a paper reports of the same model, by setting, to be marked beside.
+        outcome: the check of success, ``strict`` or ``loose``.
+        reported: the shares that a paper reports of the same model, by setting, drawn as rings.
 
     Returns:
         The drawing; its caption gives each setting's share with its interval, and McNemar's tests
@@ -102,10 +102,11 @@ def instruction_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawi
     Args:
         records: columns ``instruction``, ``setting``, ``key``, ``query`` and ``outcome``; one
             layer per instruction and setting.
-        outcome: what counts as success, ``strict`` or ``loose``.
+        outcome: the check of success, ``strict`` or ``loose``.
 
     Returns:
-        The drawing; its caption names the largest gain and loss and counts the significant ones.
+        The drawing; its caption names the largest and the smallest gain, and counts the significant
+        gains.
 
     Raises:
         FigureError: for records without these columns, or with several layers of one setting.
@@ -180,7 +181,7 @@ def _one_layer_each(records: pl.DataFrame, figure: str) -> None:
         raise FigureError(
             f"{figure} compares settings, and the records hold {row['n']} layers of setting "
             f"{row['setting']!r} for a prompt of {row['instruction']!r}; keep the chosen layer of "
-            "each first."
+            "each instruction first."
         )
 
 
@@ -210,10 +211,10 @@ def _settings_caption(
     ]
     how = (
         f"Share of answers that pass the {outcome} check over "
-        f"{records['instruction'].n_unique()} instructions, and share that is degenerate; "
+        f"{records['instruction'].n_unique()} instructions, and share of degenerate answers; "
         "whiskers are 95% intervals"
     )
-    how += "; McNemar's test, Holm-corrected." if tested else "."
+    how += "; p-values are McNemar's, Holm-corrected." if tested else "."
     return " ".join([f"Accuracy: {list_words(values)}.", *sentences, how])
 
 
@@ -230,7 +231,7 @@ def _instruction_caption(
 ) -> str:
     how = (
         f"Share of answers that pass the {outcome} check, by instruction and setting; whiskers are "
-        "95% intervals, instructions in the order of their gain."
+        "95% intervals; instructions are in the order of their gain."
     )
     both = [n for n in names if (n, "none") in accuracies and (n, "steered") in accuracies]
     if not both:
@@ -249,7 +250,7 @@ def _instruction_caption(
         p < 0.05 and t.only_b > t.only_a for t, p in zip(tests, corrected(tests), strict=True)
     )
     counted = (
-        f" It helps significantly on {significant} of {len(tests)} (McNemar, Holm-corrected)."
+        f" Steering helps significantly on {significant} of {len(tests)} (McNemar, Holm-corrected)."
         if tests
         else ""
     )

@@ -11,11 +11,11 @@ import polars as pl
 from figures.style import theme
 from figures.style.drawing import require_columns
 
-FINISH = {"length": "cut at the token limit"}
-"""What is said of an answer that did not end by itself."""
+FINISH = {"length": "stopped at the token limit"}
+"""Remark on an answer by the reason of its end."""
 
 OPEN = 4
-"""Prompts that are in sight; the rest unfold."""
+"""Number of prompts that are visible at first; the rest unfold."""
 
 _TABLE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
     """\
@@ -57,7 +57,7 @@ COLUMNS = (
     "finish_reason",
     "degenerate",
 )
-"""What records must say for their answers to be shown, besides the outcome."""
+"""Columns that records need for their answers to be shown, in addition to the outcome."""
 
 
 def completions_table(
@@ -65,15 +65,15 @@ def completions_table(
 ) -> str:
     """Write sample answers side by side, as HTML in which all text of the model is escaped.
 
-    The prompts are the first of each instruction in the order of the records, whatever came out.
-    Of a setting that was run at several layers, or by several schedules and strengths, the one with
-    most successes is shown (the first of equals), and its line says which.
+    The prompts are the first of each instruction in the order of the records, whatever the answers
+    were. Of a setting with several layers, schedules or strengths, the answers with most successes
+    are shown (the first of equals), and their line names the intervention.
 
     Args:
         records: columns ``instruction``, ``setting``, ``layer``, ``key``, ``query``, ``applied``,
             ``answer``, ``finish_reason``, ``degenerate`` and ``outcome``.
         per_instruction: prompts per instruction.
-        outcome: what counts as success, such as ``strict`` or ``in_language``.
+        outcome: the column of success, such as ``strict`` or ``in_language``.
 
     Returns:
         A fragment: an ``article`` per prompt.

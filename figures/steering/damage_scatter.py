@@ -18,10 +18,10 @@ def damage_scatter(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing
     Args:
         records: columns ``instruction`` (a panel each), ``setting``, ``operation`` and ``layer``
             and ``strength`` (null where unsteered), ``query``, ``degenerate`` and ``outcome``.
-        outcome: what counts as success.
+        outcome: the column of success.
 
     Returns:
-        The drawing; its caption names the best setting that breaks nothing.
+        The drawing; its caption names the best setting without additional degenerate answers.
 
     Raises:
         FigureError: for records without these columns.
@@ -61,9 +61,9 @@ def damage_scatter(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing
     sizes = records.group_by("instruction", "operation", "layer", "strength").len()["len"]
     return Drawing(
         figure,
-        f"{' '.join(findings)} Accuracy against the share of degenerate answers, a point for every "
-        "layer and weight; larger points have larger weights, the cross is the plain model, bars "
-        f"are 95% intervals, {sizes.min()} answers at least each.",
+        f"{' '.join(findings)} Accuracy against the share of degenerate answers, a point for "
+        "every layer and weight; larger points have larger weights, the cross is the unsteered "
+        f"model, bars are 95% intervals, of at least {sizes.min()} answers each.",
     )
 
 
@@ -71,7 +71,7 @@ Setting = tuple[str, int, float]
 """An operation, a layer and a weight."""
 
 Shares = tuple[Interval, Interval]
-"""The share of degenerate answers, and accuracy."""
+"""The share of degenerate answers, and the accuracy."""
 
 
 def _settings(rows: pl.DataFrame, outcome: str) -> dict[Setting, Shares]:
@@ -134,9 +134,9 @@ def _describe_best(points: dict[Setting, Shares], plain: Shares, name: str) -> s
     sound = {key: both for key, both in points.items() if both[0].value <= plain[0].value}
     start = interval_text(plain[1])
     if not sound:
-        return f"{name.capitalize()}: every setting leaves more degenerate answers than none does."
+        return f"{name.capitalize()}: every setting has more degenerate answers than the unsteered model."
     operation, layer, weight = top = max(sound, key=lambda key: sound[key][1].value)
     return (
         f"{name.capitalize()}: from {start} to {interval_text(sound[top][1])} at layer {layer}, "
-        f"weight {weight:g} ({operation}), with nothing more degenerate."
+        f"weight {weight:g} ({operation}), without more degenerate answers."
     )

@@ -18,7 +18,7 @@ from interp_steer.statistics.intervals import Interval, bootstrap_mean
 COLUMNS = ("instruction", "setting", "strength", "query")
 
 BINS = 24
-"""Of a histogram, over the range of all its panels."""
+"""Number of bins of a histogram, over the range of all its panels."""
 
 
 def dose_curve(records: pl.DataFrame, quantity: str) -> Drawing:
@@ -30,7 +30,7 @@ def dose_curve(records: pl.DataFrame, quantity: str) -> Drawing:
         quantity: a column of numbers, such as ``words``.
 
     Returns:
-        The drawing; its caption gives the mean at no weight and at the largest.
+        The drawing; its caption gives the mean without steering and at the largest weight.
 
     Raises:
         FigureError: for records without these columns.
@@ -62,9 +62,9 @@ def dose_curve(records: pl.DataFrame, quantity: str) -> Drawing:
     findings = [_finding(name, means[name, "steered"], quantity) for name in names]
     return Drawing(
         figure,
-        f"{' '.join(findings)} Mean {quantity} of an answer against the weight with which a vector is "
-        "added, without a text instruction, and a random direction of the same norm; bands are 95% "
-        "bootstrap intervals.",
+        f"{' '.join(findings)} Mean {quantity} of an answer against the weight with which a "
+        "vector is added, without a text instruction, and a random direction of the same norm; "
+        "bands are 95% bootstrap intervals.",
     )
 
 
@@ -138,8 +138,8 @@ def dose_boxes(records: pl.DataFrame, quantity: str) -> Drawing:
     ]
     return Drawing(
         figure,
-        f"From no weight to the largest the median goes: {list_words(medians)} {quantity}. Boxes are "
-        f"quartiles, points are answers, {n.min()} for each weight.",
+        f"From no weight to the largest the median goes: {list_words(medians)} {quantity}. Boxes "
+        f"are quartiles, points are answers, {n.min()} for each weight.",
     )
 
 
@@ -153,16 +153,16 @@ def _median(rows: pl.DataFrame, name: str, weight: float | None, quantity: str) 
 def dose_density(records: pl.DataFrame, quantity: str) -> Drawing:
     """Draw the distribution of a quantity under each weight: a histogram under a kernel density.
 
-    A row of panels for each vector and a panel for each weight, on one horizontal axis. Every
-    histogram has the area 1, on a vertical axis of its own. Where all answers are alike there is no
-    density, and one bar stands alone.
+    There is a row of panels for each vector and a panel for each weight, with one common x axis.
+    Every histogram has the area 1, and every panel has a separate y axis. A panel whose answers are
+    all equal has a single bar without a density.
 
     Args:
         records: as for :func:`dose_curve`.
         quantity: a column of numbers.
 
     Returns:
-        The drawing; its caption says where the middle half of the answers lies.
+        The drawing; its caption gives the middle half of the answers.
 
     Raises:
         FigureError: for records without these columns.
@@ -202,8 +202,9 @@ def dose_density(records: pl.DataFrame, quantity: str) -> Drawing:
     findings = " ".join(_middle_half(steered, name, quantity) for name in names)
     return Drawing(
         figure,
-        f"{findings} Histograms of {quantity} with kernel densities under each weight, each of area 1, "
-        f"{n.min()} answers each; dotted is the density under a random direction of the same norm.",
+        f"{findings} Histograms of {quantity} with kernel densities under each weight, each of "
+        f"area 1, {n.min()} answers each; dotted is the density under a random direction of the "
+        "same norm.",
     )
 
 

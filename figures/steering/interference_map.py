@@ -16,12 +16,12 @@ def interference_map(table: pl.DataFrame, names: Sequence[str]) -> Drawing:
     two vectors.
 
     Args:
-        table: columns ``vectors``, ``property`` and ``share``; the vectors of a pair are joined by
-            " + ", those of none are called none.
+        table: columns ``vectors``, ``property`` and ``share``; a pair of vectors is joined by
+            " + ", and the row without a vector is called none.
         names: the properties, in the order of the columns.
 
     Returns:
-        The drawing; its caption says how many properties each pair keeps.
+        The drawing; its caption gives the share of properties that pairs of vectors keep.
 
     Raises:
         FigureError: for a table without these columns.
@@ -58,7 +58,7 @@ def interference_map(table: pl.DataFrame, names: Sequence[str]) -> Drawing:
     share = percent(sum(keeps) / len(keeps)) if keeps else "0%"
     return Drawing(
         figure,
-        f"In {share} of {len(keeps)} cases a property keeps at least 80% of the share that it has "
-        f"under its vector alone when another vector acts too. Share of answers to the same "
-        "requests that have each property (columns) under each vector and each two (rows).",
+        f"In {share} of {len(keeps)} cases a property under two vectors keeps at least 80% of its "
+        "share under its own vector alone. Share of answers to the same requests that have each "
+        "property (columns) under each vector and every two vectors (rows).",
     )

@@ -23,7 +23,7 @@ from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.records import mean_change
 
 COMPARISONS = (("none", "steered"), ("instruction", "both"))
-"""What steering is compared with, baseline first."""
+"""Settings that are compared, baseline first."""
 
 EVERY = "all instructions"
 BINS = tuple(n / 10 for n in range(11))
@@ -38,12 +38,12 @@ def quality_deltas(
     Args:
         records: columns ``instruction``, ``setting``, ``key``, ``query`` and ``outcome``.
         outcome: a score from 0 to 1, null where an answer could not be judged.
-        reported: the mean scores that a paper reports of the same model, by setting; the
-            differences of these are marked beside.
+        reported: the mean scores that a paper reports of the same model, by setting; their
+            differences are drawn as rings.
 
     Returns:
-        The drawing: changes against the same prompts without steering, with the text instruction
-        and without, instructions in the order of their change without it.
+        The drawing: changes against the same prompts without steering, without and with the text
+        instruction; instructions are in the order of their change without the text.
 
     Raises:
         FigureError: for records without these columns, or without two settings to compare.
@@ -63,8 +63,8 @@ def quality_deltas(
     if not drawn:
         pairs = list_words([f"{b} with {a}" for a, b in COMPARISONS])
         raise FigureError(
-            f"quality_deltas compares {pairs} on the same prompts, and the records score none of "
-            "them in both; give the records of all settings"
+            f"quality_deltas compares {pairs} on the same prompts, and the records score no "
+            "prompt in both; give the records of all settings."
         )
     order = sorted(labels, key=lambda name: _value(by_pair[drawn[0]].get(name)))
     rows = [*order, EVERY]
@@ -101,8 +101,8 @@ def quality_deltas(
     rings = " Rings: published." if reported else ""
     return Drawing(
         figure,
-        f"{findings} Mean change of the judged quality of an answer to the same prompt; whiskers are "
-        f"95% bootstrap intervals over queries.{rings}",
+        f"{findings} Mean change of the judged quality of an answer to the same prompt; whiskers "
+        f"are 95% bootstrap intervals over queries.{rings}",
     )
 
 
@@ -172,8 +172,8 @@ def quality_histogram(
     rings = " Rings: published." if reported else ""
     return Drawing(
         figure,
-        f"Mean quality: {mean_texts}. Share of answers with each judged quality, by setting; points are "
-        f"means with 95% bootstrap intervals over queries.{without}{rings}",
+        f"Mean quality: {mean_texts}. Share of answers with each judged quality, by setting; "
+        f"points are means with 95% bootstrap intervals over queries.{without}{rings}",
     )
 
 
@@ -213,7 +213,7 @@ def _ring(x: list[float], y: list[float], showlegend: bool = False) -> go.Scatte
         meta=NO_ESTIMATE,
         legendgroup="published",
         showlegend=showlegend,
-        legendrank=2000,  # after all settings
+        legendrank=2000,  # behind all settings
         marker={
             "symbol": "circle-open",
             "size": 11,
@@ -265,7 +265,7 @@ def _finding(
     least, most = (chosen(changes, key=lambda name: changes[name].value) for chosen in (min, max))
     ends = f" ({labels[least]} {_signed_text(changes[least])} to {labels[most]} {_signed_text(changes[most])})"
     if _signed_text(changes[least]) == _signed_text(changes[most]):
-        ends = ", alike for every instruction"
+        ends = ", the same for every instruction"
     return (
         f"{second.capitalize()} against {first} changes quality by {mean}{ends}; its interval lies "
         f"below zero for {lower} of {len(changes)} instructions."

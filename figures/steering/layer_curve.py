@@ -28,7 +28,7 @@ RULES = {
     "paper": ("chosen (paper's rule)", "circle-open", 9),
     "interval": ("chosen (interval-aware rule)", "diamond-open", 13),
 }
-"""Label, mark and its size for the layer that each rule of selection chooses."""
+"""Label, mark and size of the mark of the layer that each rule of selection chooses."""
 
 Chosen = Any
 """A layer, a `Choice` (anything with ``rule`` and ``layer``), several, or these by instruction."""
@@ -39,18 +39,18 @@ def layer_curve(
 ) -> Drawing:
     """Draw accuracy and the share of degenerate outputs against the steered layer.
 
-    A panel per instruction with shared axes. Each share has its 95 % interval as a band; the
-    unsteered model is a line with its band, and the random direction, where it was run, a curve.
+    There is a panel per instruction, with shared axes. Each share has its 95% interval as a band;
+    the unsteered model is a line with a band, and the random direction, if it was run, a curve.
 
     Args:
         records: of a layer sweep, with the columns ``instruction``, ``setting``, ``layer`` (null
             where unsteered), ``query``, ``degenerate`` and ``outcome``.
         chosen: the layer chosen: an int, a `Choice`, several of them, or a mapping from instruction
             to any of these. None stands for "no steering".
-        outcome: what counts as success, ``strict`` or ``loose``.
+        outcome: the check of success, ``strict`` or ``loose``.
 
     Returns:
-        The drawing; its caption gives accuracy at the chosen layer beside the unsteered model's.
+        The drawing; its caption gives the accuracy at the chosen layer and of the unsteered model.
 
     Raises:
         FigureError: for records without these columns, or without steered rows.
@@ -82,8 +82,8 @@ def layer_curve(
 class _Panel:
     """Shares of one instruction.
 
-    ``style`` is that of the steered setting, ``plain`` the name of the unsteered model: they differ
-    when the text instruction stands in the prompt.
+    ``style`` is the style of the steered setting, and ``plain`` the name of the setting without
+    steering. Both depend on whether the text instruction is in the prompt.
     """
 
     label: str
@@ -131,7 +131,8 @@ def _by_layer(rows: pl.DataFrame, outcome: str) -> dict[int, Interval]:
 
 
 def _layers_by_rule(chosen: Any) -> dict[str, int | None]:
-    """Return the chosen layers by rule, from any form that `layer_curve` takes for an instruction."""
+    """Return the chosen layers by rule, from any form that `layer_curve` takes for an
+    instruction."""
     if chosen is None:
         return {}
     if isinstance(chosen, Mapping):
@@ -177,9 +178,9 @@ def _caption(panels: Sequence[_Panel], outcome: str) -> str:
     instructed = panels[0].style == theme.setting_style("both")
     dashed = "the instruction without steering" if instructed else "the unsteered model"
     drawn = (
-        f"Share of answers that follow the instruction ({outcome} check, solid) and that are "
-        f"degenerate (dotted) against the layer steered, {n} prompts per layer; bands are 95% "
-        f"intervals, the dashed line is {dashed}"
+        f"Share of answers that follow the instruction ({outcome} check, solid) and share of "
+        f"degenerate answers (dotted) against the layer steered, {n} prompts per layer; bands are "
+        f"95% intervals, the dashed line is {dashed}"
         + (", crosses a random direction of the same norm" if any(p.random for p in panels) else "")
         + "."
     )
@@ -209,9 +210,9 @@ def _describe_average(panels: Sequence[_Panel], rule: str) -> str:
     before = f" from {percent(sum(plain) / len(plain))} {panels[0].plain}" if plain else ""
     layers = list_words([f"{p.label} {at}" for p, at in marked])
     return (
-        f"At the layers of {_rule_name(rule)} ({layers}) accuracy averages {percent(steered)}"
-        f"{before}; its interval lies above that one for {clear} of {len(panels)} "
-        f"instructions.{unsteered}"
+        f"At the layers of {_rule_name(rule)} ({layers}) accuracy averages "
+        f"{percent(steered)}{before}; its interval lies above the interval without steering for "
+        f"{clear} of {len(panels)} instructions.{unsteered}"
     )
 
 

@@ -21,7 +21,7 @@ from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import share_of
 
 FLOOR = 1e-4
-"""Nats a token below which a setting is drawn as moving nothing, on an axis that has no zero."""
+"""Least divergence on the axis, in nats a token: a logarithmic axis has no zero."""
 
 
 def pareto(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
@@ -29,21 +29,21 @@ def pareto(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
 
     Args:
         records: columns ``operation``, ``layer`` and ``strength`` (null where unsteered),
-            ``query``, ``kl`` and ``outcome``; those of several instructions are taken together.
-        outcome: what counts as success.
+            ``query``, ``kl`` and ``outcome``; records of several instructions are pooled.
+        outcome: the column of success.
 
     Returns:
-        The drawing; its caption names the most accurate setting, and the cheapest that reaches
-        most of its gain.
+        The drawing; its caption names the most accurate setting, and the setting with the least
+        divergence that reaches 80% of its gain.
 
     Raises:
-        FigureError: for records without these columns, or with no setting that steers.
+        FigureError: for records without these columns, or without a steered setting.
     """
     require_columns(records, ("operation", "layer", "strength", "query", "kl", outcome), "pareto")
     plain = records.filter(pl.col("layer").is_null())
     all_points = _settings(records.filter(pl.col("layer").is_not_null()), outcome)
     if not all_points:
-        raise FigureError("pareto was given no record of a setting that steers; check the filter.")
+        raise FigureError("pareto was given no record of a steered setting; check the filter.")
     figure = theme.figure(theme.TWO_COLUMNS, 330)
     operations = list(dict.fromkeys(operation for operation, _, _ in all_points))
     for at, operation in enumerate(operations):
@@ -57,7 +57,7 @@ def pareto(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
             y=[share.value for _, share in front.values()],
             mode="lines",
             line={"color": theme.INK, "width": 1, "dash": "dot", "shape": "hv"},
-            name="nothing is better at less",
+            name="Pareto front",
             meta=NO_ESTIMATE,
             hoverinfo="skip",
         )
@@ -140,8 +140,8 @@ def _caption(
         near, less = points[cheap]
         finding += f"; {_setting_name(cheap)} has {percent(less.value)} at {near:.2g}"
     return (
-        f"{finding}. Accuracy against how far steering moves the predictions along answers that the "
-        "model gives unsteered to the same prompts; numbers are layers, bars 95% intervals."
+        f"{finding}. Accuracy against how far steering moves the predictions along answers that "
+        "the model gives unsteered to the same prompts; numbers are layers, bars 95% intervals."
     )
 
 

@@ -22,19 +22,19 @@ from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import shares
 
 SHOWN = ("none", "steered", "instruction", "both")
-"""The settings that are drawn; controls would hide them."""
+"""Settings that are drawn; controls would hide them."""
 
-COMPARED = (("none", "steered", "Steering alone"), ("instruction", "both", "Beside the text it"))
+COMPARED = (("none", "steered", "Steering alone"), ("instruction", "both", "With the text it"))
 """Baseline, steered setting, and how the caption's sentence about it begins."""
 
 NAMED = 3
-"""How many instructions that gain most are named."""
+"""Number of instructions with the largest gains that the caption names."""
 
 APART = 2.4
 """Degrees between the whiskers of neighbouring settings."""
 
 LINE = 18
-"""Most letters of a line of a label."""
+"""Greatest number of letters of a line of a label."""
 
 Accuracies = Mapping[tuple[str, ...], Interval]
 
@@ -45,15 +45,15 @@ def settings_radar(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing
     Args:
         records: columns ``instruction``, ``setting``, ``query`` and ``outcome``; one layer for
             each instruction and setting. Settings other than :data:`SHOWN` are left out.
-        outcome: what counts as success, ``strict`` or ``loose``.
+        outcome: the check of success, ``strict`` or ``loose``.
 
     Returns:
-        The drawing, spokes in the order of what steering alone gains; its caption names the
-        instructions that gain most.
+        The drawing, with spokes in the order of the gain of steering alone; its caption names the
+        instructions with the largest gains.
 
     Raises:
-        FigureError: for records without these columns, without these settings, or of fewer than
-            three instructions.
+        FigureError: for records without these columns or settings, or of fewer than three
+            instructions.
     """
     require_columns(records, ("instruction", "setting", "query", outcome), "settings_radar")
     shown = records.filter(pl.col("setting").is_in(SHOWN))
@@ -62,7 +62,7 @@ def settings_radar(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing
     if len(names) < 3:
         raise FigureError(
             f"settings_radar needs three instructions in the settings {', '.join(SHOWN)}, and the "
-            f"records have {len(names)}; draw them by instruction_bars."
+            f"records have {len(names)}; use instruction_bars."
         )
     order = sorted(names, key=lambda name: -_gain(accuracies, name, "none", "steered"))
     angles = {name: 360 * at / len(order) for at, name in enumerate(order)}
@@ -157,8 +157,8 @@ def _caption(accuracies: Accuracies, names: Mapping[str, str], outcome: str) -> 
         if (sentence := _sentence(accuracies, names, baseline, setting, begins))
     ]
     return (
-        f"{' '.join(sentences)} Share of answers that pass the {outcome} check, a spoke for each of "
-        f"{len(names)} instructions; whiskers are 95% intervals."
+        f"{' '.join(sentences)} Share of answers that pass the {outcome} check, a spoke for each "
+        f"of {len(names)} instructions; whiskers are 95% intervals."
     ).strip()
 
 
@@ -176,7 +176,8 @@ def _sentence(
     if not most:
         return f"{begins} gains on no instruction of {len(both)}."
     largest = [
-        f"{names[n]} ({percent(accuracies[n, baseline].value)} to {interval_text(accuracies[n, setting])})"
+        f"{names[n]} ({percent(accuracies[n, baseline].value)} to "
+        f"{interval_text(accuracies[n, setting])})"
         for n in most
     ]
     rest = sum(gain <= 0 for gain in gains.values())

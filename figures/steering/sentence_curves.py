@@ -22,7 +22,7 @@ def sentence_curves(
     Args:
         records: columns ``relation`` (a panel each), ``setting``, ``k``, ``key``, ``query``,
             ``instruction`` and ``strict``.
-        reported: what a paper reports of the same model, by relation, setting and ``k``.
+        reported: the shares that a paper reports of the same model, by relation, setting and ``k``.
 
     Returns:
         The drawing; its caption compares the settings of each relation.
@@ -64,7 +64,7 @@ def sentence_curves(
     findings = " ".join(_sentence(records, relation) for relation in relations)
     return Drawing(
         figure,
-        f"{findings} Share of answers that have the number of sentences asked for; bands are 95% "
+        f"{findings} Share of answers that have the requested number of sentences; bands are 95% "
         f"intervals.{rings}",
     )
 

@@ -18,12 +18,12 @@ def weight_curves(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
 
     Args:
         records: columns ``instruction`` (the task), ``instructed``, ``strength`` (0 where
-            unsteered; its sign is left out), ``query``, ``quality`` (null where it was not judged)
-            and ``outcome``.
-        outcome: what counts as success.
+            unsteered; its sign is ignored), ``query``, ``quality`` (null where not judged) and
+            ``outcome``.
+        outcome: the column of success.
 
     Returns:
-        The drawing; its caption gives what the largest weight gains and costs.
+        The drawing; its caption gives accuracy and quality at no weight and at the largest.
 
     Raises:
         FigureError: for records without these columns.
@@ -60,8 +60,8 @@ def weight_curves(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
     figure.update_xaxes(range=[-0.1, weights[-1] + 0.1], tickvals=weights)
     return Drawing(
         figure,
-        f"{' '.join(findings)} Accuracy, and mean quality of the answers, against the weight of each "
-        "word's vector; bands are 95% intervals.",
+        f"{' '.join(findings)} Accuracy, and mean quality of the answers, against the weight of "
+        "each word's vector; bands are 95% intervals.",
     )
 
 

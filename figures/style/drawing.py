@@ -100,7 +100,8 @@ def require_columns(records: pl.DataFrame, columns: Iterable[str], figure: str) 
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Shorten instruction ids to labels: the words after the colon, where these words are unique."""
+    """Shorten instruction ids to labels: the words after the colon, where these words are
+    unique."""
     tails = {}
     for name in names:
         known, _, argument = name.partition("?")

@@ -1,4 +1,5 @@
-"""Draw estimates side by side: for each label a dot with its interval, and the dot of the control."""
+"""Draw estimates side by side: for each label a dot with its interval, and the dot of the
+control."""
 
 from __future__ import annotations
 
@@ -252,7 +253,8 @@ def _dots(
 
 
 def _number(value: float, side: int, before: int) -> str:
-    """Return the number of an arrow, moved inwards by the room of the numbers of earlier settings."""
+    """Return the number of an arrow, moved inwards by the room of the numbers of earlier
+    settings."""
     room, number = 3 * before * "\N{EM SPACE}", f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
     return {-1: room + number, 0: "", 1: number + room}[side]
 

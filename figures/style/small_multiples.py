@@ -1,4 +1,5 @@
-"""Draw small multiples against the layer: a grid of panels with shared axes, and curves with bands."""
+"""Draw small multiples against the layer: a grid of panels with shared axes, and curves with
+bands."""
 
 from __future__ import annotations
 
