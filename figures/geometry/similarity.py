@@ -163,6 +163,7 @@ def _map_caption(values: np.ndarray, labels: Sequence[str], layer: int | None) -
 
     alike = f"Most similar are {pair(most)}"
     if len(pairs) > 1:
-        alike += f", least similar {pair(least)}; the mean of the {len(pairs)} pairs is {pairs.mean():.2f}"
+        alike += f", least similar {pair(least)}; "
+        alike += f"the mean of the {len(pairs)} pairs is {pairs.mean():.2f}"
     at = "" if layer is None else f" at layer {layer}"
     return f"{alike}. Cosine similarity of steering vectors{at}."

@@ -69,7 +69,7 @@ def switch_curves(frame: pl.DataFrame) -> Drawing:
     for panel, at in enumerate(switches):
         if at is not None:
             where = {"row": panel // grid.columns + 1, "col": panel % grid.columns + 1}
-            # Half a step earlier: between the last token of one language and the first of the other.
+            # Half a step earlier: between the last token before the switch and the first after.
             rule = {"color": theme.INK, "width": 1, "dash": "dash"}
             figure.add_vline(x=at - 0.5, line=rule, **where)  # type: ignore[arg-type]
     figure.update_traces(

@@ -1,7 +1,7 @@
 """Write a page of all figures of the results below a root: small, and large on a click.
 
 ``python -m figures.pages.gallery results/ --out results/gallery.html`` writes one file that opens
-with no network. Figures stand by analysis, and each is drawn when it comes into view.
+with no network. Figures are grouped by analysis, and a figure is drawn when it comes into view.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ def write_gallery(
     """Write the figures of finished runs as one page of thumbnails.
 
     Args:
-        runs: finished results folders, in the order of the page; those of one analysis stand
-            together.
-        path: where the page goes; its folder is made.
-        title: of the page.
-        match: which figures, by a pattern of their names.
+        runs: finished results folders, in the order of the page; runs of one analysis are
+            grouped.
+        path: the file of the page; its folder is created.
+        title: title of the page.
+        match: pattern of the names of the figures.
 
     Returns:
         The path.
 
     Raises:
-        FigureError: when there is no figure of that name, or one is damaged.
+        FigureError: when no figure has such a name, or a figure is damaged.
         RunError: when the page cannot be written.
     """
     figures = [one for one in figures_of(runs) if fnmatch.fnmatch(one["name"], match)]
@@ -96,11 +96,11 @@ class Config:
     root: tyro.conf.Positional[Path] = Path("results")
     """Folder to look for results folders in."""
     out: Path | None = None
-    """Where the page goes; gallery.html in the root when not given."""
+    """File of the page; by default gallery.html in the root."""
     title: str = "Gallery"
     """Title of the page."""
     match: str = "*"
-    """Which figures, by a pattern of their names such as accuracy_*."""
+    """Pattern of the names of the figures, such as accuracy_*."""
 
 
 def main(config: Config) -> Path:
@@ -108,7 +108,7 @@ def main(config: Config) -> Path:
 
     Raises:
         RunError: when no folder can be read.
-        FigureError: when none has a figure.
+        FigureError: when no folder has a figure.
     """
     path = config.out or config.root / "gallery.html"
     return write_gallery(read_runs(config.root), path, config.title, match=config.match)

@@ -21,7 +21,7 @@ from interp_steer.results.folders import mended
 from interp_steer.storage.atomic import write_atomically
 
 TOY = "{models} {is_are} that proves the pipeline; nothing here is evidence about large models."
-"""What a page says when a bundled model was run."""
+"""Remark of a page on runs of a bundled model."""
 
 
 def write_page(
@@ -37,13 +37,13 @@ def write_page(
     """Write a page of results folders from a template that extends ``page.html.j2``.
 
     Args:
-        path: where it goes; its folder is made.
-        template: its name, in the folder of this module.
-        runs: whose page it is.
-        figures: what :func:`figures_of` returned.
-        title: of the page.
-        notes: cautions under it; that a model is a bundled toy is said without being asked.
-        values: what else the template reads.
+        path: the file of the page; its folder is created.
+        template: name of the template in the folder of this module.
+        runs: the runs on the page.
+        figures: the result of :func:`figures_of`.
+        title: title of the page.
+        notes: cautions under the title; the remark on bundled toy models is added automatically.
+        values: further variables of the template.
 
     Returns:
         The path.

@@ -40,12 +40,12 @@ def write_report(
     """Write finished runs as one self-contained HTML page.
 
     Args:
-        runs: what `Run.read` or `Run.finish` returned, in the order of the page.
-        path: where the page goes; its folder is made.
-        title: of the page.
+        runs: the results of `Run.read` or `Run.finish`, in the order of the page.
+        path: the file of the page; its folder is created.
+        title: title of the page.
         introduction: a paragraph under the title.
-        notes: cautions under it; that a model is a bundled toy is said without being asked.
-        samples: prompts per instruction whose answers are shown.
+        notes: cautions under the title; the remark on bundled toy models is added automatically.
+        samples: number of prompts per instruction whose answers are shown.
 
     Returns:
         The path.
@@ -59,7 +59,7 @@ def write_report(
     """
     runs = [runs] if isinstance(runs, Results) else list(runs)
     if not runs:
-        raise FigureError("there is no finished run to report; run an analysis first.")
+        raise FigureError("write_report was given no finished run; run an analysis first.")
     figures = figures_of(runs)
     return write_page(
         path,
@@ -94,8 +94,8 @@ def _section(
         "completions": completions,
         "completions_note": (
             f"The first {'prompt' if samples == 1 else f'{samples} prompts'} of each instruction, "
-            "in the order of the data and whatever came out. Where several layers were run, the "
-            "one with most successes is shown."
+            "in the order of the data, whatever the answers were. Of several layers, the layer "
+            "with most successes is shown."
         ),
         "vectors": vector_cards(run),
         "frames": frames_of(run),
@@ -128,7 +128,7 @@ def _completions(run: Results, samples: int) -> Markup | None:
     outcome = next((one for one in ("strict", "in_language") if one in records.columns), None)
     if outcome is None:
         return None
-    # The template of the table escapes every text in it.
+    # The template of the table escapes all text.
     return Markup(completions_table(records, per_instruction=samples, outcome=outcome))
 
 
@@ -182,18 +182,18 @@ class Config:
     root: tyro.conf.Positional[Path] = Path("results")
     """Folder to look for results folders in."""
     out: Path | None = None
-    """Where the page goes; report.html in the root when not given."""
+    """File of the page; by default report.html in the root."""
     title: str = "Steering results"
     """Title of the page."""
     samples: int = 1
-    """Prompts per instruction whose answers are shown; 0 for none."""
+    """Number of prompts per instruction whose answers are shown; 0 shows no answers."""
 
 
 def main(config: Config) -> Path:
     """Write the page of every finished folder below the root, and return its path.
 
     Raises:
-        RunError: when none can be read.
+        RunError: when no folder can be read.
     """
     path = config.out or config.root / "report.html"
     return write_report(read_runs(config.root), path, config.title, samples=config.samples)

@@ -11,16 +11,16 @@ from interp_steer.results.finished import Results
 from interp_steer.results.summary import number_text
 
 FIRST = 5
-"""Rows of a frame that are shown."""
+"""Number of rows of a frame that are shown."""
 
 LONGEST = 80
-"""Letters of a value in a row that are shown."""
+"""Number of letters of a value that are shown."""
 
 
 def vector_cards(run: Results) -> list[dict[str, Any]]:
     """Return the vectors of a run: the name of each file, and its card as HTML.
 
-    Files of other kinds than a steering vector are named with their kind alone.
+    A file that holds no steering vector has its kind and an empty card.
 
     Raises:
         VectorError: when a file is damaged.

@@ -1,8 +1,8 @@
 """Refit a drawn figure to one or two columns of a page: panels wrap, and text keeps its size.
 
-Only widths change, and what follows from them: how many panels stand side by side, how many rows
-the legend takes, which ticks have room for their numbers, where a title breaks. A figure that has
-no room in a column, such as a table, is refused.
+Only widths change, and the parts that depend on widths: the number of panels side by side, the rows
+of the legend, the ticks with numbers, the breaks of titles. A figure that has no room in a column,
+such as a table, is refused.
 """
 
 from __future__ import annotations
@@ -36,37 +36,37 @@ INCHES = {"single": 3.4, "double": 7.0}
 """Widths of the columns of a page."""
 
 PIXELS = 96
-"""Of an inch."""
+"""Pixels of an inch."""
 
 TALLEST = 9 * PIXELS
-"""What a page has room for, in pixels."""
+"""Greatest height of a figure on a page, in pixels."""
 
 LEAST, LEAST_WORDED, LEAST_ROUND = 72, 110, 210
-"""The narrowest panel in pixels: any, one with words in it, a round one."""
+"""Least width in pixels of a panel: in general, with words, and with a circle."""
 
 THINNEST = 6
-"""The least height of a bar in pixels, the space between bars included."""
+"""Least height of a bar in pixels, including the space between bars."""
 
 WORDS = 8
-"""More words than this in a plot without numbers under it are text to read."""
+"""Number of words in a plot without numbers below it, from which on the words are running text."""
 
 
 class TooNarrow(FigureError):
-    """A figure that has no room in a column at the size of its text."""
+    """Error for a figure that has no room in a column at the size of its text."""
 
 
 def fit_to_column(figure: Figure, column: str) -> Figure:
     """Fit a figure to a column of a page.
 
     Args:
-        figure: as plotly's JSON has it; it is left as it is.
+        figure: the figure in the form of plotly's JSON, which is not changed.
         column: ``single`` (3.4 inches) or ``double`` (7 inches).
 
     Returns:
-        The figure at the width of the column, its text as large as before.
+        The figure at the width of the column, with the same size of text.
 
     Raises:
-        TooNarrow: when its words, numbers or panels do not go in.
+        TooNarrow: when its words, numbers or panels do not fit.
     """
     figure = copy.deepcopy(figure)
     own, to = figure["layout"], INCHES[column] * PIXELS
@@ -178,7 +178,7 @@ def _least_width(figure: Figure, panel: Panel) -> float:
             cells = cells_of(trace)
             n = len({cell[0] for cell in cells})
             if _repeats_colours(trace) or not trace.get("texttemplate"):
-                # Of names, which then stand upright, each needs a line; of numbers some go.
+                # Names stand upright, and every name needs a line; some numbers may be left out.
                 least = max(least, n * (5 if all(map(_is_number, x)) else theme.SMALL + 2))
             else:
                 least = max(least, n * _cell_width(trace))

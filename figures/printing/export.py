@@ -37,7 +37,7 @@ from interp_steer.storage.atomic import write_atomically
 
 FORMATS = ("pdf", "svg", "png")
 PNG_SCALE = 3
-"""Pixels of a PNG per pixel of the figure: 288 per inch."""
+"""Pixels of a PNG per pixel of the figure, which gives 288 per inch."""
 
 STARTING, PRINTING = 40, 60
 """Seconds that a browser may take to start, and to print one figure."""
@@ -52,7 +52,7 @@ _LINES_PRINTED: set[str] = set()
 
 @dataclass(frozen=True)
 class Sheet:
-    """A figure to print, and the file that it becomes."""
+    """Figure to print, with the path and the stamp of its file."""
 
     figure: Figure
     path: Path
@@ -76,14 +76,14 @@ def browser() -> str | None:
 
 
 def print_figures(folder: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Print every figure of a folder (its plotly ``.json``) beside it, at its own size.
+    """Print every figure of a folder (its plotly ``.json``) into the folder, at its own size.
 
-    Where there is no browser, or it fails, a line says so once and the HTML figures stand alone:
-    a run is never lost for want of a PDF.
+    When the browser is missing or fails, one line on stderr says so and only the HTML figures
+    remain: a run never fails because of a PDF.
 
     Args:
-        folder: holds ``<name>.json`` figures.
-        formats: of ``pdf``, ``svg`` and ``png``.
+        folder: the folder of the ``<name>.json`` figures.
+        formats: some of ``pdf``, ``svg`` and ``png``.
 
     Returns:
         The files written.
@@ -119,23 +119,24 @@ def export(
 ) -> list[Path]:
     """Print the figures of results folders for columns of a page.
 
-    A figure that has no room in one column is printed across two, and one that has none there at
-    its own width; a line on stderr says so.
+    A figure that has no room in one column is printed across two columns, and a figure that has no
+    room there at its own width; a line on stderr says so.
 
     Args:
         runs: finished results folders.
-        formats: of ``pdf``, ``svg`` and ``png``.
-        columns: of ``single`` and ``double``.
-        match: which figures, by a pattern of their names.
-        out: where the files go, each folder's in a folder of its own; into the results folders,
-            under ``print/``, when not given.
-        root: what the folders below ``out`` are named from.
+        formats: some of ``pdf``, ``svg`` and ``png``.
+        columns: some of ``single`` and ``double``.
+        match: pattern of the names of the figures.
+        out: folder of the files, with one folder per results folder; by default ``print/`` in each
+            results folder.
+        root: folder to which the names of the folders below ``out`` are relative.
 
     Returns:
         The files, ``<column>/<figure>.<format>``.
 
     Raises:
-        FigureError: when there is no browser, it fails, a figure is damaged, or none has the name.
+        FigureError: when the browser is missing or fails, a figure is damaged, or no figure has
+            such a name.
         RunError: when a file cannot be written.
     """
     if browser() is None:
@@ -163,11 +164,11 @@ def export(
 
 
 def print_drawing(figure: Figure, path: Path, **origin: Any) -> Path:
-    """Print one figure that lies in no results folder, at its own size.
+    """Print one figure from outside of a results folder, at its own size.
 
     Args:
-        figure: as plotly's JSON has it.
-        path: the file, whose ending says its kind.
+        figure: the figure in the form of plotly's JSON.
+        path: the file, whose suffix is its format.
         origin: fields of its :class:`figures.printing.stamps.Stamp`, such as ``model`` and
             ``caption``.
 
@@ -175,7 +176,7 @@ def print_drawing(figure: Figure, path: Path, **origin: Any) -> Path:
         The path.
 
     Raises:
-        FigureError: when there is no browser, or it fails.
+        FigureError: when the browser is missing or fails.
         RunError: when the file cannot be written.
     """
     if browser() is None:
@@ -209,7 +210,7 @@ def _fit_columns(figure: Figure, columns: Sequence[str], file: Path) -> dict[str
 def fonts(path: str | Path) -> dict[str, tuple[str, bool]]:
     """Return the fonts of a PDF: by name, the kind of each font and whether the font is embedded.
 
-    Type 3 fonts, which journals refuse, are drawings of letters in place of a font.
+    Type 3 fonts, which journals refuse, are drawings of letters instead of a font.
 
     Raises:
         FigureError: when pypdf is not installed.
@@ -233,18 +234,18 @@ def _check_fonts(path: Path) -> None:
         return
     for name, (kind, embedded) in fonts(path).items():
         if kind == "Type3" or not embedded:
-            how = "as drawings (Type 3)" if kind == "Type3" else "by its name alone"
+            how = "as drawings (Type 3)" if kind == "Type3" else "by name only"
             _say(
-                f"{path}: the font {name} went in {how}; install Liberation Sans or another "
+                f"{path}: the font {name} is included {how}; install Liberation Sans or another "
                 "TrueType font (apt-get install fonts-liberation) and print again"
             )
 
 
 def _print_all(sheets: Sequence[Sheet]) -> tuple[list[Path], list[str]]:
-    """Print all sheets in one browser; returns the files, and what went wrong in words.
+    """Print all sheets in one browser, and return the files and the failures.
 
-    In a thread of its own, since a notebook's event loop is already running in this one, and with
-    a time limit, since a browser that cannot start may never answer.
+    Printing has a separate thread, because the event loop of a notebook runs in this one, and a
+    time limit, because a browser that cannot start may never answer.
     """
     written: list[Path] = []
     failures: list[str] = []
@@ -289,12 +290,12 @@ async def _print_sheets(sheets: Sequence[Sheet], written: list[Path], failures: 
 
 
 class _Page:
-    """Kaleido's page without margins: within them a PDF, and its text, would be shrunk to fit."""
+    """Page of kaleido without margins, which would shrink a PDF and its text."""
 
     def generate_index(self) -> str:
         import kaleido
 
-        # MathJax would be fetched from a content network; no figure here uses it.
+        # MathJax would be loaded from the network; no figure uses MathJax.
         index = kaleido.PageGenerator(mathjax=False).generate_index()
         style = "<style>@page { margin: 0; } img { display: block; }</style>"
         return index.replace("</head>", f"{style}</head>")
@@ -306,7 +307,7 @@ def _words(error: Exception) -> str:
 
 
 def _say(line: str) -> None:
-    """Say a line once on stderr, however many folders meet the same want."""
+    """Print a line on stderr, but only once in the process."""
     if line not in _LINES_PRINTED:
         _LINES_PRINTED.add(line)
         print(line, file=sys.stderr)
@@ -319,19 +320,19 @@ class Config:
     results: tyro.conf.Positional[Path] = Path("results")
     """A results folder, or a folder to look for results folders in."""
     format: tuple[Literal["pdf", "svg", "png"], ...] = ("pdf",)
-    """Kinds of file."""
+    """Formats of the files."""
     column: tuple[Literal["single", "double"], ...] = ("single",)
     """Widths: one column of a page (3.4 inches), two (7 inches), or both."""
     match: str = "*"
-    """Which figures, by a pattern such as accuracy_*."""
+    """Pattern of the names of the figures, such as accuracy_*."""
     out: Path | None = None
-    """Where the files go; print/ in each results folder when not given."""
+    """Folder of the files; by default print/ in each results folder."""
     stamp: Path | None = None
-    """Print nothing, but say where the numbers of this printed figure are from."""
+    """Instead of printing, show the origin of the numbers of this printed figure."""
 
 
 def main(config: Config) -> str:
-    """Print what the config says, or read a stamp; returns what is said on stdout."""
+    """Print the figures of the config, or read a stamp; return the text for stdout."""
     if config.stamp is not None:
         return json.dumps(asdict(read_stamp(config.stamp)), indent=2, ensure_ascii=False)
     written = export(

@@ -14,13 +14,13 @@ from figures.style import theme
 from figures.style.plotly_layout import Figure, axis, layout_of, merge_values, values
 
 FORMATTED = re.compile(r"%\{z(?::([^}]*))?\}")
-"""Where a template of cells has their number."""
+"""Place of the number in the template of a cell."""
 
 LIGHT = 0.45
-"""Luminance above which words on a colour are dark."""
+"""Luminance of a colour above which its words are dark."""
 
 Cell = tuple[Any, Any, float, str]
-"""Where it stands on the two axes, its number, its words."""
+"""Place on the x axis, place on the y axis, number and words of a cell."""
 
 
 def draw_rectangles(figure: Figure) -> Figure:
@@ -28,7 +28,7 @@ def draw_rectangles(figure: Figure) -> Figure:
     pixels.
 
     Args:
-        figure: as plotly's JSON has it; it is left as it is.
+        figure: the figure in the form of plotly's JSON, which is not changed.
     """
     if not any(trace.get("type") == "heatmap" for trace in figure["data"]):
         return figure
@@ -59,7 +59,7 @@ def cells_of(trace: Mapping[str, Any]) -> list[Cell]:
     """Return the cells of a heatmap that have a number."""
     z, texts = values(trace.get("z")), values(trace.get("text"))
     x, y = places(trace).values()
-    if z and not isinstance(z[0], list):  # a number for each place, no matrix
+    if z and not isinstance(z[0], list):  # a number for each place instead of a matrix
         raw_cells = list(zip(x, y, z, texts or [""] * len(z), strict=True))
     else:
         raw_cells = [
@@ -114,7 +114,7 @@ def _scale(figure: Figure, trace: Mapping[str, Any]) -> dict[str, Any]:
     colours = shared.get("colorscale") or trace.get("colorscale")
     whole_scale = isinstance(colours, str) or (colours and colours[-1][0] == 1)
     return {
-        # plotly passes over a scale that does not end at 1.
+        # plotly ignores a colour scale that does not end at 1.
         "colorscale": colours if whole_scale else whole["colorscale"]["sequential"],
         "cmin": shared.get("cmin", trace.get("zmin", min(numbers))),
         "cmax": shared.get("cmax", trace.get("zmax", max(numbers))),
@@ -145,7 +145,7 @@ def _rectangle(
     trace: Mapping[str, Any], x: tuple[float, float], y: tuple[float, float], colour: str
 ) -> dict[str, Any]:
     gap = float(trace.get("xgap") or 0)
-    # Without a gap a line of its own colour keeps the page from showing between neighbours.
+    # Without a gap, a line in the cell's colour prevents white lines between neighbours.
     line = {"color": "white", "width": gap} if gap else {"color": colour, "width": 0.5}
     return {
         "type": "rect",

@@ -2,8 +2,8 @@
 
 ``python -m figures.printing.latex RESULTS --match 'accuracy.*'`` writes, for each results folder,
 its summary as a table: name, value and interval; and, where its records are those of
-`figures.accuracy_table`, that table too. The files go into a document by ``\\input``; each says in
-comments at its top where its numbers are from and what the document must load.
+`figures.accuracy_table`, that table too. A document includes the files by ``\\input``; the
+comments at the top of a file give the origin of its numbers and the packages that it needs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from interp_steer.results.summary import Number, Row, number_text, rows
 from interp_steer.storage.atomic import write_atomically
 
 LONG = 40
-"""Rows from which on a table may break over pages."""
+"""Number of rows from which on a table may break over pages."""
 
 _WORDS = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -43,21 +43,21 @@ _WORDS = {
     "\u201d": "''", "\u00a0": "~",
     **{letter: f"\\{letter}" for letter in "{}$&#_%"},
 }  # fmt: skip
-"""Letters that LaTeX reads as something else, or that its fonts lack."""
+"""Replacements of letters that LaTeX interprets, or that its fonts lack."""
 
 _GREEK = {
     chr(code): unicodedata.name(chr(code)).rsplit(" ", 1)[-1].lower()
     for code in range(0x3B1, 0x3CA)
     if code != 0x3C2
 }
-"""Small Greek letters by their names, which are LaTeX's too but for lamda and omicron."""
+"""Names of small Greek letters, which LaTeX shares except for lamda and omicron."""
 
 
 def escape_latex(text: str) -> str:
     """Escape a text letter by letter, so that LaTeX prints the text as it is.
 
-    Letters of western European languages stay; any other that LaTeX's standard fonts lack is
-    written as its code point, such as U+4E2D.
+    Letters of western European languages stay; any other letter that LaTeX's standard fonts lack
+    is written as its code point, such as U+4E2D.
     """
     return "".join(map(_letter, " ".join(text.split())))
 
@@ -78,14 +78,15 @@ def _letter(letter: str) -> str:
 def summary_table(run: Results, match: str = "*") -> str:
     """Write the numbers of a summary as a LaTeX table.
 
-    Names that begin alike, up to their first dot, stand together under it; names keep their order.
+    Names with the same beginning, up to the first dot, are grouped under it; names keep their
+    order.
 
     Args:
         run: a finished results folder.
-        match: which numbers, by a pattern of their names.
+        match: pattern of the names of the numbers.
 
     Returns:
-        A ``tabular``, or a ``longtable`` of many rows, under comments with its provenance.
+        A ``tabular``, or a ``longtable`` for many rows, under comments with the provenance.
 
     Raises:
         FigureError: when no number has such a name.
@@ -117,15 +118,15 @@ def accuracy_booktabs(run: Results) -> str:
     """Write the table of `figures.accuracy_table` in LaTeX.
 
     Args:
-        run: a finished results folder whose records are that table.
+        run: a finished results folder whose records are an accuracy table.
 
     Raises:
-        FigureError: when they are not.
+        FigureError: when the records are of another form.
     """
     records = run.records()
     if records is None or not is_accuracy_table(records):
         raise FigureError(
-            f"the records of {run.path} are no accuracy table; see instruction_table."
+            f"the records of {run.path} do not form an accuracy table; run instruction_table."
         )
     body: list[str] = []
     models = accuracy_lines(records)
@@ -147,7 +148,8 @@ def write_tables(run: Results, folder: Path, match: str = "*") -> list[Path]:
 
     Args:
         run: a finished results folder.
-        folder: where ``summary.tex`` goes, and ``accuracy.tex`` where the records are such a table.
+        folder: folder of ``summary.tex``, and of ``accuracy.tex`` if the records are an accuracy
+            table.
         match: see :func:`summary_table`.
 
     Returns:
@@ -195,12 +197,12 @@ def _number(value: Number) -> str:
 def _interval(row: Row) -> str:
     if row.low is None or row.high is None:
         return ""
-    # In braces, since a bracket behind the end of a row is read as an argument of it.
+    # In braces, because LaTeX reads a bracket after the end of a row as an argument.
     return f"{{[{_number(row.low)}, {_number(row.high)}]}}"
 
 
 def _typeset_cell(text: str) -> str:
-    """Typeset a cell of words and numbers; a hyphen before a digit becomes a minus sign."""
+    """Convert a cell of words and numbers; a hyphen before a digit becomes a minus sign."""
     signed = re.sub(r"(?<![\w])-(?=\d)", "\u2212", text)
     return f"{{{escape_latex(signed)}}}" if text.startswith("[") else escape_latex(signed)
 
@@ -242,14 +244,14 @@ class Config:
     results: tyro.conf.Positional[Path] = Path("results")
     """A results folder, or a folder to look for results folders in."""
     match: str = "*"
-    """Which numbers, by a pattern such as accuracy.*."""
+    """Pattern of the names of the numbers, such as accuracy.*."""
     out: Path | None = None
-    """Where the files go, each folder's in a folder of its own; print/ in each results folder when
-    not given."""
+    """Folder of the files, with one folder per results folder; by default print/ in each results
+    folder."""
 
 
 def main(config: Config) -> str:
-    """Write the tables; returns their paths, a line each."""
+    """Write the tables, and return their paths, one per line."""
     written: list[Path] = []
     refused: list[FigureError] = []
     for run in read_runs(config.results):

@@ -1,8 +1,8 @@
 """Check what a figure lacks before it can be printed.
 
-``python -m figures.printing.lint results/`` looks at every figure of the results below a root: axes
+``python -m figures.printing.lint results/`` checks every figure of the results below a root: axes
 with titles, panels that share their axes, intervals around estimates, text of 8 to 9 points, room
-for the legend, and a caption that states numbers and how many were measured.
+for the legend, and a caption with numbers and the number of measured examples.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from figures.style.small_multiples import LEGEND_ROW
 from interp_steer.errors import FigureError
 
 SMALLEST, LARGEST = 10.6, 12.1
-"""Sizes of text in pixels: 8 and 9 points, at 96 pixels to the inch."""
+"""Least and greatest size of text in pixels: 8 and 9 points, at 96 pixels per inch."""
 
 COUNTED = re.compile(
     r"\bn = \d|\b(?:\d[\d,]*|one|two|three)\W+(?:[\w'-]+\W+){0,4}?"
@@ -50,24 +50,24 @@ COUNTED = re.compile(
     r"splits?|permutations?|runs?|sentences?|directions?|properties|languages?)\b",
     re.I,
 )
-"""How a caption says how many were measured."""
+"""Ways in which a caption gives the number of measured examples."""
 
 
 def complaints(figure: Figure, caption: str) -> list[str]:
     """Return what a figure lacks.
 
     Args:
-        figure: as plotly's JSON has it.
-        caption: that it stands with.
+        figure: the figure in the form of plotly's JSON.
+        caption: the caption of the figure.
 
     Returns:
-        A sentence for each want; none for a figure that can be printed.
+        A sentence for each defect; an empty list for a figure that can be printed.
     """
     all_panels = panels(figure)
     return [
         *_about_caption(caption),
         *_about_text(figure),
-        *(want for panel in all_panels for want in _about_axes(figure, all_panels, panel)),
+        *(defect for panel in all_panels for defect in _about_axes(figure, all_panels, panel)),
         *_about_sharing(figure, all_panels),
         *_about_intervals(figure, all_panels),
         *_about_legend(figure, all_panels),
@@ -76,11 +76,11 @@ def complaints(figure: Figure, caption: str) -> list[str]:
 
 def _about_caption(caption: str) -> Iterator[str]:
     if not caption.endswith("."):
-        yield "its caption is no sentence"
+        yield "its caption does not end with a full stop"
     if not re.search(r"\d", caption):
         yield "its caption has no number"
     if not COUNTED.search(caption):
-        yield "its caption does not say how many were measured"
+        yield "its caption does not give the number of measured examples"
     if re.search(r"\bnan\b|\binf\b", caption, re.I):
         yield "its caption has an undefined number"
 
@@ -140,7 +140,7 @@ def _about_axes(figure: Figure, all_panels: list[Panel], panel: Panel) -> Iterat
             and scale_of(figure, own) == scale_of(figure, name)
         ]
         if not speaking or _has_words(figure, panel, side):
-            continue  # without numbers, or with names, which stand for themselves
+            continue  # without numbers, or with names, which explain themselves
         if not any(axis_title(figure, own) for own in (name, *speaking)):
             yield f"{name} has numbers and no title"
 
@@ -199,7 +199,7 @@ def _is_estimate(trace: Mapping[str, Any]) -> bool:
         return False
     marker = trace.get("marker") or {}
     if trace.get("type") == "bar":
-        return "colorbar" not in marker  # which shades a text
+        return "colorbar" not in marker  # such bars shade a text
     mode = str(trace.get("mode"))
     drawn = any(value is not None for value in values(trace.get("x")))
     return trace.get("type") == "scatter" and drawn and ("lines" in mode or "markers" in mode)
@@ -239,27 +239,29 @@ def _about_legend(figure: Figure, all_panels: list[Panel]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Config:
-    """Say what the figures of results folders lack for print."""
+    """Check what the figures of results folders lack for print."""
 
     root: tyro.conf.Positional[Path] = Path("results")
     """A results folder, or a folder to look for results folders in."""
 
 
 def main(config: Config) -> str:
-    """Look at every figure below the root; returns what is said.
+    """Check every figure below the root, and return the text for stdout.
 
     Raises:
-        FigureError: naming the wants, a line each, where there are some.
+        FigureError: with the defects, one per line, if there are defects.
     """
-    wants, n = [], 0
+    defects, n = [], 0
     for run in read_runs(config.root):
         for name, caption in run.captions.items():
             n += 1
             figure = read_figure(run.figure(name))
-            wants += [f"{run.analysis}/{name}: {want}" for want in complaints(figure, caption)]
-    if wants:
-        listed = "\n".join(wants)
-        raise FigureError(f"{len(wants)} wants of {n} figures:\n{listed}")
+            defects += [
+                f"{run.analysis}/{name}: {defect}" for defect in complaints(figure, caption)
+            ]
+    if defects:
+        lines = "\n".join(defects)
+        raise FigureError(f"{len(defects)} defects in {n} figures:\n{lines}")
     return f"{n} figures can be printed as they are"
 
 

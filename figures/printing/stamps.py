@@ -17,11 +17,11 @@ from interp_steer.errors import FigureError, RunError
 from interp_steer.results.folders import AGAIN, checksum, document_hash, read_json
 
 KEY = "interp_steer"
-"""What the stamp is called in every kind of file."""
+"""Name of the stamp in every kind of file."""
 
 PNG = b"\x89PNG\r\n\x1a\n"
 INCH = 0.0254
-"""In metres."""
+"""Length of an inch in metres."""
 
 
 @dataclass(frozen=True)
@@ -29,25 +29,25 @@ class Stamp:
     """Origin of a figure. A field that is unknown is None, or empty."""
 
     figure: str
-    """Its name in the results folder."""
+    """Name of the figure in the results folder."""
     drawing: str
-    """SHA-256 of plotly's JSON that it was printed from."""
+    """SHA-256 of the plotly JSON of the figure."""
     caption: str = ""
     analysis: str | None = None
     model: str | None = None
     fingerprint: str | None = None
-    """Of the model's weights."""
+    """Fingerprint of the model's weights."""
     config: str | None = None
-    """The config's hash, which is the name of the results folder."""
+    """Hash of the config, which is the name of the results folder."""
     seed: int | None = None
     data: Mapping[str, str] = field(default_factory=dict)
-    """The hash of each contrast set or other data, by name."""
+    """Hash of each contrast set or other data, by name."""
     commit: str | None = None
-    """Of the source that ran."""
+    """Commit of the source that ran."""
     dirty: bool | None = None
     """Whether files differed from the commit."""
     version: str | None = None
-    """Of interp_steer."""
+    """Version of interp_steer."""
 
     @property
     def title(self) -> str:
@@ -63,8 +63,8 @@ def stamp_of(figure: Path) -> Stamp:
     """Return the stamp of a figure, from the results folder that holds the figure.
 
     Args:
-        figure: its plotly JSON, ``<results folder>/figures/<name>.json``. Outside of a results
-            folder the stamp says no more than what was drawn.
+        figure: the plotly JSON, ``<results folder>/figures/<name>.json``. Outside of a results
+            folder the stamp has only the name, the hash and the caption of the figure.
 
     Raises:
         RunError: when the folder's config or provenance cannot be read.
@@ -110,7 +110,7 @@ def _document(path: Path) -> Mapping[str, Any]:
 
 def _fields(document: Any, path: Path) -> Mapping[str, Any]:
     if not isinstance(document, dict):
-        raise RunError(f"{path} is not as a run leaves it; {AGAIN}.")
+        raise RunError(f"{path} does not have the form that a run writes; {AGAIN}.")
     return document
 
 
@@ -118,14 +118,14 @@ def add_stamp(file: bytes, kind: str, stamp: Stamp, scale: int = 1) -> bytes:
     """Return a printed figure with its stamp.
 
     Args:
-        file: what was printed.
+        file: the printed figure.
         kind: ``pdf``, ``svg`` or ``png``.
-        stamp: what goes into the metadata: of a PDF its document information and XMP, of an SVG
-            its title, desc and metadata, of a PNG its text chunks.
-        scale: pixels of a PNG per 1/96 inch, so that it is placed at the figure's own size.
+        stamp: written into the metadata: the document information and XMP of a PDF, the title,
+            desc and metadata of an SVG, the text chunks of a PNG.
+        scale: pixels of a PNG per 1/96 inch, so that the PNG has the size of the figure.
 
     Raises:
-        FigureError: when a PDF is to be stamped and pypdf is not installed.
+        FigureError: for a PDF when pypdf is not installed.
     """
     return {"pdf": _pdf, "svg": _svg, "png": _png}[kind](file, stamp, scale)
 
@@ -134,18 +134,19 @@ def read_stamp(path: str | Path) -> Stamp:
     """Read the stamp of a printed figure.
 
     Raises:
-        FigureError: when the file is missing, is no PDF, SVG or PNG, is damaged, or has no stamp.
+        FigureError: when the file is missing, is not a PDF, SVG or PNG, is damaged, or has no
+            stamp.
     """
     path = Path(path)
     read = {".pdf": _read_pdf, ".svg": _read_svg, ".png": _read_png}.get(path.suffix.lower())
     if read is None:
-        raise FigureError(f"{path} is no PDF, SVG or PNG; give a figure that was printed.")
+        raise FigureError(f"{path} is not a PDF, SVG or PNG; give a printed figure.")
     try:
         text = read(path.read_bytes())
         return Stamp(**json.loads(text)) if text else _refuse_unstamped(path)
     except FigureError:
         raise
-    except Exception as error:  # each kind of file has errors of its own
+    except Exception as error:  # each kind of file has other errors
         raise FigureError(
             f"{path} cannot be read as a figure ({type(error).__name__}: {error}); print it again."
         ) from None
@@ -162,7 +163,7 @@ def need_pypdf() -> Any:
     """Import the library that reads and writes PDFs.
 
     Raises:
-        FigureError: when it is not installed.
+        FigureError: when pypdf is not installed.
     """
     try:
         import pypdf
@@ -263,7 +264,7 @@ def _chunks(file: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield kind and data of each chunk, after a check of its checksum.
 
     Raises:
-        ValueError: for a file that is no PNG, or one that is cut or changed.
+        ValueError: for a file that is not a PNG, or is truncated or changed.
     """
     if not file.startswith(PNG):
         raise ValueError("no PNG signature")

@@ -28,28 +28,28 @@ LINE = 14
 """Height in pixels of a line of a title."""
 
 NUMBERS = 20
-"""Height in pixels of the numbers under an axis, and room for those beside one less ten."""
+"""Height in pixels of the numbers under an axis; numbers beside an axis take ten pixels more."""
 
 BETWEEN = 14
-"""Pixels between panels side by side that share an axis; of others the labels come on top."""
+"""Pixels between panels side by side that share an axis; other panels need room for labels too."""
 
 SHORTEST = 84
-"""Height in pixels to which panels may shrink where many would not go on a page."""
+"""Least height in pixels of panels when many must fit on a page."""
 
 FULL_PAGE = 690
-"""Height in pixels of all panels from which on they shrink."""
+"""Height in pixels of all panels together, above which the panels shrink."""
 
 
 def rearrange_panels(figure: Figure, across: int, room: float) -> float:
-    """Set panels at most so many side by side, and break titles that are too wide for them.
+    """Arrange panels with fewer side by side, and break titles that are too wide for a panel.
 
     Args:
         figure: changed in place.
-        across: panels side by side.
+        across: greatest number of panels side by side.
         room: width of the plot in pixels.
 
     Returns:
-        How much higher the figure must be, in pixels.
+        The additional height of the figure in pixels.
     """
     all_panels = panels(figure)
     rows, titles = panel_rows(all_panels), panel_titles(figure, all_panels)
@@ -98,11 +98,12 @@ class _AxisLabels:
     """Titles and ticks of the axes of one direction, by panel.
 
     Attributes:
-        titles: of each panel's axis, or of the axis that speaks for it.
-        ticks: whether there are ticks, in the same way.
+        titles: title of each panel's axis, or of the axis that shows its numbers.
+        ticks: side of the ticks of the same axis.
         shown: whether any axis of this direction shows its numbers.
-        shared: whether all panels have the same scale and title, so that one may speak for more.
-        titled: whether any has a title.
+        shared: whether all panels have the same scale and title, so that one axis may serve
+            several.
+        titled: whether any axis has a title.
     """
 
     def __init__(self, figure: Figure, all_panels: Sequence[Panel], side: str) -> None:
@@ -165,11 +166,11 @@ def _break_title(figure: Figure, name: str, title: str, room: float) -> int:
 
 
 def thin_ticks(figure: Figure, panel: Panel, room: float) -> None:
-    """Leave out ticks of a panel's lower axis whose numbers would run into each other.
+    """Leave out ticks of a panel's x axis whose numbers would overlap.
 
     Args:
         figure: changed in place.
-        panel: in its new place.
+        panel: the panel in its new place.
         room: width of the plot in pixels.
     """
     own = figure["layout"].get(panel.x) or {}
@@ -199,15 +200,15 @@ def thin_ticks(figure: Figure, panel: Panel, room: float) -> None:
 
 
 def turn_names(figure: Figure, panel: Panel, room: float) -> float:
-    """Set the names under a panel upright where they would run into each other.
+    """Turn the names under a panel upright where the names would overlap.
 
     Args:
         figure: changed in place.
-        panel: in its new place.
+        panel: the panel in its new place.
         room: width of the plot in pixels.
 
     Returns:
-        How much higher the figure must be, in pixels.
+        The additional height of the figure in pixels.
     """
     whole_axis = axis(figure, panel.x)
     names = {x for t in traces_of(figure, panel) for x in values(t.get("x")) if isinstance(x, str)}
@@ -223,7 +224,7 @@ def turn_names(figure: Figure, panel: Panel, room: float) -> float:
     if longest + 4 <= share or share >= 2 * NUMBERS:
         return 0.0
     own = figure["layout"].setdefault(panel.x, {})
-    own.update(tickangle=-90, tickmode="linear", dtick=1)  # every name, whatever room it has
+    own.update(tickangle=-90, tickmode="linear", dtick=1)  # every name, even without room
     leaning = max(figure["layout"]["margin"]["b"], longest / 2 + 10)
     return max(0.0, longest + 10 - leaning)
 

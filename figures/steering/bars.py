@@ -255,7 +255,8 @@ def _instruction_caption(
         else ""
     )
     least = f", least on {names[bottom]} ({_change(accuracies, bottom)})" if bottom != top else ""
-    return f"Steering alone gains most on {names[top]} ({_change(accuracies, top)}){least}.{counted} {how}"
+    best = f"{names[top]} ({_change(accuracies, top)})"
+    return f"Steering alone gains most on {best}{least}.{counted} {how}"
 
 
 def _change(accuracies: Mapping[tuple[str, ...], Interval], name: str) -> str:

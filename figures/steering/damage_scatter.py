@@ -134,7 +134,9 @@ def _describe_best(points: dict[Setting, Shares], plain: Shares, name: str) -> s
     sound = {key: both for key, both in points.items() if both[0].value <= plain[0].value}
     start = interval_text(plain[1])
     if not sound:
-        return f"{name.capitalize()}: every setting has more degenerate answers than the unsteered model."
+        return (
+            f"{name.capitalize()}: every setting has more degenerate answers than without steering."
+        )
     operation, layer, weight = top = max(sound, key=lambda key: sound[key][1].value)
     return (
         f"{name.capitalize()}: from {start} to {interval_text(sound[top][1])} at layer {layer}, "

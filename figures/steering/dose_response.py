@@ -138,8 +138,8 @@ def dose_boxes(records: pl.DataFrame, quantity: str) -> Drawing:
     ]
     return Drawing(
         figure,
-        f"From no weight to the largest the median goes: {list_words(medians)} {quantity}. Boxes "
-        f"are quartiles, points are answers, {n.min()} for each weight.",
+        f"From no weight to the largest the median changes: {list_words(medians)} {quantity}. "
+        f"Boxes are quartiles, points are answers, {n.min()} for each weight.",
     )
 
 
@@ -203,8 +203,8 @@ def dose_density(records: pl.DataFrame, quantity: str) -> Drawing:
     return Drawing(
         figure,
         f"{findings} Histograms of {quantity} with kernel densities under each weight, each of "
-        f"area 1, {n.min()} answers each; dotted is the density under a random direction of the "
-        "same norm.",
+        f"area 1, {n.min()} answers each; the dotted line is the density under a random direction "
+        "of the same norm.",
     )
 
 

@@ -263,8 +263,9 @@ def _finding(
     mean = "" if whole is None else f"{_signed_text(whole)}, {whole.n} requests"
     lower = sum(change.high < 0 for change in changes.values())
     least, most = (chosen(changes, key=lambda name: changes[name].value) for chosen in (min, max))
-    ends = f" ({labels[least]} {_signed_text(changes[least])} to {labels[most]} {_signed_text(changes[most])})"
-    if _signed_text(changes[least]) == _signed_text(changes[most]):
+    lowest, highest = _signed_text(changes[least]), _signed_text(changes[most])
+    ends = f" ({labels[least]} {lowest} to {labels[most]} {highest})"
+    if lowest == highest:
         ends = ", the same for every instruction"
     return (
         f"{second.capitalize()} against {first} changes quality by {mean}{ends}; its interval lies "

@@ -1,5 +1,4 @@
-"""Draw how reliably a layer is chosen: the share of resampled prompt sets that choose each
-layer."""
+"""Draw how stable the choice of a layer is when the prompts are resampled."""
 
 from __future__ import annotations
 

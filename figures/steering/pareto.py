@@ -140,8 +140,9 @@ def _caption(
         near, less = points[cheap]
         finding += f"; {_setting_name(cheap)} has {percent(less.value)} at {near:.2g}"
     return (
-        f"{finding}. Accuracy against how far steering moves the predictions along answers that "
-        "the model gives unsteered to the same prompts; numbers are layers, bars 95% intervals."
+        f"{finding}. Accuracy against the divergence from the unsteered predictions, along the "
+        "unsteered model's answers to the same prompts; numbers are layers, bars are 95% "
+        "intervals."
     )
 
 

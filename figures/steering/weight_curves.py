@@ -61,7 +61,7 @@ def weight_curves(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
     return Drawing(
         figure,
         f"{' '.join(findings)} Accuracy, and mean quality of the answers, against the weight of "
-        "each word's vector; bands are 95% intervals.",
+        "each vector; bands are 95% intervals.",
     )
 
 

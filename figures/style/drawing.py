@@ -17,19 +17,20 @@ from interp_steer.statistics.intervals import Interval
 from interp_steer.storage.atomic import write_atomically
 
 CONFIG = {"displayModeBar": False, "responsive": False}
-"""plotly's options in a page. Its tool bar covers titles and offers to send the figure away."""
+"""plotly's options in a page. The tool bar would cover titles and offer to upload the figure."""
 
 NO_ESTIMATE = "no estimate"
-"""``meta`` of a trace that needs no interval: a mark, a line for reference, a distribution."""
+"""``meta`` of a trace that needs no interval: a mark, a reference line, a distribution."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure and the caption that states what it shows, with the numbers.
+    """Figure with a caption that states its finding, with the numbers.
 
     Attributes:
         figure: the plotly figure, in the theme.
-        caption: plain text; the finding first, then what is drawn and how many were measured.
+        caption: plain text: first the finding, then the drawn quantity and the number of measured
+            examples.
     """
 
     figure: go.Figure
@@ -39,7 +40,7 @@ class Drawing:
         """Write ``<name>.html``, which opens with no network, and ``<name>.json``, plotly's own.
 
         Returns:
-            The two paths. PDF, SVG and PNG are made from the JSON by `export.print_figures`.
+            The two paths. `figures.printing.export` makes PDF, SVG and PNG from the JSON.
 
         Raises:
             OSError: when the folder cannot be written.
@@ -56,7 +57,7 @@ class Drawing:
         # Only notebooks call this, and they have IPython.
         from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
 
-        # Not the figure's own display, which wants nbformat too.
+        # The figure's own display would need nbformat.
         bundle = self.figure._repr_mimebundle_()
         if bundle:
             display(bundle, raw=True)
@@ -84,10 +85,10 @@ class Drawing:
 
 
 def require_columns(records: pl.DataFrame, columns: Iterable[str], figure: str) -> None:
-    """Check that records have rows and the columns that a figure reads.
+    """Check that records have rows, and the columns that a figure reads.
 
     Raises:
-        FigureError: naming what is missing and what there is.
+        FigureError: with the missing columns and the columns of the records.
     """
     missing = [column for column in columns if column not in records.columns]
     if missing:

@@ -1,5 +1,4 @@
-"""Draw estimates side by side: for each label a dot with its interval, and the dot of the
-control."""
+"""Draw estimates side by side: a dot with its interval for each label, and for its control."""
 
 from __future__ import annotations
 
@@ -17,16 +16,16 @@ from figures.style.drawing import Drawing, require_columns
 from interp_steer.errors import FigureError
 
 ROW = 17
-"""Height in pixels of a label."""
+"""Height in pixels of the row of a label."""
 
 LONG = 140
-"""Width in pixels of a label beyond which the figure is as wide as the page."""
+"""Width in pixels of the longest label beyond which the figure is as wide as the page."""
 
 CONTROLS = frozenset({"random", "shuffled", "others"})
 """Settings that fitted directions are compared with."""
 
 REFERENCES = (0.0, 1.0)
-"""Values at which a line is drawn where the axis has them: nothing, and all of it."""
+"""Values with a reference line, if they lie on the axis: zero and the whole."""
 
 
 def interval_dots(
@@ -40,21 +39,21 @@ def interval_dots(
     """Draw estimates with their intervals: a row for each label, and one or several panels.
 
     Args:
-        frame: columns ``label``, ``panel``, ``setting`` (vector, random, or others), ``value``,
+        frame: columns ``label``, ``panel``, ``setting`` (such as vector or random), ``value``,
             ``low`` and ``high``.
-        title: of the axis.
-        group: a column by which labels are grouped, one group of panels under the other.
-        span: the values that the axis shows; estimates beyond are arrows at its ends, with their
-            number. All of them when not given.
-        about: a sentence on what is drawn, for the caption.
+        title: title of the x axis.
+        group: a column by which labels are grouped, with one group of panels below the other.
+        span: the range of the axis; estimates beyond this range are arrows at its ends, with their
+            number. By default the range of all estimates.
+        about: a sentence about the drawn estimates, for the caption.
 
     Returns:
-        The drawing; its caption gives, for each group, the label that is furthest above its control
-        in the mean over the panels, with both in every panel.
+        The drawing; its caption gives, for each group, the label that exceeds its control most in
+        the mean over the panels, with the estimates of every panel.
 
     Raises:
-        FigureError: for a frame without these columns, a label that is there twice in one panel and
-            setting, or values that are undefined.
+        FigureError: for a frame without these columns, a label that occurs twice in one panel and
+            setting, or undefined values.
 
     Example:
         >>> interval_dots(shares, "share of the effect", group="effect").caption  # doctest: +SKIP

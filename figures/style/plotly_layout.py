@@ -15,21 +15,21 @@ from figures.style.text_width import width
 from interp_steer.errors import FigureError
 
 Figure = dict[str, Any]
-"""A figure as plotly's JSON has it: ``data``, a list of traces, and ``layout``."""
+"""Figure in the form of plotly's JSON: ``data``, a list of traces, and ``layout``."""
 
 KEY, ENTRY_GAP = 40, 5
-"""What plotly puts before the words of a legend's entry, and between two entries, in pixels."""
+"""Pixels that plotly puts before the words of a legend's entry, and between two entries."""
 
 TITLE, SCALE = 20, 74
-"""Pixels that the title beside an axis takes, and a scale of colours with its title."""
+"""Pixels that the title beside an axis takes, and a colour scale with its title."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A pair of axes and where it stands, as shares of the plot from the left and the bottom."""
+    """Pair of axes with its edges, as shares of the plot from the left and from the bottom."""
 
     x: str
-    """Of the layout, such as ``xaxis2``."""
+    """Name of the x axis in the layout, such as ``xaxis2``."""
     y: str
     left: float
     right: float
@@ -41,9 +41,9 @@ def read_figure(path: str | Path) -> Figure:
     """Read a figure from its JSON file.
 
     Raises:
-        FigureError: when it is missing, is no JSON, or holds no figure of plotly.
+        FigureError: when the file is missing, is not JSON, or does not hold a figure of plotly.
     """
-    again = "run the analysis again, or copy its folder again from where it was made"
+    again = "run the analysis again, or copy its folder again from its origin"
     try:
         figure = json.loads(Path(path).read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -55,7 +55,9 @@ def read_figure(path: str | Path) -> Figure:
         and all(isinstance(trace, dict) for trace in figure["data"])
     )
     if not whole:
-        raise FigureError(f"{path} holds no figure of plotly, which has data and layout; {again}.")
+        raise FigureError(
+            f"{path} does not hold a figure of plotly, with data and layout; {again}."
+        )
     return figure
 
 

@@ -14,7 +14,7 @@ LANGUAGES = {
     "it": "Italian", "ja": "Japanese", "nl": "Dutch", "pt": "Portuguese", "ru": "Russian",
     "zh": "Chinese",
 }  # fmt: skip
-"""By ISO 639-1 code; any other code stands for itself."""
+"""Names of languages by ISO 639-1 code; any other code is its own name."""
 
 SETTINGS = {
     "none": "unsteered",
@@ -26,7 +26,7 @@ SETTINGS = {
 """Labels of settings in comparisons of languages, where they differ from `theme.SETTINGS`."""
 
 ORIGINAL = ("original", "none")
-"""What settings are compared with: the first of these that is there."""
+"""Baselines of settings: the first of these that the records have is used."""
 
 SCHEDULES = {
     "start": Style("start", theme.SKY, "triangle-up", "/"),
@@ -73,8 +73,8 @@ def kind_of(schedule: str) -> tuple[str, str]:
 def schedule_looks(schedules: Sequence[str]) -> dict[str, Style]:
     """Return the styles of the schedules of one figure, in drawing order.
 
-    Those of one kind share its colour, the later ones lighter, and say what is in their brackets;
-    a schedule alone of its kind is called by the kind.
+    Schedules of one kind share its colour, in lighter and lighter shades, and their labels give the
+    text in their brackets; the label of the only schedule of a kind is the kind.
     """
     kinds = list(SCHEDULES)
     known = sorted(

@@ -33,14 +33,14 @@ def curve(
     """Draw a curve over its interval, which is a band of the same colour.
 
     Args:
-        points: an interval per place on the axis, in their order.
-        name: in the legend.
-        colour: as ``#rrggbb``.
+        points: an interval per place on the axis, in the order of the places.
+        name: name in the legend.
+        colour: colour as ``#rrggbb``.
         band: opacity of the band.
-        dash: of the line.
-        symbol: of the marks.
-        mode: plotly's, ``"lines"`` or ``"lines+markers"``.
-        small: thin lines and small marks, for a small panel.
+        dash: dash of the line.
+        symbol: symbol of the marks.
+        mode: mode of plotly, ``"lines"`` or ``"lines+markers"``.
+        small: whether lines are thin and marks small, for a small panel.
     """
     x = list(points)
     low, high = [i.low for i in points.values()], [i.high for i in points.values()]
@@ -93,8 +93,8 @@ class Grid:
     """Panels with shared axes, filled row by row.
 
     Args:
-        labels: a title per panel; a single panel has none.
-        columns: most panels side by side.
+        labels: a title per panel; the title of a single panel is not shown.
+        columns: greatest number of panels side by side.
     """
 
     def __init__(self, labels: Sequence[str], columns: int) -> None:
@@ -129,11 +129,11 @@ class Grid:
         """Return the figure at its size, with one axis title per row and column.
 
         Args:
-            legend_rows: room for the legend, in rows; more is made where it needs more.
-            layers: that the x axis spans.
-            x_title: under the lowest panel of each column.
-            y_title: beside the first panel of each row.
-            y_range: of every panel.
+            legend_rows: least room for the legend, in rows.
+            layers: layers, or other whole numbers, that the x axis spans.
+            x_title: title under the lowest panel of each column.
+            y_title: title beside the first panel of each row.
+            y_range: range of the y axis of every panel.
         """
         width = theme.TWO_COLUMNS if self.columns > 1 else 420
         figure = theme.figure(width, 300, self._figure)

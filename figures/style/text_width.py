@@ -31,8 +31,8 @@ def width(text: str, size: float) -> float:
     """Return the width in pixels of the longest line of a text in plotly's markup, at a font size
     in pixels.
 
-    Letters that Helvetica's metrics leave out count as an average one; wide ones, as Chinese and
-    Japanese have, as a whole em.
+    A letter that is missing in Helvetica's metrics counts as an average letter, and a wide letter,
+    as in Chinese and Japanese, as a whole em.
     """
     return size * max((sum(map(_advance, line)) for line in lines(text)), default=0.0)
 

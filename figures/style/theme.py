@@ -1,8 +1,8 @@
 """Define one look for all figures: colours, sizes, fonts, axes.
 
-Qualitative colours are Okabe and Ito's, which stay apart under the common kinds of colour
-blindness: no two colours that stand together come nearer than ten by CIEDE2000, whoever looks. A
-setting has the same colour and mark in every figure. Sizes are those of a paper at 96 pixels per
+Qualitative colours are Okabe and Ito's, which remain distinct under the common kinds of colour
+blindness: the CIEDE2000 difference between any two colours of a figure is at least ten for every
+viewer. A setting has the same colour and mark in every figure. Sizes are given at 96 pixels per
 inch, so that a figure printed at its own size has text of eight and nine points.
 """
 
@@ -20,7 +20,8 @@ TWO_COLUMNS = 670
 
 FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 SMALL, NORMAL = 11, 12
-"""Sizes of text in pixels: 8.25 points for ticks, legends and what stands in a plot, and 9."""
+"""Sizes of text in pixels: 8.25 points for ticks, legends and text in a plot; 9 points
+elsewhere."""
 
 INK = "#222222"
 MUTED = "#6b6b6b"
@@ -29,9 +30,9 @@ GRID = "#e6e6e6"
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#6e6e6e"
 DARK, BROWN = "#33235a", "#5f3413"
-"""For controls, beside the palette: dark shades of its purple and orange."""
+"""Colours of controls, in addition to the palette: dark shades of its purple and orange."""
 TEAL, WINE = "#44AA99", "#882255"
-"""For settings of an analysis' own, once the palette is used up (Tol's, for the colour-blind)."""
+"""Colours of further settings, once the palette is used up (Tol's, for the colour-blind)."""
 QUALITATIVE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, GREY, YELLOW)
 """Okabe and Ito's palette, the most distinct first."""
 
@@ -49,13 +50,13 @@ DIVERGING = (
     "#D6604D",
     "#B2182B",
 )
-"""Blue through white to red (Brewer), for values on either side of a middle."""
+"""Blue through white to red (Brewer), for values below and above a middle."""
 
 SEQUENTIAL = ("#f7fbff", "#d2e3f3", "#9ac8e0", "#529dcc", "#1c6bb0", "#08306b")
-"""White to dark blue (Brewer), for values from nothing up."""
+"""White to dark blue (Brewer), for values from zero up."""
 
 LIGHT = SEQUENTIAL[:4]
-"""The same without its dark end, for cells in which words are read."""
+"""``SEQUENTIAL`` without its dark end, for cells that hold words."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Style:
     colour: str
     symbol: str
     pattern: str = ""
-    """Fill pattern of a bar, so that settings differ in print without colour too."""
+    """Fill pattern of a bar, so that settings also differ in print without colour."""
 
 
 SETTINGS = {

@@ -16,7 +16,7 @@ MONOSPACE = "DejaVu Sans Mono, Liberation Mono, Menlo, Consolas, monospace"
 LINE = 21
 """Height in pixels of a line of text."""
 LETTERS = 82
-"""Letters of a line."""
+"""Number of letters of a line."""
 GUTTER = 68
 """Width in pixels left of the text, for the answers' names."""
 
@@ -29,7 +29,7 @@ class Placed:
     column: int
     text: str
     value: float | None
-    """What it is shaded by; None for no shade."""
+    """Number that gives the shade; None for no shade."""
     step: int
     language: str | None
 
@@ -38,8 +38,9 @@ def place_tokens(rows: Iterable[Mapping[str, Any]], value: str, first: int) -> l
     """Place an answer's tokens on lines, with a break where a word would cross the end of the line.
 
     Args:
-        rows: a token each, with ``token``, ``step``, ``value`` and perhaps ``language``.
-        value: the column that tokens are shaded by.
+        rows: one row per token, with ``token``, ``step``, the column of the shade and perhaps
+            ``language``.
+        value: the column of the number that gives the shade.
         first: the line on which the answer begins.
     """
     placed: list[Placed] = []
@@ -47,7 +48,7 @@ def place_tokens(rows: Iterable[Mapping[str, Any]], value: str, first: int) -> l
     for row in rows:
         text = str(row["token"]).replace("\n", "\u21b5").replace("\t", " ")
         blank = len(text) - len(text.lstrip(" "))
-        body = text.strip(" ") or "\u2423"  # a token of spaces alone is still a step
+        body = text.strip(" ") or "\u2423"  # a token of spaces only is a step too
         if column and column + blank + text_columns(body) > LETTERS:
             line, column = line + 1, 0
         column += min(blank, 1) if column else 0
@@ -77,10 +78,10 @@ def text_figure(
 
     Args:
         placed: the tokens.
-        starts: names by line.
-        title: of the scale.
-        low: the value at the scale's lower end.
-        high: that at its upper end.
+        starts: names of the answers by their first lines.
+        title: title of the colour scale.
+        low: the value at the lower end of the scale.
+        high: the value at the upper end of the scale.
         scale: ``"diverging"`` or ``"sequential"``.
         top: room above the text, in pixels.
     """
@@ -153,7 +154,7 @@ def _token_trace(placed: Sequence[Placed]) -> go.Scatter:
     return go.Scatter(
         x=[token.column + text_columns(token.text) / 2 for token in placed],
         y=[token.line for token in placed],
-        # plotly reads markup in a text, and an answer may hold some.
+        # plotly interprets markup in a text, and an answer may contain markup.
         text=[html.escape(token.text, quote=False) for token in placed],
         mode="text",
         textfont={"family": MONOSPACE, "size": theme.SMALL, "color": theme.INK},
