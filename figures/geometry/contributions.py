@@ -273,7 +273,7 @@ def interval_curves(
 
 
 def _title_lowest(figure: go.Figure, title: str, panels: int, columns: int) -> None:
-    """Title the x axis of the lowest panel of each column, where the numbers are shown."""
+    """Write the title of the x axis under the lowest panel of each column."""
     for at in range(max(0, panels - columns), panels):
         figure.update_xaxes(
             title_text=title, showticklabels=True, row=at // columns + 1, col=at % columns + 1
@@ -313,9 +313,10 @@ def _map_caption(frame: pl.DataFrame, column: str, title: str, middle: float, kn
     for (panel,), here in frame.group_by("panel", maintain_order=True):
         row = here.sort((pl.col(column) - middle).abs(), descending=True).row(0, named=True)
         ends = f" [{row['low']:.2f}, {row['high']:.2f}]" if known else ""
-        heads.append(f"{panel}: {row['layer']}.{row['head']} ({row[column]:.2f}{ends})")
+        place = f" in {panel}" if panel else ""
+        heads.append(f"{row['layer']}.{row['head']} ({row[column]:.2f}{ends}){place}")
     return (
-        f"The head furthest from {middle:g}, as layer.head, in {'; in '.join(heads)}. "
+        f"Furthest from {middle:g} (as layer.head): {'; '.join(heads)}. "
         f"{title[0].upper()}{title[1:]} of each head of each layer; all panels share one scale."
     )
 

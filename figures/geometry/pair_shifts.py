@@ -92,7 +92,7 @@ def _mean(mean: tuple[float, float]) -> go.Scatter:
         x=[0.0, mean[0]],
         y=[0.0, mean[1]],
         mode="lines+markers",
-        name="mean, which centring removes",
+        name="mean difference, which centring removes",
         meta=NO_ESTIMATE,
         line={"color": theme.VERMILLION, "width": 2},
         marker={"symbol": ["circle-open", "diamond"], "size": [6, 9], "color": theme.VERMILLION},

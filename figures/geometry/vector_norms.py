@@ -62,7 +62,7 @@ def vector_norms(
     figure.update_yaxes(title_text="activation units", rangemode="tozero")
     return Drawing(
         figure,
-        f"{name} is {norms[0]:.3g} long at layer {layers[0]} and {norms[-1]:.3g} at layer "
+        f"The length of {name} is {norms[0]:.3g} at layer {layers[0]} and {norms[-1]:.3g} at layer "
         f"{layers[-1]}. Length of the direction at each layer, and mean projection on the "
-        f"direction of prompts with the property; fitted on {n} pairs.",
+        f"direction for prompts with the property; fitted on {n} pairs.",
     )

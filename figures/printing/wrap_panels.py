@@ -41,7 +41,7 @@ FULL_PAGE = 690
 
 
 def rearrange_panels(figure: Figure, across: int, room: float) -> float:
-    """Arrange panels with fewer side by side, and break titles that are too wide for a panel.
+    """Rearrange panels with fewer side by side, and break titles that are too wide for a panel.
 
     Args:
         figure: changed in place.

@@ -171,6 +171,6 @@ def accuracy_caption(records: pl.DataFrame) -> str:
     star = f" Rows with a star: {list_words(starred)}." if starred else ""
     return (
         f"Loose accuracy: {' '.join(sentences)}{beside} Brackets are 95% intervals. Gains are in "
-        "points of loose accuracy over the baseline, which has the instruction in its prompt if "
-        f"the setting has; p is McNemar's, Holm-corrected.{star}"
+        "points of loose accuracy over the same prompts without steering; p is McNemar's, "
+        f"Holm-corrected.{star}"
     )

@@ -181,7 +181,11 @@ def _caption(panels: Sequence[_Panel], outcome: str) -> str:
         f"Share of answers that follow the instruction ({outcome} check, solid) and share of "
         f"degenerate answers (dotted) against the layer steered, {n} prompts per layer; bands are "
         f"95% intervals, the dashed line is {dashed}"
-        + (", crosses a random direction of the same norm" if any(p.random for p in panels) else "")
+        + (
+            ", crosses are a random direction of the same norm"
+            if any(p.random for p in panels)
+            else ""
+        )
         + "."
     )
     return f"{_finding(panels)} {drawn}"

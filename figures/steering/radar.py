@@ -24,7 +24,10 @@ from interp_steer.statistics.records import shares
 SHOWN = ("none", "steered", "instruction", "both")
 """Settings that are drawn; controls would hide them."""
 
-COMPARED = (("none", "steered", "Steering alone"), ("instruction", "both", "With the text it"))
+COMPARED = (
+    ("none", "steered", "Steering alone"),
+    ("instruction", "both", "Steering with the text instruction"),
+)
 """Baseline, steered setting, and how the caption's sentence about it begins."""
 
 NAMED = 3

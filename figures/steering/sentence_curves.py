@@ -95,7 +95,6 @@ def _sentence(records: pl.DataFrame, relation: str) -> str:
         )
     return (
         f"\u201c{relation.capitalize()} k\u201d is kept by {interval_text(kinds['both'])} of "
-        "steered "
-        f"answers and {interval_text(kinds['instruction'])} of others with the same instruction"
-        f"{change}."
+        f"steered answers and {interval_text(kinds['instruction'])} of unsteered answers with the "
+        f"same instruction{change}."
     )

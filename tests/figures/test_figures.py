@@ -32,6 +32,7 @@ from figures import (
 )
 from figures.pages import report
 from figures.printing import export
+from figures.steering.completions import FINISH
 from figures.style.drawing import interval_text, percent, short_names
 from figures.style.theme import QUALITATIVE, SETTINGS, order_settings
 from interp_steer.errors import RunError
@@ -183,9 +184,9 @@ def test_layer_curve_takes_choices_in_every_form() -> None:
     forms = (choices, {LOWER: layers}, {LOWER: choices})
     drawn = [layer_curve(records, form).caption for form in forms]
     assert len(set(drawn)) == 1
-    assert f"layer {choices[0].layer} (the paper's rule)" in drawn[0]
+    assert f"layer {choices[0].layer} (" in drawn[0]
     none = layer_curve(records, {LOWER: {"paper": None}}).caption
-    assert "prefers no steering" in none
+    assert "no steering" in none
     assert "no layer was chosen" in layer_curve(records).caption
     both = records.with_columns(
         pl.col("setting").replace({"steered": "both", "none": "instruction"})
@@ -334,7 +335,7 @@ def test_completions_stand_side_by_side() -> None:
     card = table.split("<article")[1]
     places = [card.index(f"<h5>{SETTINGS[name].label}") for name in PAPERS]
     assert places == sorted(places)
-    assert "&lt;b&gt;looks" in card and "cut at the token limit" in card
+    assert "&lt;b&gt;looks" in card and FINISH["length"] in card
     assert "project(change_case:english_lowercase@resid_post.4)" in card
     swept = completions_table(sweep_records(1))
     assert swept.count("<article") == 1 and swept.count("<h5>steered, layer") == 1

@@ -61,7 +61,7 @@ def test_a_sweep_is_drawn_while_it_runs() -> None:
     cells = pl.DataFrame(
         {"layer": [1, 1], "strength": [2.0, 2.0], "value": 0.5, "low": 0.4, "high": 0.6, "n": 3}
     )
-    with pytest.raises(FigureError, match="there twice"):
+    with pytest.raises(FigureError, match="twice"):
         dose_map(cells, "x")
     with pytest.raises(FigureError, match="undefined"):
         dose_map(cells[:1].with_columns(pl.lit(math.nan).alias("value")), "x")
@@ -83,6 +83,6 @@ def test_tokens_stand_by_layer_the_last_on_top() -> None:
     drawing = layer_tokens(lens_frame(), "lowercase")
     labels = list(drawing.figure.data[0].y)
     assert labels == [f"layer {layer}" for layer in reversed(range(8))]
-    assert drawing.caption.startswith("lowercase raises ' the' most, at layer 7")
+    assert "lowercase raises ' the'" in drawing.caption and "at layer 7" in drawing.caption
     with pytest.raises(FigureError, match="no records"):
         layer_tokens(lens_frame(), "lowercase", side="lowered")
