@@ -127,9 +127,7 @@ def main(config: Config, run: ist.Run) -> None:
     taken = pl.concat(steps)
     for quantity in ("strength", "kl", "projection"):
         run.draw(f"{quantity}_by_step", figures.step_curves(taken, quantity))
-    run.draw(
-        "strength_text", figures.languages.strength_text(read_aloud(taken), len(config.schedules))
-    )
+    run.draw("strength_text", figures.strength_text(read_aloud(taken), len(config.schedules)))
     if needed:
         run.write_records(pl.concat(needed), "examples")
         run.draw("examples", figures.examples_curve(pl.concat(needed)))
@@ -362,7 +360,7 @@ def examples(
     left = [item for item in items if item.key not in asked]
     many = replace(config, n_fit=max(config.n_examples), n_select=0, n_test=0)
     more = base.language_set(many, left, seed, positive)
-    ist.contrast.languages.check_apart(more, [pair.query for pair in pairs.test])
+    ist.contrast.languages.check_disjoint(more, [pair.query for pair in pairs.test])
     kept = Examples.read(model, more, STEPS)
     rows = []
     for n in tqdm(config.n_examples, desc="examples", unit="size", disable=None):

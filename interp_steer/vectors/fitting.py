@@ -14,7 +14,7 @@ from torch import Tensor
 from interp_steer.capture.activations import capture_moments
 from interp_steer.capture.contrast_moments import ContrastMoments, capture_contrast
 from interp_steer.capture.moments import Moments
-from interp_steer.contrast.contrast_set import ContrastSet, in_split
+from interp_steer.contrast.contrast_set import ContrastSet, take_split
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.loading import check_model
@@ -84,7 +84,7 @@ def fit(
     """
     estimators.estimator(estimator)  # refuses what is unknown, before anything is run
     check_model(model)
-    pairs = in_split(pairs, "fit")
+    pairs = take_split(pairs, "fit")
     sites = model.sites(component, layers)
     needs = {
         "second_moments": estimator in estimators.SECOND_MOMENTS,
@@ -157,7 +157,7 @@ def fit_steps(
         >>> ist.generate(model, prompts, vector.shift(1.5, diminishing(30)))  # doctest: +SKIP
     """
     check_model(model)
-    pairs = in_split(pairs, "fit")
+    pairs = take_split(pairs, "fit")
     sites = model.sites(component, layers)
     present, absent = (
         capture_moments(

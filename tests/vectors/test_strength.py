@@ -156,7 +156,7 @@ def test_what_cannot_be_reached_is_refused_with_the_mend(gauge):
         largest_within(0.5, lambda c: 1.0)
     with pytest.raises(InterventionError, match="finite and above 0"):
         largest_within(math.nan, lambda c: c)
-    with pytest.raises(InterventionError, match="give one of add, turn, project"):
+    with pytest.raises(InterventionError, match="give one of add, project, turn"):
         gauge.steering(1, "push", Strength(1.0))
     with pytest.raises(InterventionError, match=r"add at small@resid_post.1.*smaller budget"):
         gauge.steering(1, "add", Strength(1e4, "kl"))

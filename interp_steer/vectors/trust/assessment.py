@@ -12,7 +12,7 @@ from dataclasses import replace
 from interp_steer.capture.activations import capture_moments
 from interp_steer.capture.moments import Moments
 from interp_steer.capture.pair_differences import Groups, differences
-from interp_steer.contrast.contrast_set import ContrastSet, in_split, plain_text
+from interp_steer.contrast.contrast_set import ContrastSet, plain_text, take_split
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.loading import check_model
 from interp_steer.vectors.card import Reliability
@@ -90,7 +90,7 @@ def fit_with_reliability(
         0.978 [0.967, 0.983]
     """
     check_model(model)
-    pairs = in_split(pairs, "fit")
+    pairs = take_split(pairs, "fit")
     sites = model.sites(component, layers)
     present, absent = (
         capture_moments(model, prompts, sites, position, keep_rows=True, batch_size=batch_size)
