@@ -81,10 +81,10 @@ class Moves:
         ]
         random = quality.filter(pl.col("setting") == "random")["value"].to_numpy().max()
         return (
-            f"Highest are, by {self.kind}, {list_words(said)}; no random map is above {random:.2f}. "
-            f"Share of the squared distance of {self.target}'s activations from their mean that "
-            f"maps from {self.source} predict, on shared prompts held out; bands are 95% intervals "
-            "over prompts."
+            f"Highest are, by {self.kind}, {list_words(said)}; no random map is above "
+            f"{random:.2f}. Share of the squared distance of {self.target}'s activations from "
+            f"their mean that maps from {self.source} predict, on shared prompts held out; bands "
+            "are 95% intervals over prompts."
         )
 
     def _of_directions(self, rows: pl.DataFrame, quantity: str) -> str:

@@ -87,8 +87,8 @@ def draw_auroc(
             f"directions ({titles(chosen)[name]}, layer {layer})"
         )
     caption = (
-        f"Prompts are told apart with an AUROC of {list_words(told)}. Held-out prompts with and without"
-        " the property, of other requests and phrasings than those fitted on"
+        f"Prompts are told apart with an AUROC of {list_words(told)}. Held-out prompts with and "
+        "without the property, of other requests and phrasings than those fitted on"
     )
     curves = records.filter((pl.col("quantity") == "auroc") & pl.col("of").is_in(CURVES))
     ordered = pl.concat(
@@ -179,9 +179,9 @@ def draw_left(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) -> No
         )
     run.draw("left", replace(drawing, caption=(
         "Prompts without the property are moved onto those with it, and an MLP still tells them "
-        f"from real ones with an AUROC of {list_words(told)}; 0.5 is nothing left to tell. Probes are "
-        "trained on the moved prompts of the fit split and read on the test split; whiskers are "
-        "95% intervals."
+        f"from real ones with an AUROC of {list_words(told)}; 0.5 is nothing left to tell. Probes "
+        "are trained on the moved prompts of the fit split and read on the test split; whiskers "
+        "are 95% intervals."
     )))  # fmt: skip
 
 

@@ -335,8 +335,9 @@ def draw(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> Non
     rates = [f"{value} by {series}" for series, value in rejections(records, config.copies).items()]
     draw_calibration(run, records, (
         f"Of {config.copies} copies with shuffled labels for each of {len(names)} instructions, "
-        f"the permutation test at 5% rejects {list_words(rates)}. Share of copies that are rejected "
-        f"at each level, at layer {layer}; bands are Wilson's 95% intervals, by instruction."
+        f"the permutation test at 5% rejects {list_words(rates)}. Share of copies that are "
+        f"rejected at each level, at layer {layer}; bands are Wilson's 95% intervals, by "
+        "instruction."
     ))  # fmt: skip
 
 

@@ -48,7 +48,7 @@ from figures.style.text_width import lines, width, wrap_text
 from interp_steer.errors import FigureError, RunError
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
-from tests.support.drawings import DRAWINGS, drawn
+from tests.support.drawings import DRAWINGS, read_drawing
 
 TOO_NARROW = {
     *("benchmarks", "main_table", "text", "text_switched"),
@@ -71,14 +71,14 @@ def of_text(figure: Figure) -> set[float]:
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_every_figure_can_be_printed(name: str) -> None:
-    figure, caption = drawn(name)
+    figure, caption = read_drawing(name)
     assert complaints(figure, caption) == []
 
 
 @pytest.mark.parametrize("column", INCHES)
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_a_figure_takes_the_width_of_a_column(name: str, column: str) -> None:
-    figure, caption = drawn(name)
+    figure, caption = read_drawing(name)
     before = copy.deepcopy(figure)
     if column == "single" and name in TOO_NARROW:
         with pytest.raises(TooNarrow, match="inches"):
@@ -98,7 +98,7 @@ def test_a_figure_takes_the_width_of_a_column(name: str, column: str) -> None:
 def test_what_no_column_holds_is_printed_at_its_own_width(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figure, _ = drawn("benchmarks")
+    figure, _ = read_drawing("benchmarks")
     figure["layout"]["width"] = 9 * PIXELS
     file = tmp_path / "wide.json"
     assert export._fit_columns(figure, ("single", "double"), file) == {"double": figure}
@@ -192,7 +192,7 @@ MAPS = ("map", "chosen_again", "tokens", "heads", "heads_one_step", "cosines", "
 
 @pytest.mark.parametrize("name", MAPS)
 def test_maps_are_rectangles_of_the_same_colours(name: str) -> None:
-    figure, _ = drawn(name)
+    figure, _ = read_drawing(name)
     before = copy.deepcopy(figure)
     again = draw_rectangles(figure)
     assert figure == before
@@ -243,10 +243,10 @@ def test_widths_of_text_are_those_of_helvetica() -> None:
 
 
 def test_rows_of_a_legend_follow_its_width() -> None:
-    figure, _ = drawn("schedules")
+    figure, _ = read_drawing("schedules")
     rows = [legend_rows(figure, room) for room in (2000, 600, 350, 250, 120)]
     assert rows[0] == 1 and rows == sorted(rows) and rows[-1] == 8
-    assert legend_rows(drawn("settings")[0], 300) == 0  # it has none
+    assert legend_rows(read_drawing("settings")[0], 300) == 0  # it has none
 
 
 # Stamps
@@ -491,7 +491,7 @@ def check_with_poppler(path: Path) -> None:
 def test_no_two_texts_meet_in_a_browser(column: str, tmp_path: Path) -> None:
     figures = {}
     for name in DRAWINGS:
-        figure, _ = drawn(name)
+        figure, _ = read_drawing(name)
         if column == "double" or name not in TOO_NARROW:
             figures[name] = draw_rectangles(fit_to_column(figure, column))
     assert overlaps(figures, tmp_path) == {}
