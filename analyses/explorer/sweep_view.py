@@ -49,7 +49,7 @@ class Swept:
         if rows.is_empty():
             return None
         share = measure == "follow"
-        drawn = figures.steering.dose_map(
+        drawn = figures.dose_map(
             rows.drop("measure"),
             MEASURES[measure],
             unit=self.unit,

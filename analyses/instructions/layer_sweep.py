@@ -92,7 +92,7 @@ def write_results(
     if "kl" in records.columns:  # a race asks too few prompts to measure it
         run.draw(
             "accuracy_against_damage",
-            figures.steering.pareto(records.filter(~pl.col("instructed"))),
+            figures.pareto(records.filter(~pl.col("instructed"))),
         )
 
 

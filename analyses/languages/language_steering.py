@@ -157,7 +157,7 @@ def draw(run: ist.Run, records: pl.DataFrame, steps: pl.DataFrame, n_schedules: 
             run.draw(f"{outcome}_by_schedule", figures.schedule_curves(records, outcome))
     for quantity in ("strength", "kl", "projection"):
         run.draw(f"{quantity}_by_step", figures.step_curves(steps, quantity))
-    text = figures.languages.strength_text(first_answers(steps), n_schedules)
+    text = figures.strength_text(first_answers(steps), n_schedules)
     run.draw("strength_text", text)
 
 

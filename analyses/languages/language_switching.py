@@ -138,7 +138,7 @@ def main(config: Config, run: ist.Run) -> None:
     run.draw("interference", figures.interference_map(shown, list(map(language_name, codes))))
     for (switch,), steps_of_switch in steps.group_by("switch", maintain_order=True):
         run.draw(f"switching_{switch}", figures.switch_curves(word_shares(steps_of_switch)))
-    run.draw("strength_text", figures.languages.strength_text(first_answers(steps)))
+    run.draw("strength_text", figures.strength_text(first_answers(steps)))
 
 
 def check_schedule(config: Config) -> Schedule:
