@@ -40,7 +40,7 @@ from analyses.languages.adaptation_methods import (
     Learning,
     Task,
     flops_of,
-    scores,
+    score_answers,
 )
 from analyses.languages.adaptation_models import Prompted
 from interp_steer.contrast.parallel import ParallelItem, from_files
@@ -144,7 +144,7 @@ def answer_questions(task: Task, test: Sequence[ParallelItem], learned: Learned)
     answers = learned.adapted.answers(asked, task.config.max_new_tokens)
     plain = [item.answer(task.config.question) for item in test]
     logprobs = learned.adapted.logprobs(asked, plain)
-    scored = scores(task, test, answers)
+    scored = score_answers(task, test, answers)
     rows = [
         {
             "method": learned.adapted.name,

@@ -160,7 +160,8 @@ def check_schedule(config: Config) -> Schedule:
         if source not in sources or target not in known or source == target:
             raise RunError(
                 f"invalid switch {switch!r}: it must lead from one of {', '.join(sources)} to "
-                f"another of {', '.join(known)}; write two of these codes, such as {sources[0]}-{known[0]}"
+                f"another of {', '.join(known)}; write two of these codes, such as "
+                f"{sources[0]}-{known[0]}"
             )
     if len(set(known)) < 2 or len(set(known)) < len(known):
         raise RunError(

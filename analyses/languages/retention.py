@@ -154,5 +154,5 @@ def perplexities(likely: pl.DataFrame) -> dict[str, object]:
 
 def _exponential(estimate: Interval) -> Interval:
     """Return the exponential of an estimate, with its interval."""
-    bounds = map(math.exp, (estimate.value, estimate.low, estimate.high))
-    return Interval(*bounds, estimate.n, estimate.method)
+    value, low, high = (math.exp(end) for end in (estimate.value, estimate.low, estimate.high))
+    return Interval(value, low, high, estimate.n, estimate.method)
