@@ -80,7 +80,7 @@ def write_questions(judge: Judge, sets: Mapping[str, ist.ContrastSet], run: ist.
     if len(without) == len(asked):
         raise ScoringError(
             f"the judge {judge.name} has no question about any of {len(asked)} requests, such as "
-            f"{without[0]!r}; give a judge that writes questions when it is asked to"
+            f"{without[0]!r}; give a judge that writes questions"
         )
     run.leave(summary={"requests": len(asked), "requests.without_questions": len(without)})
 

@@ -12,7 +12,8 @@ from interp_steer.errors import RunError
 
 FORMATS = tuple(f"{name}?language=it" if name == LANGUAGE else name for name in FORMAT_IDS)
 """The thirteen instructions of the format experiment. Each language has its own vector, as in
-Stolfo et al.; Italian is the one of the languages in which the bundled world is told."""
+Stolfo et al. Here the language is Italian, because it is one of the languages of the bundled
+world."""
 
 
 def contrast_sets(

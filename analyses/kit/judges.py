@@ -68,7 +68,7 @@ def judge_all(records: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl.Dat
     if all(judgement.score is None for judgement in judgements):
         raise ScoringError(
             f"the judge {judge.name} gave no valid verdict on any of {len(judgements)} answers; "
-            "give a judge that answers with yes or no when it is asked to"
+            "give a judge that answers questions with yes or no"
         )
     rows = records.select("instruction", "setting", "draw", "key", "query").rows(named=True)
     verdicts = [

@@ -140,7 +140,7 @@ def load_task(config: Config, seed: int) -> tuple[Task, Sequence[ParallelItem]]:
 
 def answer_questions(task: Task, test: Sequence[ParallelItem], learned: Learned) -> pl.DataFrame:
     """Answer the test questions; return a row with scores for each answer."""
-    asked = task.asked(test)
+    asked = task.questions(test)
     answers = learned.adapted.answers(asked, task.config.max_new_tokens)
     plain = [item.answer(task.config.question) for item in test]
     logprobs = learned.adapted.logprobs(asked, plain)

@@ -110,14 +110,14 @@ class Task:
         values = perplexity(self.reference, [item.answer(self.config.target) for item in items])
         return max((value for value in values if value is not None), default=math.inf)
 
-    def asked(self, items: Sequence[ParallelItem]) -> list[str]:
+    def questions(self, items: Sequence[ParallelItem]) -> list[str]:
         """Return the questions of items."""
         return [item.question(self.config.question) for item in items]
 
     def exchanges(self, items: Sequence[ParallelItem]) -> list[Exchange]:
         """Return questions with their answers in the target language."""
         answers = [item.answer(self.config.target) for item in items]
-        return list(zip(self.asked(items), answers, strict=True))
+        return list(zip(self.questions(items), answers, strict=True))
 
     def copy(self) -> ist.HookedLM:
         """Load another copy of the model, whose weights may be changed."""
@@ -219,15 +219,15 @@ def steering(task: Task, n: int) -> Iterator[Learned]:
     _, count = count_work(lambda: steering_vector(task, n), model.device)
     stored = vector.directions.numel()
 
-    def steered(name: str, along: SteppedVector, schedule: str, strength: float) -> Prompted:
+    def steer(name: str, along: SteppedVector, schedule: str, strength: float) -> Prompted:
         act = along.shift(strength, ist.schedules.parse(schedule))
         return Prompted(name, model, act, stored=stored, batch_size=config.batch_size)
 
     cells = {f"{a:g} {how}": (how, a) for how in config.schedules for a in config.strengths}
-    tried = {line: steered("steered", vector, *cell) for line, cell in cells.items()}
+    tried = {line: steer("steered", vector, *cell) for line, cell in cells.items()}
     best = _choose_best(task, n, tried)
     yield replace(best, seconds=best.seconds + seconds, count=best.count + count, vector=vector)
-    control = steered("random", vector.like_random(task.seed), *cells[best.chosen])
+    control = steer("random", vector.like_random(task.seed), *cells[best.chosen])
     yield Learned(control, n, best.chosen, 0.0, Count())
 
 
@@ -298,7 +298,7 @@ def _choose_best(task: Task, n: int, tried: Mapping[str, Prompted]) -> Learned:
         raise RunError(f"no candidate can be tried with {n} examples; give smaller --shots")
     candidates, limit = list(tried.values()), task.config.max_new_tokens
     candidates = [replace(one, batch_size=task.config.batch_size) for one in candidates]
-    asked = task.asked(task.select)
+    asked = task.questions(task.select)
     answers, seconds = time_work(lambda: answers_of(candidates, asked, limit), task.model.device)
 
     def rank(at: int) -> tuple[int, ...]:

@@ -179,7 +179,7 @@ class Prefixed:
                 _text_until_end(rule, row) for row in tokens[:, padded.tokens.shape[1] :].tolist()
             ]
 
-        return self._batched(rows, [len(row) for row in rows], answer_batch)
+        return self._run_in_batches(rows, [len(row) for row in rows], answer_batch)
 
     def logprobs(self, prompts: Sequence[Query], answers: Sequence[str]) -> list[float]:
         """Return the log-probability of each answer; see :class:`Adapted`."""
@@ -192,11 +192,11 @@ class Prefixed:
             with torch.inference_mode():
                 return answer_logprobs(self.net, self.model, batch).double().tolist()
 
-        return self._batched(
+        return self._run_in_batches(
             rows, [len(prompt) + len(answer) for prompt, answer in rows], score_batch
         )
 
-    def _batched(
+    def _run_in_batches(
         self, rows: Sequence[Any], lengths: list[int], run: Callable[[Sequence[Any]], list[Any]]
     ) -> list[Any]:
         """Run rows in batches of similar length; return results in the order of the rows."""

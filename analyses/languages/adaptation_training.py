@@ -100,7 +100,7 @@ def lora(
     config = peft.LoraConfig(
         task_type="CAUSAL_LM", r=rank, lora_alpha=2 * rank, target_modules="all-linear"
     )
-    with _seeded(training.seed):
+    with _set_seed(training.seed):
         net = peft.get_peft_model(copy.plain, config)
     trained = _train(net, copy, fit, select, training)
     stored = _n_trainable(net)
@@ -130,7 +130,7 @@ def prefix_tuning(
     """
     peft = _peft()
     config = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=length)
-    with _seeded(training.seed):
+    with _set_seed(training.seed):
         net = peft.get_peft_model(copy.plain, config)
     trained = _train(net, copy, fit, select, training)
     return Prefixed("prefix tuning", copy, net, stored=_n_trainable(net)), trained
@@ -217,7 +217,7 @@ def _n_trainable(net: Any) -> int:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def _set_seed(seed: int) -> Iterator[None]:
     """Set the seed of PyTorch's global generator, from which peft draws an adapter's weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -221,9 +221,9 @@ def cosine(first: Float[Tensor, "step width"], second: Float[Tensor, "step width
 
 
 def value_and_range(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the value of all examples, and the range that holds 95 % of resampled values.
+    """Return the first of some values, and the range that holds 95 % of the others.
 
-    The first value is that of all examples.
+    The first value is that of all examples; the others are those of resampled examples.
     """
     low, high = np.quantile(values[1:], [0.025, 0.975])
     return values[0], min(float(low), values[0]), max(float(high), values[0])

@@ -116,7 +116,7 @@ def time_sweep(work: Work, config: Config) -> Rates:
     swept = ist.generate(model, [prompt for _, prompt, _ in rows], steering, **size)
 
     def sweep(lap: int) -> float:
-        return ist.sweep(model, work.grid, work.pairs.select, score=_unscored, **size).height
+        return ist.sweep(model, work.grid, work.pairs.select, score=_skip_score, **size).height
 
     def race(lap: int) -> float:
         ist.race(model, work.grid, work.pairs.select, reference, settled=breaks_instruction, **size)
@@ -196,15 +196,15 @@ def time_decoding(work: Work, config: Config) -> Rates:
             through=through,
         )
 
-    def counted(through: Through) -> float:
+    def count_tokens(through: Through) -> float:
         return sum(len(completion.tokens) for completion in ours(through))
 
     steered = ours("plain")
     rates = alternate(
         [
             _contender("generate", bare),
-            _contender("steered", lambda lap: counted("plain")),
-            _contender("steered_through_hook_points", lambda lap: counted("hook_points")),
+            _contender("steered", lambda lap: count_tokens("plain")),
+            _contender("steered_through_hook_points", lambda lap: count_tokens("hook_points")),
         ],
         config.laps,
     )
@@ -265,7 +265,7 @@ def time_capture(work: Work, config: Config) -> Rates:
 
 def time_cluster(work: Work, config: Config) -> Rates:
     """Measure answers per second of a sweep on two single-processor nodes, against one node."""
-    size: dict[str, Any] = {"max_new_tokens": config.max_new_tokens, "score": _unscored}
+    size: dict[str, Any] = {"max_new_tokens": config.max_new_tokens, "score": _skip_score}
     work = Work.on(work.name, config.checkpoints, fit=32, select=config.n_spread)
     with nodes(3) as address, ExitStack() as stack:
         clusters = {
@@ -332,13 +332,16 @@ def open_peers(
 
 
 def _contender(name: str, work: Callable[[int], float]) -> Contender:
+    """Return a contender that times its work."""
     return Contender(name, lambda lap: time_lap(partial(work, lap)))
 
 
-def _unscored(pair: Any, completion: ist.Completion) -> dict[str, Any]:
+def _skip_score(pair: Any, completion: ist.Completion) -> dict[str, Any]:
+    """Return no score, so that scoring takes no time."""
     return {}
 
 
 def _check(same: bool, what: str) -> None:
+    """Raise an error where contenders differ."""
     if not same:
         raise RunError(f"{what} differs from that of interp_steer; the speeds cannot be compared")

@@ -59,8 +59,8 @@ class Peer:
         reply = self.do("lap")
         if reply.get("wrong"):
             raise RunError(
-                f"{self.name} gave {reply['wrong']} of {reply['units']} answers in other tokens than "
-                "interp_steer; the speeds cannot be compared"
+                f"{self.name} gave {reply['wrong']} of {reply['units']} answers in other tokens "
+                "than interp_steer; the speeds cannot be compared"
             )
         return Lap(reply["units"], reply["seconds"])
 
