@@ -44,4 +44,4 @@ def open_sweep_options(
         yield options
     else:
         with ist.Cluster(model, config.ray) as cluster:
-            yield options | {"cluster": cluster}
+            yield options | {"options": ist.GenerationOptions(cluster=cluster)}

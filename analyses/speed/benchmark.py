@@ -193,7 +193,7 @@ def time_decoding(work: Work, config: Config) -> Rates:
             steer,
             max_new_tokens=config.max_new_tokens,
             batch_size=n,
-            through=through,
+            options=ist.GenerationOptions(through=through),
         )
 
     def count_tokens(through: Through) -> float:
@@ -274,8 +274,9 @@ def time_cluster(work: Work, config: Config) -> Rates:
         }
 
         def sweep(cluster: ist.Cluster, lap: int) -> float:
+            options = ist.GenerationOptions(cluster=cluster)
             return ist.sweep(
-                work.model, work.grid, work.pairs.select, cluster=cluster, **size
+                work.model, work.grid, work.pairs.select, options=options, **size
             ).height
 
         contenders = [
