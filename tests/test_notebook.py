@@ -99,7 +99,7 @@ def test_a_run_shows_its_numbers(tmp_path: Path) -> None:
 
 
 def test_an_answer_shows_what_shaped_it() -> None:
-    answer = Completion("the prompt", "An answer.", (1, 2, 3), "length", "add(it@resid_post.3, 2)")
+    answer = Completion("An answer.", (1, 2, 3), "length", "the prompt", "add(it@resid_post.3, 2)")
     text = " ".join(check_harmless(shown(answer)).text)
     for words in ("An answer.", "3 tokens", "cut at the limit", "add(it@resid_post.3, 2)"):
         assert words in text
@@ -112,7 +112,7 @@ def test_an_answer_shows_what_shaped_it() -> None:
         vector(name=HOSTILE, model=HOSTILE, position=HOSTILE, estimator=HOSTILE, revision=HOSTILE),
         stepped(name=HOSTILE, model=HOSTILE, data_hash=HOSTILE, fingerprint=HOSTILE),
         hostile_set(),
-        Completion(HOSTILE, HOSTILE, (1,), HOSTILE, HOSTILE),
+        Completion(HOSTILE, (1,), HOSTILE, HOSTILE, HOSTILE),
     ],
     ids=["vector", "stepped", "set", "answer"],
 )

@@ -15,6 +15,7 @@ from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.workspace import SAVED, Workspace, label
 from figures.style.drawing import Drawing
 from interp_steer.contrast.pair import Pair, Prompt
+from interp_steer.interventions.operations import Operation
 from interp_steer.statistics.intervals import bootstrap_mean, wilson
 from interp_steer.sweeps.grid import follows_instruction
 
@@ -62,10 +63,10 @@ class Swept:
 
 
 DOING = {
-    "project": "Projection on",
-    "add": "Addition of",
-    "turn": "Turn towards",
-    "ablate": "Ablation of",
+    Operation.PROJECT: "Projection on",
+    Operation.ADD: "Addition of",
+    Operation.TURN: "Turn towards",
+    Operation.ABLATE: "Ablation of",
 }
 
 
@@ -88,7 +89,7 @@ def sweeping(
     """
     vector = shelf.vector(steer.source, job)
     yield
-    if steer.operation == "ablate":
+    if steer.operation.parameter is None:
         strengths = (ist.Strength(1.0),)  # there is but one way to take all of it away
     cells = len(vector.layers) * len(strengths)
     if cells > most_cells:
@@ -99,9 +100,8 @@ def sweeping(
     asked = _asked(shelf, steer, n_prompts)
     prompts = [prompt for prompt, _ in asked]
     job.tell("Answering without steering")
-    plain = ist.generate(
-        shelf.model, prompts, max_new_tokens=max_new_tokens, on_token=lambda *_: job.tell()
-    )
+    options = ist.GenerationOptions(on_token=lambda *_: job.tell())
+    plain = ist.generate(shelf.model, prompts, max_new_tokens=max_new_tokens, options=options)
     followed = _followed(asked, plain)
     share = sum(followed) / len(followed) if followed else None
     found: list[tuple[str, int, float, float, float, float, int]] = []
@@ -114,7 +114,7 @@ def sweeping(
             prompts * len(each),
             [edit for edit in each for _ in prompts],
             max_new_tokens=max_new_tokens,
-            on_token=lambda *_: job.tell(),
+            options=options,
         )
         for k, (edit, strength) in enumerate(zip(each, strengths, strict=True)):
             cell = (layer, strength.amount)

@@ -196,10 +196,8 @@ class Workspace:
         """What a choice does at one layer."""
         vector = self.vector(steer.source, job)
         schedule = parse_schedule(steer.schedule)
-        if steer.operation == "ablate":
-            return vector.at(layer).ablate(steer.positions, schedule)
-        if steer.strength is None:
-            return vector.at(layer).project(None, steer.positions, schedule)
+        if steer.strength is None or steer.operation.parameter is None:
+            return vector.at(layer).apply(steer.operation, None, steer.positions, schedule)
         if job is not None and steer.strength.unit in ("kl", "ppl"):
             job.tell(f"Looking for the strength that is {steer.strength} at layer {layer}")
         gauge = self.gauge(steer.source, job)

@@ -123,7 +123,10 @@ def main(config: Config, run: ist.Run) -> None:
         instruction = pl.lit(name).alias("instruction")
         frames.append(pl.DataFrame(rows, orient="row", schema=COLUMNS).with_columns(instruction))
         if config.n_drift:
-            said = [found.pairs[number % len(found.pairs)].said for number in range(len(others))]
+            said = [
+                found.pairs[number % len(found.pairs)].instruction_text
+                for number in range(len(others))
+            ]
             at_length = [f"{query} {config.at_length}" for query in others]
             answers = by_step(
                 model,

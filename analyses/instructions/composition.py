@@ -28,7 +28,7 @@ from analyses.instructions import layer_sweep
 from analyses.kit.answer_options import asking
 from analyses.kit.instruction_sets import FORMATS, contrast_sets, instruction_id
 from analyses.kit.operations import Steerer
-from interp_steer.contrast.instructions.registry import WORDS, compatible
+from interp_steer.contrast.instructions.registry import WORDS, are_compatible
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import RunError
 from interp_steer.scoring import ifeval
@@ -82,7 +82,7 @@ def main(config: Config, run: ist.Run) -> None:
             names
             for size in config.at_once
             for names in combinations(picked, size)
-            if compatible(tuple(map(instruction_id, names)))
+            if are_compatible(tuple(map(instruction_id, names)))
         ]
         alone = {name: steerers[name].steering(*one.cell) for name, one in picked.items()}
         asked = {name: sets[name].test for name in picked}
@@ -221,7 +221,7 @@ def requests(names: Combination, asked: Mapping[str, ist.ContrastSet]) -> ist.Co
     ids = tuple(map(instruction_id, asked))
     for index, request in enumerate(next(iter(asked.values()))):
         each = {name: pairs_of[index % len(pairs_of)] for name, pairs_of in asked.items()}
-        said = " ".join(each[name].said for name in names)
+        said = " ".join(each[name].instruction_text for name in names)
         pairs.append(
             Pair(
                 query=request.query,

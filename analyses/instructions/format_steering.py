@@ -141,7 +141,7 @@ def controls(
         yield "random", draw, partial(ist.SteeringVector.like_random, seed=run.seed + draw)
     read = steerers[name].vectors
     if "shuffled" in config.controls:
-        pairs = sets[name].fit.shuffled(run.seed)
+        pairs = sets[name].fit.shuffle_sides(run.seed)
         exchanged = read_at(
             read, model, pairs, options=ist.capture.CaptureOptions(checkpoint=run.partial)
         )

@@ -33,7 +33,7 @@ from analyses.instructions.length_steering import (
 )
 from analyses.kit.activation_differences import map_differences
 from analyses.kit.answer_options import AnswerOptions, asking
-from analyses.kit.operations import Operation
+from analyses.kit.operations import SteeringSpec
 from analyses.kit.parts import configured
 from figures.published import reported_sentences
 from interp_steer.contrast.contrast_set import plain_text
@@ -163,7 +163,7 @@ def exactly(
         plain, asked = (choices[pairs.name, text, config.rule] for text in (False, True))
         for picked, text in ((plain, "without_text"), (asked, "with_text")):
             found: dict[str, float | None] = {"layer": picked.layer}
-            strength = Operation.parse(picked.operation).strength
+            strength = SteeringSpec.parse(picked.operation).strength
             if picked.layer is not None and strength is not None:
                 found["weight"] = strength.amount
             run.leave(summary={f"{what}.exactly_{k}.{text}": n for what, n in found.items()})

@@ -8,7 +8,12 @@ from typing import TypeAlias
 
 import torch
 
-from interp_steer.generation.teacher_forcing import GivenAnswer, predictions, scored
+from interp_steer.generation.request import Answer, Request
+from interp_steer.generation.teacher_forcing import (
+    AnsweredRequest,
+    predict_answers,
+    score_in_batches,
+)
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.hooked_lm import HookedLM
 
@@ -43,10 +48,10 @@ def likelihoods(
     """Score continuations, each as if its tokens were being generated after its own context.
 
     The last token of a pair's context is step 0, so that ``"generated"`` means what it means in
-    :func:`interp_steer.generation.completions.generate`, whatever the other pairs are. Pairs with the same
-    context whose continuations differ in their last token alone, such as the letters of a multiple
-    choice, take one row. Pairs whose tokens agree but are split elsewhere do not: they are steered
-    elsewhere.
+    :func:`interp_steer.generation.completions.generate`, whatever the other pairs are. Pairs with
+    the same context whose continuations differ in their last token alone, such as the letters of a
+    multiple choice, take one row. Pairs whose tokens agree but are split elsewhere do not: they are
+    steered elsewhere.
 
     Args:
         model: the model.
@@ -67,8 +72,8 @@ def likelihoods(
         alike.setdefault((tuple(context), tuple(continuation[:-1])), []).append(number)
     found: dict[int, Likelihood] = {}
 
-    def score(rows: Sequence[GivenAnswer]) -> list[None]:
-        groups = [alike[tuple(row.prompt), tuple(row.answer[:-1])] for row in rows]
+    def score(rows: Sequence[AnsweredRequest]) -> list[None]:
+        groups = [alike[tuple(asked.tokens), answer.tokens[:-1]] for asked, answer in rows]
         given = [(row, number) for row, group in enumerate(groups) for number in group]
         for (_, number), each in zip(given, _likelihoods(model, rows, given, pairs), strict=True):
             found[number] = each
@@ -76,21 +81,21 @@ def likelihoods(
         return [None] * len(rows)
 
     rows = [
-        GivenAnswer(list(context), list(pairs[group[0]][1]), steering)
+        (Request(list(context), steering), Answer.given(tuple(pairs[group[0]][1])))
         for (context, _), group in alike.items()
     ]
-    scored(model, rows, score, batch_size, "loglikelihood")
+    score_in_batches(model, rows, score, batch_size, "loglikelihood")
     return [found[number] for number in range(len(pairs))]
 
 
 def _likelihoods(
     model: HookedLM,
-    rows: Sequence[GivenAnswer],
+    rows: Sequence[AnsweredRequest],
     given: Sequence[tuple[int, int]],
     pairs: Sequence[Pair],
 ) -> list[Likelihood]:
     """The likelihoods of pairs, each given by its row and its number."""
-    predicted = predictions(model, rows)
+    predicted = predict_answers(model, rows)
     likeliest = predicted.logprobs.argmax(-1)
     # What comes before the last tokens is common to the pairs of a row.
     before = predicted.mask[:, :-1]

@@ -24,10 +24,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp_steer.errors import GenerationError, ModelError, RunError
-from interp_steer.generation.engine import Decoding, Request, answer_rows
+from interp_steer.generation.engine import DecodingOptions, answer_requests
 from interp_steer.generation.inputs import prepare
-from interp_steer.generation.ledger import CachedAnswer, keys
-from interp_steer.generation.sampling import Sampling, draws
+from interp_steer.generation.ledger import compute_keys
+from interp_steer.generation.request import Answer, Request
+from interp_steer.generation.sampling import Sampling, draw_uniform
 from interp_steer.harness.likelihoods import Likelihood, Pair, likelihoods
 from interp_steer.harness.steering import intervention, read_vector
 from interp_steer.interventions.intervention import Intervention, unsteered
@@ -67,8 +68,8 @@ class SteeredLM(HFLM):
     ``loglikelihood_rolling`` are such continuations too, and steps are counted anew in each.
 
     Sampling takes ``temperature`` and ``top_p``, and draws by lm-eval's torch seed
-    (:func:`interp_steer.generation.sampling.draws`); log-likelihoods are taken in float32, whatever the
-    weights.
+    (:func:`interp_steer.generation.sampling.draw_uniform`); log-likelihoods are taken in float32,
+    whatever the weights.
 
     Args:
         model: the model.
@@ -267,19 +268,19 @@ class SteeredLM(HFLM):
             )
         uniform = None
         if sampling is not None:
-            uniform = draws(prompts, [self.applied] * len(prompts), n_new, sampling)
+            uniform = draw_uniform(prompts, [self.applied] * len(prompts), n_new, sampling)
         rows = [
-            Request(prompt, self.steering, None if uniform is None else uniform[row])
+            Request(prompt, self.steering, uniform=None if uniform is None else uniform[row])
             for row, prompt in enumerate(prompts)
         ]
 
-        def finished(row: int, answer: CachedAnswer) -> None:
+        def finished(row: int, answer: Answer) -> None:
             on_finished(numbers[row], self._text(list(answer.tokens), until))
 
-        answer_rows(
+        answer_requests(
             self._ending_with(until),
             rows,
-            Decoding(n_new, sampling, self.batch_size, True, None, False),
+            DecodingOptions(n_new, sampling, self.batch_size),
             lambda row, said: any(text in said for text in until),
             finished,
         )
@@ -332,7 +333,7 @@ class SteeredLM(HFLM):
     @property
     def identity(self) -> str:
         """64 hexadecimal digits that change with the weights, the steering and the program."""
-        (found,) = keys(self.hooked.fingerprint, [()], [self.steering], ["lm-eval"])
+        (found,) = compute_keys(self.hooked.fingerprint, [()], [self.steering], ["lm-eval"])
         return found
 
     def get_model_info(self) -> dict[str, Any]:

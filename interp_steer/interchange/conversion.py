@@ -18,8 +18,8 @@ from torch import Tensor
 
 from interp_steer.errors import InterchangeError, VectorError
 from interp_steer.interchange.checked_files import real, safe_name
-from interp_steer.interventions.edits import Edit
-from interp_steer.interventions.intervention import Intervention
+from interp_steer.interventions.intervention import Edit, Intervention
+from interp_steer.interventions.operations import Operation
 from interp_steer.interventions.schedules import fixed
 from interp_steer.models.basis import UNPROCESSED, check_basis
 from interp_steer.models.hooked_lm import HookedLM
@@ -193,13 +193,14 @@ def added(what: Intervention, site: Site, tool: str) -> Float[Tensor, " *shape"]
         if edit.direction.site != site:
             continue
         check_plain(edit, tool)
-        if edit.operation not in ("add", "shift"):
+        if edit.operation not in (Operation.ADD, Operation.SHIFT):
             raise InterchangeError(
                 f"{edit} depends on the activation, and {tool} only adds; use add or shift, or the "
                 "format lm_eval, which can clamp"
             )
         vector = edit.direction.vector.detach().double()
-        scale = edit.value / float(vector.norm()) if edit.operation == "add" else edit.value
+        unit = edit.operation is Operation.ADD
+        scale = edit.value / float(vector.norm()) if unit else edit.value
         total = total + scale * vector
     return total.float()
 

@@ -12,7 +12,6 @@ from .batching import longest_first as longest_first
 from .bundled import BUNDLED_NAMES as BUNDLED_NAMES
 from .bundled import bundled_path as bundled_path
 from .forward import Forward as Forward
-from .forward import GivenHooks as GivenHooks
 from .forward import Through as Through
 from .forward import forward_under as forward_under
 from .hooked_lm import HookedLM as HookedLM

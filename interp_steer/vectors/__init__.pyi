@@ -13,7 +13,6 @@ from .fitting import fit_steps as fit_steps
 from .orthogonal import orthogonalise as orthogonalise
 from .steering_vector import SteeringVector as SteeringVector
 from .stepped_vector import SteppedVector as SteppedVector
-from .strength import How as How
 from .strength import Strength as Strength
 from .strength import StrengthCalibrator as StrengthCalibrator
 from .strength import Unit as Unit

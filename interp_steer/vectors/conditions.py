@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from interp_steer.capture.activations import capture_moments
-from interp_steer.contrast.contrast_set import ContrastSet, in_split
+from interp_steer.contrast.contrast_set import ContrastSet, take_split
 from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import InterventionError
 from interp_steer.generation.inputs import check_fit
@@ -172,7 +172,7 @@ def choose_condition(
         ContrastError: when a whole set has no ``select`` pairs.
         VectorError: for layers that the vector does not have or at which it is zero.
     """
-    pairs = in_split(pairs, "select")
+    pairs = take_split(pairs, "select")
     tried = vector.layers if layers is None else layers
     best: tuple[float, float] | None = None
     chosen: Condition | None = None
@@ -239,7 +239,7 @@ def measure_detection(condition: Condition, model: HookedLM, pairs: ContrastSet)
     Raises:
         ContrastError: when a whole set has no ``test`` pairs.
     """
-    pairs = in_split(pairs, "test")
+    pairs = take_split(pairs, "test")
     n = len(pairs)
     hits = int(condition.fires(model, pairs.present).sum())
     alarms = int(condition.fires(model, pairs.absent).sum())

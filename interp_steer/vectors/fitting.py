@@ -16,7 +16,7 @@ from interp_steer.capture.activations import capture_moments
 from interp_steer.capture.contrast_moments import ContrastMoments, capture_contrast
 from interp_steer.capture.moments import Moments
 from interp_steer.capture.options import DEFAULT_OPTIONS, CaptureOptions
-from interp_steer.contrast.contrast_set import ContrastSet, in_split
+from interp_steer.contrast.contrast_set import ContrastSet, take_split
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.identity import ModelIdentity
@@ -81,7 +81,7 @@ def fit(
     """
     estimators.get_estimator(estimator)  # refuses an unknown name before the model is run
     check_model(model)
-    pairs = in_split(pairs, "fit")
+    pairs = take_split(pairs, "fit")
     sites = model.sites(component, layers)
     needs = {
         "second_moments": estimator in estimators.SECOND_MOMENTS,
@@ -154,7 +154,7 @@ def fit_steps(
         >>> steer = stepped.shift(1.5, ist.schedules.diminishing(4))
     """
     check_model(model)
-    pairs = in_split(pairs, "fit")
+    pairs = take_split(pairs, "fit")
     sites = model.sites(component, layers)
     present, absent = (
         capture_moments(

@@ -39,13 +39,13 @@ from interp_steer.errors import InterventionError
 from interp_steer.generation.answer_scores import Divergence, divergence
 from interp_steer.generation.completions import generate
 from interp_steer.interventions.intervention import Direction, Intervention
+from interp_steer.interventions.operations import Operation
 from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.vectors.steering_vector import SteeringVector
 
 Unit: TypeAlias = Literal["norm", "residual", "sd", "kl", "ppl", "raw"]
-How: TypeAlias = Literal["add", "turn", "project"]
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,12 @@ class StrengthCalibrator:
         self.prompts = list(prompts)
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
-        self._coefficients: dict[tuple[Site, Site, Strength, How, str], float] = {}
+        self._coefficients: dict[tuple[Site, Site, Strength, Operation, str], float] = {}
 
     def steering(
         self,
         layer: int,
-        how: How = "add",
+        how: str = Operation.ADD,
         strength: Strength | None = None,
         positions: str = "all",
         schedule: AnySchedule = fixed,
@@ -155,20 +155,21 @@ class StrengthCalibrator:
             InterventionError: for an unknown ``how``, or a strength that cannot be reached.
             VectorError: for a layer that the vector does not have.
         """
+        operation = measured_operation(how)
         vector = self.vector if along is None else along
         direction = vector.at(layer, apply_layer)
-        if how == "project" and strength is None:
+        if operation is Operation.PROJECT and strength is None:
             return direction.project(positions=positions, schedule=schedule)
         coefficient = self.coefficient(
-            layer, strength or Strength(1.0), how, positions, apply_layer=apply_layer
+            layer, strength or Strength(1.0), operation, positions, apply_layer=apply_layer
         )
-        return _apply(vector, direction, how, coefficient, positions, schedule)
+        return _steer(vector, direction, operation, coefficient, positions, schedule)
 
     def coefficient(
         self,
         layer: int,
         strength: Strength,
-        how: How = "add",
+        how: str = Operation.ADD,
         positions: str = "all",
         *,
         apply_layer: int | None = None,
@@ -182,11 +183,14 @@ class StrengthCalibrator:
             InterventionError: for an unknown ``how``, or a strength that cannot be reached.
             VectorError: for a layer that the vector does not have.
         """
+        operation = measured_operation(how)
         direction = self.vector.at(layer, apply_layer)
         if strength.unit in _BUDGETS:
-            key = (direction.source, direction.site, strength, how, positions)
+            key = (direction.source, direction.site, strength, operation, positions)
             if key not in self._coefficients:
-                self._coefficients[key] = self._find_within(direction, strength, how, positions)
+                self._coefficients[key] = self._find_within(
+                    direction, strength, operation, positions
+                )
             return self._coefficients[key]
         unit = {
             "raw": lambda: 1.0,
@@ -208,14 +212,14 @@ class StrengthCalibrator:
         )
 
     def _find_within(
-        self, direction: Direction, budget: Strength, how: How, positions: str
+        self, direction: Direction, budget: Strength, how: Operation, positions: str
     ) -> float:
         """Find the largest coefficient that stays within a budget, with the budget's sign."""
         measure = _BUDGETS[budget.unit]
 
         def damage(coefficient: float) -> float:
             signed = math.copysign(coefficient, budget.amount)
-            return measure(self.damage(_apply(self.vector, direction, how, signed, positions)))
+            return measure(self.damage(_steer(self.vector, direction, how, signed, positions)))
 
         start = self._norm(direction.source.layer)
         try:
@@ -343,20 +347,38 @@ def find_largest_within(
     return low
 
 
-def _apply(
+def measured_operation(how: str) -> Operation:
+    """Return the operation of a name, if its amount can be given as a strength.
+
+    Raises:
+        InterventionError: for another name.
+    """
+    measured = [each for each in Operation if each.is_measured_as_length]
+    if how not in measured:
+        raise InterventionError(f"how is {how!r}; give one of {', '.join(measured)}")
+    return Operation.parse(how)
+
+
+def _steer(
     vector: SteeringVector,
     direction: Direction,
-    how: How,
+    operation: Operation,
     coefficient: float,
     positions: str,
     schedule: AnySchedule = fixed,
 ) -> Intervention:
-    if how == "add":
-        return direction.add(coefficient, positions, schedule)
-    if how == "turn":
-        return direction.turn(coefficient, positions, schedule)
-    if how != "project":
-        raise InterventionError(f"how is {how!r}; give one of {', '.join(get_args(How))}")
+    """Apply an operation as far as a coefficient, which a projection counts from the baseline."""
+    if operation is Operation.PROJECT:
+        coefficient = _baseline_projection(vector, direction) + coefficient
+    return direction.apply(operation, coefficient, positions, schedule)
+
+
+def _baseline_projection(vector: SteeringVector, direction: Direction) -> float:
+    """Return the projection of the mean activation without the property where a direction acts.
+
+    Raises:
+        InterventionError: if this mean is not known.
+    """
     if vector.baseline is None:
         raise InterventionError(
             f"{vector} has no baseline to measure a projection from; fit it with ist.fit, or use "
@@ -369,8 +391,7 @@ def _apply(
             "or use its own target: project without a strength"
         )
     baseline = vector.baseline[vector.sites.index(direction.site)].double().flatten()
-    start = float(baseline @ direction.unit.double().flatten().to(baseline.device))
-    return direction.project(start + coefficient, positions, schedule)
+    return float(baseline @ direction.unit.double().flatten().to(baseline.device))
 
 
 def _geometric_mean(values: Sequence[float]) -> float:

@@ -43,10 +43,11 @@ from torch import Tensor
 
 from interp_steer.capture.contrast_moments import ContrastMoments, capture_contrast
 from interp_steer.capture.options import CaptureOptions
-from interp_steer.contrast.contrast_set import ContrastSet, in_split
+from interp_steer.contrast.contrast_set import ContrastSet, take_split
 from interp_steer.errors import InterventionError, VectorError
-from interp_steer.interventions.edits import Edit, Linear
+from interp_steer.interventions.affine import Linear
 from interp_steer.interventions.intervention import Direction, Intervention
+from interp_steer.interventions.operations import Operation
 from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.loading import check_model
@@ -112,7 +113,7 @@ class TransportMap(Direction):
         Raises:
             InterventionError: when the coefficient is not a finite number or positions are unknown.
         """
-        return Intervention((Edit(self, "transport", coefficient, positions, schedule),))  # type: ignore[arg-type]
+        return self.apply(Operation.TRANSPORT, coefficient, positions, schedule)
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,7 +356,7 @@ def fit_transport(
     if kind not in KINDS:
         raise VectorError(f"map {kind!r} is unknown; use {', '.join(map(repr, KINDS))}")
     check_model(model)
-    pairs = in_split(pairs, "fit")
+    pairs = take_split(pairs, "fit")
     sides = capture_contrast(
         model,
         pairs,

@@ -14,7 +14,7 @@ from interp_steer.capture.activations import capture_moments
 from interp_steer.capture.moments import Moments
 from interp_steer.capture.options import CaptureOptions
 from interp_steer.capture.pair_differences import Groups, differences
-from interp_steer.contrast.contrast_set import ContrastSet, in_split, plain_text
+from interp_steer.contrast.contrast_set import ContrastSet, plain_text, take_split
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.loading import check_model
 from interp_steer.statistics.permutation import PermutationTest
@@ -89,7 +89,7 @@ def fit_with_reliability(
         True
     """
     check_model(model)
-    pairs = in_split(pairs, "fit")
+    pairs = take_split(pairs, "fit")
     sites = model.sites(component, layers)
     present, absent = (
         capture_moments(

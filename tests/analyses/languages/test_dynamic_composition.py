@@ -103,7 +103,7 @@ def test_what_properties_are_fitted_on_is_not_asked():
 def test_a_case_is_that_of_the_letters_in_any_language(known, text, expected):
     ids = ("language:response_language", known)
     pair = Pair("a", "b", "a", instruction_ids=ids, kwargs=({"language": "it"}, {}))
-    said = ist.Completion("a", text, (1,), "stop", "unsteered")
+    said = ist.Completion(text, (1,), "stop", "a", "unsteered")
     assert dynamic_composition_properties.checked(pair, said) == {known: expected}
 
 
