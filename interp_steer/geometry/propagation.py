@@ -234,7 +234,7 @@ class _Reader:
     ]:
         """Return the quantities, and the changes of the lensed log-probabilities summed over
         rows."""
-        batch = self.model.pad([[*asked.tokens, *answer.tokens[:-1]] for asked, answer in rows])
+        batch = self.model.pad([[*request.tokens, *answer.tokens[:-1]] for request, answer in rows])
         width = batch.tokens.shape[1]
         # Padded on the left, so that the positions that emit an answer are the last ones.
         read = [max(1, len(answer.tokens)) for _, answer in rows]

@@ -23,12 +23,14 @@ from .permutation import rank_first_draw as rank_first_draw
 from .records import Comparison as Comparison
 from .records import compare as compare
 from .records import correct_p_values as correct_p_values
+from .records import mean_gain as mean_gain
 from .records import mean_of as mean_of
 from .records import share_of as share_of
 from .records import shares as shares
 from .resampling import draw_weights as draw_weights
 from .resampling import normal_interval as normal_interval
 from .resampling import resampled_means as resampled_means
+from .sample_size import find_stable_size as find_stable_size
 from .separation import Separation as Separation
 from .separation import auroc as auroc
 from .separation import auroc_gain as auroc_gain

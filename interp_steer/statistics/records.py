@@ -109,6 +109,34 @@ def compare(records: pl.DataFrame, first: str, second: str, outcome: str) -> Com
     return Comparison(bootstrap_mean(gains, clusters=paired["key"].to_list()), None)
 
 
+def mean_gain(records: pl.DataFrame, first: str, second: str, outcome: str) -> Interval | None:
+    """Compute how much a score is higher under one setting than under another, prompt by prompt.
+
+    Args:
+        records: columns ``instruction``, ``setting``, ``key``, ``query`` and ``outcome``; rows
+            without a score are left out.
+        first: the baseline.
+        second: the setting compared with the baseline; of several answers to a prompt the mean
+            score is taken.
+        outcome: the column of the score.
+
+    Returns:
+        The mean difference, queries resampled whole; None when no prompt has a score in both.
+    """
+    on = ["instruction", "key", "query"]
+    sides = [
+        records.filter((pl.col("setting") == setting) & pl.col(outcome).is_not_null())
+        .group_by(on, maintain_order=True)
+        .agg(pl.col(outcome).mean().alias("score"))
+        for setting in (first, second)
+    ]
+    paired = sides[0].join(sides[1], on=on, suffix="_second", maintain_order="left")
+    if paired.is_empty():
+        return None
+    gains = paired["score_second"] - paired["score"]
+    return bootstrap_mean(gains.to_list(), paired["query"].to_list())
+
+
 def correct_p_values(tests: Sequence[PairedTest]) -> list[float]:
     """Return the Holm-corrected p-values of the tests of one figure."""
     return holm([test.p_value for test in tests]) if tests else []

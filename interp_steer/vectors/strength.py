@@ -163,7 +163,7 @@ class StrengthCalibrator:
         coefficient = self.coefficient(
             layer, strength or Strength(1.0), operation, positions, apply_layer=apply_layer
         )
-        return _steer(vector, direction, operation, coefficient, positions, schedule)
+        return _apply(vector, direction, operation, coefficient, positions, schedule)
 
     def coefficient(
         self,
@@ -212,14 +212,15 @@ class StrengthCalibrator:
         )
 
     def _find_within(
-        self, direction: Direction, budget: Strength, how: Operation, positions: str
+        self, direction: Direction, budget: Strength, operation: Operation, positions: str
     ) -> float:
         """Find the largest coefficient that stays within a budget, with the budget's sign."""
         measure = _BUDGETS[budget.unit]
 
         def damage(coefficient: float) -> float:
             signed = math.copysign(coefficient, budget.amount)
-            return measure(self.damage(_steer(self.vector, direction, how, signed, positions)))
+            steering = _apply(self.vector, direction, operation, signed, positions)
+            return measure(self.damage(steering))
 
         start = self._norm(direction.source.layer)
         try:
@@ -230,7 +231,7 @@ class StrengthCalibrator:
                 )
             coefficient = find_largest_within(abs(budget.amount), damage, start=start)
         except InterventionError as error:
-            raise InterventionError(f"{how} at {direction}: {error}") from error
+            raise InterventionError(f"{operation} at {direction}: {error}") from error
         return math.copysign(coefficient, budget.amount)
 
     def _norm(self, layer: int) -> float:
@@ -353,13 +354,13 @@ def measured_operation(how: str) -> Operation:
     Raises:
         InterventionError: for another name.
     """
-    measured = [each for each in Operation if each.is_measured_as_length]
+    measured = [operation for operation in Operation if operation.is_measured_as_length]
     if how not in measured:
         raise InterventionError(f"how is {how!r}; give one of {', '.join(measured)}")
     return Operation.parse(how)
 
 
-def _steer(
+def _apply(
     vector: SteeringVector,
     direction: Direction,
     operation: Operation,
