@@ -442,8 +442,8 @@ def register_callbacks(app: Dash, explorer: Explorer) -> None:
     """Register all callbacks with the app."""
     for callback in CALLBACKS:
         app.callback(
-            inputs=callback.inputs,
-            state=callback.state,
+            inputs=dict(callback.inputs),
+            state=dict(callback.state),  # Dash adds the inputs to this mapping
             prevent_initial_call=True,
             **({} if callback.output is None else {"output": callback.output}),
             **({} if callback.running is None else {"running": callback.running}),
