@@ -45,7 +45,7 @@ class World:
     checkpoint: Path
     model: ist.HookedLM
     other: ist.HookedLM
-    contrast_set: ist.ContrastSet
+    pairs: ist.ContrastSet
     vector: ist.SteeringVector
     stepped: ist.SteppedVector
     records: pl.DataFrame

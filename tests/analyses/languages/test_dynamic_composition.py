@@ -78,8 +78,8 @@ def test_a_language_and_a_format_are_put_together(run):
 
 def test_what_properties_are_fitted_on_is_not_asked():
     config = dynamic_composition.Config(n_fit=10, n_select=20, n_test=40)
-    pairs = dynamic_composition.speaking.language_set(
-        config, dynamic_composition.speaking.read_items(config, 0), 0
+    pairs = dynamic_composition.base.language_set(
+        config, dynamic_composition.base.read_items(config, 0), 0
     )
     asked = {pair.query for pair in pairs if pair.split != "fit"}
     found = dynamic_composition_properties.apart("startend:quotation", pairs, 10, 0)
