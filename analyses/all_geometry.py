@@ -63,10 +63,10 @@ class Config:
 
 def main(config: Config, run: ist.Run) -> None:
     """Run the analyses one after the other, and gather them into one page."""
-    perform(run, config, own_fields(config), HEADLINES, f"Geometry of {config.model}")
+    perform(run, config, set_own_fields(config), HEADLINES, f"Geometry of {config.model}")
 
 
-def own_fields(config: Config) -> dict[Any, dict[str, Any]]:
+def set_own_fields(config: Config) -> dict[Any, dict[str, Any]]:
     """What is said to each analysis alone: where vectors are carried, the model is the source."""
     own: dict[Any, dict[str, Any]] = {analysis: {} for analysis in ANALYSES}
     own[cross_architecture] = {"model": config.target, "source": config.model}

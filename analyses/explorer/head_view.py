@@ -14,7 +14,7 @@ from analyses.explorer.form import Source
 from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.views import TOP, ViewResult
 from analyses.explorer.workspace import Workspace, make_label
-from analyses.geometry.head_geometry_readings import Property, read
+from analyses.geometry.head_geometry_readings import PropertyHeads, read_heads
 from figures.geometry.head_map import head_map
 from figures.style.drawing import Drawing
 from interp_steer.geometry.cosines import vocabulary
@@ -34,7 +34,7 @@ class Heads:
     """The measurements of all heads for one property."""
 
     source: Source
-    measurements: Property
+    measurements: PropertyHeads
     table: pl.DataFrame
     """One row for each head."""
 
@@ -61,7 +61,7 @@ def measure_heads(workspace: Workspace, source: Source, job: Job) -> Iterator[No
     pairs = workspace.get_pairs(source)
     job.report(f"Reading the heads of {len(pairs)} pairs")
     yield
-    measurements = read(workspace.model, pairs, DRAWS, workspace.fit_options.seed)
+    measurements = read_heads(workspace.model, pairs, DRAWS, workspace.fit_options.seed)
     table = measurements.heads(make_label(source.name))
     job.report("", Heads(source, measurements, table))
 

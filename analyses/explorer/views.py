@@ -12,7 +12,7 @@ import interp_steer as ist
 from analyses.explorer.form import SteeringChoice
 from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.workspace import Workspace, make_label
-from analyses.geometry.propagation import CURVES, over_prompts
+from analyses.geometry.propagation import CURVES, average_over_prompts
 from figures.style.drawing import Drawing
 from interp_steer.geometry.cosines import cosine_map, vocabulary
 from interp_steer.geometry.propagation import propagate
@@ -129,7 +129,7 @@ def draw_propagation(
         if not draw:
             drawings["lens_after"] = figures.lens_tokens(measured.tokens(workspace.model, TOP))
         yield
-    curves = over_prompts(pl.concat(frames), seed=0).drop("strength")
+    curves = average_over_prompts(pl.concat(frames), seed=0).drop("strength")
     setting = f"Addition of length {coefficient:.3g} at layer {layer}, on {len(prompts)} prompts."
     for figure, (quantity, title, about) in CURVES.items():
         rows = curves.filter(pl.col("quantity") == quantity)

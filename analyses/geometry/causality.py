@@ -37,7 +37,7 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.geometry.causality_edits import ACTS, Editor
+from analyses.geometry.causality_edits import EDITS, Editor
 from analyses.kit.instruction_following import Answering, EditedPrompts, InstructionFollowing
 from analyses.kit.instruction_sets import contrast_sets
 from figures.style.drawing import short_names
@@ -49,10 +49,10 @@ from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.paired import holm, mcnemar
 from interp_steer.statistics.records import share_of
 
-MAIN = {"necessity": "zero", "sufficiency": "steer"}
+MAIN_EDITS = {"necessity": "zero", "sufficiency": "steer"}
 """The act that the layer of a question is chosen by, and that is tested."""
 
-ANSWERED = {"necessity": ("mean",), "sufficiency": ("steer", "whole", "component")}
+WITH_ANSWERS = {"necessity": ("mean",), "sufficiency": ("steer", "whole", "component")}
 """Acts under which answers are generated at every layer, the first along a random direction too;
 under others, at the chosen one."""
 
@@ -128,9 +128,9 @@ def main(config: Config, run: ist.Run) -> None:
             Editor(vector, last_tokens(model, split), config.removed_at, config.set_at)
             for split in (pairs.select, pairs.test)
         ]
-        chosen[name] = choose(select, editors[0], layers)
+        chosen[name] = choose_layers(select, editors[0], layers)
         draws = [None, *range(run.seed, run.seed + config.n_random)]
-        records = measure(test, editors[1], layers, chosen[name], draws)
+        records = measure_edits(test, editors[1], layers, chosen[name], draws)
         frames.append(records.with_columns(pl.lit(name).alias("instruction")))
     if not frames:
         raise RunError(
@@ -138,20 +138,20 @@ def main(config: Config, run: ist.Run) -> None:
             "words, so that there is no obedience to lose; name others, or another model"
         )
     records = pl.concat(frames)
-    shares = effects(records, run.seed)
+    shares = compute_shares(records, run.seed)
     run.write_records(records)
     run.write_records(shares, "shares")
-    run.leave(summary=numbers(shares, chosen) | tests(records, chosen))
-    run.leave(summary=damage(records, chosen, run.seed))
-    draw(run, shares, chosen)
+    run.leave(summary=summarise_shares(shares, chosen) | compare_main_edits(records, chosen))
+    run.leave(summary=summarise_damage(records, chosen, run.seed))
+    draw_shares(run, shares, chosen)
 
 
-def effect_of(act: EditedPrompts) -> str:
+def get_question(act: EditedPrompts) -> str:
     """The question that an act is asked for."""
     return "necessity" if act.instructed else "sufficiency"
 
 
-def choose(
+def choose_layers(
     obedience: InstructionFollowing, editor: Editor, layers: Sequence[int]
 ) -> dict[str, int]:
     """The layer of each question: where its main act moves the log-probability most."""
@@ -159,21 +159,21 @@ def choose(
         act
         for layer in layers
         for act in editor.at_layer(layer)
-        if act.name == MAIN[effect_of(act)]
+        if act.name == MAIN_EDITS[get_question(act)]
     ]
     told, plain, *edited = (
         sum(score for score in scores if score is not None)
         for scores in obedience.graded([obedience.unedited(True), obedience.unedited(False), *acts])
     )
-    moved: dict[str, dict[int, float]] = {effect: {} for effect in MAIN}
+    moved: dict[str, dict[int, float]] = {effect: {} for effect in MAIN_EDITS}
     for act, score in zip(acts, edited, strict=True):
         assert act.layer is not None
         change = told - score if act.instructed else score - plain
-        moved[effect_of(act)][act.layer] = change
+        moved[get_question(act)][act.layer] = change
     return {effect: max(found, key=lambda at: found[at]) for effect, found in moved.items()}
 
 
-def measure(
+def measure_edits(
     obedience: InstructionFollowing,
     editor: Editor,
     layers: Sequence[int],
@@ -182,7 +182,7 @@ def measure(
 ) -> pl.DataFrame:
     """A row for each act and pair: whether the answer obeys, and the log-probability.
 
-    Everything is graded. Answers are generated as :data:`ANSWERED` says, and under all acts at the
+    Everything is graded. Answers are generated as :data:`WITH_ANSWERS` says, and under all acts at the
     chosen layers and at every layer at once.
     """
     acts = [
@@ -196,10 +196,10 @@ def measure(
     ]
 
     def told_of(act: EditedPrompts) -> bool:
-        return act.layer is None or act.layer == chosen[effect_of(act)]
+        return act.layer is None or act.layer == chosen[get_question(act)]
 
     def answered(act: EditedPrompts) -> bool:
-        names = ANSWERED[effect_of(act)]
+        names = WITH_ANSWERS[get_question(act)]
         return act.name in (names if act.draw is None else names[:1])
 
     asked = [act for act in acts if told_of(act) or answered(act)]
@@ -225,7 +225,7 @@ def measure(
             strict=True,
         )
         rows += [
-            (effect_of(act), act.name, act.layer, act.draw, pair.key, pair.query, *values)
+            (get_question(act), act.name, act.layer, act.draw, pair.key, pair.query, *values)
             for pair, *values in columns
         ]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
@@ -258,7 +258,7 @@ SETTING = (
 
 
 # ------------------------------------------------------------------ shares
-def effects(records: pl.DataFrame, seed: int) -> pl.DataFrame:
+def compute_shares(records: pl.DataFrame, seed: int) -> pl.DataFrame:
     """The share of the text's effect that each act takes or gives, by measure.
 
     Draws of random directions of a prompt are taken together. A share is not there where the text
@@ -267,7 +267,10 @@ def effects(records: pl.DataFrame, seed: int) -> pl.DataFrame:
     by = ["instruction", "effect", "act", "layer", "setting"]
     rows = []
     for group, cell in records.with_columns(SETTING).group_by(by, maintain_order=True):
-        for measure, share in (("strict", _obeyed), ("logprob", partial(_likely, seed=seed))):
+        for measure, share in (
+            ("strict", _share_obedience),
+            ("logprob", partial(_share_logprob, seed=seed)),
+        ):
             known = cell.drop_nulls(measure)
             if len(known):
                 with suppress(StatisticsError):  # of an effect that may be nothing
@@ -278,14 +281,14 @@ def effects(records: pl.DataFrame, seed: int) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=columns, orient="row", schema_overrides=overrides)
 
 
-def _obeyed(cell: pl.DataFrame, *, gained: bool) -> Interval:
+def _share_obedience(cell: pl.DataFrame, *, gained: bool) -> Interval:
     once = cell.unique("key", maintain_order=True)
     told, plain = (share_of(once, f"strict_{end}") for end in ("told", "plain"))
     edited = share_of(cell, "strict")
     return share_between(edited, plain, told) if gained else share_between(edited, told, plain)
 
 
-def _likely(cell: pl.DataFrame, *, gained: bool, seed: int) -> Interval:
+def _share_logprob(cell: pl.DataFrame, *, gained: bool, seed: int) -> Interval:
     start, end = ("logprob_plain", "logprob") if gained else ("logprob", "logprob_told")
     each = cell.group_by("key", maintain_order=True).agg(
         (pl.col(end) - pl.col(start)).mean().alias("moved"),
@@ -294,7 +297,7 @@ def _likely(cell: pl.DataFrame, *, gained: bool, seed: int) -> Interval:
     return ratio_of_means(each["moved"].to_list(), each["whole"].to_list(), seed=seed)
 
 
-def headlines(frame: pl.DataFrame, chosen: Chosen) -> pl.DataFrame:
+def select_headlines(frame: pl.DataFrame, chosen: Chosen) -> pl.DataFrame:
     """The rows of acts at every layer, and of those at the layer of their question."""
     layers = [
         (name, effect, layer) for name, found in chosen.items() for effect, layer in found.items()
@@ -312,37 +315,37 @@ def headlines(frame: pl.DataFrame, chosen: Chosen) -> pl.DataFrame:
 
 
 # ------------------------------------------------------------------ leaving
-def numbers(shares: pl.DataFrame, chosen: Chosen) -> dict[str, object]:
+def summarise_shares(shares: pl.DataFrame, chosen: Chosen) -> dict[str, object]:
     """The shares at the chosen layers and at every layer."""
     found: dict[str, object] = {
         f"{effect}.layer.{name}": layer
         for name, layers in chosen.items()
         for effect, layer in layers.items()
     }
-    for row in headlines(shares, chosen).iter_rows(named=True):
+    for row in select_headlines(shares, chosen).iter_rows(named=True):
         parts = (row[part] for part in ("effect", "measure", "act", "where", "setting"))
         found[f"{'.'.join(parts)}.{row['instruction']}"] = Interval.of(row)
     return found
 
 
-def tests(records: pl.DataFrame, chosen: Chosen) -> dict[str, float]:
+def compare_main_edits(records: pl.DataFrame, chosen: Chosen) -> dict[str, float]:
     """McNemar's tests of the main acts against the first random direction, Holm-corrected."""
     found: dict[str, float] = {}
-    for (name, effect, act, where), cell in headlines(records, chosen).group_by(
+    for (name, effect, act, where), cell in select_headlines(records, chosen).group_by(
         "instruction", "effect", "act", "where", maintain_order=True
     ):
         own = cell.filter(pl.col("draw").is_null())
         first = cell.filter(pl.col("draw") == pl.col("draw").min())
-        if act == MAIN[str(effect)] and len(first):
+        if act == MAIN_EDITS[str(effect)] and len(first):
             test = mcnemar(own["strict"].to_list(), first["strict"].to_list())
             found[f"mcnemar_p.{effect}.{act}.{where}.{name}"] = test.p_value
     return dict(zip(found, holm(found.values()), strict=True)) if found else {}
 
 
-def damage(records: pl.DataFrame, chosen: Chosen, seed: int) -> dict[str, Interval]:
+def summarise_damage(records: pl.DataFrame, chosen: Chosen, seed: int) -> dict[str, Interval]:
     """How far acts move predictions where nothing is asked for, in nats a token."""
     by = ["effect", "act", "where", "setting", "instruction"]
-    known = headlines(records.with_columns(SETTING), chosen).drop_nulls("kl")
+    known = select_headlines(records.with_columns(SETTING), chosen).drop_nulls("kl")
     return {
         "kl." + ".".join(map(str, group)): bootstrap_mean(
             cell["kl"].to_list(), cell["key"].to_list(), seed=seed
@@ -351,28 +354,28 @@ def damage(records: pl.DataFrame, chosen: Chosen, seed: int) -> dict[str, Interv
     }
 
 
-def draw(run: ist.Run, shares: pl.DataFrame, chosen: Chosen) -> None:
+def draw_shares(run: ist.Run, shares: pl.DataFrame, chosen: Chosen) -> None:
     """The shares at the chosen layers and at every layer, and layer by layer."""
     names = short_names(shares["instruction"].unique(maintain_order=True).to_list())
     named = shares.with_columns(
         pl.col("instruction").replace(names).alias("panel"),
-        pl.col("act").replace(ACTS).alias("label"),
+        pl.col("act").replace(EDITS).alias("label"),
     )
     for measure, said in MEASURES.items():
         of_measure = named.filter(pl.col("measure") == measure)
         every = (
             pl.when(pl.col("where") == "every").then(pl.lit(", all layers")).otherwise(pl.lit(""))
         )
-        rows = headlines(of_measure, chosen).with_columns(pl.col("label") + every)
+        rows = select_headlines(of_measure, chosen).with_columns(pl.col("label") + every)
         if len(rows):
             title = f"share of the text's effect on {said}"
             drawing = interval_dots(rows, title, group="effect", span=SHOWN, about=ABOUT)
             run.draw(f"effects_{said}", drawing)
-        for effect in MAIN:
-            control = ANSWERED[effect][0]
-            chance = f"random direction: {ACTS[control]}"
+        for effect in MAIN_EDITS:
+            control = WITH_ANSWERS[effect][0]
+            chance = f"random direction: {EDITS[control]}"
             own = pl.col("setting") == "vector"
-            known = pl.col("act").is_in(ANSWERED[effect]) | pl.lit(measure != "strict")
+            known = pl.col("act").is_in(WITH_ANSWERS[effect]) | pl.lit(measure != "strict")
             curves = of_measure.filter(
                 (pl.col("effect") == effect)
                 & pl.col("layer").is_not_null()

@@ -10,7 +10,7 @@ import interp_steer as ist
 from analyses.kit.instruction_following import EditedPrompts
 from interp_steer.geometry.exchange import Part, Rows, interchange, moved_along
 
-ACTS = {
+EDITS = {
     "zero": "set to zero",
     "mean": "set to mean without",
     "one": "one layer's set to zero",

@@ -38,18 +38,18 @@ from tqdm import tqdm
 
 import interp_steer as ist
 from analyses.geometry import cross_architecture_steering
-from analyses.geometry.cross_architecture_alignment import Moved
-from analyses.geometry.cross_architecture_figures import Moves, answers
+from analyses.geometry.cross_architecture_alignment import VectorsInBothModels
+from analyses.geometry.cross_architecture_figures import TransferFigures, draw_answers
 from analyses.geometry.cross_architecture_prompts import check_apart, shared_prompts
 from analyses.geometry.cross_architecture_steering import (
-    ANOTHER,
     OWN,
     RANDOM,
+    RANDOM_VECTOR,
     Choice,
     Contender,
     Steering,
-    key_of,
-    mapped,
+    make_key,
+    name_mapped,
 )
 from analyses.kit.answer_options import asking
 from analyses.kit.instruction_sets import contrast_sets
@@ -114,7 +114,7 @@ def main(config: Config, run: ist.Run) -> None:
     sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(target, *sets.values())
 
-    maps, quality = fitted_maps(source, target, sets, config, run)
+    maps, quality = fit_maps(source, target, sets, config, run)
     random = {
         key: [made.like_random(run.seed + draw) for draw in range(config.n_random)]
         for key, made in maps.items()
@@ -122,29 +122,33 @@ def main(config: Config, run: ist.Run) -> None:
     scores, frames = [], []
     with asking(config, target, run) as options:
         for name, pairs in tqdm(sets.items(), desc="move", unit="instruction", disable=None):
-            moved = {read: Moved.of(source, target, pairs, read) for read in config.reads}
+            moved = {
+                read: VectorsInBothModels.of(source, target, pairs, read) for read in config.reads
+            }
             scores += [
                 {"instruction": name, **row}
-                for row in scored(moved, maps, random, config.draws, run.seed)
+                for row in score_maps(moved, maps, random, config.draws, run.seed)
             ]
-            contenders = contending(moved, maps, config, run.seed)
-            records, choices = cross_architecture_steering.steer(
+            contenders = list_contenders(moved, maps, config, run.seed)
+            records, choices = cross_architecture_steering.choose_and_steer(
                 target, reference, pairs, contenders, config, options
             )
             frames.append(records.with_columns(pl.lit(name).alias("instruction")))
-            leave(run, name, moved, contenders, choices)
+            leave_vectors(run, name, moved, contenders, choices)
     directions, records = pl.DataFrame(scores), pl.concat(frames)
     for frame, called in ((records, "records"), (quality, "quality"), (directions, "directions")):
         run.write_records(frame, called)
-    run.leave(summary=at_layer(quality, directions, target.n_layers // 2))
-    run.leave(summary=cross_architecture_steering.numbers(records))
-    moves = Moves(config.source, config.model, config.kind, config.prompts[-1], config.reads[0])
+    run.leave(summary=summarise_layer(quality, directions, target.n_layers // 2))
+    run.leave(summary=cross_architecture_steering.summarise_answers(records))
+    moves = TransferFigures(
+        config.source, config.model, config.kind, config.prompts[-1], config.reads[0]
+    )
     moves.draw(run, quality, directions)
-    run.draw("answers", answers(records, moves))
+    run.draw("answers", draw_answers(records, moves))
 
 
 # ------------------------------------------------------------------ maps
-def fitted_maps(
+def fit_maps(
     source: ist.HookedLM,
     target: ist.HookedLM,
     sets: Mapping[str, ist.ContrastSet],
@@ -166,21 +170,21 @@ def fitted_maps(
                 max_new_tokens=READ_TOKENS,
                 seed=run.seed,
             )
-            for kind in kinds_between(source, target, config):
+            for kind in list_kinds(source, target, config):
                 made = fit_map_on(texts, kind)
                 maps[read, asked, kind] = made
                 run.leave(made, name=f"map.{read}.{asked}.{kind}")
-                rows += _quality(made, texts, (read, asked, kind), run.seed)
+                rows += _tabulate_quality(made, texts, (read, asked, kind), run.seed)
     return maps, pl.DataFrame(rows)
 
 
-def kinds_between(source: ist.HookedLM, target: ist.HookedLM, config: Config) -> list[str]:
+def list_kinds(source: ist.HookedLM, target: ist.HookedLM, config: Config) -> list[str]:
     """The kinds of maps that are fitted: an identity too, where the widths agree."""
     controls = ["identity"] if source.d_model == target.d_model else []
     return list(dict.fromkeys([*config.kinds, *controls]))
 
 
-def _quality(
+def _tabulate_quality(
     made: ResidualMap, texts: SharedTexts, key: tuple[str, str, str], seed: int
 ) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
@@ -196,19 +200,19 @@ def _quality(
                     "setting": setting,
                     "penalty": made.penalties[at],
                     "rank": made.ranks[at],
-                    **_ends(value),
+                    **_split_interval(value),
                 }
             )
     return rows
 
 
-def _ends(value: Interval) -> dict[str, float]:
+def _split_interval(value: Interval) -> dict[str, float]:
     return {"value": value.value, "low": value.low, "high": value.high}
 
 
 # ------------------------------------------------------------------ vectors
-def scored(
-    moved: Mapping[str, Moved],
+def score_maps(
+    moved: Mapping[str, VectorsInBothModels],
     maps: Maps,
     random: Mapping[tuple[str, str, str], Sequence[ResidualMap]],
     draws: int,
@@ -219,18 +223,18 @@ def scored(
     for read, each in moved.items():
         for layer, value in each.ceiling(seed).items():
             told = {"read": read, "prompts": "", "kind": "", "setting": OWN, "quantity": "auroc"}
-            rows.append({**told, "layer": layer, **_ends(value)})
+            rows.append({**told, "layer": layer, **_split_interval(value)})
     for key, made in maps.items():
         told = dict(zip(("read", "prompts", "kind"), key, strict=True))
         found = moved[key[0]].scores(made, random[key], draws=draws, seed=seed)
         for setting, quantity, layer, value in found:
             measured = {"setting": setting, "quantity": quantity, "layer": layer}
-            rows.append({**told, **measured, **_ends(value)})
+            rows.append({**told, **measured, **_split_interval(value)})
     return rows
 
 
-def contending(
-    moved: Mapping[str, Moved], maps: Maps, config: Config, seed: int
+def list_contenders(
+    moved: Mapping[str, VectorsInBothModels], maps: Maps, config: Config, seed: int
 ) -> list[Contender]:
     """The vectors that steer: the target's own, the mapped ones, and both kinds of random ones."""
     last = config.prompts[-1]
@@ -239,16 +243,16 @@ def contending(
         if asked == last or kind == config.kind:
             through.setdefault((kind, asked), {})[read] = made(moved[read].source.vector)
     found = [Contender(OWN, {read: each.own.vector for read, each in moved.items()})]
-    found += [Contender(mapped(*key), vectors) for key, vectors in through.items()]
+    found += [Contender(name_mapped(*key), vectors) for key, vectors in through.items()]
     for number in range(config.n_random_steered):
         draw = seed + number
-        by_chance = {RANDOM: {}, ANOTHER: {}}
+        by_chance = {RANDOM: {}, RANDOM_VECTOR: {}}
         for read, each in moved.items():
             made, vector = maps[read, last, config.kind], each.source.vector
             mine = through[config.kind, last][read]
             for setting, other in (
                 (RANDOM, made.like_random(draw)(vector)),
-                (ANOTHER, made(vector.like_random(draw))),
+                (RANDOM_VECTOR, made(vector.like_random(draw))),
             ):
                 named = f"{setting} {number} of {vector.name}"
                 by_chance[setting][read] = mine.matched(other, name=named)
@@ -257,10 +261,10 @@ def contending(
 
 
 # ------------------------------------------------------------------ leaving
-def leave(
+def leave_vectors(
     run: ist.Run,
     name: str,
-    moved: Mapping[str, Moved],
+    moved: Mapping[str, VectorsInBothModels],
     contenders: Sequence[Contender],
     choices: Sequence[Choice],
 ) -> None:
@@ -268,7 +272,7 @@ def leave(
     for read, each in moved.items():
         run.leave(each.source.vector, name=f"source.{name}.{read}")
     for one, choice in zip(contenders, choices, strict=True):
-        key = key_of(one.setting)
+        key = make_key(one.setting)
         if one.draw is None:
             for read, vector in one.vectors.items():
                 run.leave(vector, name=f"{key}.{name}.{read}")
@@ -277,7 +281,9 @@ def leave(
         run.leave(summary={f"layer.{key}.{name}": choice.layer})
 
 
-def at_layer(quality: pl.DataFrame, directions: pl.DataFrame, layer: int) -> dict[str, object]:
+def summarise_layer(
+    quality: pl.DataFrame, directions: pl.DataFrame, layer: int
+) -> dict[str, object]:
     """The numbers of one layer of the target."""
     found: dict[str, object] = {"layer": layer}
     for row in quality.filter(pl.col("layer") == layer).iter_rows(named=True):

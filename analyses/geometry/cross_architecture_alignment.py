@@ -55,7 +55,7 @@ class BothSides:
             )
             for prompts in (pairs.present, pairs.absent)
         )
-        sums, counts = zip(*map(_by_prompt, (present, absent)), strict=True)
+        sums, counts = zip(*map(_sum_by_prompt, (present, absent)), strict=True)
         return cls(
             vector=difference_in_means(
                 present, absent, name=pairs.name, data_hash=pairs.hash, model=model
@@ -81,7 +81,7 @@ class BothSides:
         return discrimination(present, absent, seed=seed, n_resamples=resamples).auroc
 
 
-def _by_prompt(
+def _sum_by_prompt(
     side: ist.Moments,
 ) -> tuple[Float64[Tensor, "pair layer d_model"], Float64[Tensor, " pair"]]:
     assert side.rows is not None
@@ -91,7 +91,7 @@ def _by_prompt(
 
 
 @dataclass(frozen=True, eq=False)
-class Moved:
+class VectorsInBothModels:
     """The vectors of one instruction in both models, read at one place."""
 
     source: BothSides
@@ -104,7 +104,7 @@ class Moved:
     @classmethod
     def of(
         cls, source: ist.HookedLM, target: ist.HookedLM, pairs: ist.ContrastSet, read: str
-    ) -> Moved:
+    ) -> VectorsInBothModels:
         """Read both models.
 
         Args:

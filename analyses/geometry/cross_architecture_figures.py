@@ -8,14 +8,14 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.geometry.cross_architecture_prompts import ASKING
+from analyses.geometry.cross_architecture_prompts import PROMPT_SETS
 from analyses.geometry.cross_architecture_steering import (
     CONTROLS,
     OWN,
     RANDOM,
     UNMAPPED,
-    against,
-    mapped,
+    compute_p_values,
+    name_mapped,
 )
 from figures.style import theme
 from figures.style.drawing import Drawing, interval_text, listed, p_text, short_names
@@ -27,7 +27,7 @@ OUTCOMES = {"strict": "follows the instruction", "sound": "and is sound"}
 
 
 @dataclass(frozen=True)
-class Moves:
+class TransferFigures:
     """From where to where vectors moved, and by which maps that are drawn."""
 
     source: str
@@ -76,7 +76,7 @@ class Moves:
     def _of_maps(self, quality: pl.DataFrame) -> str:
         fitted = quality.filter((pl.col("setting") == "fitted") & (pl.col("kind") == self.kind))
         said = [
-            f"{_best(rows)} where prompts {ASKING[str(asked)]}"
+            f"{_describe_best(rows)} where prompts {PROMPT_SETS[str(asked)]}"
             for (asked,), rows in fitted.group_by("prompts", maintain_order=True)
         ]
         random = quality.filter(pl.col("setting") == "random")["value"].to_numpy().max()
@@ -95,7 +95,7 @@ class Moves:
             best = mine.sort("value", descending=True).row(0, named=True)
             beside = chance.filter(pl.col("layer") == best["layer"])["value"].to_list()
             against = f", random maps {beside[0]:.2f}" if beside else ""
-            said.append(f"{panel} {_best(mine)} ({best['series']}{against})")
+            said.append(f"{panel} {_describe_best(mine)} ({best['series']}{against})")
         about = {
             "cosine": f"Cosine of {self.source}'s vectors, mapped, with {self.target}'s own",
             "auroc": "How often a held-out prompt with the instruction projects further along a "
@@ -107,14 +107,14 @@ class Moves:
         )
 
 
-def _best(frame: pl.DataFrame) -> str:
+def _describe_best(frame: pl.DataFrame) -> str:
     """The largest value, with its interval and layer."""
     row = frame.sort("value", descending=True).row(0, named=True)
     return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}] at layer {row['layer']}"
 
 
 # ------------------------------------------------------------------ answers
-def answers(records: pl.DataFrame, moves: Moves) -> Drawing:
+def draw_answers(records: pl.DataFrame, moves: TransferFigures) -> Drawing:
     """What each setting achieves on the test split: shares that obey, and that do so soundly."""
     names = short_names(records["instruction"].unique(maintain_order=True).to_list())
     rows, said = [], []
@@ -128,14 +128,14 @@ def answers(records: pl.DataFrame, moves: Moves) -> Drawing:
             for outcome, series in OUTCOMES.items():
                 found = share_of(each, outcome)
                 rows.append((label, panel, series, found.value, found.low, found.high))
-        told = mapped(moves.kind, moves.prompts)
+        told = name_mapped(moves.kind, moves.prompts)
         beside = [
             f"{setting} {interval_text(share_of(by_setting[setting], 'sound'))}"
             for setting in (OWN, *CONTROLS)
             if setting in by_setting
         ]
         tested = [
-            f"{setting} {interval_text(share_of(each, 'sound'))} ({_against(of, setting)})"
+            f"{setting} {interval_text(share_of(each, 'sound'))} ({_describe_test(of, setting)})"
             for setting, each in by_setting.items()
             if setting not in UNMAPPED and (setting == told or setting.endswith(moves.prompts))
         ]
@@ -152,6 +152,6 @@ def answers(records: pl.DataFrame, moves: Moves) -> Drawing:
     return replace(interval_dots(frame, "share of answers"), caption=caption)
 
 
-def _against(rows: pl.DataFrame, setting: str) -> str:
-    p_values = against(rows, setting, RANDOM, "sound")
+def _describe_test(rows: pl.DataFrame, setting: str) -> str:
+    p_values = compute_p_values(rows, setting, RANDOM, "sound")
     return p_text(max(p_values)) if p_values else "not tested"

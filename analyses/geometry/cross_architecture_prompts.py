@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from analyses.geometry.subspaces import family
+from analyses.geometry.subspaces import get_family
 from analyses.kit.instruction_sets import arguments, instruction_id
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.instructions import registry
@@ -15,7 +15,7 @@ from interp_steer.world import model_answers
 from interp_steer.world.facts import LANGUAGES
 from interp_steer.world.queries import Query, list_queries
 
-ASKING = {
+PROMPT_SETS = {
     "plain": "ask for no format",
     "others": "ask for formats of other families",
     "kin": "ask for other formats, of the same families too",
@@ -34,7 +34,7 @@ def shared_prompts(asking: str, steered: Sequence[str], n: int, seed: int) -> li
     """Requests that the bundled models may have been trained on, so that no contrast set has them.
 
     Args:
-        asking: one of :data:`ASKING`. Of ``"kin"`` every second format is of a family that is
+        asking: one of :data:`PROMPT_SETS`. Of ``"kin"`` every second format is of a family that is
             steered towards, where that family has another: an id of its own, or the same with
             other arguments, such as another language. Of ``"broad"`` every second is such a
             prompt, and the others are requests in :data:`FOREIGN`, which the models are asked
@@ -46,22 +46,22 @@ def shared_prompts(asking: str, steered: Sequence[str], n: int, seed: int) -> li
     Raises:
         RunError: for another way of asking, or more prompts than there are requests.
     """
-    if asking not in ASKING:
-        raise RunError(f"prompts that ask {asking!r} are unknown; use {', '.join(ASKING)}")
+    if asking not in PROMPT_SETS:
+        raise RunError(f"prompts that ask {asking!r} are unknown; use {', '.join(PROMPT_SETS)}")
     if n < 1:
         raise RunError(f"{n} shared prompts were asked for; give a number from 1 up")
     if asking == "broad":
         kin = shared_prompts("kin", steered, (n + 1) // 2, seed)
         spoken = [
-            _requests((n // 2 + at) // len(FOREIGN), seed, language)
+            _sample_queries((n // 2 + at) // len(FOREIGN), seed, language)
             for at, language in enumerate(FOREIGN)
         ]
         return [*kin, *(query.text for each in spoken for query in each)]
-    chosen = _requests(n, seed)
-    families = {family(name) for name in steered}
+    chosen = _sample_queries(n, seed)
+    families = {get_family(name) for name in steered}
     whole = {instruction_id(name) for name in steered if not arguments(name)}
-    others = [one for one in registry.IDS if family(one) not in families]
-    kin = [one for one in registry.IDS if family(one) in families and one not in whole]
+    others = [one for one in registry.IDS if get_family(one) not in families]
+    kin = [one for one in registry.IDS if get_family(one) in families and one not in whole]
     turns = {"plain": [], "others": [others], "kin": [kin or others, others]}[asking]
     rng = Random(f"shared prompts/{asking}/{seed}")
     prompts = []
@@ -69,11 +69,11 @@ def shared_prompts(asking: str, steered: Sequence[str], n: int, seed: int) -> li
         if not turns or number % PLAIN == 0:
             prompts.append(query.text)
         else:
-            prompts.append(_told(query, turns[number % len(turns)], steered, rng))
+            prompts.append(_add_format(query, turns[number % len(turns)], steered, rng))
     return prompts
 
 
-def _requests(n: int, seed: int, language: str = "en") -> list[Query]:
+def _sample_queries(n: int, seed: int, language: str = "en") -> list[Query]:
     """Some requests in a language, drawn from all that there are."""
     known = list_queries("train", language)
     if not 0 <= n <= len(known):
@@ -83,7 +83,7 @@ def _requests(n: int, seed: int, language: str = "en") -> list[Query]:
     return Random(f"shared prompts/{seed}").sample(known, n)
 
 
-def _told(query: Query, ids: Sequence[str], steered: Sequence[str], rng: Random) -> str:
+def _add_format(query: Query, ids: Sequence[str], steered: Sequence[str], rng: Random) -> str:
     """The request with a format of some, that is none of those steered towards."""
     topic = model_answers.topic(query.subject, query.style)
     kwargs: Mapping[str, Any] = {}
@@ -91,7 +91,7 @@ def _told(query: Query, ids: Sequence[str], steered: Sequence[str], rng: Random)
     for _ in range(100):
         one = rng.choice(ids)
         kwargs = registry.get(one).sample(rng, topic)
-        if not any(_is(name, one, kwargs) for name in steered):
+        if not any(_matches(name, one, kwargs) for name in steered):
             break
     else:
         return query.text  # every argument that it is ever given is steered towards
@@ -99,7 +99,7 @@ def _told(query: Query, ids: Sequence[str], steered: Sequence[str], rng: Random)
     return registry.attach(query.text, registry.phrase(one, kwargs, index, rng))
 
 
-def _is(name: str, one: str, kwargs: Mapping[str, Any]) -> bool:
+def _matches(name: str, one: str, kwargs: Mapping[str, Any]) -> bool:
     wanted = arguments(name)
     return instruction_id(name) == one and all(kwargs.get(k) == v for k, v in wanted.items())
 

@@ -21,9 +21,9 @@ Vectors = Mapping[str, ist.SteeringVector]
 
 OWN = "own vector"
 RANDOM = "random map"
-ANOTHER = "random vector, mapped"
+RANDOM_VECTOR = "random vector, mapped"
 
-CONTROLS = {RANDOM: "mcnemar_p", ANOTHER: "mcnemar_p_vector"}
+CONTROLS = {RANDOM: "mcnemar_p", RANDOM_VECTOR: "mcnemar_p_vector"}
 """What mapped vectors are tested against: the same vector through random maps, and random vectors
 through the same map; and what the p-values are called."""
 
@@ -31,7 +31,7 @@ UNMAPPED = ("none", "instruction", OWN, *CONTROLS)
 """The settings beside which those of mapped vectors stand."""
 
 
-def mapped(kind: str, asking: str) -> str:
+def name_mapped(kind: str, asking: str) -> str:
     """The setting of vectors that came through a kind of map, fitted on prompts of a kind."""
     return f"{kind}, {asking}"
 
@@ -82,7 +82,7 @@ class Choice:
     """Answers that follow the instruction and are neither degenerate nor garbled."""
 
 
-def steer(
+def choose_and_steer(
     target: ist.HookedLM,
     reference: ist.HookedLM,
     pairs: ist.ContrastSet,
@@ -123,18 +123,18 @@ def steer(
         for layer in steerer.layers
     ]
     swept = ist.sweep(target, [*plain, *tried], pairs.select, settled=breaks_instruction, **options)
-    searched = with_sound(with_fluency(swept, reference))
-    choices = [_best(searched, one) for one in contenders]
+    searched = add_sound(with_fluency(swept, reference))
+    choices = [_choose_best(searched, one) for one in contenders]
     chosen = [
         cell(one, choice.layer, choice.operation)
         for one, choice in zip(contenders, choices, strict=True)
     ]
     answers = ist.sweep(target, [*plain, *chosen], pairs.test, **options)
     damaged = with_divergence(answers, target, [*plain, *chosen], pairs.test)
-    return with_sound(with_fluency(damaged, reference)), choices
+    return add_sound(with_fluency(damaged, reference)), choices
 
 
-def with_sound(records: pl.DataFrame) -> pl.DataFrame:
+def add_sound(records: pl.DataFrame) -> pl.DataFrame:
     """Add ``sound``: that an answer follows the instruction and is a text.
 
     An answer that was cut by an early verdict has failed; whether it is degenerate is not known.
@@ -142,7 +142,7 @@ def with_sound(records: pl.DataFrame) -> pl.DataFrame:
     return records.with_columns((pl.col("strict") & ~BROKEN).alias("sound"))
 
 
-def _best(searched: pl.DataFrame, one: Contender) -> Choice:
+def _choose_best(searched: pl.DataFrame, one: Contender) -> Choice:
     """The cell with most sound answers, the first of equals."""
     own = searched.filter(
         (pl.col("setting") == one.setting) & pl.col("draw").eq_missing(pl.lit(one.draw))
@@ -152,7 +152,7 @@ def _best(searched: pl.DataFrame, one: Contender) -> Choice:
     return Choice(best["layer"], best["operation"], int(best["sound"]))
 
 
-def numbers(records: pl.DataFrame) -> dict[str, object]:
+def summarise_answers(records: pl.DataFrame) -> dict[str, object]:
     """What each setting achieves on each instruction, and tests of mapped vectors against controls.
 
     Each mapped vector is tested against each random one by McNemar's test, and the largest p-value
@@ -164,7 +164,7 @@ def numbers(records: pl.DataFrame) -> dict[str, object]:
     }
     for (name,), rows in records.group_by("instruction", maintain_order=True):
         for (setting,), each in rows.group_by("setting", maintain_order=True):
-            key = f"{key_of(str(setting))}.{name}"
+            key = f"{make_key(str(setting))}.{name}"
             for outcome in ("strict", "sound"):
                 found[f"{outcome}.{key}"] = share_of(each, outcome)
             moved = mean_of(each, "kl")
@@ -173,13 +173,13 @@ def numbers(records: pl.DataFrame) -> dict[str, object]:
         for setting in rows["setting"].unique(maintain_order=True):
             if setting in UNMAPPED:
                 continue
-            key = f"{key_of(setting)}.{name}"
+            key = f"{make_key(setting)}.{name}"
             gain = compare(rows, RANDOM, setting, "strict")
             if gain:
                 found[f"gain.{key}"] = gain.difference
             for control, named in CONTROLS.items():
                 for outcome in ("strict", "sound"):
-                    if p_values := against(rows, setting, control, outcome):
+                    if p_values := compute_p_values(rows, setting, control, outcome):
                         tests[named, outcome][key] = max(p_values)
     for (named, outcome), p_values in tests.items():
         adjusted = holm(list(p_values.values())) if p_values else []
@@ -189,20 +189,20 @@ def numbers(records: pl.DataFrame) -> dict[str, object]:
     return found
 
 
-def key_of(setting: str) -> str:
+def make_key(setting: str) -> str:
     """A setting in the name of a number."""
     return setting.replace(", ", "_").replace(" ", "_")
 
 
-def against(rows: pl.DataFrame, setting: str, control: str, outcome: str) -> list[float]:
+def compute_p_values(rows: pl.DataFrame, setting: str, control: str, outcome: str) -> list[float]:
     """McNemar's p-value of a setting against each draw of a control, 1 where it does no better."""
-    mine = _outcomes(rows.filter(pl.col("setting") == setting), outcome)
+    mine = _sort_outcomes(rows.filter(pl.col("setting") == setting), outcome)
     found = []
     for _, each in rows.filter(pl.col("setting") == control).group_by("draw", maintain_order=True):
-        test = mcnemar(mine, _outcomes(each, outcome))
+        test = mcnemar(mine, _sort_outcomes(each, outcome))
         found.append(test.p_value if test.only_a > test.only_b else 1.0)
     return found
 
 
-def _outcomes(rows: pl.DataFrame, outcome: str) -> list[bool]:
+def _sort_outcomes(rows: pl.DataFrame, outcome: str) -> list[bool]:
     return rows.sort("key")[outcome].to_list()

@@ -33,7 +33,12 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.geometry.head_geometry_readings import Property, cosines, read, share_frame
+from analyses.geometry.head_geometry_readings import (
+    PropertyHeads,
+    compare_directions,
+    read_heads,
+    tabulate_shares,
+)
 from analyses.kit.instruction_sets import contrast_sets
 from figures.geometry.head_map import head_map
 from figures.style.drawing import short_names
@@ -91,12 +96,12 @@ def main(config: Config, run: ist.Run) -> None:
     sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
     properties = {
-        name: read(model, pairs, config.draws, run.seed)
+        name: read_heads(model, pairs, config.draws, run.seed)
         for name, pairs in tqdm(sets.items(), desc="read", unit="instruction", disable=None)
     }
     edited = pl.concat(
         [
-            edit(model, sets[name].test, found, config, run.seed).with_columns(
+            edit_heads(model, sets[name].test, found, config, run.seed).with_columns(
                 pl.lit(name).alias("instruction")
             )
             for name, found in tqdm(properties.items(), desc="edit", disable=None)
@@ -105,21 +110,24 @@ def main(config: Config, run: ist.Run) -> None:
     run.write_records(edited)
     heads = pl.concat([found.heads(name) for name, found in properties.items()])
     run.write_records(heads, "heads")
-    shares = pl.concat([share_frame(name, found.shares) for name, found in properties.items()])
+    shares = pl.concat([tabulate_shares(name, found.shares) for name, found in properties.items()])
     run.write_records(shares, "shares")
-    alike = cosines(properties, config.draws, run.seed)
+    alike = compare_directions(properties, config.draws, run.seed)
     if len(alike):
         run.write_records(alike, "cosines")
     for name, found in properties.items():
-        run.leave(found.vector, name=name, summary=numbers(name, found))
-    recovery = recovered(edited, run.seed)
-    run.leave(summary=ends(recovery, max(config.k)) | damage(edited, max(config.k), run.seed))
-    draw(run, heads, shares, alike, recovery)
+        run.leave(found.vector, name=name, summary=summarise_heads(name, found))
+    recovery = compute_recovery(edited, run.seed)
+    run.leave(
+        summary=summarise_recovery(recovery, max(config.k))
+        | summarise_damage(edited, max(config.k), run.seed)
+    )
+    draw_heads(run, heads, shares, alike, recovery)
 
 
 # ------------------------------------------------------------------ editing
-def edit(
-    model: ist.HookedLM, pairs: ContrastSet, found: Property, config: Config, seed: int
+def edit_heads(
+    model: ist.HookedLM, pairs: ContrastSet, found: PropertyHeads, config: Config, seed: int
 ) -> pl.DataFrame:
     """Steer with few heads, and take few heads away, best ones and random ones.
 
@@ -147,13 +155,13 @@ def edit(
     plain, told = (scored(act, ist.unsteered) for act in asked)
     nothing = [None] * len(pairs)
     rows = []
-    for kind, draw, order, vector in orders(found, config.n_random, seed):
+    for kind, draw, order, vector in order_heads(found, config.n_random, seed):
         for k in config.k:
             steer = vector.only(heads=order[:k]).shift(config.coefficient, positions="generated")
             moved = ist.divergence(model, asked["steer"], answers["steer"], steer)
             measured = [("steer", scored("steer", steer), [each.kl for each in moved])]
             if vector is found.vector:
-                measured += [("ablate", scored("ablate", without(found, order[:k])), nothing)]
+                measured += [("ablate", scored("ablate", remove_heads(found, order[:k])), nothing)]
             rows += [
                 (act, kind, k, draw, pair.key, *numbers)
                 for act, *columns in measured
@@ -163,7 +171,7 @@ def edit(
     return pl.DataFrame(rows, schema=columns, orient="row", infer_schema_length=None)
 
 
-def orders(found: Property, n_random: int, seed: int) -> list[Order]:
+def order_heads(found: PropertyHeads, n_random: int, seed: int) -> list[Order]:
     """The orders in which heads are edited: by each ranking, and the controls."""
     rankings = found.rankings()
     made: list[Order] = [
@@ -179,7 +187,7 @@ def orders(found: Property, n_random: int, seed: int) -> list[Order]:
     return made
 
 
-def without(found: Property, heads: Heads) -> ist.Intervention:
+def remove_heads(found: PropertyHeads, heads: Heads) -> ist.Intervention:
     """Each head's projection on its direction set to its mean without the property."""
     return ist.compose(
         found.vector.only(heads=[(layer, head)])
@@ -189,7 +197,7 @@ def without(found: Property, heads: Heads) -> ist.Intervention:
     )
 
 
-def recovered(edited: pl.DataFrame, seed: int) -> pl.DataFrame:
+def compute_recovery(edited: pl.DataFrame, seed: int) -> pl.DataFrame:
     """The share of the text instruction's gain in log-probability, with its interval.
 
     A ratio of means over prompts, which are resampled; draws of random heads are averaged first.
@@ -208,7 +216,7 @@ def recovered(edited: pl.DataFrame, seed: int) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=[*by, "value", "low", "high", "n"], orient="row")
 
 
-def damage(edited: pl.DataFrame, k: int, seed: int) -> dict[str, object]:
+def summarise_damage(edited: pl.DataFrame, k: int, seed: int) -> dict[str, object]:
     """How far the most heads move predictions that nobody asked to move."""
     moved = edited.filter((pl.col("act") == "steer") & (pl.col("k") == k))
     return {
@@ -220,7 +228,7 @@ def damage(edited: pl.DataFrame, k: int, seed: int) -> dict[str, object]:
 
 
 # ------------------------------------------------------------------ leaving
-def numbers(name: str, found: Property) -> dict[str, object]:
+def summarise_heads(name: str, found: PropertyHeads) -> dict[str, object]:
     """The best head, chosen on the select split, and who writes the last layer's direction."""
     layer, head = found.rankings()["auroc"][0]
     last = found.shares.layers[-1]
@@ -241,7 +249,7 @@ def numbers(name: str, found: Property) -> dict[str, object]:
     return best | shares
 
 
-def ends(recovery: pl.DataFrame, k: int) -> dict[str, object]:
+def summarise_recovery(recovery: pl.DataFrame, k: int) -> dict[str, object]:
     """What the most heads do."""
     return {
         f"{row['act']}.{row['heads'].replace(' ', '_')}.{k}.{row['instruction']}": Interval.of(row)
@@ -249,7 +257,7 @@ def ends(recovery: pl.DataFrame, k: int) -> dict[str, object]:
     }
 
 
-def draw(
+def draw_heads(
     run: ist.Run,
     heads: pl.DataFrame,
     shares: pl.DataFrame,

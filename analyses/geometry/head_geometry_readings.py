@@ -25,7 +25,7 @@ from interp_steer.statistics.separation import Separation, measure_separation
 
 
 @dataclass(frozen=True, eq=False)
-class Property:
+class PropertyHeads:
     """What was read of one property."""
 
     vector: ist.SteppedVector
@@ -90,7 +90,7 @@ class Property:
         }
 
 
-def read(model: ist.HookedLM, pairs: ContrastSet, draws: int, seed: int) -> Property:
+def read_heads(model: ist.HookedLM, pairs: ContrastSet, draws: int, seed: int) -> PropertyHeads:
     """Fit on the fit split, and measure every head on the others.
 
     Args:
@@ -116,7 +116,7 @@ def read(model: ist.HookedLM, pairs: ContrastSet, draws: int, seed: int) -> Prop
     def apart(split: str, directions: Tensor) -> Separation:
         return measure_separation(*(head_projections(side, directions) for side in rows[split]))
 
-    return Property(
+    return PropertyHeads(
         vector=vector,
         absent=head_projections(head_rows(absent), own).mean(dim=0),
         differences=head_rows(present) - head_rows(absent),
@@ -127,7 +127,9 @@ def read(model: ist.HookedLM, pairs: ContrastSet, draws: int, seed: int) -> Prop
     )
 
 
-def cosines(properties: Mapping[str, Property], draws: int, seed: int) -> pl.DataFrame:
+def compare_directions(
+    properties: Mapping[str, PropertyHeads], draws: int, seed: int
+) -> pl.DataFrame:
     """How alike the directions of two properties are, head by head."""
     rows = []
     for one, other in combinations(properties, 2):
@@ -145,7 +147,7 @@ def cosines(properties: Mapping[str, Property], draws: int, seed: int) -> pl.Dat
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
-def share_frame(name: str, shares: Shares) -> pl.DataFrame:
+def tabulate_shares(name: str, shares: Shares) -> pl.DataFrame:
     """A row for each layer of the direction and each writer."""
     rows = [
         (name, layer, writer.kind, writer.layer, writer.head, each.value, each.low, each.high)

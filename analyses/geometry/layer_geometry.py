@@ -91,21 +91,21 @@ def main(config: Config, run: ist.Run) -> None:
         random = [vector.like_random(run.seed + draw) for draw in range(config.n_random)]
         run.leave(vector, name=name)
         measured = [
-            *_dimensions(fitted),
-            *_told_apart(vector, random, held, run.seed),
-            *_read_by_the_head(model, vector, random, config.top, run.seed),
+            *_measure_dimensions(fitted),
+            *_measure_separation(vector, random, held, run.seed),
+            *_measure_unembedding(model, vector, random, config.top, run.seed),
         ]
         instruction = pl.lit(name).alias("instruction")
         numbers.append(pl.DataFrame(measured).with_columns(instruction))
-        projections.append(_projections(vector, held).with_columns(instruction))
-        cosines.append(_cosines(vector).with_columns(instruction))
-        explained.append(_explained(fitted, config.components).with_columns(instruction))
+        projections.append(_tabulate_projections(vector, held).with_columns(instruction))
+        cosines.append(_tabulate_cosines(vector).with_columns(instruction))
+        explained.append(_tabulate_explained(fitted, config.components).with_columns(instruction))
     records = pl.concat(numbers)
     run.write_records(records)
     run.write_records(pl.concat(projections), "projections")
     run.write_records(pl.concat(cosines), "cosines")
     run.write_records(pl.concat(explained), "explained")
-    _leave(run, records, layer=model.n_layers // 2)
+    _leave_summary(run, records, layer=model.n_layers // 2)
 
     run.draw("layer_cosines", figures.layer_cosines(pl.concat(cosines)))
     overlaps = records.filter((pl.col("quantity") == "overlap") & (pl.col("setting") == "vector"))
@@ -137,7 +137,9 @@ class _Sides:
         return tuple(side.rows.values[site].double() for side in (self.present, self.absent))  # type: ignore[union-attr,return-value]
 
 
-def _row(layer: int, quantity: str, value: Interval, setting: str = "vector") -> dict[str, object]:
+def _make_row(
+    layer: int, quantity: str, value: Interval, setting: str = "vector"
+) -> dict[str, object]:
     return {
         "layer": layer,
         "quantity": quantity,
@@ -148,31 +150,31 @@ def _row(layer: int, quantity: str, value: Interval, setting: str = "vector") ->
     }
 
 
-def _dimensions(sides: _Sides) -> list[dict[str, object]]:
+def _measure_dimensions(sides: _Sides) -> list[dict[str, object]]:
     """How many dimensions the differences of single pairs fill, and how long their mean is."""
     rows = []
     for site in sides.present.sites:
         found = spread(*sides.at(site))
-        rows += [_row(site.layer, what, value) for what, value in vars(found).items()]
+        rows += [_make_row(site.layer, what, value) for what, value in vars(found).items()]
     return rows
 
 
-def _told_apart(
+def _measure_separation(
     vector: ist.SteeringVector, random: list[ist.SteeringVector], sides: _Sides, seed: int
 ) -> list[dict[str, object]]:
     """How well held-out prompts are told apart along the vector, and along random directions."""
     rows = []
     for site in vector.sites:
-        found = discrimination(*_along(vector, sides, site), seed=seed)
-        rows += [_row(site.layer, what, value) for what, value in vars(found).items()]
+        found = discrimination(*_project(vector, sides, site), seed=seed)
+        rows += [_make_row(site.layer, what, value) for what, value in vars(found).items()]
         by_chance = [
-            discrimination(*_along(one, sides, site), n_resamples=1).auroc.value for one in random
+            discrimination(*_project(one, sides, site), n_resamples=1).auroc.value for one in random
         ]
-        rows.append(_row(site.layer, "auroc", bootstrap(by_chance, seed=seed), "random"))
+        rows.append(_make_row(site.layer, "auroc", bootstrap(by_chance, seed=seed), "random"))
     return rows
 
 
-def _read_by_the_head(
+def _measure_unembedding(
     model: ist.HookedLM,
     vector: ist.SteeringVector,
     random: list[ist.SteeringVector],
@@ -192,12 +194,12 @@ def _read_by_the_head(
     ):
         for layer, value in own.select("layer", of).iter_rows():
             by_chance = others.filter(pl.col("layer") == layer).select(of).to_series().to_list()
-            rows.append(_row(layer, quantity, Interval(value, value, value, 1, "exact")))
-            rows.append(_row(layer, quantity, bootstrap(by_chance, seed=seed), "random"))
+            rows.append(_make_row(layer, quantity, Interval(value, value, value, 1, "exact")))
+            rows.append(_make_row(layer, quantity, bootstrap(by_chance, seed=seed), "random"))
     return rows
 
 
-def _along(
+def _project(
     vector: ist.SteeringVector, sides: _Sides, site: ist.Site
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The projections ``<h_i, u>`` of both sides."""
@@ -206,12 +208,12 @@ def _along(
     return present, absent
 
 
-def _projections(vector: ist.SteeringVector, sides: _Sides) -> pl.DataFrame:
+def _tabulate_projections(vector: ist.SteeringVector, sides: _Sides) -> pl.DataFrame:
     """Every projection, as it is and scaled: 0 and 1 are the means of the fitted sides."""
     assert vector.targets is not None
     frames = []
     for site, target, norm in zip(vector.sites, vector.targets, vector.norms, strict=True):
-        both = _along(vector, sides, site)
+        both = _project(vector, sides, site)
         for side, values in zip(("present", "absent"), both, strict=True):
             frames.append(
                 pl.DataFrame(
@@ -228,7 +230,7 @@ def _projections(vector: ist.SteeringVector, sides: _Sides) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def _cosines(vector: ist.SteeringVector) -> pl.DataFrame:
+def _tabulate_cosines(vector: ist.SteeringVector) -> pl.DataFrame:
     found = cosine_between_layers(vector).tolist()
     rows = [
         {"layer_a": a, "layer_b": b, "cosine": cosine}
@@ -238,7 +240,7 @@ def _cosines(vector: ist.SteeringVector) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _explained(sides: _Sides, components: int) -> pl.DataFrame:
+def _tabulate_explained(sides: _Sides, components: int) -> pl.DataFrame:
     """The shares of the principal axes of the differences, as they are and less their mean."""
     rows = []
     for site in sides.present.sites:
@@ -256,7 +258,7 @@ def _explained(sides: _Sides, components: int) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _leave(run: ist.Run, records: pl.DataFrame, layer: int) -> None:
+def _leave_summary(run: ist.Run, records: pl.DataFrame, layer: int) -> None:
     """The numbers of one layer, in the mean over instructions."""
     at = records.filter((pl.col("layer") == layer) & pl.col("value").is_finite())
     groups = at.group_by("quantity", "setting", maintain_order=True)

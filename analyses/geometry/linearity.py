@@ -37,14 +37,19 @@ from tqdm import tqdm
 import interp_steer as ist
 from analyses.geometry.linearity_equal_damage import (
     MEANS,
-    best_layer,
-    beyond_means,
-    contenders,
-    outcomes,
-    steered,
+    choose_layer,
+    compare_with_means,
+    list_contenders,
+    steer_contenders,
+    summarise_outcomes,
 )
-from analyses.geometry.linearity_figures import draw_read, draw_steered
-from analyses.geometry.linearity_readouts import TOLD_BY, AtLayer, Property, at
+from analyses.geometry.linearity_figures import draw_readings, draw_steering
+from analyses.geometry.linearity_readouts import (
+    CHECKING_PROBES,
+    LayerReadouts,
+    PropertyReadouts,
+    select_values,
+)
 from analyses.kit.instruction_following import Answering, InstructionFollowing
 from analyses.kit.instruction_sets import contrast_sets
 from interp_steer.statistics.intervals import Interval
@@ -116,8 +121,8 @@ def main(config: Config, run: ist.Run) -> None:
     shifts: list[pl.DataFrame] = []
     chosen: dict[str, int] = {}
     for name, pairs in tqdm(sets.items(), desc="linearity", unit="property", disable=None):
-        found = Property.of(model, pairs, run.seed)
-        rows += [(name, *row) for row in by_layer(found, N_RANDOM)]
+        found = PropertyReadouts.of(model, pairs, run.seed)
+        rows += [(name, *row) for row in measure_layers(found, N_RANDOM)]
         for kind, vector in found.vectors.items():
             run.leave(vector, name=f"{name}.{kind}")
         select = InstructionFollowing.of(model, pairs.select[: config.n_steered], config, ledger)
@@ -125,51 +130,51 @@ def main(config: Config, run: ist.Run) -> None:
         told = bool(select.obedient and test.obedient)
         layer = model.n_layers // 2 if config.layer is None else config.layer
         if told and config.layer is None:
-            layer = best_layer(select, found, reference, config.strength, config.positions)
+            layer = choose_layer(select, found, reference, config.strength, config.positions)
         chosen[name] = layer
-        rows += [(name, *row) for row in at_layer(found.layers[layer])]
-        shifts.append(pair_shifts(found.layers[layer]).with_columns(property=pl.lit(name)))
+        rows += [(name, *row) for row in measure_chosen_layer(found.layers[layer])]
+        shifts.append(project_shifts(found.layers[layer]).with_columns(property=pl.lit(name)))
         if not told:
             print(f"{name} is not steered towards: {model.name} obeys it in no prompt of a split")
             continue
-        several = contenders(found, layer, config.positions, config.n_random, run.seed)
-        records = steered(select, test, several, reference, layer, config.strength)
+        several = list_contenders(found, layer, config.positions, config.n_random, run.seed)
+        records = steer_contenders(select, test, several, reference, layer, config.strength)
         answers.append(records.with_columns(property=pl.lit(name)))
     records = pl.DataFrame(rows, schema=SCHEMA, orient="row")
     run.write_records(records)
     run.write_records(pl.concat(shifts), "shifts")
-    leave_read(run, records, chosen)
-    draw_read(run, records, pl.concat(shifts), chosen)
+    leave_readings(run, records, chosen)
+    draw_readings(run, records, pl.concat(shifts), chosen)
     if answers:
         said = pl.concat(answers)
         run.write_records(said, "answers")
-        found = outcomes(said, run.seed)
-        leave_steered(run, said, found)
-        draw_steered(run, found, chosen, config.strength)
+        found = summarise_outcomes(said, run.seed)
+        leave_steering(run, said, found)
+        draw_steering(run, found, chosen, config.strength)
 
 
 # ------------------------------------------------------------------ reading
-def by_layer(found: Property, n_random: int) -> Iterator[tuple[object, ...]]:
+def measure_layers(found: PropertyReadouts, n_random: int) -> Iterator[tuple[object, ...]]:
     """What each reading tells apart at each layer, and what the MLP gains."""
     for layer in found.layers:
         for of, quantity, value in (*layer.separations(n_random), *layer.gains()):
-            yield row(layer, of, quantity, value)
+            yield make_row(layer, of, quantity, value)
 
 
-def at_layer(layer: AtLayer) -> Iterator[tuple[object, ...]]:
+def measure_chosen_layer(layer: LayerReadouts) -> Iterator[tuple[object, ...]]:
     """What is measured at one layer alone."""
     for of, quantity, value in (*layer.cosines(), *layer.left()):
-        yield row(layer, of, quantity, value)
+        yield make_row(layer, of, quantity, value)
     count = float(layer.probes["sparse"].coordinates)
-    yield row(layer, "sparse", "coordinates", Interval(count, count, count, 1, "exact"))
+    yield make_row(layer, "sparse", "coordinates", Interval(count, count, count, 1, "exact"))
 
 
-def row(layer: AtLayer, of: str, quantity: str, found: Interval) -> tuple[object, ...]:
+def make_row(layer: LayerReadouts, of: str, quantity: str, found: Interval) -> tuple[object, ...]:
     """A row of the records, but for the property."""
     return layer.site.layer, of, quantity, found.value, found.low, found.high, found.n
 
 
-def pair_shifts(layer: AtLayer) -> pl.DataFrame:
+def project_shifts(layer: LayerReadouts) -> pl.DataFrame:
     """The held-out differences along the mean difference, and along the centred first axis."""
     means, centred = (layer.directions[name] for name in (MEANS, "pca_centred"))
     rows = layer.splits.test.of_pairs().rows
@@ -184,19 +189,24 @@ def pair_shifts(layer: AtLayer) -> pl.DataFrame:
 
 
 # ------------------------------------------------------------------ leaving
-def leave_read(run: ist.Run, records: pl.DataFrame, chosen: Mapping[str, int]) -> None:
+def leave_readings(run: ist.Run, records: pl.DataFrame, chosen: Mapping[str, int]) -> None:
     """The numbers of the chosen layers."""
     for name, layer in chosen.items():
         run.leave(summary={f"layer.{name}": layer})
         for quantity, key in (("gain", "gain"), ("gain_control", "gain.control")):
-            (gain,) = at(records, name, quantity, layer).values()
+            (gain,) = select_values(records, name, quantity, layer).values()
             run.leave(summary={f"{key}.{name}": gain})
-        for quantity in ("auroc", "cosine", *(f"left.{kind}" for kind in TOLD_BY), "coordinates"):
-            found = at(records, name, quantity, layer)
+        for quantity in (
+            "auroc",
+            "cosine",
+            *(f"left.{kind}" for kind in CHECKING_PROBES),
+            "coordinates",
+        ):
+            found = select_values(records, name, quantity, layer)
             run.leave(summary={f"{quantity}.{of}.{name}": value for of, value in found.items()})
 
 
-def leave_steered(run: ist.Run, answers: pl.DataFrame, found: pl.DataFrame) -> None:
+def leave_steering(run: ist.Run, answers: pl.DataFrame, found: pl.DataFrame) -> None:
     """What each does as a steering vector or map, beside the text instruction and nothing."""
     for each in found.iter_rows(named=True):
         key = ".".join(each[part] for part in ("quantity", "matched", "of", "property"))
@@ -206,5 +216,5 @@ def leave_steered(run: ist.Run, answers: pl.DataFrame, found: pl.DataFrame) -> N
         for setting in ("none", "instruction"):
             share = share_of(rows.filter(pl.col("setting") == setting), "strict")
             run.leave(summary={f"obeys.{setting}.{name}": share})
-        gained = beyond_means(rows, run.seed)
+        gained = compare_with_means(rows, run.seed)
         run.leave(summary={f"beyond_means.{of}.{name}": gain for of, gain in gained.items()})

@@ -11,7 +11,7 @@ from functools import partial
 import polars as pl
 
 import interp_steer as ist
-from analyses.geometry.linearity_readouts import RANDOM, Property, rows_at
+from analyses.geometry.linearity_readouts import RANDOM, PropertyReadouts, get_rows
 from analyses.kit.instruction_following import EditedPrompts, InstructionFollowing
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import StatisticsError
@@ -51,8 +51,8 @@ class Contender:
     """Which of several controls; None where it is none."""
 
 
-def contenders(
-    found: Property, layer: int, positions: str, n_random: int, seed: int
+def list_contenders(
+    found: PropertyReadouts, layer: int, positions: str, n_random: int, seed: int
 ) -> list[Contender]:
     """Every way to steer, the difference in means first.
 
@@ -69,7 +69,7 @@ def contenders(
     means = found.vectors[MEANS]
     length = float(means.norms[means.layers.index(layer)])
     at = found.layers[means.layers.index(layer)]
-    _, absent = rows_at(at.splits.select, at.site)
+    _, absent = get_rows(at.splits.select, at.site)
 
     def along(vector: ist.SteeringVector) -> Callable[[float], ist.Intervention]:
         direction = vector.at(layer)
@@ -90,9 +90,9 @@ def contenders(
     ]
 
 
-def best_layer(
+def choose_layer(
     select: InstructionFollowing,
-    found: Property,
+    found: PropertyReadouts,
     reference: ist.HookedLM,
     strength: float,
     positions: str,
@@ -103,7 +103,7 @@ def best_layer(
     steering = {layer: vector.at(layer).shift(strength, positions) for layer in vector.layers}
     cells = [ist.Cell("none"), ist.Cell("instruction", instructed=True)]
     cells += [ist.Cell("steered", each, layer) for layer, each in steering.items()]
-    swept = _answered(select, cells, reference, settled=breaks_instruction)
+    swept = _answer_cells(select, cells, reference, settled=breaks_instruction)
     sound = swept.filter(pl.col("strict") & ~BROKEN)
     acts = [
         EditedPrompts("steered", False, [each] * len(select.pairs)) for each in steering.values()
@@ -116,7 +116,7 @@ def best_layer(
     return max(ranks, key=lambda layer: ranks[layer])
 
 
-def at_budget(
+def match_cost(
     spent: Callable[[Mapping[int, float]], Mapping[int, float]],
     amounts: Mapping[int, float],
     budget: float,
@@ -141,7 +141,7 @@ def at_budget(
             far = math.log(max(cost, 1e-12) / budget)
             tried[number].append((math.log(pending[number]), far))
         pending = {
-            number: math.exp(_next(points))
+            number: math.exp(_propose_amount(points))
             for number, points in tried.items()
             if min(abs(far) for _, far in points) > math.log(NEAR)
         }
@@ -151,7 +151,7 @@ def at_budget(
     return {number: math.exp(amount) for number, (amount, _) in nearest.items()}
 
 
-def _next(points: Sequence[tuple[float, float]]) -> float:
+def _propose_amount(points: Sequence[tuple[float, float]]) -> float:
     """The next logarithm of an amount: between the nearest below and above, or beyond the last."""
     below = [point for point in points if point[1] < 0]
     above = [point for point in points if point[1] >= 0]
@@ -167,7 +167,7 @@ def _next(points: Sequence[tuple[float, float]]) -> float:
     return amount - min(max(far / power, -math.log(LEAP)), math.log(LEAP))
 
 
-def steered(
+def steer_contenders(
     select: InstructionFollowing,
     test: InstructionFollowing,
     several: Sequence[Contender],
@@ -192,12 +192,12 @@ def steered(
     """
     numbers = dict(enumerate(several))
     equal = dict.fromkeys(numbers, strength)
-    (start,) = _divergences(select, numbers, {0: strength}).values()
+    (start,) = _measure_divergences(select, numbers, {0: strength}).values()
     amounts = {
         "norm": equal,
         "kl": {0: strength}
-        | at_budget(
-            partial(_divergences, select, numbers),
+        | match_cost(
+            partial(_measure_divergences, select, numbers),
             {number: strength for number in numbers if number},
             start,
         ),
@@ -206,9 +206,9 @@ def steered(
     matched: list[str | None] = [None, None]
     for name, each in amounts.items():
         for number, one in numbers.items():
-            cells.append(_cell(one, each[number], layer))
+            cells.append(_make_cell(one, each[number], layer))
             matched.append(name)
-    records = _answered(test, cells, reference)
+    records = _answer_cells(test, cells, reference)
     acts = [
         EditedPrompts(cell.setting, cell.instructed, [cell.steering] * len(test.pairs), layer)
         for cell in cells
@@ -223,7 +223,7 @@ def steered(
     )
 
 
-def _answered(
+def _answer_cells(
     obedience: InstructionFollowing,
     cells: Sequence[ist.Cell],
     reference: ist.HookedLM,
@@ -243,14 +243,14 @@ def _answered(
     return with_fluency(records, reference)
 
 
-def _cell(one: Contender, amount: float, layer: int) -> ist.Cell:
+def _make_cell(one: Contender, amount: float, layer: int) -> ist.Cell:
     setting = "steered" if one.draw is None else "random"
     return ist.Cell(
         setting, one.act(amount), layer, draw=one.draw, strength=amount, operation=one.name
     )
 
 
-def _divergences(
+def _measure_divergences(
     obedience: InstructionFollowing, numbers: Mapping[int, Contender], amounts: Mapping[int, float]
 ) -> dict[int, float]:
     """What amounts of contenders move the predictions by, in the mean over the prompts."""
@@ -270,13 +270,13 @@ MEASURES = ("obeys", "recovered", "kl", "broken")
 log-probability; the divergence; and the share of answers that are degenerate or garbled."""
 
 
-def outcomes(records: pl.DataFrame, seed: int) -> pl.DataFrame:
+def summarise_outcomes(records: pl.DataFrame, seed: int) -> pl.DataFrame:
     """What each contender does, with intervals; draws of a control are taken together.
 
     ``recovered`` is not there where the text instruction itself may do nothing.
 
     Args:
-        records: see :func:`steered`, of one property or several.
+        records: see :func:`steer_contenders`, of one property or several.
         seed: of the resampling.
     """
     told = records.with_columns(BROKEN.alias("broken"))
@@ -288,13 +288,13 @@ def outcomes(records: pl.DataFrame, seed: int) -> pl.DataFrame:
         ]
         cells = each.filter(pl.col("matched").is_not_null())
         for group, cell in cells.group_by("matched", "operation", maintain_order=True):
-            for measure, found in _measured(cell, ends, seed):
+            for measure, found in _measure_cell(cell, ends, seed):
                 rows.append((name, *group, measure, found.value, found.low, found.high, found.n))
     columns = ["property", "matched", "of", "quantity", "value", "low", "high", "n"]
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
-def _measured(
+def _measure_cell(
     cell: pl.DataFrame, ends: Sequence[pl.DataFrame], seed: int
 ) -> Iterator[tuple[str, Interval]]:
     yield "obeys", share_of(cell, "strict")
@@ -316,12 +316,12 @@ def _measured(
         )
 
 
-def beyond_means(records: pl.DataFrame, seed: int) -> dict[str, Interval]:
+def compare_with_means(records: pl.DataFrame, seed: int) -> dict[str, Interval]:
     """By how much each contender makes the obedient answers likelier than the difference in means
     does, prompt by prompt, in nats a token.
 
     Args:
-        records: see :func:`steered`, of one property.
+        records: see :func:`steer_contenders`, of one property.
         seed: of the resampling.
 
     Returns:

@@ -10,7 +10,15 @@ import polars as pl
 import figures
 import interp_steer as ist
 from analyses.geometry.linearity_equal_damage import MEANS, RANDOM_MAP
-from analyses.geometry.linearity_readouts import LABELS, LINEAR, MOVES, OTHERS, RANDOM, TOLD_BY, at
+from analyses.geometry.linearity_readouts import (
+    CHECKING_PROBES,
+    LABELS,
+    LINEAR,
+    MOVES,
+    OTHERS,
+    RANDOM,
+    select_values,
+)
 from figures.geometry.pair_shifts import pair_shifts
 from figures.style.drawing import listed, short_names
 from figures.style.interval_dots import interval_dots
@@ -42,11 +50,11 @@ SHARES = {
 """What is drawn of what steers: the title of the axis, and what it shows."""
 
 
-def draw_read(
+def draw_readings(
     run: ist.Run, records: pl.DataFrame, shifts: pl.DataFrame, chosen: Mapping[str, int]
 ) -> None:
     """What tells the sides apart, how alike the directions are, and what a map leaves."""
-    panels = titles(chosen)
+    panels = name_panels(chosen)
     records = records.with_columns(
         pl.col("property").replace_strict(panels).alias("panel"),
         pl.lit("vector").alias("setting"),
@@ -60,16 +68,16 @@ def draw_read(
     draw_auroc(run, records, here, chosen)
     draw_gain(run, records, chosen)
     draw_cosines(run, here, chosen)
-    draw_left(run, here, chosen)
-    run.draw("shifts", pair_shifts(shifts.with_columns(_panel(panels))))
+    draw_remaining(run, here, chosen)
+    run.draw("shifts", pair_shifts(shifts.with_columns(_add_panel(panels))))
 
 
-def titles(names: Mapping[str, int]) -> dict[str, str]:
+def name_panels(names: Mapping[str, int]) -> dict[str, str]:
     """What panels call the properties."""
     return short_names(list(names))
 
 
-def _panel(panels: Mapping[str, str]) -> pl.Expr:
+def _add_panel(panels: Mapping[str, str]) -> pl.Expr:
     return pl.col("property").replace_strict(panels).alias("panel")
 
 
@@ -79,12 +87,12 @@ def draw_auroc(
     """By layer for some readings, and at one layer for all."""
     told = []
     for name, layer in chosen.items():
-        found = at(records, name, "auroc", layer)
+        found = select_values(records, name, "auroc", layer)
         line = [found[of].value for of in LINEAR if of != "pca_centred"]
         told.append(
             f"{min(line):.2f} to {max(line):.2f} along a line, {found['mlp']!s} by the MLP, "
             f"{found['pca_centred']!s} along the centred axis and {found[RANDOM]!s} along random "
-            f"directions ({titles(chosen)[name]}, layer {layer})"
+            f"directions ({name_panels(chosen)[name]}, layer {layer})"
         )
     caption = (
         f"Prompts are told apart with an AUROC of {listed(told)}. Held-out prompts with and without"
@@ -114,11 +122,11 @@ def draw_gain(run: ist.Run, records: pl.DataFrame, chosen: Mapping[str, int]) ->
     """The MLP's gain over the best linear reading, layer by layer, and of the control."""
     told = []
     for name, layer in chosen.items():
-        ((of, gain),) = at(records, name, "gain", layer).items()
-        (control,) = at(records, name, "gain_control", layer).values()
+        ((of, gain),) = select_values(records, name, "gain", layer).items()
+        (control,) = select_values(records, name, "gain_control", layer).values()
         told.append(
-            f"{_near(gain)} above that of the {LABELS[of]}, and {_near(control)} above a linear "
-            f"probe's of the same prompts less their mean shift ({titles(chosen)[name]}, layer "
+            f"{_format_gain(gain)} above that of the {LABELS[of]}, and {_format_gain(control)} above a linear "
+            f"probe's of the same prompts less their mean shift ({name_panels(chosen)[name]}, layer "
             f"{layer})"
         )
     series = {"gain": "property", "gain_control": "less its mean shift (control)"}
@@ -135,7 +143,7 @@ def draw_gain(run: ist.Run, records: pl.DataFrame, chosen: Mapping[str, int]) ->
     )))  # fmt: skip
 
 
-def _near(found: Interval) -> str:
+def _format_gain(found: Interval) -> str:
     """An interval whose value is not written as less than nothing where it is nothing."""
     return str(replace(found, value=round(found.value, 3) + 0.0))
 
@@ -148,10 +156,10 @@ def draw_cosines(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) ->
     drawing = interval_dots(rows, "cosine with the difference in means")
     told = []
     for name, layer in chosen.items():
-        found = at(here, name, "cosine", layer)
+        found = select_values(here, name, "cosine", layer)
         told.append(
             f"PCA {found['pca']!s}, centred {found['pca_centred']!s}, and LDA {found['lda']!s} "
-            f"({titles(chosen)[name]}, layer {layer})"
+            f"({name_panels(chosen)[name]}, layer {layer})"
         )
     run.draw("cosine", replace(drawing, caption=(
         f"Cosine with the difference in means: {listed(told)}. The centred axis is that of the "
@@ -160,22 +168,22 @@ def draw_cosines(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) ->
     )))  # fmt: skip
 
 
-def draw_left(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) -> None:
+def draw_remaining(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) -> None:
     """How well moved prompts are told from real ones."""
     frames = [
         here.filter((pl.col("quantity") == f"left.{kind}") & (pl.col("of") == move)).with_columns(
             label=pl.lit(label), setting=pl.lit(KINDS[kind])
         )
         for move, label in MOVES.items()
-        for kind in TOLD_BY
+        for kind in CHECKING_PROBES
     ]
     drawing = interval_dots(pl.concat(frames), "AUROC that is left")
     told = []
     for name, layer in chosen.items():
-        found = at(here, name, "left.mlp", layer)
+        found = select_values(here, name, "left.mlp", layer)
         told.append(
             f"{found['mean']!s} by their mean shift and {found['gaussian']!s} by the map of means "
-            f"and covariances ({titles(chosen)[name]}, layer {layer})"
+            f"and covariances ({name_panels(chosen)[name]}, layer {layer})"
         )
     run.draw("left", replace(drawing, caption=(
         "Prompts without the property are moved onto those with it, and an MLP still tells them "
@@ -186,13 +194,13 @@ def draw_left(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) -> No
 
 
 # ------------------------------------------------------------------ steering
-def draw_steered(
+def draw_steering(
     run: ist.Run, found: pl.DataFrame, chosen: Mapping[str, int], strength: float
 ) -> None:
     """What each does as a steering vector or map, and what it costs."""
-    panels = titles(chosen)
+    panels = name_panels(chosen)
     rows = found.with_columns(
-        _panel(panels),
+        _add_panel(panels),
         pl.col("of").replace_strict(STEERING).alias("label"),
         pl.col("matched").replace_strict(MATCHED).alias("setting"),
     )
@@ -208,12 +216,12 @@ def draw_steered(
         if drawn.is_empty():
             continue
         drawing = interval_dots(drawn, title, span=span)
-        told = [_told(found, name, quantity, panels[name]) for name in steered]
+        told = [_describe_outcome(found, name, quantity, panels[name]) for name in steered]
         caption = f"{title[0].upper()}{title[1:]}: {'; '.join(told)}. {about}"
         run.draw(quantity, replace(drawing, caption=caption))
 
 
-def _told(found: pl.DataFrame, name: str, quantity: str, title: str) -> str:
+def _describe_outcome(found: pl.DataFrame, name: str, quantity: str, title: str) -> str:
     """The difference in means, the best and the worst of the others, and chance, at one cost."""
     rows = found.filter(
         (pl.col("property") == name)

@@ -62,16 +62,16 @@ MOVES = {
 }
 """How prompts without a property are moved onto those with it."""
 
-TOLD_BY: tuple[Kind, ...] = ("logistic", "mlp")
+CHECKING_PROBES: tuple[Kind, ...] = ("logistic", "mlp")
 """The probes that are to tell moved prompts from real ones."""
 
-GROUPS = 12
+N_GROUPS = 12
 """Of pairs that are left out in turn, for the intervals of cosines."""
 
 Reading: TypeAlias = Callable[[Tensor], Float64[Tensor, " row"]]
 """A number for each activation, the larger the likelier it has the property."""
 
-Found: TypeAlias = tuple[str, str, Interval]
+Measurement: TypeAlias = tuple[str, str, Interval]
 """Of what, what was measured, and the number."""
 
 
@@ -86,10 +86,10 @@ class Splits:
     @classmethod
     def of(cls, model: ist.HookedLM, pairs: ist.ContrastSet) -> Splits:
         """Read the last token of every prompt, at every layer."""
-        return cls(*(_read(model, each) for each in (pairs.fit, pairs.select, pairs.test)))
+        return cls(*(_read_split(model, each) for each in (pairs.fit, pairs.select, pairs.test)))
 
 
-def _read(model: ist.HookedLM, pairs: ist.ContrastSet) -> ContrastMoments:
+def _read_split(model: ist.HookedLM, pairs: ist.ContrastSet) -> ContrastMoments:
     return ContrastMoments.of_rows(
         *(
             ist.capture.capture_moments(model, side, keep_rows=True, second_moments=True)
@@ -98,7 +98,7 @@ def _read(model: ist.HookedLM, pairs: ist.ContrastSet) -> ContrastMoments:
     )
 
 
-def rows_at(sides: ContrastMoments, site: ist.Site) -> Both:
+def get_rows(sides: ContrastMoments, site: ist.Site) -> Both:
     """The activations of both sides."""
     present, absent = sides.present.rows, sides.absent.rows
     assert present is not None and absent is not None
@@ -106,24 +106,24 @@ def rows_at(sides: ContrastMoments, site: ist.Site) -> Both:
 
 
 @dataclass(frozen=True, eq=False)
-class Property:
+class PropertyReadouts:
     """What was fitted of one property."""
 
     pairs: ist.ContrastSet
-    layers: tuple[AtLayer, ...]
+    layers: tuple[LayerReadouts, ...]
     maps: Mapping[str, ist.TransportMaps]
     """By kind; see :mod:`interp_steer.vectors.transport`."""
     vectors: Mapping[str, ist.SteeringVector]
     """By estimator or probe."""
 
     @classmethod
-    def of(cls, model: ist.HookedLM, pairs: ist.ContrastSet, seed: int) -> Property:
+    def of(cls, model: ist.HookedLM, pairs: ist.ContrastSet, seed: int) -> PropertyReadouts:
         """Read every prompt once, and fit everything at every layer."""
         splits = Splits.of(model, pairs)
         given = {"data_hash": pairs.fit.hash, "model": model}
         maps = {kind: transport_of(splits.fit, kind, name=pairs.name, **given) for kind in KINDS}
         layers = tuple(
-            AtLayer.of(
+            LayerReadouts.of(
                 splits, {kind: each.at(site.layer) for kind, each in maps.items()}, site, seed
             )
             for site in splits.fit.sites
@@ -142,7 +142,7 @@ class Property:
 
 
 @dataclass(frozen=True, eq=False)
-class AtLayer:
+class LayerReadouts:
     """What was fitted at one layer."""
 
     site: ist.Site
@@ -158,16 +158,18 @@ class AtLayer:
     @classmethod
     def of(
         cls, splits: Splits, maps: Mapping[str, TransportMap], site: ist.Site, seed: int
-    ) -> AtLayer:
+    ) -> LayerReadouts:
         """Fit every estimator, and train every probe."""
-        fit, select = (rows_at(sides, site) for sides in (splits.fit, splits.select))
+        fit, select = (get_rows(sides, site) for sides in (splits.fit, splits.select))
         probes = {kind: train(kind, fit, select, seed=seed) for kind in get_args(Kind)}
-        return cls(site, splits, maps, probes, _directions(splits.fit, site, probes), seed)
+        return cls(site, splits, maps, probes, _fit_directions(splits.fit, site, probes), seed)
 
     @cached_property
     def readings(self) -> dict[str, Reading]:
         """All, by name."""
-        along = {name: _along(self.directions[name]) for name in LINEAR if name in ESTIMATORS}
+        along = {
+            name: _make_projection(self.directions[name]) for name in LINEAR if name in ESTIMATORS
+        }
         ratios = {
             name: density_ratio(self.splits.fit, self.site, diagonal=name == "coordinates")
             for name in ("coordinates", "gaussian")
@@ -176,19 +178,19 @@ class AtLayer:
 
     def scores(self, split: str) -> dict[str, Both]:
         """What each reading says of both sides of a split."""
-        present, absent = rows_at(getattr(self.splits, split), self.site)
+        present, absent = get_rows(getattr(self.splits, split), self.site)
         return {name: (read(present), read(absent)) for name, read in self.readings.items()}
 
-    def separations(self, n_random: int) -> Iterator[Found]:
+    def separations(self, n_random: int) -> Iterator[Measurement]:
         """How well each reading tells held-out prompts apart, beside random directions."""
         scores = self.scores("test")
         for name in (*LINEAR, *OTHERS):
-            yield name, "auroc", _told_apart(*scores[name])
-        present, absent = rows_at(self.splits.test, self.site)
+            yield name, "auroc", _measure_auroc(*scores[name])
+        present, absent = get_rows(self.splits.test, self.site)
         generator = torch.Generator().manual_seed(self.seed)
         shift = self.splits.fit.shift(self.site)
         drawn = torch.randn(n_random, len(shift), generator=generator, dtype=torch.float64)
-        turned = [_along(shift_along(shift, one)) for one in drawn]
+        turned = [_make_projection(shift_along(shift, one)) for one in drawn]
         each = [float(measure_separation(read(present), read(absent)).auroc) for read in turned]
         yield RANDOM, "auroc", bootstrap(each, seed=self.seed)
 
@@ -200,11 +202,11 @@ class AtLayer:
             LINEAR,
             key=lambda name: (
                 float(measure_separation(*scores[name]).auroc),
-                _apart(*scores[name]),
+                _measure_distance(*scores[name]),
             ),
         )
 
-    def gains(self) -> Iterator[Found]:
+    def gains(self) -> Iterator[Measurement]:
         """What the AUROC of an MLP is above that of a linear reading: of the property above the
         best one, and of its control above a logistic probe.
 
@@ -218,36 +220,36 @@ class AtLayer:
         told = [(probe(present), probe(absent)) for probe, (present, absent) in probes]
         yield "mean", "gain_control", auroc_gain(*told, seed=self.seed)
 
-    def cosines(self) -> Iterator[Found]:
+    def cosines(self) -> Iterator[Measurement]:
         """How alike each direction is to the difference in means, with a jackknife of the pairs."""
         fit = self.splits.fit
-        kept = left_out(fit.present.prompts, GROUPS)
+        kept = left_out(fit.present.prompts, N_GROUPS)
         without = [self._again(fit.subset(torch.from_numpy(pairs))) for pairs in kept]
         for name, direction in self.directions.items():
             if name == "difference_in_means":
                 continue
-            value = _cosine(direction, self.directions["difference_in_means"])
-            others = [_cosine(each[name], each["difference_in_means"]) for each in without]
+            value = _compute_cosine(direction, self.directions["difference_in_means"])
+            others = [_compute_cosine(each[name], each["difference_in_means"]) for each in without]
             yield name, "cosine", jackknife_interval(value, others, fit.present.prompts, (-1, 1))
 
-    def left(self) -> Iterator[Found]:
+    def left(self) -> Iterator[Measurement]:
         """How well probes tell prompts that were moved onto those with the property from those that
         have it: 0.5 where nothing is left to tell."""
         for move, probes in self._telling.items():
             for kind, (probe, test) in probes.items():
-                yield move, f"left.{kind}", _told_apart(*map(probe, test))
+                yield move, f"left.{kind}", _measure_auroc(*map(probe, test))
 
     @cached_property
     def _telling(self) -> dict[str, dict[Kind, tuple[Probe, Both]]]:
         """Of each move, the probes that are to tell real prompts from moved ones, with both of the
         test split."""
         splits = self.splits.fit, self.splits.select, self.splits.test
-        rows = [rows_at(sides, self.site) for sides in splits]
+        rows = [get_rows(sides, self.site) for sides in splits]
         found = {}
         for move in MOVES:
             moved = self._mover(move)
             fit, select, test = ((present, moved(absent)) for present, absent in rows)
-            probes = {kind: train(kind, fit, select, seed=self.seed) for kind in TOLD_BY}
+            probes = {kind: train(kind, fit, select, seed=self.seed) for kind in CHECKING_PROBES}
             found[move] = {kind: (probe, test) for kind, probe in probes.items()}
         return found
 
@@ -260,46 +262,48 @@ class AtLayer:
 
     def _again(self, fit: ContrastMoments) -> dict[str, Float64[Tensor, " d"]]:
         """The directions that other pairs would have given, under the same penalties."""
-        rows = rows_at(fit, self.site)
+        rows = get_rows(fit, self.site)
         probes = {
             name: trained(probe.kind, rows, probe.penalty, seed=self.seed)
             for name, probe in self.probes.items()
         }
-        return _directions(fit, self.site, probes)
+        return _fit_directions(fit, self.site, probes)
 
 
-def _directions(
+def _fit_directions(
     fit: ContrastMoments, site: ist.Site, probes: Mapping[str, Probe]
 ) -> dict[str, Float64[Tensor, " d"]]:
-    shift, rows = fit.shift(site), torch.cat(rows_at(fit, site))
+    shift, rows = fit.shift(site), torch.cat(get_rows(fit, site))
     found = {name: estimate(fit, site) for name, estimate in ESTIMATORS.items()}
     return found | {
         name: shift_along(shift, probe.direction(rows)) for name, probe in probes.items()
     }
 
 
-def _along(direction: Float64[Tensor, " d"]) -> Reading:
+def _make_projection(direction: Float64[Tensor, " d"]) -> Reading:
     return lambda rows: einsum(rows.double(), direction, "row d, d -> row")
 
 
-def _told_apart(present: Float64[Tensor, " row"], absent: Float64[Tensor, " row"]) -> Interval:
+def _measure_auroc(present: Float64[Tensor, " row"], absent: Float64[Tensor, " row"]) -> Interval:
     found = measure_separation(present, absent)
     value, low, high = (float(end) for end in (found.auroc, found.low, found.high))
     return Interval(value, low, high, found.n, "newcombe 95%")
 
 
-def _apart(present: Float64[Tensor, " row"], absent: Float64[Tensor, " row"]) -> float:
+def _measure_distance(present: Float64[Tensor, " row"], absent: Float64[Tensor, " row"]) -> float:
     """How far the means of both sides lie apart, in deviations within them."""
     within = ((present.var() + absent.var()) / 2).sqrt()
     return float((present.mean() - absent.mean()) / within)
 
 
-def _cosine(one: Float64[Tensor, " d"], other: Float64[Tensor, " d"]) -> float:
+def _compute_cosine(one: Float64[Tensor, " d"], other: Float64[Tensor, " d"]) -> float:
     return float(torch.cosine_similarity(one, other, dim=0))
 
 
 # ------------------------------------------------------------------ records
-def at(records: pl.DataFrame, name: str, quantity: str, layer: int) -> dict[str, Interval]:
+def select_values(
+    records: pl.DataFrame, name: str, quantity: str, layer: int
+) -> dict[str, Interval]:
     """The numbers of one property at a layer, by what they are of."""
     rows = records.filter(
         (pl.col("property") == name) & (pl.col("quantity") == quantity) & (pl.col("layer") == layer)

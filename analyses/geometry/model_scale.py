@@ -112,12 +112,12 @@ def main(config: Config, run: ist.Run) -> None:
     records = pl.concat(frames)
     run.write_records(records)
     run.write_records(pl.DataFrame(notes, schema=NOTES, orient="row"), "notes")
-    run.leave(summary=numbers(records) | {"models": records["model"].n_unique()})
-    draw(run, records, config)
+    run.leave(summary=summarise_models(records) | {"models": records["model"].n_unique()})
+    draw_models(run, records, config)
 
 
 # ------------------------------------------------------------------ all models
-def at_best(records: pl.DataFrame) -> pl.DataFrame:
+def select_best_layers(records: pl.DataFrame) -> pl.DataFrame:
     """The rows of each model's best layer, and those of no layer."""
     by = ["model", "instruction"]
     best = records.filter(pl.col("quantity") == "best_depth").select(
@@ -127,17 +127,17 @@ def at_best(records: pl.DataFrame) -> pl.DataFrame:
     return known.filter(pl.col("layer").is_null() | (pl.col("layer") == pl.col("best")))
 
 
-def numbers(records: pl.DataFrame) -> dict[str, object]:
+def summarise_models(records: pl.DataFrame) -> dict[str, object]:
     """What every model does at its best layer."""
     found: dict[str, object] = {}
-    for row in at_best(records).iter_rows(named=True):
+    for row in select_best_layers(records).iter_rows(named=True):
         parts = [row[part] for part in ("quantity", "setting", "strength") if row[part] is not None]
         name = ".".join([*parts, row["model"], row["instruction"]])
         found[name] = Interval.of(row)
     return found
 
 
-def draw(run: ist.Run, records: pl.DataFrame, config: Config) -> None:
+def draw_models(run: ist.Run, records: pl.DataFrame, config: Config) -> None:
     """Curves against the relative depth and the strength, and the best layers side by side."""
     known = records.filter(pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
     for quantity, (title, about) in CURVES.items():
@@ -149,10 +149,10 @@ def draw(run: ist.Run, records: pl.DataFrame, config: Config) -> None:
     title = "share of answers that obey"
     asked = f"{config.n_test} held-out prompts do not ask for it in words"
     for (strength,), rows in steered.group_by("strength", maintain_order=True):
-        about = f"Answers under the vector added at each layer at {_said(str(strength))}; {asked}."
+        about = f"Answers under the vector added at each layer at {_describe_strength(str(strength))}; {asked}."
         drawing = model_curves(rows, "depth", "relative depth", title, about=about)
         run.draw(f"success_by_depth_{strength}", drawing)
-    best = at_best(known)
+    best = select_best_layers(known)
     amounts = pl.col("strength").str.strip_suffix("residual").cast(pl.Float64, strict=False)
     rows = best.filter(
         (pl.col("quantity") == "success") & pl.col("strength").str.ends_with("residual")
@@ -169,7 +169,7 @@ def _draw_best(run: ist.Run, best: pl.DataFrame, strength: str) -> None:
     panels = {
         "best_depth": "relative depth",
         "relative_norm": "vector's relative norm",
-        "success": f"obey at {_said(strength)}",
+        "success": f"obey at {_describe_strength(strength)}",
     }
     names = short_names(best["instruction"].unique(maintain_order=True).to_list())
     rows = best.filter(
@@ -187,7 +187,7 @@ def _draw_best(run: ist.Run, best: pl.DataFrame, strength: str) -> None:
     run.draw("best_layers", interval_dots(rows, "share", group=grouped))
 
 
-def _said(strength: str) -> str:
+def _describe_strength(strength: str) -> str:
     """A strength in words."""
     amount = ist.Strength.parse(strength)
     units = {"kl": "nats a token", "residual": "of the residual stream's length"}

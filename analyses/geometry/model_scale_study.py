@@ -28,7 +28,7 @@ from interp_steer.statistics.resampling import draw_weights
 DRAWS = 1000
 """Resamples of the prompts that the best depth is chosen on."""
 
-CHANCE = 40
+N_RANDOM_PROJECTED = 40
 """Random directions whose projections stand beside the vector's; one tells either side by chance,
 and may be right or wrong about all prompts."""
 
@@ -195,11 +195,15 @@ class Study:
         found = apart(self.vector, 1000)
         yield "auroc", found.auroc, "vector"
         yield "d_prime", found.d_prime, "vector"
-        random = [self.vector.like_random(seed + draw) for draw in range(CHANCE)]
+        random = [self.vector.like_random(seed + draw) for draw in range(N_RANDOM_PROJECTED)]
         by_chance = [apart(vector, 1).auroc.value for vector in random]
         low, high = np.quantile(by_chance, [0.025, 0.975])
         mean = float(np.mean(by_chance))
-        yield "auroc", Interval(mean, float(low), float(high), CHANCE, "range of 95%"), "random"
+        yield (
+            "auroc",
+            Interval(mean, float(low), float(high), N_RANDOM_PROJECTED, "range of 95%"),
+            "random",
+        )
         length = spread(*(side[site] for side in self.fitted)).relative_norm
         yield "relative_norm", length, "vector"
 
@@ -210,22 +214,22 @@ class Study:
             np.array([score for score in each if score is not None])
             for each in self.test.graded([*ends, *acts])
         )
-        for act, group in _alike(acts, scores):
+        for act, group in _group_draws(acts, scores):
             gained = np.mean(group, axis=0) - plain
             with suppress(StatisticsError):  # of an effect that may be nothing
                 value = ratio_of_means(gained, told - plain, seed=seed)
-                yield self._row("likelihood", act.layer, value, setting_of(act), act.name)
+                yield self._row("likelihood", act.layer, value, name_setting(act), act.name)
 
     def _pooled(
         self, quantity: str, acts: Sequence[EditedPrompts], values: Sequence[Sequence[float]]
     ) -> Iterator[dict[str, Any]]:
         """Means over prompts, the random directions of a prompt taken together."""
         queries = [pair.query for pair in self.test.pairs]
-        for act, group in _alike(acts, values):
+        for act, group in _group_draws(acts, values):
             pooled = {"value": list(chain(*group)), "query": queries * len(group)}
             frame = pl.DataFrame(pooled)
             mean = share_of if frame["value"].dtype == pl.Boolean else mean_of
-            yield self._row(quantity, act.layer, mean(frame, "value"), setting_of(act), act.name)
+            yield self._row(quantity, act.layer, mean(frame, "value"), name_setting(act), act.name)
 
     def _row(
         self,
@@ -246,12 +250,12 @@ def spread_layers(n: int, most: int) -> list[int]:
     return [round(float(at)) for at in np.linspace(0, n - 1, min(n, most))]
 
 
-def setting_of(act: EditedPrompts) -> str:
+def name_setting(act: EditedPrompts) -> str:
     """Whether an act is along the vector or along a random direction."""
     return "vector" if act.draw is None else "random"
 
 
-def _alike(
+def _group_draws(
     acts: Sequence[EditedPrompts], values: Sequence[Any]
 ) -> Iterator[tuple[EditedPrompts, list[Any]]]:
     """The values of acts that differ in the random direction alone, with the first of them."""

@@ -107,7 +107,7 @@ def main(config: Config, run: ist.Run) -> None:
         run.leave(vector, name=name)
         gauge = ist.StrengthCalibrator(model, vector, pairs.select.absent)
         prompts = pairs.test.absent
-        answers = _answers(model, prompts, config)
+        answers = _generate_answers(model, prompts, config)
         random = [vector.like_random(run.seed + draw) for draw in range(config.n_random)]
         for draw, added in enumerate([vector, *random]):
             found = propagate(
@@ -131,22 +131,25 @@ def main(config: Config, run: ist.Run) -> None:
             for kept, frame in (
                 (frames, found.records()),
                 (tokens, found.tokens(model, config.top)),
-                (erased, _erased(found, config.threshold)),
+                (erased, _tabulate_erasure(found, config.threshold)),
             ):
-                kept.append(_by_strength(frame, found, config).with_columns(told))
+                kept.append(_add_strength(frame, found, config).with_columns(told))
     records, lens = pl.concat(frames), pl.concat(tokens)
     run.write_records(records)
     run.write_records(lens, "lens_tokens")
-    curves = over_prompts(records, run.seed)
+    curves = average_over_prompts(records, run.seed)
     run.write_records(curves, "curves")
     run.write_records(pl.concat(erased), "erased")
-    _leave(run, records, pl.concat(erased))
+    _leave_summary(run, records, pl.concat(erased))
     run.leave(summary={"layer": layer, "instructions": len(config.instruction)})
 
     for figure, (quantity, title, about) in CURVES.items():
         rows = curves.filter(pl.col("quantity") == quantity)
         run.draw(
-            figure, figures.layer_quantity(rows, title, about=f"{about} {_added(config, layer)}")
+            figure,
+            figures.layer_quantity(
+                rows, title, about=f"{about} {_describe_addition(config, layer)}"
+            ),
         )
     drawn = lens.filter(
         (pl.col("draw") == 0)
@@ -156,7 +159,7 @@ def main(config: Config, run: ist.Run) -> None:
     run.draw("lens_tokens", figures.lens_tokens(drawn))
 
 
-def over_prompts(records: pl.DataFrame, seed: int) -> pl.DataFrame:
+def average_over_prompts(records: pl.DataFrame, seed: int) -> pl.DataFrame:
     """Each quantity in the mean over prompts, random directions of a prompt being resampled
     together."""
     rows = []
@@ -176,7 +179,7 @@ def over_prompts(records: pl.DataFrame, seed: int) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
-def _erased(found: Propagation, threshold: float) -> pl.DataFrame:
+def _tabulate_erasure(found: Propagation, threshold: float) -> pl.DataFrame:
     """The first layer at which less than a share survives, for each prompt; null for none."""
     layers = found.erased(threshold).tolist()
     rows = [
@@ -187,7 +190,7 @@ def _erased(found: Propagation, threshold: float) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides={"layer": pl.Int64})
 
 
-def _answers(
+def _generate_answers(
     model: ist.HookedLM, prompts: Sequence[ist.contrast.Prompt], config: Config
 ) -> list[tuple[int, ...]] | None:
     """The unsteered answers along which changes are read; None for the last token of a prompt."""
@@ -199,36 +202,36 @@ def _answers(
     return [tuple(completion.tokens) for completion in said]
 
 
-def _by_strength(frame: pl.DataFrame, found: Propagation, config: Config) -> pl.DataFrame:
+def _add_strength(frame: pl.DataFrame, found: Propagation, config: Config) -> pl.DataFrame:
     """The frame with the strength that each coefficient stands for."""
     strengths = dict(zip(found.coefficients, config.strength, strict=True))
     told = [strengths[coefficient] for coefficient in frame["coefficient"].to_list()]
     return frame.with_columns(pl.Series("strength", told))
 
 
-def _leave(run: ist.Run, records: pl.DataFrame, erased: pl.DataFrame) -> None:
+def _leave_summary(run: ist.Run, records: pl.DataFrame, erased: pl.DataFrame) -> None:
     """The last layer's numbers over all instructions, and how many additions are erased, where."""
     last = records.filter(pl.col("layer") == records["layer"].max())
     for (setting, strength), rows in last.group_by("setting", "strength", maintain_order=True):
         for quantity in QUANTITIES:
-            mean = _over_all(rows.drop_nulls(quantity), pl.col(quantity), run.seed)
+            mean = _average_over_all(rows.drop_nulls(quantity), pl.col(quantity), run.seed)
             run.leave(summary={f"{quantity}.{setting}.{strength:g}": mean})
     for (setting, strength), rows in erased.group_by("setting", "strength", maintain_order=True):
-        gone = _over_all(rows, pl.col("layer").is_not_null(), run.seed)
+        gone = _average_over_all(rows, pl.col("layer").is_not_null(), run.seed)
         run.leave(summary={f"erased.{setting}.{strength:g}": gone})
         if gone.value:
-            where = _over_all(rows.drop_nulls("layer"), pl.col("layer"), run.seed)
+            where = _average_over_all(rows.drop_nulls("layer"), pl.col("layer"), run.seed)
             run.leave(summary={f"erased_at.{setting}.{strength:g}": where})
 
 
-def _over_all(rows: pl.DataFrame, value: pl.Expr, seed: int) -> Interval:
+def _average_over_all(rows: pl.DataFrame, value: pl.Expr, seed: int) -> Interval:
     """A mean over instructions, prompts and draws, the draws of a prompt resampled together."""
     clusters = rows.select(pl.format("{}/{}", "instruction", "prompt")).to_series()
     values = rows.select(value.cast(pl.Float64)).to_series()
     return bootstrap_mean(values.to_list(), clusters.to_list(), seed=seed)
 
 
-def _added(config: Config, layer: int) -> str:
+def _describe_addition(config: Config, layer: int) -> str:
     read = "along unsteered answers" if config.answer_tokens else "at the last token of the prompt"
     return (
         f"Added at layer {layer}, at strengths in units of the residual stream's length there; "

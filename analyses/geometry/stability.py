@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.geometry.stability_drift import WINDOW, by_step, change, smoothed
-from analyses.geometry.stability_extractions import Extractions, base_queries, crossed
+from analyses.geometry.stability_drift import WINDOW, measure_drift, read_steps, smooth
+from analyses.geometry.stability_extractions import Extractions, cross_phrasings, sample_queries
 from analyses.geometry.stability_rows import (
     ALL_PAIRS,
     COLUMNS,
@@ -37,10 +37,10 @@ from analyses.geometry.stability_rows import (
     LEVELS,
     SINGLE,
     Sizes,
-    at_layer,
-    by_layer,
-    fitted,
-    from_base,
+    compare_with_base,
+    fit_vector,
+    measure_chosen_layer,
+    measure_layers,
 )
 from figures.geometry.reliability import cosines_by_number
 from figures.languages.examples_curve import enough
@@ -93,7 +93,7 @@ class Config(Sizes):
 
 def main(config: Config, run: ist.Run) -> None:
     """Read every instruction once, then ask of the rows; then answer at length."""
-    check(config)
+    check_sizes(config)
     model = ist.load(config.model)
     layer = model.n_layers // 2 if config.layer is None else config.layer
     read_layer = 3 * model.n_layers // 4 if config.read_layer is None else config.read_layer
@@ -107,25 +107,25 @@ def main(config: Config, run: ist.Run) -> None:
     run.used(model)
     frames, steps = [], []
     for name in tqdm(config.instruction, desc="stability", unit="instruction", disable=None):
-        asked = base_queries(name, config.n_queries + config.n_drift, run.seed, config.data)
+        asked = sample_queries(name, config.n_queries + config.n_drift, run.seed, config.data)
         queries, others = asked[: config.n_queries], asked[config.n_queries :]
-        grid = crossed(name, queries, config.n_phrasings, run.seed)
+        grid = cross_phrasings(name, queries, config.n_phrasings, run.seed)
         run.used(grid)
         found = Extractions.read(model, grid, config.n_fit)
-        vector = fitted(model, found, config, run.seed)
+        vector = fit_vector(model, found, config, run.seed)
         run.leave(vector, name=name)
         rows = [
-            *by_layer(model, found, config, run.seed),
-            *at_layer(model, found, queries, layer, config, run.seed),
+            *measure_layers(model, found, config, run.seed),
+            *measure_chosen_layer(model, found, queries, layer, config, run.seed),
         ]
         if base is not None:
-            rows += from_base(base, found, grid, vector, run.seed)
+            rows += compare_with_base(base, found, grid, vector, run.seed)
         instruction = pl.lit(name).alias("instruction")
         frames.append(pl.DataFrame(rows, orient="row", schema=COLUMNS).with_columns(instruction))
         if config.n_drift:
             said = [found.pairs[number % len(found.pairs)].said for number in range(len(others))]
             at_length = [f"{query} {config.at_length}" for query in others]
-            answers = by_step(
+            answers = read_steps(
                 model,
                 vector,
                 at_length,
@@ -139,15 +139,15 @@ def main(config: Config, run: ist.Run) -> None:
             steps.append(answers.with_columns(instruction))
     records = pl.concat(frames)
     run.write_records(records)
-    leave(run, records, layer, config)
-    draw(run, records, layer, config)
+    leave_summary(run, records, layer, config)
+    draw_curves(run, records, layer, config)
     if steps:
         followed = pl.concat(steps)
         run.write_records(followed, "steps")
         leave_drift(run, followed, read_layer)
 
 
-def check(config: Config) -> None:
+def check_sizes(config: Config) -> None:
     """Refuse sizes that no two disjoint extractions can be drawn from."""
     if max(config.n_fit, *config.n_pairs) * 2 > config.n_queries or min(config.n_pairs) < 1:
         raise RunError(
@@ -162,7 +162,7 @@ def check(config: Config) -> None:
 
 
 # ------------------------------------------------------------------------------ what is left
-def leave(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> None:
+def leave_summary(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> None:
     """The numbers of one layer, instruction by instruction, and of the tests."""
     run.leave(summary={"layer": layer, "instructions": len(config.instruction)})
     for name, part, series in (
@@ -173,25 +173,27 @@ def leave(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> No
         ("phrasing", "phrasing", "two phrasings, of all queries"),
         ("base", "base", "base with tuned, of all queries"),
     ):
-        here = at(records, part, series, layer)
+        here = select_at_layer(records, part, series, layer)
         run.leave(summary={f"{name}.{instruction}": value for instruction, value in here.items()})
     for (instruction,), rows in records.group_by("instruction", maintain_order=True):
-        pairs = numbered(rows, "pairs", ALL_PAIRS)
+        pairs = select_by_number(rows, "pairs", ALL_PAIRS)
         run.leave(summary={f"pairs_enough.{instruction}": enough(pairs) or float("nan")})
         for part, series in (
             ("queries", f"{config.n_fit} pairs"),
             ("requests", ALL_PAIRS),
         ):
-            for number, value in numbered(rows, part, series).items():
+            for number, value in select_by_number(rows, part, series).items():
                 run.leave(summary={f"{part}.{number}.{instruction}": value})
         for test in ("p_norm", "p_auroc"):
             p_values = rows.filter(pl.col("part") == test)["value"].to_list()
             run.leave(summary={f"{test}.{instruction}": max(holm(p_values))})
-    for series, value in rejections(records, config.copies).items():
+    for series, value in count_rejections(records, config.copies).items():
         run.leave(summary={f"rejected.{series}": value})
 
 
-def at(records: pl.DataFrame, part: str, series: str, layer: int) -> dict[str, Interval]:
+def select_at_layer(
+    records: pl.DataFrame, part: str, series: str, layer: int
+) -> dict[str, Interval]:
     """The number of one series at a layer, by instruction."""
     rows = records.filter(
         (pl.col("part") == part) & (pl.col("series") == series) & (pl.col("layer") == layer)
@@ -199,13 +201,13 @@ def at(records: pl.DataFrame, part: str, series: str, layer: int) -> dict[str, I
     return {row["instruction"]: Interval.of(row) for row in rows.iter_rows(named=True)}
 
 
-def numbered(records: pl.DataFrame, part: str, series: str) -> dict[int, Interval]:
+def select_by_number(records: pl.DataFrame, part: str, series: str) -> dict[int, Interval]:
     """The numbers of one series along its axis."""
     rows = records.filter((pl.col("part") == part) & (pl.col("series") == series)).sort("at")
     return {row["at"]: Interval.of(row) for row in rows.iter_rows(named=True)}
 
 
-def rejections(records: pl.DataFrame, copies: int) -> dict[str, Interval]:
+def count_rejections(records: pl.DataFrame, copies: int) -> dict[str, Interval]:
     """The share of shuffled copies that each test rejects at 5 %, over all instructions."""
     rows = records.filter((pl.col("part") == "calibration") & (pl.col("at") == 5))
     return {
@@ -216,7 +218,7 @@ def rejections(records: pl.DataFrame, copies: int) -> dict[str, Interval]:
 
 def leave_drift(run: ist.Run, steps: pl.DataFrame, read_layer: int) -> None:
     """How far projections move within long answers, and their curves."""
-    moved = {setting: change(steps, setting, run.seed) for setting in DRIFT}
+    moved = {setting: measure_drift(steps, setting, run.seed) for setting in DRIFT}
     run.leave(summary={f"drift.{setting}": value for setting, value in moved.items()})
     said = [f"{value!s} {DRIFT[setting]}" for setting, value in moved.items()]
     for (name,), rows in steps.group_by("instruction", maintain_order=True):
@@ -237,12 +239,12 @@ def leave_drift(run: ist.Run, steps: pl.DataFrame, read_layer: int) -> None:
             f"and in the mean over {WINDOW} steps, drawn at the last of them. 0 and 1 are the "
             "means of prompts without and with the instruction. Bands are 95% intervals."
         )
-        drawing = figures.step_curves(smoothed(rows), "scaled_projection")
+        drawing = figures.step_curves(smooth(rows), "scaled_projection")
         run.draw(f"drift_{name}", replace(drawing, caption=caption))
 
 
 # ------------------------------------------------------------------------------ what is drawn
-def draw(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> None:
+def draw_curves(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> None:
     """The figures, each with what it shows at the one layer."""
     names = short_names(list(config.instruction))
     records = records.filter(pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
@@ -255,11 +257,11 @@ def draw(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> Non
     )
 
     def told(part: str, series: str) -> str:
-        return _range(list(at(records, part, series, layer).values()))
+        return _describe_range(list(select_at_layer(records, part, series, layer).values()))
 
     def last(part: str, series: str) -> str:
         ends = records.filter(pl.col("at") == max(config.requests))
-        return _range(list(at(ends, part, series, layer).values()))
+        return _describe_range(list(select_at_layer(ends, part, series, layer).values()))
 
     def curves(
         name: str, caption: str, *, x: str = "layer", y: str = "cosine", chance: str | None = None
@@ -319,17 +321,19 @@ def draw(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> Non
         f"many pairs it has {last('requests', SINGLE)} with that of single requests. Layer "
         f"{layer}; bands are 95% intervals."
     ), x="at")  # fmt: skip
-    by_number(run, records, "pairs", "pairs", (
+    draw_by_number(run, records, "pairs", "pairs", (
         f"Cosines of vectors of N pairs of as many queries, at layer {layer}: with the vector of "
         "infinitely many (measured with that of all other queries), with that of N other pairs, "
         f"and what {draws} foretell. Bands: the range of 95% of {config.repeats} draws of pairs."
     ))  # fmt: skip
-    by_number(run, records, "queries", "distinct queries", (
+    draw_by_number(run, records, "queries", "distinct queries", (
         f"Cosine with the vector of infinitely many queries, at layer {layer}: of {draws}, each "
         "query being said in as many ways as it takes, and of one pair for each query. Bands: the "
         f"range of 95% of {config.repeats} draws of queries."
     ))  # fmt: skip
-    rates = [f"{value} by {series}" for series, value in rejections(records, config.copies).items()]
+    rates = [
+        f"{value} by {series}" for series, value in count_rejections(records, config.copies).items()
+    ]
     draw_calibration(run, records, (
         f"Of {config.copies} copies with shuffled labels for each of {len(names)} instructions, "
         f"the permutation test at 5% rejects {listed(rates)}. Share of copies that are rejected "
@@ -350,13 +354,13 @@ def draw_calibration(run: ist.Run, records: pl.DataFrame, caption: str) -> None:
     run.draw("calibration", replace(drawing, caption=caption))
 
 
-def by_number(run: ist.Run, records: pl.DataFrame, part: str, what: str, about: str) -> None:
+def draw_by_number(run: ist.Run, records: pl.DataFrame, part: str, what: str, about: str) -> None:
     """Cosines against a number that doubles."""
     rows = records.filter(pl.col("part") == part)
     run.draw(part, cosines_by_number(rows, "at", what, about=about))
 
 
-def _range(found: Sequence[Interval]) -> str:
+def _describe_range(found: Sequence[Interval]) -> str:
     """The least and the largest of some estimates, with the outermost ends of their intervals."""
     if not found:
         return "undefined"

@@ -19,7 +19,7 @@ WINDOW = 8
 """Steps whose mean is drawn: single tokens differ in what they are before they drift."""
 
 
-def by_step(
+def read_steps(
     model: ist.HookedLM,
     vector: ist.SteeringVector,
     prompts: Sequence[str],
@@ -86,11 +86,11 @@ def by_step(
     return pl.concat(frames)
 
 
-def smoothed(steps: pl.DataFrame) -> pl.DataFrame:
+def smooth(steps: pl.DataFrame) -> pl.DataFrame:
     """Means over :data:`WINDOW` steps of an answer, at the last of them; step 0 stands alone.
 
     Args:
-        steps: of :func:`by_step`, of one instruction.
+        steps: of :func:`read_steps`, of one instruction.
     """
     of = ["setting", "query", "step"]
     window = (pl.col("step") + WINDOW - 1) // WINDOW * WINDOW
@@ -98,13 +98,13 @@ def smoothed(steps: pl.DataFrame) -> pl.DataFrame:
     return means.agg(pl.col("scaled_projection", "kl").mean())
 
 
-def change(steps: pl.DataFrame, setting: str, seed: int) -> Interval:
+def measure_drift(steps: pl.DataFrame, setting: str, seed: int) -> Interval:
     """How far the scaled projection moves from the first to the last third of an answer's steps.
 
     Within answers, so that it does not matter which of them are long; of three steps or more.
 
     Args:
-        steps: of :func:`by_step`, with the column ``instruction``.
+        steps: of :func:`read_steps`, with the column ``instruction``.
         setting: whose.
         seed: of the bootstrap of the queries.
     """

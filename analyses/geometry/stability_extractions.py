@@ -23,7 +23,7 @@ from interp_steer.errors import RunError
 from interp_steer.world.queries import list_queries as known_queries
 
 
-def base_queries(name: str, n: int, seed: int, data: str | None = None) -> list[str]:
+def sample_queries(name: str, n: int, seed: int, data: str | None = None) -> list[str]:
     """Requests that do not ask for an instruction: of the bundled world, or of IFEval.
 
     Args:
@@ -49,7 +49,9 @@ def base_queries(name: str, n: int, seed: int, data: str | None = None) -> list[
     return Random(f"{name}/{seed}/queries").sample(sorted(distinct.values()), n)
 
 
-def crossed(name: str, queries: Sequence[str], n_phrasings: int, seed: int) -> ist.ContrastSet:
+def cross_phrasings(
+    name: str, queries: Sequence[str], n_phrasings: int, seed: int
+) -> ist.ContrastSet:
     """Every query with every phrasing: the arguments of the instruction are those of the query.
 
     Args:
@@ -95,7 +97,7 @@ class Extractions:
 
         Args:
             model: whose residual stream is read, at the last token of the prompt.
-            grid: see :func:`crossed`.
+            grid: see :func:`cross_phrasings`.
             n_fit: pairs of the extraction whose sides are kept apart; the first queries.
         """
         queries = list(dict.fromkeys(grid.queries))
@@ -103,8 +105,11 @@ class Extractions:
         chosen = [query * n_phrasings + query % n_phrasings for query in range(n_fit)]
         others = sorted(set(range(len(grid))) - set(chosen))
         first = ist.ContrastSet(grid.name, tuple(grid[cell] for cell in chosen))
-        present = [_rows(model, first.present), _rows(model, [grid[i].present for i in others])]
-        absent = [_rows(model, first.absent), _rows(model, queries[n_fit:])]
+        present = [
+            _capture_rows(model, first.present),
+            _capture_rows(model, [grid[i].present for i in others]),
+        ]
+        absent = [_capture_rows(model, first.absent), _capture_rows(model, queries[n_fit:])]
         back = torch.argsort(torch.tensor([*chosen, *others]))
         shape = "(query phrasing) d -> query phrasing d"
         return cls(
@@ -112,9 +117,9 @@ class Extractions:
             sides=(present[0], absent[0]),
             present={
                 layer: rearrange(rows[back], shape, phrasing=n_phrasings)
-                for layer, rows in _joined(present).items()
+                for layer, rows in _concatenate(present).items()
             },
-            absent=_joined(absent),
+            absent=_concatenate(absent),
         )
 
     @property
@@ -165,7 +170,7 @@ class Extractions:
         return einsum(left, by_query, "draw query, query d -> draw d") / left.sum(dim=1)[:, None]
 
 
-def joined(
+def join_requests(
     model: ist.HookedLM, found: Extractions, queries: Sequence[str], requests: int, layer: int
 ) -> tuple[Float64[Tensor, "pair d"], float]:
     """What the instruction changes at the end of several requests in one prompt.
@@ -200,11 +205,11 @@ def joined(
     return ist.capture.differences(present, absent, site), mean
 
 
-def _rows(model: ist.HookedLM, prompts: Sequence[ist.contrast.Prompt]) -> ist.Moments:
+def _capture_rows(model: ist.HookedLM, prompts: Sequence[ist.contrast.Prompt]) -> ist.Moments:
     return ist.capture.capture_moments(model, prompts, keep_rows=True)
 
 
-def _joined(parts: Sequence[ist.Moments]) -> dict[int, Tensor]:
+def _concatenate(parts: Sequence[ist.Moments]) -> dict[int, Tensor]:
     """The rows of several passes at each layer, one after the other."""
     rows = [part.rows for part in parts if part.rows is not None]
     return {site.layer: torch.cat([each.values[site] for each in rows]) for site in parts[0].sites}

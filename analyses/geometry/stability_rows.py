@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import interp_steer as ist
-from analyses.geometry.stability_extractions import Extractions, joined
+from analyses.geometry.stability_extractions import Extractions, join_requests
 from interp_steer.statistics.intervals import Interval, wilson
 from interp_steer.statistics.separation import measure_separation
 from interp_steer.vectors.fitting import difference_in_means
@@ -76,29 +76,31 @@ COLUMNS = {
 """A number with its interval: of which part, at which layer, and at which number of the axis."""
 
 
-def row(part: str, layer: int, series: str, found: Interval, at: int | None = None) -> Row:
+def make_row(part: str, layer: int, series: str, found: Interval, at: int | None = None) -> Row:
     """A row of the records."""
     return part, layer, at, series, found.value, found.low, found.high
 
 
-def exactly(value: float) -> Interval:
+def make_exact(value: float) -> Interval:
     """A number that is no estimate."""
     return Interval(value, value, value, 1, "exact")
 
 
-def spread(draws: Tensor) -> Interval:
+def summarise_draws(draws: Tensor) -> Interval:
     """The mean of draws, and the range that holds 95 % of them."""
     low, high = np.quantile(draws.numpy(), [0.025, 0.975]).tolist()
     return Interval(float(draws.mean()), low, high, len(draws), "range of 95%")
 
 
-def cosines(one: Float64[Tensor, "draw d"], other: Float64[Tensor, "draw d"]) -> Tensor:
+def compute_cosines(one: Float64[Tensor, "draw d"], other: Float64[Tensor, "draw d"]) -> Tensor:
     """The cosine of every two vectors."""
     return torch.cosine_similarity(one, other, dim=-1)
 
 
 # ------------------------------------------------------------------------------ by layer
-def fitted(model: ist.HookedLM, found: Extractions, sizes: Sizes, seed: int) -> ist.SteeringVector:
+def fit_vector(
+    model: ist.HookedLM, found: Extractions, sizes: Sizes, seed: int
+) -> ist.SteeringVector:
     """The vector of one extraction, with a card that says how sure it is."""
     vector = difference_in_means(
         *found.sides, name=found.pairs.name, data_hash=found.pairs.hash, model=model
@@ -107,42 +109,46 @@ def fitted(model: ist.HookedLM, found: Extractions, sizes: Sizes, seed: int) -> 
     return replace(vector, card=replace(vector.card, reliability=sure))
 
 
-def by_layer(model: ist.HookedLM, found: Extractions, sizes: Sizes, seed: int) -> Iterator[Row]:
+def measure_layers(
+    model: ist.HookedLM, found: Extractions, sizes: Sizes, seed: int
+) -> Iterator[Row]:
     """What is asked at every layer."""
     for layer in tqdm(range(model.n_layers), desc="layers", leave=False, disable=None):
-        yield from sure(found, layer, sizes, seed)
-        yield from against_chance(found, layer, sizes, seed)
-        yield from extracted_twice(found, layer, sizes, seed)
-        yield from phrased(found, layer, seed)
+        yield from measure_reliability(found, layer, sizes, seed)
+        yield from compare_with_chance(found, layer, sizes, seed)
+        yield from compare_extractions(found, layer, sizes, seed)
+        yield from compare_phrasings(found, layer, seed)
 
 
-def sure(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
+def measure_reliability(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
     """How near one extraction lies to what all such pairs would give, by three readings."""
     rows = found.dealt(layer)[: sizes.n_fit]
     own = bootstrap_cosine(rows, draws=sizes.draws, seed=seed)
-    yield row("cosine", layer, "vector", own.population)
-    yield row("cosine", layer, "vector, by split halves", split_half(rows, seed=seed).population)
-    yield row("cosine", layer, "vector, resampled", own.resampled)
+    yield make_row("cosine", layer, "vector", own.population)
+    yield make_row(
+        "cosine", layer, "vector, by split halves", split_half(rows, seed=seed).population
+    )
+    yield make_row("cosine", layer, "vector, resampled", own.resampled)
     shuffled = [
         bootstrap_cosine(rows * signs[:, None], draws=200, seed=seed)
-        for signs in swaps(COPIES, len(rows), np.random.default_rng([seed, layer]))
+        for signs in sample_swaps(COPIES, len(rows), np.random.default_rng([seed, layer]))
     ]
     for series, which in (
         ("shuffled labels, resampled", "resampled"),
         ("shuffled labels", "population"),
     ):
         values = torch.tensor([getattr(one, which).value for one in shuffled])
-        yield row("cosine", layer, series, spread(values))
+        yield make_row("cosine", layer, series, summarise_draws(values))
     taken = sum(one.population.low > 0 for one in shuffled)
-    yield row("taken", layer, "shuffled labels", wilson(taken, COPIES))
+    yield make_row("taken", layer, "shuffled labels", wilson(taken, COPIES))
 
 
-def swaps(copies: int, n: int, rng: np.random.Generator) -> Tensor:
+def sample_swaps(copies: int, n: int, rng: np.random.Generator) -> Tensor:
     """Which pairs of each copy have their labels swapped (-1)."""
     return torch.from_numpy(rng.choice([-1.0, 1.0], (copies, n)))
 
 
-def halves(found: Extractions, layer: int, n_fit: int) -> tuple[Tensor, Tensor, Tensor]:
+def split_held_out(found: Extractions, layer: int, n_fit: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pairs to fit on, and both sides of held-out ones, of other queries and other phrasings."""
     present, absent = found.present[layer].double(), found.absent[layer].double()
     few = present.shape[1] // 2
@@ -151,46 +157,48 @@ def halves(found: Extractions, layer: int, n_fit: int) -> tuple[Tensor, Tensor, 
     return rows, present[held, few + held % (present.shape[1] - few)], absent[held]
 
 
-def against_chance(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
+def compare_with_chance(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
     """Length, and separation of held-out prompts, beside pairs whose sides are swapped."""
     options: dict[str, Any] = {"draws": sizes.draws - 1, "seed": seed}
     norm = permutation_test(found.dealt(layer)[: sizes.n_fit], **options)
     scale = norm.chance.value  # lengths grow with depth: in units of what chance gives
-    yield row("norm", layer, "vector", exactly(norm.statistic / scale))
+    yield make_row("norm", layer, "vector", make_exact(norm.statistic / scale))
     ends = Interval(1.0, norm.chance.low / scale, norm.chance.high / scale, norm.chance.n, "")
-    yield row("norm", layer, "swapped sides", ends)
-    yield row("p_norm", layer, "vector", exactly(norm.p_value))
-    rows, present, absent = halves(found, layer, sizes.n_fit)
+    yield make_row("norm", layer, "swapped sides", ends)
+    yield make_row("p_norm", layer, "vector", make_exact(norm.p_value))
+    rows, present, absent = split_held_out(found, layer, sizes.n_fit)
     told = separation_test(rows, present, absent, **options)
     own = measure_separation(*(side @ rows.mean(dim=0) for side in (present, absent)))
     auroc = Interval(float(own.auroc), float(own.low), float(own.high), own.n, "newcombe 95%")
-    yield row("auroc", layer, "vector", auroc)
-    yield row("auroc", layer, "swapped sides", told.chance)
-    yield row("p_auroc", layer, "vector", exactly(told.p_value))
+    yield make_row("auroc", layer, "vector", auroc)
+    yield make_row("auroc", layer, "swapped sides", told.chance)
+    yield make_row("p_auroc", layer, "vector", make_exact(told.p_value))
 
 
-def extracted_twice(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
+def compare_extractions(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
     """Two extractions of disjoint pairs: their cosine, their lengths, and what one foretells."""
     n = sizes.n_fit
     order = found.orders(sizes.repeats, seed)
     one, other = (found.of_queries(layer, chosen) for chosen in (order[:, :n], order[:, n : 2 * n]))
-    yield row("seed", layer, "two extractions", spread(cosines(one, other)))
+    yield make_row("seed", layer, "two extractions", summarise_draws(compute_cosines(one, other)))
     foretold = split_half(found.dealt(layer)[:n], seed=seed).whole
-    yield row("seed", layer, "foretold by one", foretold)
+    yield make_row("seed", layer, "foretold by one", foretold)
     norms = one.norm(dim=1)
-    yield row("seed_norm", layer, "length beside the mean", spread(norms / norms.mean()))
+    yield make_row(
+        "seed_norm", layer, "length beside the mean", summarise_draws(norms / norms.mean())
+    )
 
 
-def phrased(found: Extractions, layer: int, seed: int) -> Iterator[Row]:
+def compare_phrasings(found: Extractions, layer: int, seed: int) -> Iterator[Row]:
     """The vectors of two phrasings, from other queries each, beside two halves of one."""
     rows = rearrange(found.changes(layer), "query phrasing d -> phrasing query d")
     alike = agreement(rows, splits=50, seed=seed)
-    yield row("phrasing", layer, "two phrasings", alike.between)
-    yield row("phrasing", layer, "one phrasing", alike.ceiling)
-    yield row("phrasing", layer, "two phrasings, of all queries", alike.ratio)
+    yield make_row("phrasing", layer, "two phrasings", alike.between)
+    yield make_row("phrasing", layer, "one phrasing", alike.ceiling)
+    yield make_row("phrasing", layer, "two phrasings, of all queries", alike.ratio)
 
 
-def from_base(
+def compare_with_base(
     base: ist.HookedLM,
     found: Extractions,
     grid: ist.ContrastSet,
@@ -210,14 +218,16 @@ def from_base(
     for site in told.sites:
         rows = torch.stack([found.dealt(site.layer), ist.capture.differences(told, plain, site)])
         alike = agreement(rows, seed=seed)
-        yield row("base", site.layer, "base with tuned", alike.between)
-        yield row("base", site.layer, "each with itself", alike.ceiling)
-        yield row("base", site.layer, "base with tuned, of all queries", alike.ratio)
-        yield row("base", site.layer, "random direction", spread(random[:, site.layer]))
+        yield make_row("base", site.layer, "base with tuned", alike.between)
+        yield make_row("base", site.layer, "each with itself", alike.ceiling)
+        yield make_row("base", site.layer, "base with tuned, of all queries", alike.ratio)
+        yield make_row(
+            "base", site.layer, "random direction", summarise_draws(random[:, site.layer])
+        )
 
 
 # ------------------------------------------------------------------------------ at one layer
-def at_layer(
+def measure_chosen_layer(
     model: ist.HookedLM,
     found: Extractions,
     queries: Sequence[str],
@@ -226,21 +236,21 @@ def at_layer(
     seed: int,
 ) -> Iterator[Row]:
     """What is asked at one layer."""
-    yield from calibrated(found, layer, sizes, seed)
-    yield from by_pairs(found, layer, sizes, seed)
-    yield from by_queries(found, layer, sizes, seed)
-    yield from by_requests(model, found, queries[sizes.n_fit :], layer, sizes, seed)
+    yield from measure_calibration(found, layer, sizes, seed)
+    yield from vary_pairs(found, layer, sizes, seed)
+    yield from vary_queries(found, layer, sizes, seed)
+    yield from vary_requests(model, found, queries[sizes.n_fit :], layer, sizes, seed)
 
 
-def calibrated(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
+def measure_calibration(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
     """How often the tests reject copies of the pairs whose labels are shuffled.
 
     A p-value is exact over its swaps, so that every copy is tested with others.
     """
-    rows, present, absent = halves(found, layer, sizes.n_fit)
+    rows, present, absent = split_held_out(found, layer, sizes.n_fit)
     # Of the set's own: where a shift leads, what is rejected is the swaps' doing, not the set's.
     rng = np.random.default_rng([seed, layer, int(found.pairs.hash[:8], 16)])
-    own, held = (swaps(sizes.copies, len(side), rng) for side in (rows, present))
+    own, held = (sample_swaps(sizes.copies, len(side), rng) for side in (rows, present))
     p_values: dict[str, list[float]] = {"length": [], "held-out separation": []}
     for copy in tqdm(range(sizes.copies), desc="shuffled", leave=False, disable=None):
         mixed = rows * own[copy][:, None]
@@ -252,10 +262,10 @@ def calibrated(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Itera
     for series, values in p_values.items():
         for level in LEVELS:
             rejected = sum(p <= level / 100 + 1e-12 for p in values)
-            yield row("calibration", layer, series, wilson(rejected, len(values)), level)
+            yield make_row("calibration", layer, series, wilson(rejected, len(values)), level)
 
 
-def near_all(
+def estimate_cosine(
     found: Extractions, layer: int, chosen: Tensor, reliability: float, times: int = 1
 ) -> Interval:
     """The cosine of vectors of some queries with that of infinitely many, over random choices.
@@ -272,28 +282,38 @@ def near_all(
     """
     left = found.n_queries - chosen.shape[1]
     whole = spearman_brown(reliability, left / found.n_queries) ** 0.5
-    measured = cosines(found.of_queries(layer, chosen, times), found.of_others(layer, chosen))
-    return spread((measured / whole).clamp(max=1.0))
+    measured = compute_cosines(
+        found.of_queries(layer, chosen, times), found.of_others(layer, chosen)
+    )
+    return summarise_draws((measured / whole).clamp(max=1.0))
 
 
-def by_pairs(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
+def vary_pairs(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
     """Vectors of ever more pairs, each of another query."""
     whole = split_half(found.changes(layer).mean(dim=1), seed=seed).whole.value
     own = bootstrap_cosine(found.dealt(layer)[: sizes.n_fit], draws=sizes.draws, seed=seed)
     for n in sizes.n_pairs:
         order = found.orders(sizes.repeats, seed + n)
-        yield row("pairs", layer, ALL_PAIRS, near_all(found, layer, order[:, :n], whole), n)
+        yield make_row(
+            "pairs", layer, ALL_PAIRS, estimate_cosine(found, layer, order[:, :n], whole), n
+        )
         value, low, high = (
             spearman_brown(end**2, n / sizes.n_fit) ** 0.5
             for end in (own.population.value, own.population.low, own.population.high)
         )
         foretold = Interval(value, low, high, sizes.n_fit, own.population.method)
-        yield row("pairs", layer, f"foretold by {sizes.n_fit} pairs", foretold, n)
+        yield make_row("pairs", layer, f"foretold by {sizes.n_fit} pairs", foretold, n)
         one, other = (found.of_queries(layer, half) for half in (order[:, :n], order[:, n : 2 * n]))
-        yield row("pairs", layer, "with that of other pairs", spread(cosines(one, other)), n)
+        yield make_row(
+            "pairs",
+            layer,
+            "with that of other pairs",
+            summarise_draws(compute_cosines(one, other)),
+            n,
+        )
 
 
-def by_queries(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
+def vary_queries(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
     """As many pairs from ever fewer queries, each said in more ways; and from fewer pairs."""
     changes = found.changes(layer)
     whole = split_half(changes.mean(dim=1), seed=seed).whole.value
@@ -302,14 +322,18 @@ def by_queries(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Itera
         if n < 1 or sizes.n_fit % times or times > changes.shape[1]:
             break
         chosen = found.orders(sizes.repeats, seed + times)[:, :n]
-        several = near_all(found, layer, chosen, whole, times)
-        yield row("queries", layer, f"{sizes.n_fit} pairs", several, n)
-        yield row(
-            "queries", layer, "a pair for each query", near_all(found, layer, chosen, whole), n
+        several = estimate_cosine(found, layer, chosen, whole, times)
+        yield make_row("queries", layer, f"{sizes.n_fit} pairs", several, n)
+        yield make_row(
+            "queries",
+            layer,
+            "a pair for each query",
+            estimate_cosine(found, layer, chosen, whole),
+            n,
         )
 
 
-def by_requests(
+def vary_requests(
     model: ist.HookedLM,
     found: Extractions,
     queries: Sequence[str],
@@ -320,10 +344,10 @@ def by_requests(
     """Pairs whose prompts hold ever more requests before the instruction."""
     plain = found.dealt(layer)[: sizes.n_fit]
     for requests in sizes.requests:
-        rows, tokens = joined(model, found, queries, requests, layer)
+        rows, tokens = join_requests(model, found, queries, requests, layer)
         own = bootstrap_cosine(rows, draws=sizes.draws, seed=seed).population
-        yield row("requests", layer, ALL_PAIRS, own, requests)
+        yield make_row("requests", layer, ALL_PAIRS, own, requests)
         if requests > 1:
             alike = agreement(torch.stack([plain, rows]), seed=seed).ratio
-            yield row("requests", layer, SINGLE, alike, requests)
-        yield row("tokens", layer, "without the instruction", exactly(tokens), requests)
+            yield make_row("requests", layer, SINGLE, alike, requests)
+        yield make_row("tokens", layer, "without the instruction", make_exact(tokens), requests)

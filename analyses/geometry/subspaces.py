@@ -43,7 +43,7 @@ from interp_steer.geometry.subspaces import effective_rank, principal_angles, sh
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.resampling import normal_interval, resampled_means
 
-FEW = 50
+MOST_ANGLE_DRAWS = 50
 """Most draws of angles, of which there are many at each layer."""
 
 
@@ -77,18 +77,18 @@ def main(config: Config, run: ist.Run) -> None:
     )
     run.used(model, *sets.values())
     differences = {
-        name: read(model, pairs.fit)
+        name: read_differences(model, pairs.fit)
         for name, pairs in tqdm(sets.items(), desc="read", unit="instruction", disable=None)
     }
     layers = [
-        AtLayer.of(differences, at, config.draws, run.seed)
+        LayerDirections.of(differences, at, config.draws, run.seed)
         for at in tqdm(range(model.n_layers), desc="layers", disable=None)
     ]
     cosines = pl.concat([each.cosines() for each in layers])
     shared = pl.concat([each.shared(run.seed) for each in layers])
     ranks = pl.concat([each.ranks(run.seed) for each in layers])
     angles = pl.concat([each.angles(run.seed) for each in layers])
-    points = placed(layers)
+    points = place_directions(layers)
     for name, frame in (
         ("records", cosines),
         ("shared", shared),
@@ -97,12 +97,12 @@ def main(config: Config, run: ist.Run) -> None:
         ("map", points),
     ):
         run.write_records(frame, name)
-    nearest, chance = neighbours(layers)
-    run.leave(summary=numbers(layers[layer], run.seed) | {"layer": layer})
+    nearest, chance = count_neighbours(layers)
+    run.leave(summary=summarise_layer(layers[layer], run.seed) | {"layer": layer})
     if nearest is not None:
         run.leave(summary={"nearest_alike": nearest, "nearest_alike.chance": chance})
     run.draw("cosines", similarity_map(layers[layer].matrix.numpy(), list(differences), layer))
-    run.draw("cosines_by_layer", similarity_by_layer(families_by_layer(layers)))
+    run.draw("cosines_by_layer", similarity_by_layer(average_by_family(layers)))
     run.draw("shared_by_layer", similarity_by_layer(shared))
     run.draw("rank_by_layer", figures.interval_curves(
         ranks, "layer", "layer", "effective rank", chance="random directions"
@@ -124,7 +124,9 @@ def main(config: Config, run: ist.Run) -> None:
     run.draw("map", replace(embedding_map(points), caption=caption))
 
 
-def read(model: ist.HookedLM, pairs: ist.ContrastSet) -> Float[Tensor, "pair layer d_model"]:
+def read_differences(
+    model: ist.HookedLM, pairs: ist.ContrastSet
+) -> Float[Tensor, "pair layer d_model"]:
     """What the instruction changes in every pair, at every layer."""
     present, absent = (
         ist.capture.capture_moments(model, side, keep_rows=True).rows
@@ -138,7 +140,7 @@ def read(model: ist.HookedLM, pairs: ist.ContrastSet) -> Float[Tensor, "pair lay
 
 
 @dataclass(frozen=True, eq=False)
-class AtLayer:
+class LayerDirections:
     """The unit directions of all instructions at one layer."""
 
     layer: int
@@ -150,7 +152,9 @@ class AtLayer:
     """Pairs of each instruction."""
 
     @classmethod
-    def of(cls, differences: Mapping[str, Tensor], layer: int, draws: int, seed: int) -> AtLayer:
+    def of(
+        cls, differences: Mapping[str, Tensor], layer: int, draws: int, seed: int
+    ) -> LayerDirections:
         """The directions of one layer, and as many resampled ones as there are draws."""
         here = [rows[:, layer] for rows in differences.values()]
         return cls(
@@ -176,7 +180,7 @@ class AtLayer:
     @property
     def alike(self) -> Bool[Tensor, "vector vector"]:
         """Which two are different instructions of one family."""
-        families = [family(name) for name in self.names]
+        families = [get_family(name) for name in self.names]
         same = torch.tensor([[one == other for other in families] for one in families])
         return same & ~torch.eye(len(families), dtype=torch.bool)
 
@@ -239,14 +243,14 @@ class AtLayer:
         """The mean principal angle of every two families, beside that of random subspaces."""
         families: dict[str, list[int]] = {}
         for at, name in enumerate(self.names):
-            families.setdefault(family(name), []).append(at)
+            families.setdefault(get_family(name), []).append(at)
         if len(families) < 2:
             families = {name: [at] for at, name in enumerate(self.names)}
         pairs = list(combinations(families.values(), 2))
-        few = min(FEW, len(self.draws))
-        drawn = [_mean_angle(one, pairs) for one in self.draws[:few]]
-        random = [_mean_angle(one, pairs) for one in self.random(few, seed)]
-        value = _mean_angle(self.units, pairs)
+        few = min(MOST_ANGLE_DRAWS, len(self.draws))
+        drawn = [_average_angles(one, pairs) for one in self.draws[:few]]
+        random = [_average_angles(one, pairs) for one in self.random(few, seed)]
+        value = _average_angles(self.units, pairs)
         found = normal_interval(value, torch.tensor(drawn), self.n, (0.0, 90.0))
         low, high = np.quantile(random, [0.025, 0.975])
         rows = [
@@ -259,7 +263,7 @@ class AtLayer:
 _CURVE = ["layer", "series", "value", "low", "high"]
 
 
-def _mean_angle(
+def _average_angles(
     units: Float[Tensor, "vector d_model"], pairs: Sequence[tuple[list[int], list[int]]]
 ) -> float:
     """The mean over families of the mean of their principal angles, in degrees."""
@@ -267,7 +271,7 @@ def _mean_angle(
     return float(np.rad2deg(np.mean(each)))
 
 
-def families_by_layer(layers: Sequence[AtLayer]) -> pl.DataFrame:
+def average_by_family(layers: Sequence[LayerDirections]) -> pl.DataFrame:
     """The mean cosine within families and across them, layer by layer."""
     rows = []
     for each in layers:
@@ -279,7 +283,7 @@ def families_by_layer(layers: Sequence[AtLayer]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
-def placed(layers: Sequence[AtLayer]) -> pl.DataFrame:
+def place_directions(layers: Sequence[LayerDirections]) -> pl.DataFrame:
     """All directions on the two axes along which they vary most."""
     units = rearrange([each.units for each in layers], "layer vector d -> (layer vector) d")
     try:
@@ -293,7 +297,7 @@ def placed(layers: Sequence[AtLayer]) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "instruction": [name for each in layers for name in each.names],
-            "label": [family(name) for each in layers for name in each.names],
+            "label": [get_family(name) for each in layers for name in each.names],
             "layer": [each.layer for each in layers for _ in each.names],
             "x": where[:, 0],
             "y": where[:, 1],
@@ -302,14 +306,14 @@ def placed(layers: Sequence[AtLayer]) -> pl.DataFrame:
     ).sort("layer", maintain_order=True)
 
 
-def neighbours(layers: Sequence[AtLayer]) -> tuple[Interval | None, float]:
+def count_neighbours(layers: Sequence[LayerDirections]) -> tuple[Interval | None, float]:
     """How often the nearest direction of another instruction is of the same family, and by chance.
 
     Of instructions that have a family; instructions are resampled, with all their layers.
     """
     units = rearrange([each.units for each in layers], "layer vector d -> (layer vector) d")
     names = np.array([name for each in layers for name in each.names])
-    families = np.array([family(name) for name in names])
+    families = np.array([get_family(name) for name in names])
     others = names[:, None] != names
     kin = others & (families[:, None] == families)
     cosines = einsum(units, units, "a d, b d -> a b").numpy()
@@ -322,12 +326,12 @@ def neighbours(layers: Sequence[AtLayer]) -> tuple[Interval | None, float]:
     return bootstrap_mean(hits.tolist(), names[known].tolist()), float(chance)
 
 
-def family(name: str) -> str:
+def get_family(name: str) -> str:
     """What stands before the colon of an instruction's id."""
     return instruction_id(name).partition(":")[0]
 
 
-def numbers(here: AtLayer, seed: int) -> dict[str, object]:
+def summarise_layer(here: LayerDirections, seed: int) -> dict[str, object]:
     """What the set is like at one layer."""
     found: dict[str, object] = {"effective_rank": here.rank(), "instructions": len(here.names)}
     for alike, said in ((True, "one_family"), (False, "two_families")):

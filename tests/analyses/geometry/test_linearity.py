@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from torch import Tensor
 
-from analyses.geometry.linearity_equal_damage import NEAR, at_budget, outcomes
-from analyses.geometry.linearity_readouts import LINEAR, MOVES, AtLayer, Property
+from analyses.geometry.linearity_equal_damage import NEAR, match_cost, summarise_outcomes
+from analyses.geometry.linearity_readouts import LINEAR, MOVES, LayerReadouts, PropertyReadouts
 from figures.geometry.pair_shifts import pair_shifts
 from interp_steer.errors import CaptureError, FigureError, VectorError
 from interp_steer.geometry import probes
@@ -205,7 +205,7 @@ def test_all_are_brought_to_the_same_cost(costs, budget):
     def spent(amounts):
         return {n: costs[n][0] * amounts[n] ** costs[n][1] for n in amounts}
 
-    found = at_budget(spent, dict.fromkeys(range(len(costs)), 1.0), budget)
+    found = match_cost(spent, dict.fromkeys(range(len(costs)), 1.0), budget)
     for cost in spent(found).values():
         assert abs(math.log(cost / budget)) <= math.log(NEAR) + 1e-9
 
@@ -217,7 +217,7 @@ def test_a_cost_that_jumps_is_met_as_nearly_as_was_tried():
         tried.append(amounts[0])
         return {0: 0.0 if amounts[0] < 3 else 10.0}
 
-    found = at_budget(spent, {0: 1.0}, 1.0)
+    found = match_cost(spent, {0: 1.0}, 1.0)
     assert found[0] in tried and found[0] >= 3 and len(tried) <= 8
 
 
@@ -244,26 +244,26 @@ def answers() -> pl.DataFrame:
 def test_outcomes_are_those_of_each_contender():
     found = {
         (row["of"], row["quantity"]): row["value"]
-        for row in outcomes(answers(), seed=0).iter_rows(named=True)
+        for row in summarise_outcomes(answers(), seed=0).iter_rows(named=True)
     }
     assert found["difference_in_means", "obeys"] == 1 and found["lda", "obeys"] == 0
     assert found["random", "obeys"] == 0.5 and found["random", "recovered"] == 0.25
     assert found["difference_in_means", "recovered"] == 0.5 and found["lda", "recovered"] == 0.25
     assert found["lda", "broken"] == 0.25 and found["lda", "kl"] == pytest.approx(0.1)
     nothing = answers().with_columns(logprob=pl.lit(None, dtype=pl.Float64))
-    assert "recovered" not in outcomes(nothing, seed=0)["quantity"]
+    assert "recovered" not in summarise_outcomes(nothing, seed=0)["quantity"]
 
 
 # ------------------------------------------------------------------ a layer
 @pytest.fixture(scope="module")
-def layer(tiny) -> AtLayer:
+def layer(tiny) -> LayerReadouts:
     pairs = contrast_sets.instruction("change_case:english_lowercase", fit=12, select=4, test=6)
-    return Property.of(tiny("llama3"), pairs, seed=0).layers[2]
+    return PropertyReadouts.of(tiny("llama3"), pairs, seed=0).layers[2]
 
 
 def test_vectors_of_a_property_are_its_directions(tiny):
     pairs = contrast_sets.instruction("detectable_format:title", fit=6, select=3, test=3)
-    found = Property.of(tiny("gemma2"), pairs, seed=0)
+    found = PropertyReadouts.of(tiny("gemma2"), pairs, seed=0)
     for name, vector in found.vectors.items():
         assert vector.name == f"{name}(title)" and vector.card.estimator == name
         for layer, unit in zip(found.layers, vector.unit, strict=True):

@@ -116,7 +116,7 @@ def test_rows_of_the_best_layer_are_those_of_each_model():
     frame = pl.DataFrame(
         rows, schema=["model", "instruction", "quantity", "layer", "value"], orient="row"
     )
-    kept = model_scale.at_best(frame)
+    kept = model_scale.select_best_layers(frame)
     assert kept.select("model", "layer").rows() == [
         ("one", 3),
         ("one", 3),

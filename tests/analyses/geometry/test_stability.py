@@ -8,8 +8,8 @@ import torch
 
 import interp_steer as ist
 from analyses.geometry import stability
-from analyses.geometry.stability_drift import change, smoothed
-from analyses.geometry.stability_extractions import Extractions, base_queries, crossed
+from analyses.geometry.stability_drift import measure_drift, smooth
+from analyses.geometry.stability_extractions import Extractions, cross_phrasings, sample_queries
 from analyses.geometry.stability_rows import ALL_PAIRS
 from analyses.kit.cli import command_line
 
@@ -75,8 +75,8 @@ def test_sizes_that_make_no_two_extractions_are_refused(capsys):
 
 
 def test_any_choice_of_queries_has_the_vector_that_a_fit_on_it_gives(burattino_instruct):
-    name, queries = "detectable_format:title", base_queries("detectable_format:title", 10, 0)
-    grid = crossed(name, queries, 3, 0)
+    name, queries = "detectable_format:title", sample_queries("detectable_format:title", 10, 0)
+    grid = cross_phrasings(name, queries, 3, 0)
     assert len(grid) == 30 and len(set(grid.queries)) == 10
     found = Extractions.read(burattino_instruct, grid, 4)
     chosen = torch.tensor([[7, 2], [0, 9]])
@@ -110,7 +110,7 @@ def test_a_drift_is_read_within_answers():
         pl.lit("x").alias("instruction"),
         pl.lit(0.0).alias("kl"),
     )
-    assert change(steps, "steered", 0).value == pytest.approx((0 - 1) / 2)
-    smooth = smoothed(steps).filter(pl.col("query") == 1)
+    assert measure_drift(steps, "steered", 0).value == pytest.approx((0 - 1) / 2)
+    smooth = smooth(steps).filter(pl.col("query") == 1)
     assert smooth["step"].to_list() == [0, 8]
     assert smooth["scaled_projection"].to_list() == pytest.approx([0, -4.5 / 6])
