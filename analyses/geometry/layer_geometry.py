@@ -1,10 +1,14 @@
-"""What the vector of an instruction is like at each layer: one direction, or many?
+"""Measure the vector of an instruction at each layer, and whether one direction describes it.
 
-The vector is the mean of the differences that single pairs of prompts make. Layer by layer: how
-many dimensions the differences fill, and which share of them lies along their mean; how long the
-vector is beside the residual stream; how well the projection of held-out prompts on it tells those
-with the instruction from those without; how much of it lies along what the unembedding reads; and
-how alike the directions of two layers are. Random directions of the same norm stand beside.
+The vector is the mean difference of the two prompts of a pair. Measured at each layer:
+
+- the effective rank of the differences, and the share of their energy along the mean;
+- the norm of the vector relative to the norm of the residual stream;
+- the AUROC of the projection of held-out prompts on the vector, with and without the instruction;
+- the share of the vector in the span of the nearest rows of the unembedding;
+- the cosines between the directions of two layers.
+
+Random directions of the same norm are measured for comparison.
 """
 
 from __future__ import annotations
@@ -32,52 +36,51 @@ from interp_steer.vectors.fitting import difference_in_means
 CURVES = {
     "effective_rank": (
         "effective rank",
-        "Dimensions that the differences of the single pairs fill whose mean the vector is.",
+        "Effective rank of the differences of single pairs; the vector is their mean.",
     ),
     "relative_norm": (
         "relative norm",
-        "Length of the vector in units of the root mean square length of the residual stream.",
+        "Norm of the vector divided by the root mean square norm of the residual stream.",
     ),
     "auroc": (
         "AUROC",
-        "How often a held-out prompt with the instruction projects further along the direction "
-        "than one without; 0.5 is chance.",
+        "Probability that a held-out prompt with the instruction has a larger projection on the "
+        "direction than a prompt without the instruction; 0.5 is chance.",
     ),
     "unembedding_share": (
         "share in the unembedding",
-        "Share of the unit direction within the span of the rows of the unembedding that lie "
-        "nearest to it.",
+        "Share of the unit direction in the span of the nearest rows of the unembedding.",
     ),
 }
-"""What is drawn against the layer: its axis and its caption."""
+"""Figures against the layer: the axis title and the caption."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is looked at."""
+    """The model, the instructions and the sample sizes."""
 
     model: str = "burattino-instruct"
-    """A bundled model, a Hugging Face name, or a folder."""
+    """Model to analyse: a bundled model, a Hugging Face name, or a folder."""
     instruction: tuple[str, ...] = (
         "change_case:english_lowercase",
         "detectable_format:title",
         "punctuation:no_comma",
     )
-    """IFEval ids of the instructions whose vectors are looked at."""
+    """IFEval ids of the instructions whose vectors are measured."""
     n_fit: int = 64
-    """Pairs of prompts that each vector is fitted on, and whose differences are counted."""
+    """Pairs of prompts that each vector is fitted on, and whose effective rank is measured."""
     n_test: int = 48
-    """Held-out pairs that are projected."""
+    """Held-out pairs that are projected on the vector."""
     top: int = 10
-    """Nearest rows of the unembedding whose span is measured."""
+    """Number of nearest rows of the unembedding, whose span is compared with the vector."""
     components: int = 10
-    """Principal axes of the differences whose shares are left."""
+    """Number of principal axes of the differences in the table of energy shares."""
     n_random: int = 8
-    """Random directions that stand beside each vector."""
+    """Random directions that each vector is compared with."""
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Capture both sides once, fit, and measure every layer."""
+    """Capture both sides once, fit the vectors, and measure every layer."""
     model = ist.load(config.model)
     run.used(model)
     sets = contrast_sets(config.instruction, run.seed, fit=config.n_fit, test=config.n_test)
@@ -132,7 +135,7 @@ class _Sides:
         )
 
     def at(self, site: ist.Site) -> tuple[torch.Tensor, torch.Tensor]:
-        """A row per pair, with the instruction and without it."""
+        """Return the activations of each pair, with and without the instruction."""
         assert self.present.rows is not None and self.absent.rows is not None
         return tuple(side.rows.values[site].double() for side in (self.present, self.absent))  # type: ignore[union-attr,return-value]
 
@@ -151,24 +154,25 @@ def _make_row(
 
 
 def _measure_dimensions(sides: _Sides) -> list[dict[str, object]]:
-    """How many dimensions the differences of single pairs fill, and how long their mean is."""
+    """Measure the effective rank of the differences of single pairs, and the norm of their mean."""
     rows = []
     for site in sides.present.sites:
-        found = spread(*sides.at(site))
-        rows += [_make_row(site.layer, what, value) for what, value in vars(found).items()]
+        measured = vars(spread(*sides.at(site)))
+        rows += [_make_row(site.layer, name, value) for name, value in measured.items()]
     return rows
 
 
 def _measure_separation(
     vector: ist.SteeringVector, random: list[ist.SteeringVector], sides: _Sides, seed: int
 ) -> list[dict[str, object]]:
-    """How well held-out prompts are told apart along the vector, and along random directions."""
+    """Measure how well the vector, and random directions, separate held-out prompts."""
     rows = []
     for site in vector.sites:
-        found = discrimination(*_project(vector, sides, site), seed=seed)
-        rows += [_make_row(site.layer, what, value) for what, value in vars(found).items()]
+        measured = vars(discrimination(*_project(vector, sides, site), seed=seed))
+        rows += [_make_row(site.layer, name, value) for name, value in measured.items()]
         by_chance = [
-            discrimination(*_project(one, sides, site), n_resamples=1).auroc.value for one in random
+            discrimination(*_project(other, sides, site), n_resamples=1).auroc.value
+            for other in random
         ]
         rows.append(_make_row(site.layer, "auroc", bootstrap(by_chance, seed=seed), "random"))
     return rows
@@ -181,12 +185,12 @@ def _measure_unembedding(
     top: int,
     seed: int,
 ) -> list[dict[str, object]]:
-    """How near the vector, and random ones, lie to rows of the unembedding.
+    """Measure how close the vector, and random directions, lie to rows of the unembedding.
 
-    A vector is one direction, and its numbers have no interval.
+    The vector is a single direction, so its values have no interval.
     """
     own = unembedding_angle(model, vector, top)
-    others = pl.concat([unembedding_angle(model, one, top) for one in random])
+    others = pl.concat([unembedding_angle(model, other, top) for other in random])
     rows = []
     for quantity, of in (
         ("unembedding_cosine", pl.col("cosine").abs()),
@@ -202,14 +206,14 @@ def _measure_unembedding(
 def _project(
     vector: ist.SteeringVector, sides: _Sides, site: ist.Site
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The projections ``<h_i, u>`` of both sides."""
+    """Return the projections ``<h_i, u>`` of both sides."""
     unit = vector.at(site.layer).unit.double()
     present, absent = (einsum(side, unit, "pair d, d -> pair") for side in sides.at(site))
     return present, absent
 
 
 def _tabulate_projections(vector: ist.SteeringVector, sides: _Sides) -> pl.DataFrame:
-    """Every projection, as it is and scaled: 0 and 1 are the means of the fitted sides."""
+    """Tabulate every projection, unscaled and scaled so that 0 and 1 are the fitted means."""
     assert vector.targets is not None
     frames = []
     for site, target, norm in zip(vector.sites, vector.targets, vector.norms, strict=True):
@@ -231,26 +235,26 @@ def _tabulate_projections(vector: ist.SteeringVector, sides: _Sides) -> pl.DataF
 
 
 def _tabulate_cosines(vector: ist.SteeringVector) -> pl.DataFrame:
-    found = cosine_between_layers(vector).tolist()
+    cosines = cosine_between_layers(vector).tolist()
     rows = [
         {"layer_a": a, "layer_b": b, "cosine": cosine}
-        for a, row in zip(vector.layers, found, strict=True)
+        for a, row in zip(vector.layers, cosines, strict=True)
         for b, cosine in zip(vector.layers, row, strict=True)
     ]
     return pl.DataFrame(rows)
 
 
 def _tabulate_explained(sides: _Sides, components: int) -> pl.DataFrame:
-    """The shares of the principal axes of the differences, as they are and less their mean."""
+    """Tabulate the principal axes' energy shares, with and without the mean of the differences."""
     rows = []
     for site in sides.present.sites:
         present, absent = sides.at(site)
         differences = present - absent
-        for about, each in (
+        for about, rows_about in (
             ("origin", differences),
             ("mean", differences - differences.mean(dim=0)),
         ):
-            shares = energy_shares(each)[:components].tolist()
+            shares = energy_shares(rows_about)[:components].tolist()
             rows += [
                 {"layer": site.layer, "about": about, "component": k, "share": share}
                 for k, share in enumerate(shares, start=1)
@@ -259,7 +263,7 @@ def _tabulate_explained(sides: _Sides, components: int) -> pl.DataFrame:
 
 
 def _leave_summary(run: ist.Run, records: pl.DataFrame, layer: int) -> None:
-    """The numbers of one layer, in the mean over instructions."""
+    """Leave the values of one layer, averaged over instructions."""
     at = records.filter((pl.col("layer") == layer) & pl.col("value").is_finite())
     groups = at.group_by("quantity", "setting", maintain_order=True)
     run.leave(

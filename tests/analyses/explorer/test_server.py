@@ -321,7 +321,7 @@ def test_the_answers_are_the_apis_and_so_are_those_of_the_code(
 
 
 def test_the_code_loads_the_model_that_was_given(workspace: Workspace) -> None:
-    answers = answered(
+    answers = answer(
         workspace, Request('A "quoted"\nprompt', STEERINGS["projection"], max_new_tokens=2)
     )
     assert "model = ist.load('burattino-tiny')" in answers.code

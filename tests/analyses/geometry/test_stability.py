@@ -87,13 +87,13 @@ def test_any_choice_of_queries_has_the_vector_that_a_fit_on_it_gives(burattino_i
             for said in (phrasing[0][at : at + 1] if times == 1 else phrasing[at])
         ]
         fitted = ist.fit(burattino_instruct, ist.ContrastSet("some", tuple(cells)))
-        mine = found.of_queries(4, chosen, times)[0].float()
+        mine = found.fit_queries(4, chosen, times)[0].float()
         torch.testing.assert_close(mine, fitted.directions[4], atol=1e-4, rtol=1e-3)
     others = ist.ContrastSet(
         "others", tuple(p for p in grid if p.query not in (queries[0], queries[9]))
     )
     left = ist.fit(burattino_instruct, others)
-    mine = found.of_others(4, chosen)[1].float()
+    mine = found.fit_others(4, chosen)[1].float()
     torch.testing.assert_close(mine, left.directions[4], atol=1e-4, rtol=1e-3)
     assert found.pairs.queries == queries[:4]
     assert [pair.phrasing for pair in found.pairs] == [
@@ -111,6 +111,6 @@ def test_a_drift_is_read_within_answers():
         pl.lit(0.0).alias("kl"),
     )
     assert measure_drift(steps, "steered", 0).value == pytest.approx((0 - 1) / 2)
-    smooth = smooth(steps).filter(pl.col("query") == 1)
-    assert smooth["step"].to_list() == [0, 8]
-    assert smooth["scaled_projection"].to_list() == pytest.approx([0, -4.5 / 6])
+    means = smooth(steps).filter(pl.col("query") == 1)
+    assert means["step"].to_list() == [0, 8]
+    assert means["scaled_projection"].to_list() == pytest.approx([0, -4.5 / 6])
