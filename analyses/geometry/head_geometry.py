@@ -103,27 +103,24 @@ def main(config: Config, run: ist.Run) -> None:
     }
     edited = pl.concat(
         [
-            edit_heads(model, sets[name].test, property_heads, config, run.seed).with_columns(
+            edit_heads(model, sets[name].test, readings, config, run.seed).with_columns(
                 pl.lit(name).alias("instruction")
             )
-            for name, property_heads in tqdm(properties.items(), desc="edit", disable=None)
+            for name, readings in tqdm(properties.items(), desc="edit", disable=None)
         ]
     )
     run.write_records(edited)
-    heads = pl.concat([property_heads.heads(name) for name, property_heads in properties.items()])
+    heads = pl.concat([readings.heads(name) for name, readings in properties.items()])
     run.write_records(heads, "heads")
     shares = pl.concat(
-        [
-            tabulate_shares(name, property_heads.shares)
-            for name, property_heads in properties.items()
-        ]
+        [tabulate_shares(name, readings.shares) for name, readings in properties.items()]
     )
     run.write_records(shares, "shares")
     alike = compare_directions(properties, config.draws, run.seed)
     if len(alike):
         run.write_records(alike, "cosines")
-    for name, property_heads in properties.items():
-        run.leave(property_heads.vector, name=name, summary=summarise_heads(name, property_heads))
+    for name, readings in properties.items():
+        run.leave(readings.vector, name=name, summary=summarise_heads(name, readings))
     recovery = compute_recovery(edited, run.seed)
     run.leave(
         summary=summarise_recovery(recovery, max(config.k))
@@ -136,7 +133,7 @@ def main(config: Config, run: ist.Run) -> None:
 def edit_heads(
     model: ist.HookedLM,
     pairs: ContrastSet,
-    property_heads: PropertyHeads,
+    readings: PropertyHeads,
     config: Config,
     seed: int,
 ) -> pl.DataFrame:
@@ -167,14 +164,14 @@ def edit_heads(
     without_text, with_text = (score(act, ist.unsteered) for act in prompts_of)
     missing = [None] * len(pairs)
     rows = []
-    for kind, draw, order, vector in order_heads(property_heads, config.n_random, seed):
+    for kind, draw, order, vector in order_heads(readings, config.n_random, seed):
         for k in config.k:
             steer = vector.only(heads=order[:k]).shift(config.coefficient, positions="generated")
             divergences = ist.divergence(model, prompts_of["steer"], answers["steer"], steer)
             measured = [("steer", score("steer", steer), [answer.kl for answer in divergences])]
-            if vector is property_heads.vector:
+            if vector is readings.vector:
                 measured += [
-                    ("ablate", score("ablate", remove_heads(property_heads, order[:k])), missing)
+                    ("ablate", score("ablate", remove_heads(readings, order[:k])), missing)
                 ]
             rows += [
                 (act, kind, k, draw, pair.key, *numbers)
@@ -185,28 +182,28 @@ def edit_heads(
     return pl.DataFrame(rows, schema=columns, orient="row", infer_schema_length=None)
 
 
-def order_heads(property_heads: PropertyHeads, n_random: int, seed: int) -> list[Order]:
+def order_heads(readings: PropertyHeads, n_random: int, seed: int) -> list[Order]:
     """Return the orders in which heads are edited: each ranking, and the controls."""
-    rankings = property_heads.rankings()
+    rankings = readings.rankings()
     orders: list[Order] = [
-        (f"top by {name}", None, order, property_heads.vector) for name, order in rankings.items()
+        (f"top by {name}", None, order, readings.vector) for name, order in rankings.items()
     ]
     rng = np.random.default_rng(seed)
     for draw in range(n_random):
         shuffled = rng.permutation(rankings["norm"])
         heads = [(int(layer), int(head)) for layer, head in shuffled]
-        orders.append(("random heads", draw, heads, property_heads.vector))
-        other = property_heads.vector.like_random(seed + draw)
+        orders.append(("random heads", draw, heads, readings.vector))
+        other = readings.vector.like_random(seed + draw)
         orders.append(("random directions", draw, rankings["norm"], other))
     return orders
 
 
-def remove_heads(property_heads: PropertyHeads, heads: Heads) -> ist.Intervention:
+def remove_heads(readings: PropertyHeads, heads: Heads) -> ist.Intervention:
     """Set each head's projection on its direction to the mean without the property."""
     return ist.compose(
-        property_heads.vector.only(heads=[(layer, head)])
+        readings.vector.only(heads=[(layer, head)])
         .direction(ist.Site("z", layer), ist.Site("z", layer))
-        .project(float(property_heads.absent[layer, head]), "generated")
+        .project(float(readings.absent[layer, head]), "generated")
         for layer, head in heads
     )
 
@@ -247,22 +244,20 @@ def summarise_damage(edited: pl.DataFrame, k: int, seed: int) -> dict[str, objec
 
 
 # ------------------------------------------------------------------ summary
-def summarise_heads(name: str, property_heads: PropertyHeads) -> dict[str, object]:
+def summarise_heads(name: str, readings: PropertyHeads) -> dict[str, object]:
     """Return the best head, chosen on the select split, and the shares of the last layer."""
-    layer, head = property_heads.rankings()["auroc"][0]
-    last = property_heads.shares.layers[-1]
-    by_part = property_heads.shares.summed(lambda writer: writer.part)
-    test = property_heads.test
+    layer, head = readings.rankings()["auroc"][0]
+    last = readings.shares.layers[-1]
+    by_part = readings.shares.summed(lambda writer: writer.part)
+    test = readings.test
     value, low, high = (float(values[layer, head]) for values in (test.auroc, test.low, test.high))
     best: dict[str, object] = {
         f"auroc.best.{name}": Interval(value, low, high, test.n, "newcombe 95%"),
         f"auroc.best.layer.{name}": layer,
         f"auroc.best.head.{name}": head,
         f"heads_above_chance.{name}": float((test.low > 0.5).double().mean()),
-        f"heads_above_chance.random.{name}": float(
-            (property_heads.by_chance.low > 0.5).double().mean()
-        ),
-        f"shares.error.{name}": property_heads.shares.error,
+        f"heads_above_chance.random.{name}": float((readings.by_chance.low > 0.5).double().mean()),
+        f"shares.error.{name}": readings.shares.error,
     }
     shares = {f"share.{part}.{name}": value for (at, part), value in by_part.items() if at == last}
     return best | shares

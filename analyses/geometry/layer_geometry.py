@@ -213,7 +213,7 @@ def _project(
 
 
 def _tabulate_projections(vector: ist.SteeringVector, sides: _Sides) -> pl.DataFrame:
-    """Tabulate every projection, unscaled and scaled so that 0 and 1 are the fitted means."""
+    """Return every projection, unscaled and scaled so that 0 and 1 are the fitted means."""
     assert vector.targets is not None
     frames = []
     for site, target, norm in zip(vector.sites, vector.targets, vector.norms, strict=True):
@@ -245,7 +245,7 @@ def _tabulate_cosines(vector: ist.SteeringVector) -> pl.DataFrame:
 
 
 def _tabulate_explained(sides: _Sides, components: int) -> pl.DataFrame:
-    """Tabulate the principal axes' energy shares, with and without the mean of the differences."""
+    """Return the principal axes' energy shares, with and without the mean of the differences."""
     rows = []
     for site in sides.present.sites:
         present, absent = sides.at(site)

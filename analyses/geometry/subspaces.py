@@ -213,7 +213,7 @@ class LayerDirections:
         return normal_interval(value, self.matrices[:, chosen].mean(dim=1), self.n, (-1.0, 1.0))
 
     def shared(self, seed: int) -> pl.DataFrame:
-        """Return the cosine of each direction with the mean of the others, and of random directions."""
+        """Return each direction's cosine with the mean of the others, and of random directions."""
         own, drawn = shared_part(self.units), shared_part(self.draws)
         low, high = np.quantile(shared_part(self.random(len(self.draws), seed)), [0.025, 0.975])
         rows = []

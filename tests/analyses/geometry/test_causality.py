@@ -134,4 +134,4 @@ def test_a_model_that_obeys_nothing_is_told_so(checkpoint, tmp_path, capsys):
     given += ["--instruction", "detectable_format:title", "--n-select", "2"]
     given += ["--max-new-tokens", "8", "--results", str(tmp_path)]
     assert command_line(["causality", *given]) == 2
-    assert "no obedience to lose" in capsys.readouterr().err
+    assert "detectable_format:title" in capsys.readouterr().err

@@ -278,18 +278,18 @@ def test_readings_score_every_prompt_of_a_split(layer):
         assert set(LINEAR) < set(found) and all(
             len(side) == n for both in found.values() for side in both
         )
-    assert layer.best_linear() in LINEAR
+    assert layer.choose_linear() in LINEAR
 
 
 def test_the_mean_shift_leaves_a_linear_probe_at_chance(layer):
-    left = {(move, what): value for move, what, value in layer.left()}
+    left = {(move, what): value for move, what, value in layer.measure_remaining()}
     assert {move for move, _ in left} == set(MOVES)
     assert left["mean", "left.logistic"].value == pytest.approx(0.5, abs=0.2)
     assert left["nothing", "left.logistic"].value > left["mean", "left.logistic"].value
 
 
 def test_cosines_lie_in_their_intervals(layer):
-    found = {of: value for of, _, value in layer.cosines()}
+    found = {of: value for of, _, value in layer.measure_cosines()}
     assert set(found) == set(layer.directions) - {"difference_in_means"}
     assert all(-1 <= one.low <= one.value <= one.high <= 1 for one in found.values())
 
