@@ -146,8 +146,8 @@ def draw_answers(records: pl.DataFrame, moves: TransferFigures) -> Drawing:
     n = records.filter(pl.col("setting") == OWN).n_unique(["instruction", "key"]) // len(names)
     caption = (
         f"Shares of sound answers: {'. '.join(values)}. {moves.target} answers under mapped "
-        f"vectors of {moves.source}, n = {n} for each instruction; p is the largest of McNemar's p-values "
-        "against the random maps. A sound answer follows the instruction and is neither degenerate "
+        f"vectors of {moves.source}, n = {n} for each instruction; p is the largest of McNemar's "
+        "p-values against the random maps. A sound answer follows the instruction and is neither degenerate "
         "nor garbled. Layers and strengths are chosen on other prompts; whiskers are 95% "
         "intervals."
     )

@@ -189,8 +189,8 @@ def draw_remaining(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) 
     run.draw("left", replace(drawing, caption=(
         "Prompts without the property are mapped to prompts with the property. The AUROC of an "
         f"MLP between mapped and real prompts is {listed(values)}; 0.5 is chance. Probes are "
-        "trained on the mapped prompts of the fit split and measured on the test split; whiskers are 95% "
-        "intervals."
+        "trained on the mapped prompts of the fit split and measured on the test split; whiskers "
+        "are 95% intervals."
     )))  # fmt: skip
 
 
