@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 import interp_steer as ist
 from interp_steer.errors import InterchangeError, InterchangeWarning, InterpSteerError
 from interp_steer.interchange import FORMATS
-from interp_steer.interchange.checked_files import LARGEST, LARGEST_TEXT, safe_name
+from interp_steer.interchange.checked_files import LARGEST, LARGEST_TEXT, check_name
 from tests.support import foreign
 from tests.support.foreign import (
     ONES,
@@ -605,7 +605,7 @@ def test_the_tools_own_object_is_code_and_is_refused(tmp_path: Path) -> None:
 @settings(max_examples=200, deadline=None)
 def test_a_name_that_is_let_through_stays_in_its_folder(name: str) -> None:
     try:
-        safe = safe_name(name, "a name")
+        safe = check_name(name, "a name")
     except InterchangeError:
         return
     inside = Path("/folder") / f"{safe}.safetensors"
