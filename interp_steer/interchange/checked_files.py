@@ -38,7 +38,7 @@ def check_file(path: Path) -> Path:
     Raises:
         InterchangeError: for a missing file, a folder, a device, or a file that is too large.
     """
-    return bounded.regular(path, InterchangeError, LARGEST)
+    return bounded.check_file(path, InterchangeError, LARGEST)
 
 
 def check_name(name: str, what: str) -> str:

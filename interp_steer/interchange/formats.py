@@ -20,7 +20,7 @@ from interp_steer.interchange.checked_files import check_suffix, write_file
 from interp_steer.interchange.conversion import Incoming, Outgoing, make_vector, place_directions
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.hooked_lm import HookedLM
-from interp_steer.storage.bounded import naming
+from interp_steer.storage.bounded import add_path_to_errors
 from interp_steer.vectors.steering_vector import SteeringVector
 
 ADDS_ONLY = "heads, attn_out, mlp_out, steps, schedules, positions, projection and ablation"
@@ -157,7 +157,7 @@ class Format(ABC):
                 f"{' or '.join(self.suffixes)}; give another format"
             )
         self._check_options("read", self.decode, options)
-        with naming(file.path):
+        with add_path_to_errors(file.path):
             return make_vector(self.decode(file, model, **options), file.path, model, name)
 
     def write(

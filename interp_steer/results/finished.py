@@ -14,7 +14,7 @@ from interp_steer.results import folders
 from interp_steer.results.folders import MANIFEST, document_hash
 from interp_steer.results.notebook import run_card
 from interp_steer.results.summary import Number
-from interp_steer.storage.bounded import regular
+from interp_steer.storage.bounded import check_file
 
 LARGEST = 2**34
 """The most bytes that are read of a file of records."""
@@ -167,7 +167,7 @@ def _frame(path: Path) -> pl.DataFrame:
     that is too large ends the process."""
     from pyarrow import parquet
 
-    regular(path, RunError, LARGEST)
+    check_file(path, RunError, LARGEST)
     try:
         with open(path, "rb") as opened:
             table = parquet.ParquetFile(opened).read()

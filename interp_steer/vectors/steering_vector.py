@@ -20,7 +20,7 @@ from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.basis import check_basis
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
+from interp_steer.storage.tensors import read_tensors, report_as, write_tensors
 from interp_steer.vectors.algebra import _along, _norms, inner_product, unit_directions
 from interp_steer.vectors.card import Card, closed, layers_of, listed
 from interp_steer.vectors.hub import Published
@@ -362,7 +362,7 @@ class SteeringVector(Published):
         """
         needed = ("directions", "layers", "card")
         tensors, header = read_tensors(path, "SteeringVector", VectorError, needed, largest=LARGEST)
-        with made_of(path, VectorError):
+        with report_as(path, VectorError):
             return cls(
                 directions=tensors["directions"],
                 targets=tensors.get("targets"),

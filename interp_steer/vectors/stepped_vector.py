@@ -20,7 +20,7 @@ from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.basis import check_basis
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
+from interp_steer.storage.tensors import read_tensors, report_as, write_tensors
 from interp_steer.vectors.card import Card, closed, layers_of
 from interp_steer.vectors.hub import Published
 from interp_steer.vectors.steering_vector import LARGEST
@@ -345,7 +345,7 @@ class SteppedVector(Published):
         tensors, header = read_tensors(
             path, "SteppedVector", VectorError, needed, integers=("counts",), largest=LARGEST
         )
-        with made_of(path, VectorError):
+        with report_as(path, VectorError):
             return cls(
                 directions=tensors["directions"],
                 counts=tensors["counts"],

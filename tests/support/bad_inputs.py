@@ -99,7 +99,7 @@ MODELS: dict[str, Bad] = {
     "a name that is nowhere": (lambda w: ist.load("no/such-model"), errors.ModelError, "neither a bundled model nor a folder"),
     "an empty folder": (lambda w: ist.load(w.folder / "empty"), errors.ModelError, "give the folder that save_pretrained wrote"),
     "a file": (lambda w: ist.load(w.checkpoint / "config.json"), errors.ModelError, "give the folder that save_pretrained wrote"),
-    "a config that is none": (lambda w: ist.load(w.spoilt("config.json", b"{")), errors.ModelError, r"config.json is no JSON .*; make it again"),
+    "a config that is none": (lambda w: ist.load(w.spoilt("config.json", b"{")), errors.ModelError, r"config.json is not JSON .*; make it again"),
     "weights that are cut": (lambda w: ist.load(w.spoilt("*.safetensors", b"\0" * 99)), errors.ModelError, "it needs config.json and whole"),
     "weights of another width": (lambda w: ist.load(w.config(hidden_size=128)), errors.ModelError, "other shapes than its config.json says"),
     "an unknown architecture": (lambda w: ist.load(w.config(model_type="x")), errors.ModelError, "model type `x`"),

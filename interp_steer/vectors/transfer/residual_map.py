@@ -15,7 +15,7 @@ from torch import Tensor
 from interp_steer.errors import TransferError, VectorError
 from interp_steer.models.sites import Site
 from interp_steer.statistics.intervals import Interval
-from interp_steer.storage.tensors import made_of, read_tensors, typed, write_tensors
+from interp_steer.storage.tensors import check_types, read_tensors, report_as, write_tensors
 from interp_steer.vectors.algebra import inner_product, unit_directions
 from interp_steer.vectors.steering_vector import SteeringVector
 from interp_steer.vectors.transfer.paired_activations import LayerPairs, ModelIdentity
@@ -262,9 +262,11 @@ class ResidualMap:
         """
         needed = (*_TENSORS, *_HEADER)
         tensors, header = read_tensors(path, "Map", TransferError, needed)
-        with made_of(path, TransferError):
-            said = typed(header, _HEADER)
-            source, target = (ModelIdentity(**typed(said.pop(side), _STREAM)) for side in _STREAMS)
+        with report_as(path, TransferError):
+            said = check_types(header, _HEADER)
+            source, target = (
+                ModelIdentity(**check_types(said.pop(side), _STREAM)) for side in _STREAMS
+            )
             quality = said.pop("quality")
             return cls(
                 **tensors,
@@ -273,7 +275,8 @@ class ResidualMap:
                 layers=tuple((here, there) for here, there in said.pop("layers")),
                 penalties=tuple(said.pop("penalties")),
                 ranks=tuple(said.pop("ranks")),
-                quality=quality and tuple(Interval(**typed(each, _INTERVAL)) for each in quality),
+                quality=quality
+                and tuple(Interval(**check_types(each, _INTERVAL)) for each in quality),
                 **said,
             )
 
