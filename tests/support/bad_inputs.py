@@ -24,7 +24,7 @@ from interp_steer.contrast import contrast_set
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.errors import StatisticsError
 from interp_steer.harness import SteeredLM
-from interp_steer.harness.steering import intervention
+from interp_steer.harness.steering import make_intervention
 from interp_steer.scoring import fluency, ifeval, language
 
 NAN, INF = math.nan, math.inf
@@ -275,8 +275,8 @@ HARNESS: dict[str, Bad] = {
     "an unknown argument": (lambda w: SteeredLM.create_from_arg_string(f"pretrained={w.checkpoint},gate=1"), errors.ModelError, "it takes pretrained, vector, "),
     "steering without a vector": (lambda w: SteeredLM.create_from_arg_string(f"pretrained={w.checkpoint},layer=1"), errors.ModelError, "give vector=PATH.safetensors"),
     "a batch of none": (lambda w: SteeredLM(w.model, batch_size=0), errors.ModelError, "give a number from 1 up, or 'auto'"),
-    "an unknown operation": (lambda w: intervention(w.vector, 1, "melt"), errors.InterventionError, "takes 'add', "),
-    "no layer": (lambda w: intervention(w.vector), errors.InterventionError, "say at which it acts, as layer=5"),
+    "an unknown operation": (lambda w: make_intervention(w.vector, 1, "melt"), errors.InterventionError, "takes 'add', "),
+    "no layer": (lambda w: make_intervention(w.vector), errors.InterventionError, "say at which it acts, as layer=5"),
     "a layer in words to lm-eval": (lambda w: SteeredLM.create_from_arg_string(f"pretrained={w.checkpoint},vector={w.folder}/v.safetensors,layer=x"), errors.SiteError, "layers count from 0"),
 }
 LINES: dict[str, tuple[list[str], str]] = {
