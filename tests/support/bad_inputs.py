@@ -276,7 +276,7 @@ HARNESS: dict[str, Bad] = {
     "steering without a vector": (lambda w: SteeredLM.create_from_arg_string(f"pretrained={w.checkpoint},layer=1"), errors.ModelError, "give vector=PATH.safetensors"),
     "a batch of none": (lambda w: SteeredLM(w.model, batch_size=0), errors.ModelError, "give a number from 1 up, or 'auto'"),
     "an unknown operation": (lambda w: make_intervention(w.vector, 1, "melt"), errors.InterventionError, "takes 'add', "),
-    "no layer": (lambda w: make_intervention(w.vector), errors.InterventionError, "say at which it acts, as layer=5"),
+    "no layer": (lambda w: make_intervention(w.vector), errors.InterventionError, "choose one, as in layer=5"),
     "a layer in words to lm-eval": (lambda w: SteeredLM.create_from_arg_string(f"pretrained={w.checkpoint},vector={w.folder}/v.safetensors,layer=x"), errors.SiteError, "layers count from 0"),
 }
 LINES: dict[str, tuple[list[str], str]] = {
