@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from figures.style.drawing import Drawing
 from interp_steer import notebook
-from interp_steer.contrast import from_phrasings
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.contrast.pair import Pair
 from interp_steer.generation.completions import Completion
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
+from interp_steer.world import contrast_sets
 from tests.support.drawings import DRAWINGS
 from tests.support.html_checks import check_harmless
 from tests.support.vectors import HOSTILE, card, stepped, vector
@@ -77,7 +77,7 @@ def test_a_vector_of_several_steps_shows_both_ways() -> None:
 
 
 def test_a_set_shows_splits_and_pairs_side_by_side() -> None:
-    pairs = from_phrasings.instruction("change_case:english_lowercase", fit=8, select=2, test=3)
+    pairs = contrast_sets.instruction("change_case:english_lowercase", fit=8, select=2, test=3)
     read = check_harmless(shown(pairs))
     cells = [cell for cell in read.text if cell.strip()]
     assert cells[cells.index("fit") + 1] == "8" and cells[cells.index("select") + 1] == "2"
@@ -99,7 +99,7 @@ def test_a_run_shows_its_numbers(tmp_path: Path) -> None:
 
 
 def test_an_answer_shows_what_shaped_it() -> None:
-    answer = Completion("the prompt", "An answer.", (1, 2, 3), "length", "add(it@resid_post.3, 2)")
+    answer = Completion("An answer.", (1, 2, 3), "length", "the prompt", "add(it@resid_post.3, 2)")
     text = " ".join(check_harmless(shown(answer)).text)
     for words in ("An answer.", "3 tokens", "cut at the limit", "add(it@resid_post.3, 2)"):
         assert words in text
@@ -112,7 +112,7 @@ def test_an_answer_shows_what_shaped_it() -> None:
         vector(name=HOSTILE, model=HOSTILE, position=HOSTILE, estimator=HOSTILE, revision=HOSTILE),
         stepped(name=HOSTILE, model=HOSTILE, data_hash=HOSTILE, fingerprint=HOSTILE),
         hostile_set(),
-        Completion(HOSTILE, HOSTILE, (1,), HOSTILE, HOSTILE),
+        Completion(HOSTILE, (1,), HOSTILE, HOSTILE, HOSTILE),
     ],
     ids=["vector", "stepped", "set", "answer"],
 )

@@ -110,10 +110,11 @@ def test_the_bundled_models_load_from_the_wheel(installed: Path, tmp_path: Path)
     code = """
 import json
 import interp_steer as ist
-models = {name: ist.load(name, device="cpu") for name in bundled.NAMES}
+from interp_steer.models import BUNDLED_NAMES, bundled_path
+models = {name: ist.load(name, device="cpu") for name in BUNDLED_NAMES}
 print(json.dumps({
     "from": ist.__file__,
-    "weights": [str(bundled.path(name)) for name in bundled.NAMES],
+    "weights": [str(bundled_path(name)) for name in BUNDLED_NAMES],
     "layers": [model.n_layers for model in models.values()],
     "answer": ist.generate(models["burattino-instruct"], ["Hello."], max_new_tokens=4)[0].text,
 }))

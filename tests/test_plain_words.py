@@ -20,6 +20,8 @@ SOURCES = sorted(
     if "lexicon" not in path.parts
 )
 
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
 VERBS = frozenset(
     """
     accept add address admit advance aggregate align allow animate annotate answer append apply
@@ -58,7 +60,9 @@ VERBS = frozenset(
 """The verbs that a docstring may begin with; add the verb that you need."""
 
 HARD_TO_READ = {
-    "is none, is no X": re.compile(r"\b(?:is|are|was|were) (?:none\b|no (?!longer\b|more\b)[a-z])"),
+    "is none, is no X": re.compile(
+        r"(?<![Tt]here )\b(?:is|are|was|were) (?:none\b|no (?!longer\b|more\b)[a-z])"
+    ),
     "a sentence that starts with What": re.compile(r"(?:^|[.;:!?] +)What\b(?![^.!?]*\?)"),
 }
 PRIVATE_WORDS = frozenset({"said", "told", "found", "kept", "one", "each"})
@@ -144,5 +148,18 @@ def test_no_text_is_hard_to_read(path: Path) -> None:
 def test_names_are_nouns_of_the_field(path: Path) -> None:
     wrong = [
         f"{place(path, line)} {name}" for line, name in bound_names(path) if name in PRIVATE_WORDS
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_page_is_hard_to_read(page: Path) -> None:
+    prose = re.sub(r"(?ms)^```.*?^```", "", page.read_text("utf-8"))
+    lines = [line for line in prose.splitlines() if not line.startswith(("|", "#"))]
+    wrong = [
+        f"{page.name} {rule}: {sentence[:160]}"
+        for sentence in re.split(r"(?<=[.!?])\s+", " ".join(lines))
+        for rule, pattern in HARD_TO_READ.items()
+        if pattern.search(sentence)
     ]
     assert not wrong, "\n".join(wrong)

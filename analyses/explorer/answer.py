@@ -13,7 +13,7 @@ from analyses.explorer.form import Ask
 from analyses.explorer.jobs import Job
 from analyses.explorer.workspace import READING, Workspace, label
 from figures.geometry.projection_text import Shades
-from interp_steer.generation.tracing import HALF, token_texts
+from interp_steer.generation.tracing import HALF, split_by_token
 from interp_steer.interventions.intervention import Intervention, compose
 
 SIDES = ("unsteered", "steered")
@@ -75,7 +75,7 @@ def answering(shelf: Workspace, ask: Ask, job: Job) -> Iterator[None]:
         [ist.unsteered, steering],
         max_new_tokens=ask.max_new_tokens,
         sampling=ask.sampling,
-        on_token=on_token,
+        options=ist.GenerationOptions(on_token=on_token),
     )
     told = Told(ask, (plain.text, steered.text), (plain, steered))
     job.tell("Reading projections", told)
@@ -100,7 +100,7 @@ def _read(shelf: Workspace, told: Told, steering: Intervention) -> Told:
     )
     rows, steps = [], []
     for name, completion, trace in zip(SIDES, told.completions, traces, strict=True):
-        texts = token_texts(model, completion.tokens, completion.text)
+        texts = split_by_token(model, completion.tokens, completion.text)
         along = trace.projection[trace.properties.index(READING)].tolist()
         rows += [
             (name, step, text, value)

@@ -83,7 +83,7 @@ def _vector(source: Source, name: str, making: Making) -> list[str]:
         for size in ("fit", "select", "test")
         if making.data or getattr(making, f"n_{size}") != getattr(usual, f"n_{size}")
     ]
-    build = "ifeval_sets.ifeval_set" if making.data else "ist.contrast.instruction"
+    build = "ifeval_sets.ifeval_set" if making.data else "ist.world.instruction"
     options = [
         f"{option}={getattr(source, option)!r}"
         for option, default in _FITTED.items()

@@ -92,8 +92,8 @@ def looking(shelf: Workspace, heads: Heads, layer: int, head: int, job: Job) -> 
     if not heads.found.shares.note:  # or else its output is normalised with that of the others
         written = vocabulary(shelf.model, _written(shelf, heads, layer, head), TOP)
         name = f"Head {layer}.{head}"
-        drawings["head_raised"] = figures.geometry.token_table(written, name, "raised")
-        drawings["head_lowered"] = figures.geometry.token_table(written, name, "lowered")
+        drawings["head_raised"] = figures.layer_tokens(written, name, "raised")
+        drawings["head_lowered"] = figures.layer_tokens(written, name, "lowered")
     job.tell("", Seen(drawings, tuple(facts)))
 
 

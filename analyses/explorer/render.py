@@ -77,8 +77,8 @@ def answer(tab: Tab, told: Told, found: Job) -> None:
     set_props("code", {"children": told.code})
     set_props("code-block", {"hidden": False})
     set_props("copy", {"disabled": False, "children": "Copy as Python"})
-    drawn(tab, "steps", figures.languages.answer_steps(told.steps))
-    tab.drawings["answers"] = figures.geometry.projection_text(
+    drawn(tab, "steps", figures.answer_steps(told.steps))
+    tab.drawings["answers"] = figures.projection_text(
         told.tokens, middle=told.middle, target=told.target, along=told.along
     )
 

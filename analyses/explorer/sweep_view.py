@@ -49,7 +49,7 @@ class Swept:
         if rows.is_empty():
             return None
         share = measure == "follow"
-        drawn = figures.steering.dose_map(
+        drawn = figures.dose_map(
             rows.drop("measure"),
             MEASURES[measure],
             unit=self.unit,
@@ -99,9 +99,8 @@ def sweeping(
     asked = _asked(shelf, steer, n_prompts)
     prompts = [prompt for prompt, _ in asked]
     job.tell("Answering without steering")
-    plain = ist.generate(
-        shelf.model, prompts, max_new_tokens=max_new_tokens, on_token=lambda *_: job.tell()
-    )
+    options = ist.GenerationOptions(on_token=lambda *_: job.tell())
+    plain = ist.generate(shelf.model, prompts, max_new_tokens=max_new_tokens, options=options)
     followed = _followed(asked, plain)
     share = sum(followed) / len(followed) if followed else None
     found: list[tuple[str, int, float, float, float, float, int]] = []
@@ -114,7 +113,7 @@ def sweeping(
             prompts * len(each),
             [edit for edit in each for _ in prompts],
             max_new_tokens=max_new_tokens,
-            on_token=lambda *_: job.tell(),
+            options=options,
         )
         for k, (edit, strength) in enumerate(zip(each, strengths, strict=True)):
             cell = (layer, strength.amount)

@@ -50,8 +50,8 @@ def lens(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterator[None
     job.tell(
         found=Seen(
             {
-                "lens_raised": figures.geometry.token_table(tokens, name, "raised"),
-                "lens_lowered": figures.geometry.token_table(tokens, name, "lowered"),
+                "lens_raised": figures.layer_tokens(tokens, name, "raised"),
+                "lens_lowered": figures.layer_tokens(tokens, name, "lowered"),
             }
         )
     )
@@ -193,7 +193,7 @@ def facts_of(vector: ist.SteeringVector) -> tuple[tuple[str, str], ...]:
 
 
 def _norms(vector: ist.SteeringVector) -> Drawing:
-    return figures.geometry.vector_norms(
+    return figures.vector_norms(
         vector.layers,
         vector.norms.tolist(),
         None if vector.targets is None else vector.targets.tolist(),

@@ -274,7 +274,7 @@ def leave(
     if "kl" in records.columns:  # a race asks too few prompts for it
         run.draw(
             "accuracy_against_damage",
-            figures.steering.pareto(records.filter(~pl.col("instructed"))),
+            figures.pareto(records.filter(~pl.col("instructed"))),
         )
 
 

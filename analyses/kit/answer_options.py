@@ -42,4 +42,4 @@ def asking(config: AnswerOptions, model: ist.HookedLM, run: ist.Run) -> Iterator
         yield options
     else:
         with ist.Cluster(model, config.ray) as cluster:
-            yield options | {"cluster": cluster}
+            yield options | {"options": ist.GenerationOptions(cluster=cluster)}

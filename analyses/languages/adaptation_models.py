@@ -19,7 +19,6 @@ from torch import Tensor
 import interp_steer as ist
 from interp_steer.errors import RunError
 from interp_steer.generation.decoding import StopRule
-from interp_steer.generation.row_batches import Answer
 from interp_steer.models.batching import batches_by_length, in_parts
 from interp_steer.models.prompts import Message, Query
 
@@ -205,12 +204,11 @@ class Prefixed:
 
 def _ended(rule: StopRule, tokens: Sequence[int]) -> str:
     """The text of an answer, of whose tokens those after its end are padding."""
-    answer = Answer()
-    for token in tokens:
-        answer.tokens.append(token)
-        if rule.ended(0, answer):
-            break
-    return answer.text
+    for n_tokens in range(1, len(tokens) + 1):
+        answer = rule.finish(0, list(tokens[:n_tokens]))
+        if answer is not None:
+            return answer.text
+    return ""
 
 
 def answer_logprobs(net: Any, model: ist.HookedLM, rows: Sequence[Row]) -> Float[Tensor, " row"]:

@@ -127,9 +127,7 @@ def main(config: Config, run: ist.Run) -> None:
     taken = pl.concat(steps)
     for quantity in ("strength", "kl", "projection"):
         run.draw(f"{quantity}_by_step", figures.step_curves(taken, quantity))
-    run.draw(
-        "strength_text", figures.languages.strength_text(read_aloud(taken), len(config.schedules))
-    )
+    run.draw("strength_text", figures.strength_text(read_aloud(taken), len(config.schedules)))
     if needed:
         run.write_records(pl.concat(needed), "examples")
         run.draw("examples", figures.examples_curve(pl.concat(needed)))

@@ -132,7 +132,7 @@ def main(config: Config, run: ist.Run) -> None:
     run.draw("interference", figures.interference_map(shown, list(map(language_name, codes))))
     for (switch,), each in steps.group_by("switch", maintain_order=True):
         run.draw(f"switching_{switch}", figures.switch_curves(word_shares(each)))
-    run.draw("strength_text", figures.languages.strength_text(read_aloud(steps)))
+    run.draw("strength_text", figures.strength_text(read_aloud(steps)))
 
 
 def checked(config: Config) -> Schedule:

@@ -187,7 +187,7 @@ def decoding(work: Work, config: Config) -> Found:
             steer,
             max_new_tokens=config.max_new_tokens,
             batch_size=n,
-            through=through,
+            options=ist.GenerationOptions(through=through),
         )
 
     def counted(through: Through) -> float:
@@ -265,8 +265,9 @@ def spreading(work: Work, config: Config) -> Found:
         }
 
         def sweep(cluster: ist.Cluster, lap: int) -> float:
+            options = ist.GenerationOptions(cluster=cluster)
             return ist.sweep(
-                work.model, work.grid, work.pairs.select, cluster=cluster, **size
+                work.model, work.grid, work.pairs.select, options=options, **size
             ).height
 
         contenders = [_contender(name, partial(sweep, one)) for name, one in clusters.items()]

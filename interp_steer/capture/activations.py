@@ -22,7 +22,7 @@ from tqdm import tqdm
 from interp_steer.capture.moments import Moments, SiteRows, mean_of, moments_of
 from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import CaptureError
-from interp_steer.generation.decoding import StopRule, decode, rows_under
+from interp_steer.generation.decoding import StopRule, decode, open_row_batches
 from interp_steer.models.batching import batches_by_length, in_parts
 from interp_steer.models.forward import forward_under
 from interp_steer.models.hooked_lm import HookedLM
@@ -346,8 +346,8 @@ def _greedy(
             model,
             prompts,
             StopRule(model, most),
-            batches=rows_under(model, prompts, lambda _: []),
+            batches=open_row_batches(model, prompts, lambda _: []),
             batch_size=batch_size,
             on_finished=lambda *_: bar.update(),
         )
-    return [answer.tokens for answer in answers]
+    return [list(answer.tokens) for answer in answers]

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from interp_steer.errors import InterventionError
 from interp_steer.generation.inputs import prepare
-from interp_steer.generation.teacher_forcing import GivenAnswer, given_answers
+from interp_steer.generation.request import Answer
+from interp_steer.generation.teacher_forcing import AnsweredRequest, prepare_answers
 from interp_steer.interventions.intervention import Direction, Intervention, row_hooks, unsteered
 from interp_steer.interventions.positions import Clock
 from interp_steer.models.batching import PaddedBatch, batches_by_length, in_parts
@@ -159,16 +160,16 @@ def propagate(
     _check(model, direction, coefficients, fitted)
     steering = [direction.add(coefficient, positions) for coefficient in coefficients]
     if answers is None:
-        tokens = prepare(model, prompts, steering[0], batch_size).tokens
-        rows = [GivenAnswer(prompt, [], unsteered) for prompt in tokens]
+        requests = prepare(model, prompts, steering[0], batch_size)
+        rows = [(request, Answer.given(())) for request in requests]
     else:
-        rows = given_answers(model, prompts, answers, steering[0], batch_size)
+        rows = prepare_answers(model, prompts, answers, steering[0], batch_size)
     first = direction.site.layer
     chosen = range(first, model.n_layers) if layers is None else layers
     sites = [Site("resid_post", layer).check(model.n_layers) for layer in sorted(set(chosen))]
     reader = _Reader(model, direction, tuple(coefficients), steering, fitted, sites, through)
 
-    lengths = [len(row.prompt) + len(row.answer) for row in rows]
+    lengths = [len(request.tokens) + len(answer.tokens) for request, answer in rows]
     order, batches = batches_by_length(lengths, batch_size)
     found: list[Tensor] = []
     lens: Tensor | None = None
@@ -203,16 +204,16 @@ class _Reader:
     through: Through | None
 
     def __call__(
-        self, rows: Sequence[GivenAnswer]
+        self, rows: Sequence[AnsweredRequest]
     ) -> tuple[
         Float64[Tensor, "quantity coefficient prompt layer"],
         Float[Tensor, "coefficient layer vocabulary"],
     ]:
         """The quantities, and the changes of the lensed log-probabilities summed over the rows."""
-        batch = self.model.pad([[*row.prompt, *row.answer[:-1]] for row in rows])
+        batch = self.model.pad([[*asked.tokens, *answer.tokens[:-1]] for asked, answer in rows])
         width = batch.tokens.shape[1]
         # Padded on the left, so that the positions that emit an answer are the last ones.
-        read = [max(1, len(row.answer)) for row in rows]
+        read = [max(1, len(answer.tokens)) for _, answer in rows]
         prompt = torch.tensor([i for i, n in enumerate(read) for _ in range(n)])
         place = torch.tensor([width - n + k for n in read for k in range(n)])
         cells = _Cells(prompt, place, torch.tensor(read, dtype=torch.float64))
@@ -233,7 +234,7 @@ class _Reader:
     def _run(
         self,
         batch: PaddedBatch,
-        rows: Sequence[GivenAnswer],
+        rows: Sequence[AnsweredRequest],
         steering: Intervention,
         cells: _Cells,
         look: Callable[[str, Tensor], Found],
@@ -252,7 +253,7 @@ class _Reader:
         reading: Hooks = [(site.hook_name, reader(site.hook_name)) for site in self.sites]
         hooks = [*row_hooks([steering], clock), *reading]  # read after what is written
         with torch.inference_mode(), forward_under(self.model, hooks, self.through) as forward:
-            clock.begin(batch.mask, torch.tensor([len(row.prompt) for row in rows]))
+            clock.begin(batch.mask, torch.tensor([len(request.tokens) for request, _ in rows]))
             forward(batch, None, 0)
         return found
 

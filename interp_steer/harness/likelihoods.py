@@ -8,7 +8,12 @@ from typing import TypeAlias
 
 import torch
 
-from interp_steer.generation.teacher_forcing import GivenAnswer, predictions, scored
+from interp_steer.generation.request import Answer, Request
+from interp_steer.generation.teacher_forcing import (
+    AnsweredRequest,
+    predict_answers,
+    score_in_batches,
+)
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.hooked_lm import HookedLM
 
@@ -60,15 +65,15 @@ def compute_likelihoods(
 
     Example:
         >>> context, yes, no = ([1, 5, 9], [40], [41])
-        >>> likelihoods(model, [(context, yes), (context, no)], steer, 32)  # doctest: +SKIP
+        >>> compute_likelihoods(model, [(context, yes), (context, no)], steer, 32)  # doctest: +SKIP
     """
     same_row: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
     for number, (context, continuation) in enumerate(pairs):
         same_row.setdefault((tuple(context), tuple(continuation[:-1])), []).append(number)
     results: dict[int, Likelihood] = {}
 
-    def score(rows: Sequence[GivenAnswer]) -> list[None]:
-        groups = [same_row[tuple(row.prompt), tuple(row.answer[:-1])] for row in rows]
+    def score(rows: Sequence[AnsweredRequest]) -> list[None]:
+        groups = [same_row[tuple(asked.tokens), answer.tokens[:-1]] for asked, answer in rows]
         given = [(row, number) for row, group in enumerate(groups) for number in group]
         batch = _compute_batch(model, rows, given, pairs)
         for (_, number), likelihood in zip(given, batch, strict=True):
@@ -77,21 +82,21 @@ def compute_likelihoods(
         return [None] * len(rows)
 
     rows = [
-        GivenAnswer(list(context), list(pairs[group[0]][1]), steering)
+        (Request(list(context), steering), Answer.given(tuple(pairs[group[0]][1])))
         for (context, _), group in same_row.items()
     ]
-    scored(model, rows, score, batch_size, "loglikelihood")
+    score_in_batches(model, rows, score, batch_size, "loglikelihood")
     return [results[number] for number in range(len(pairs))]
 
 
 def _compute_batch(
     model: HookedLM,
-    rows: Sequence[GivenAnswer],
+    rows: Sequence[AnsweredRequest],
     given: Sequence[tuple[int, int]],
     pairs: Sequence[Pair],
 ) -> list[Likelihood]:
     """Return the likelihoods of pairs, each given by its row and its number."""
-    predicted = predictions(model, rows)
+    predicted = predict_answers(model, rows)
     likeliest = predicted.logprobs.argmax(-1)
     # The tokens before the last are common to the pairs of a row.
     before = predicted.mask[:, :-1]

@@ -24,10 +24,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp_steer.errors import GenerationError, ModelError, RunError
-from interp_steer.generation.engine import Decoding, Request, answer_rows
+from interp_steer.generation.engine import DecodingOptions, answer_requests
 from interp_steer.generation.inputs import prepare
-from interp_steer.generation.ledger import CachedAnswer, keys
-from interp_steer.generation.sampling import Sampling, draws
+from interp_steer.generation.ledger import compute_keys
+from interp_steer.generation.request import Answer, Request
+from interp_steer.generation.sampling import Sampling, draw_uniform
 from interp_steer.harness.likelihoods import Likelihood, Pair, compute_likelihoods
 from interp_steer.harness.steering import make_intervention, read_vector
 from interp_steer.interventions.intervention import Intervention, unsteered
@@ -67,8 +68,8 @@ class SteeredLM(HFLM):
     ``loglikelihood_rolling`` are such continuations too; each counts its steps from 0.
 
     Sampling takes ``temperature`` and ``top_p``, and draws by lm-eval's torch seed
-    (:func:`interp_steer.generation.sampling.draws`). Log-likelihoods are computed in float32,
-    whatever the type of the weights.
+    (:func:`interp_steer.generation.sampling.draw_uniform`). Log-likelihoods are computed in
+    float32, whatever the type of the weights.
 
     Args:
         model: the model.
@@ -268,19 +269,19 @@ class SteeredLM(HFLM):
             )
         uniform = None
         if sampling is not None:
-            uniform = draws(prompts, [self.applied] * len(prompts), n_new, sampling)
+            uniform = draw_uniform(prompts, [self.applied] * len(prompts), n_new, sampling)
         rows = [
-            Request(prompt, self.steering, None if uniform is None else uniform[row])
+            Request(prompt, self.steering, uniform=None if uniform is None else uniform[row])
             for row, prompt in enumerate(prompts)
         ]
 
-        def on_row_finished(row: int, answer: CachedAnswer) -> None:
+        def on_row_finished(row: int, answer: Answer) -> None:
             on_finished(numbers[row], self._text(list(answer.tokens), until))
 
-        answer_rows(
+        answer_requests(
             self._ending_with(until),
             rows,
-            Decoding(n_new, sampling, self.batch_size, True, None, False),
+            DecodingOptions(n_new, sampling, self.batch_size),
             lambda row, answer: any(text in answer for text in until),
             on_row_finished,
         )
@@ -333,7 +334,7 @@ class SteeredLM(HFLM):
     @property
     def identity(self) -> str:
         """Return a hash of the weights, the steering and the program, 64 hexadecimal digits."""
-        (key,) = keys(self.hooked.fingerprint, [()], [self.steering], ["lm-eval"])
+        (key,) = compute_keys(self.hooked.fingerprint, [()], [self.steering], ["lm-eval"])
         return key
 
     def get_model_info(self) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from interp_steer.errors import ScoringError
 from interp_steer.generation.completions import generate
-from interp_steer.generation.ledger import CachedAnswer, Ledger
+from interp_steer.generation.ledger import Ledger
+from interp_steer.generation.request import Answer
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.scoring.endpoint import Endpoint
 
@@ -248,7 +249,7 @@ class EndpointJudge(AskingJudge):
         reply = self.endpoint.reply(prompt)
         if self._ledger is not None and reply.strip():  # what was not said may be another time
             with self._lock:
-                self._ledger.keep(self._key(prompt), CachedAnswer(reply, (), "stop"))
+                self._ledger.keep(self._key(prompt), Answer(reply, (), "stop"))
         return reply
 
     def _kept(self, prompt: str) -> str | None:

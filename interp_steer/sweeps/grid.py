@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,7 @@ import polars as pl
 from interp_steer.contrast.contrast_set import ContrastSet, check_set
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import GenerationError
-from interp_steer.generation.cluster import Cluster
-from interp_steer.generation.completions import Completion, generate
+from interp_steer.generation.completions import Completion, GenerationOptions, generate
 from interp_steer.generation.ledger import Ledger
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.models.hooked_lm import HookedLM
@@ -90,7 +89,7 @@ def sweep(
     max_new_tokens: int = 128,
     batch_size: int = 64,
     ledger: Ledger | None = None,
-    cluster: Cluster | None = None,
+    **keywords: Any,
 ) -> pl.DataFrame:
     """Answer every pair in every cell and score the answers.
 
@@ -106,11 +105,13 @@ def sweep(
             so far whether the score cannot change any more. Such an answer of a cell with a layer
             is cut there, its ``finish_reason`` being ``"settled"``; those of the unsteered model
             are what others are measured by, and end by themselves. None lets all answers end.
-        max_new_tokens: where an answer is cut.
-        batch_size: rows decoded at once.
-        ledger: where answers are looked up before they are computed and kept as they end, so that
-            a sweep that was stopped goes on, and one that is extended computes what is new.
-        cluster: workers that answer in place of this process.
+        max_new_tokens: the most tokens of an answer.
+        batch_size: rows decoded together.
+        ledger: a file in which answers are looked up before they are computed, and stored as they
+            end: a sweep that was stopped continues, and an extended sweep computes only the new
+            answers.
+        keywords: further keywords of :func:`interp_steer.generation.completions.generate`:
+            ``sampling``, and ``options`` for a cluster or another way to decode.
 
     Returns:
         A frame with a row per cell and pair, in that order, with the columns of :data:`RECORD` and
@@ -135,7 +136,7 @@ def sweep(
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         ledger=ledger,
-        cluster=cluster,
+        **keywords,
     )
 
 
@@ -164,7 +165,8 @@ def answered(
     *,
     score: Score = follows_instruction,
     settled: Callable[[Pair, str], bool] | None = None,
-    **options: Any,
+    options: GenerationOptions | None = None,
+    **keywords: Any,
 ) -> pl.DataFrame:
     """Answer any rows of a grid: the records of :func:`sweep`, in the order of the rows.
 
@@ -174,7 +176,9 @@ def answered(
         name: of the pairs, for those that have no instruction ids.
         score: see :func:`sweep`.
         settled: see :func:`sweep`.
-        options: for :func:`interp_steer.generation.completions.generate`.
+        options: for :func:`interp_steer.generation.completions.generate`; its early stop and its
+            ``on_answer`` are replaced.
+        keywords: further keywords of ``generate``.
     """
     left = Counter(id(cell) for cell, _ in rows)
 
@@ -186,9 +190,12 @@ def answered(
         model,
         [pair.present if cell.instructed else pair.absent for cell, pair in rows],
         [cell.steering for cell, _ in rows],
-        settled=settled and partial(_is_settled, settled, rows),
-        on_answer=on_answer,
-        **options,
+        options=replace(
+            options or GenerationOptions(),
+            early_stop=settled and partial(_is_settled, settled, rows),
+            on_answer=on_answer,
+        ),
+        **keywords,
     )
     records = [
         {

@@ -15,6 +15,7 @@ from interp_steer.contrast import from_phrasings
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.pair import SPLITS, Pair
 from interp_steer.errors import ContrastError
+from interp_steer.world import contrast_sets
 from interp_steer.world.queries import is_held
 from tests.support.ifeval_files import assert_disjoint, texts
 
@@ -26,9 +27,9 @@ ROW = {"query": "Name a tree.", "present": "Name a tree. No capitals.", "absent"
 # ------------------------------------------------------------------ the bundled world
 
 
-@pytest.mark.parametrize("instruction_id", from_phrasings.instructions())
+@pytest.mark.parametrize("instruction_id", contrast_sets.instructions())
 def test_every_instruction_makes_a_set_that_keeps_its_promises(instruction_id: str) -> None:
-    pairs = from_phrasings.instruction(instruction_id, fit=16, select=6, test=12)
+    pairs = contrast_sets.instruction(instruction_id, fit=16, select=6, test=12)
     assert (len(pairs.fit), len(pairs.select), len(pairs.test)) == (16, 6, 12)
     assert_disjoint(pairs)
     assert pairs.name == instruction_id.split(":")[1]
@@ -48,14 +49,14 @@ def test_every_instruction_makes_a_set_that_keeps_its_promises(instruction_id: s
 
 
 def test_the_usual_sizes() -> None:
-    pairs = from_phrasings.instruction(LOWERCASE)
+    pairs = contrast_sets.instruction(LOWERCASE)
     assert (len(pairs.fit), len(pairs.select), len(pairs.test)) == (64, 24, 48)
 
 
 def test_a_seed_makes_one_set_and_another_seed_another() -> None:
     sizes = {"fit": 8, "select": 4, "test": 6}
     one, same, other = (
-        from_phrasings.instruction(LOWERCASE, seed=seed, **sizes) for seed in (3, 3, 4)
+        contrast_sets.instruction(LOWERCASE, seed=seed, **sizes) for seed in (3, 3, 4)
     )
     assert one == same and one.hash == same.hash
     assert one.hash != other.hash and set(one.queries) != set(other.queries)
@@ -73,18 +74,18 @@ def test_a_word_is_asked_for_or_forbidden() -> None:
 
 def test_arguments_may_be_fixed() -> None:
     words = "length_constraints:number_words"
-    pairs = from_phrasings.instruction(
+    pairs = contrast_sets.instruction(
         words, where={"relation": "less than"}, fit=8, select=4, test=4
     )
     assert {pair.kwargs[0]["relation"] for pair in pairs} == {"less than"}
     assert pairs.name == "number_words less than"
     with pytest.raises(ContrastError, match=r"never has the arguments .*roughly"):
-        from_phrasings.instruction(words, where={"relation": "roughly"})
+        contrast_sets.instruction(words, where={"relation": "roughly"})
 
 
 def test_an_unknown_instruction_is_refused() -> None:
     with pytest.raises(ContrastError, match="choose one of"):
-        from_phrasings.instruction("change_case:none")
+        contrast_sets.instruction("change_case:none")
 
 
 # ------------------------------------------------------------------ from queries and phrasings
@@ -212,7 +213,7 @@ def test_a_split_that_is_not_there_is_refused() -> None:
 
 
 def test_a_set_is_a_sequence() -> None:
-    pairs = from_phrasings.instruction(LOWERCASE, fit=4, select=2, test=3)
+    pairs = contrast_sets.instruction(LOWERCASE, fit=4, select=2, test=3)
     assert [len(pairs), len(pairs[:3]), pairs[0]] == [9, 3, pairs.pairs[0]]
     assert isinstance(pairs[:3], ContrastSet) and pairs[:3].pairs == tuple(pairs)[:3]
     assert pairs.split == "all" and pairs.fit.split == "fit" and pairs.fit.fit == pairs.fit
@@ -221,7 +222,7 @@ def test_a_set_is_a_sequence() -> None:
 
 
 def test_jsonl_comes_back_the_same(tmp_path: Path) -> None:
-    pairs = from_phrasings.instruction(
+    pairs = contrast_sets.instruction(
         "length_constraints:number_sentences", fit=5, select=2, test=4
     )
     pairs.to_jsonl(tmp_path / "pairs.jsonl")
@@ -240,7 +241,7 @@ def test_messages_are_prompts_too(tmp_path: Path) -> None:
 
 
 def test_the_hash_is_of_the_content() -> None:
-    pairs = from_phrasings.instruction(LOWERCASE, fit=6, select=0, test=0)
+    pairs = contrast_sets.instruction(LOWERCASE, fit=6, select=0, test=0)
     turned = ContrastSet("other", pairs.pairs[::-1])
     assert turned.hash == pairs.hash
     changed = ContrastSet(pairs.name, (replace(pairs[0], absent="Something else."), *pairs[1:]))
@@ -290,7 +291,7 @@ def test_bad_files_are_refused_by_line(tmp_path: Path) -> None:
 
 
 def test_shuffling_exchanges_the_sides_of_half_of_the_pairs() -> None:
-    pairs = from_phrasings.instruction("punctuation:no_comma", fit=9, select=1, test=1).fit
+    pairs = contrast_sets.instruction("punctuation:no_comma", fit=9, select=1, test=1).fit
     shuffled = pairs.shuffled(seed=4)
     exchanged = [
         (now.present, now.absent) == (was.absent, was.present)

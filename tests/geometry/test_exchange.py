@@ -16,9 +16,11 @@ from interp_steer.models.sites import Site
 from tests.support.exchanges import (
     ANSWERS,
     LAYER,
-    pairs,  # noqa: F401  fixtures
+    llama,  # noqa: F401  a fixture
+    pairs,  # noqa: F401  a fixture
     scores,
 )
+from tests.support.shapes import shapes_unchecked
 
 
 @pytest.fixture(scope="module", params=["llama3", "gemma2", "gpt2"])
@@ -119,15 +121,19 @@ def test_a_control_moves_a_prompt_as_far(llama):
     assert float(far.mean()) == pytest.approx(float(vector.norms[LAYER]), rel=1e-5)
 
 
-def test_what_cannot_be_exchanged_is_refused(llama):
+@pytest.mark.parametrize(
+    ("cut", "part", "match"),
+    [
+        (lambda rows: rows, "half", "whole, component, rest"),
+        (lambda rows: (rows[0], rows[1][:2]), "whole", "row for each prompt"),
+        (lambda rows: (rows[0][:, :5], rows[1][:, :5]), "whole", "of their shape"),
+    ],
+)
+def test_what_cannot_be_exchanged_is_refused(llama, cut, part, match):
     _, vector, (present, absent) = llama
-    rows = present[Site("resid_post", LAYER)], absent[Site("resid_post", LAYER)]
-    with pytest.raises(InterventionError, match="whole, component, rest"):
-        interchange(vector.at(LAYER), *rows, part="half")
-    with pytest.raises(InterventionError, match="row for each prompt"):
-        interchange(vector.at(LAYER), rows[0], rows[1][:2])
-    with pytest.raises(InterventionError, match="of their shape"):
-        interchange(vector.at(LAYER), rows[0][:, :5], rows[1][:, :5])
+    site = Site("resid_post", LAYER)
+    with shapes_unchecked(), pytest.raises(InterventionError, match=match):
+        interchange(vector.at(LAYER), *cut((present[site], absent[site])), part=part)
 
 
 # ------------------------------------------------------------------ figures

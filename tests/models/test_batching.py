@@ -10,7 +10,7 @@ import torch
 
 from interp_steer.capture.activations import capture_moments
 from interp_steer.generation.answer_scores import logprobs
-from interp_steer.generation.completions import generate
+from interp_steer.generation.completions import GenerationOptions, generate
 from interp_steer.interventions.intervention import Direction
 from interp_steer.models.batching import OutOfMemory, SmallerBatch
 from interp_steer.models.hooked_lm import HookedLM
@@ -69,10 +69,12 @@ def test_answers_are_the_same_when_the_batch_shrinks(
     with (
         room_for(model, 3, error, after),
         pytest.warns(
-            SmallerBatch, match="6 rows did not fit in the memory of cpu; going on with 3"
+            SmallerBatch, match="6 rows did not fit in the memory of cpu; continuing with 3"
         ),
     ):
-        parts = generate(model, PROMPTS, each, max_new_tokens=8, use_cache=use_cache)
+        parts = generate(
+            model, PROMPTS, each, max_new_tokens=8, options=GenerationOptions(use_cache=use_cache)
+        )
     assert parts == whole
 
 

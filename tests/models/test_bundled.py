@@ -9,39 +9,35 @@ import pytest
 import interp_steer as ist
 from interp_steer.burattino import evaluate
 from interp_steer.contrast.instructions.registry import FORMAT_IDS, IDS, LOWERCASE
-from interp_steer.models import bundled
+from interp_steer.models.bundled import BUNDLED_NAMES, bundled_path
 from interp_steer.statistics.paired import mcnemar
 from interp_steer.world.held_out import evaluation_chats, unsolicited
 
 CHAT_MODELS = ("burattino-instruct", "burattino-gemma", "burattino-small", "burattino-tiny")
 
 
-@pytest.fixture(scope="module", params=bundled.BUNDLED_NAMES)
+@pytest.fixture(scope="module", params=BUNDLED_NAMES)
 def name(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
 def bundled(name):
-    if not bundled.bundled_path(name).is_dir():
+    if not bundled_path(name).is_dir():
         pytest.skip(f"the weights of {name} are not in this checkout; make models trains them")
     return ist.load(name)
 
 
 def test_weights_are_at_most_twenty_megabytes():
-    files = [
-        file
-        for name in bundled.BUNDLED_NAMES
-        for file in bundled.bundled_path(name).glob("*.safetensors")
-    ]
+    files = [file for name in BUNDLED_NAMES for file in bundled_path(name).glob("*.safetensors")]
     assert 0 < sum(file.stat().st_size for file in files) <= 20e6
 
 
 def test_card_speaks_of_these_weights(name, bundled):
-    numbers = json.loads((bundled.bundled_path(name) / "evaluation.json").read_text())
+    numbers = json.loads((bundled_path(name) / "evaluation.json").read_text())
     assert numbers["fingerprint"] == bundled.fingerprint
     assert {key.rpartition("/")[0] for key in numbers if ":" in key} == set(IDS)
-    assert name in (bundled.bundled_path(name) / "README.md").read_text()
+    assert name in (bundled_path(name) / "README.md").read_text()
 
 
 def test_prompts_begin_once_and_answers_end(name, bundled):
@@ -78,7 +74,7 @@ def test_chat_models_obey_when_asked_and_only_then(bundled):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHAT_MODELS, indirect=True)
 def test_evaluation_repeats_what_the_card_says(name, bundled):
-    card = json.loads((bundled.bundled_path(name) / "evaluation.json").read_text())
+    card = json.loads((bundled_path(name) / "evaluation.json").read_text())
     again = evaluate.evaluate(bundled)
     for instruction in FORMAT_IDS:
         said = card[f"{instruction}/trained"]

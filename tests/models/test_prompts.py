@@ -165,7 +165,7 @@ def test_formats_that_cannot_work_are_refused(model: HookedLM) -> None:
 def test_prompts_that_cannot_be_read_are_refused(
     model: HookedLM, checkpoint: Callable[[str], Path]
 ) -> None:
-    with pytest.raises(ModelError, match="there are no prompts; give at least one"):
+    with pytest.raises(ModelError, match="list of prompts is empty; give at least one"):
         model.tokenize([])
     with pytest.raises(ModelError, match=r"prompts is one text, 'Hello\.'; give a list"):
         model.tokenize("Hello.")

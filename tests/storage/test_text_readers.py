@@ -21,7 +21,8 @@ import interp_steer as ist
 from figures.printing.stamps import stamp_of
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.errors import InterpSteerError
-from interp_steer.generation.ledger import CachedAnswer, Ledger, _line
+from interp_steer.generation.ledger import Ledger, _format_line
+from interp_steer.generation.request import Answer
 from interp_steer.results.folders import document_hash, manifest
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
@@ -171,8 +172,8 @@ def test_stored_answers(which: str, data: st.DataObject, tmp_path: Path) -> None
 @given(data=st.data())
 def test_a_ledger_passes_over_what_it_did_not_write(data: st.DataObject, tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
-    kept = CachedAnswer("An oak.", (3, 1), "stop")
-    good = _line("good", kept)
+    kept = Answer("An oak.", (3, 1), "stop")
+    good = _format_line("good", kept)
     content = ["other", "stop", [1, 2], "A fish."]
     if data.draw(st.booleans()):  # with a checksum that is right
         content = data.draw(altered(content))
@@ -181,7 +182,7 @@ def test_a_ledger_passes_over_what_it_did_not_write(data: st.DataObject, tmp_pat
         text = json.dumps(content, ensure_ascii=True)
         bad = json.dumps([hashlib.sha256(text.encode()).hexdigest()[:16], *content]).encode()
     else:
-        bad = data.draw(any_bytes(_line("other", kept)))
+        bad = data.draw(any_bytes(_format_line("other", kept)))
     path.write_bytes(bad + b"\n" + good + b"\n")
     ledger = survives(Ledger, path)
     assert ledger is not None and ledger.take("good") == kept

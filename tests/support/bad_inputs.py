@@ -45,7 +45,7 @@ class World:
     checkpoint: Path
     model: ist.HookedLM
     other: ist.HookedLM
-    contrast_set: ist.ContrastSet
+    pairs: ist.ContrastSet
     vector: ist.SteeringVector
     stepped: ist.SteppedVector
     records: pl.DataFrame
@@ -93,8 +93,8 @@ Bad = tuple[Callable[[World], Any], type[errors.InterpSteerError], str]
 MODELS: dict[str, Bad] = {
     "no name": (lambda w: ist.load(""), errors.ModelError, "'' names no model; give a bundled model"),
     "no model at all": (lambda w: ist.load(None), errors.ModelError, "None names no model; give"),
-    "no folder": (lambda w: ist.load("./nowhere"), errors.ModelError, "there is no folder './nowhere'; give"),
-    "a folder that leads away": (lambda w: ist.load("../../x"), errors.ModelError, "there is no folder '../../x'"),
+    "no folder": (lambda w: ist.load("./nowhere"), errors.ModelError, "folder './nowhere' does not exist; give"),
+    "a folder that leads away": (lambda w: ist.load("../../x"), errors.ModelError, "folder '../../x' does not exist"),
     "a name that is too long": (lambda w: ist.load("a" * 5000), errors.ModelError, "File name too long.; give a bundled"),
     "a name that is nowhere": (lambda w: ist.load("no/such-model"), errors.ModelError, "neither a bundled model nor a folder"),
     "an empty folder": (lambda w: ist.load(w.folder / "empty"), errors.ModelError, "give the folder that save_pretrained wrote"),
@@ -105,8 +105,8 @@ MODELS: dict[str, Bad] = {
     "an unknown architecture": (lambda w: ist.load(w.config(model_type="x")), errors.ModelError, "model type `x`"),
     "no tokenizer": (lambda w: ist.load(w.spoilt("tok*", None)), errors.ModelError, "save one beside the weights with tokenizer.save_pretrained"),
     "an unknown dtype": (lambda w: ist.load(w.checkpoint, dtype="float13"), errors.ModelError, "use float32, bfloat16 or float16"),
-    "a device that is none": (lambda w: ist.load(w.checkpoint, device="toaster"), errors.ModelError, "is not here; use one of cpu"),
-    "a device that is not there": (lambda w: ist.load(w.checkpoint, device="cuda:99"), errors.ModelError, "is not here; use one of cpu"),
+    "a device that is none": (lambda w: ist.load(w.checkpoint, device="toaster"), errors.ModelError, "is not available; use one of cpu"),
+    "a device that is not there": (lambda w: ist.load(w.checkpoint, device="cuda:99"), errors.ModelError, "is not available; use one of cpu"),
     "two devices": (lambda w: ist.load(w.checkpoint, device="cpu", device_map="auto"), errors.ModelError, "give one of the two"),
     "a revision of a folder": (lambda w: ist.load(w.checkpoint, revision="main"), errors.ModelError, "leave it out, or give the name of a model"),
     "a format without a place": (lambda w: ist.load(w.checkpoint, prompt_format="Q:"), errors.ModelError, r"write \{x\} where it goes"),
@@ -217,7 +217,7 @@ ANSWERS: dict[str, Bad] = {
     "a vector in place of what it does": (lambda w: ist.generate(w.model, ["a"], w.vector), errors.GenerationError, r"say what it does, as vector.at\(layer\).project"),
     "too few interventions": (lambda w: ist.generate(w.model, ["a", "b"], [w.steer]), errors.GenerationError, "give one for all, or one per prompt"),
     "a direction of another width": (lambda w: ist.generate(w.model, ["a"], w.narrow.add(1)), errors.InterventionError, "or map its vector with ist.transfer.map"),
-    "an unknown way through": (lambda w: ist.generate(w.model, ["a"], through="magic"), errors.GenerationError, "give one of 'plain', 'hook_points'"),
+    "an unknown way through": (lambda w: ist.generate(w.model, ["a"], options=ist.GenerationOptions(through="magic")), errors.GenerationError, "give one of 'plain', 'hook_points'"),
     "a path for a ledger": (lambda w: ist.generate(w.model, ["a"], ledger="x.jsonl"), errors.GenerationError, r"give ist.Ledger\(path\)"),
     "a folder for a ledger": (lambda w: ist.Ledger(w.folder), errors.GenerationError, "give another path"),
     "no temperature": (lambda w: ist.Sampling(temperature=0), errors.GenerationError, "sampling=None to decode greedily"),
@@ -282,7 +282,7 @@ HARNESS: dict[str, Bad] = {
 LINES: dict[str, tuple[list[str], str]] = {
     "an unknown analysis": (["layer_swep"], "did you mean layer_sweep"),
     "an unknown model": (["layer_sweep", "--model", "no/such"], "give a bundled model"),
-    "a model that leads away": (["layer_sweep", "--model", "../../x"], "there is no folder"),
+    "a model that leads away": (["layer_sweep", "--model", "../../x"], "does not exist"),
     "an unknown field": (["layer_sweep", "--mode", "x"], "--model STR"),
     "a field in words": (["layer_sweep", "--n-select", "many"], "--n-select INT"),
     "an unknown choice": (["layer_sweep", "--search", "some"], "whole"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp_steer.generation.completions import generate
+from interp_steer.generation.completions import GenerationOptions, generate
 from interp_steer.interventions import schedules
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.interventions.schedules import Dynamic, diminishing, exponential, start
@@ -72,8 +72,17 @@ def every_schedule(model: HookedLM) -> dict[str, Intervention]:
     return by_name
 
 
-def tokens(model: HookedLM, prompts: Sequence[Any], steering: Any, **options: Any) -> list[Any]:
-    found = generate(model, prompts, steering, max_new_tokens=STEPS, **options)
+def tokens(
+    model: HookedLM,
+    prompts: Sequence[Any],
+    steering: Any,
+    *,
+    use_cache: bool = True,
+    through: Any = None,
+    **keywords: Any,
+) -> list[Any]:
+    options = GenerationOptions(use_cache=use_cache, through=through)
+    found = generate(model, prompts, steering, max_new_tokens=STEPS, options=options, **keywords)
     return [completion.tokens for completion in found]
 
 

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from interp_steer.capture.activations import capture_moments
-from interp_steer.contrast import from_phrasings
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import ContrastError, SiteError, VectorError
@@ -26,6 +25,7 @@ from interp_steer.vectors.card import Card
 from interp_steer.vectors.fitting import difference_in_means, fit
 from interp_steer.vectors.orthogonal import orthogonalised
 from interp_steer.vectors.steering_vector import SteeringVector
+from interp_steer.world import contrast_sets
 
 N_LAYERS, D_MODEL = 3, 4
 CARD = Card(
@@ -44,7 +44,7 @@ CARD = Card(
 
 @pytest.fixture(scope="module")
 def pairs() -> ContrastSet:
-    return from_phrasings.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
+    return contrast_sets.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +308,7 @@ def test_a_random_control_disturbs_as_much(means: Sides, seed: int) -> None:
 def test_another_vector_as_a_control_has_its_own_directions_and_this_ones_lengths(
     vector: SteeringVector, tiny: Callable[[str], HookedLM]
 ) -> None:
-    other = fit(tiny("llama3"), from_phrasings.instruction("punctuation:no_comma", fit=6))
+    other = fit(tiny("llama3"), contrast_sets.instruction("punctuation:no_comma", fit=6))
     control = vector.matched(other)
     torch.testing.assert_close(control.unit, other.unit)
     torch.testing.assert_close(control.norms, vector.norms)
@@ -326,7 +326,7 @@ def test_orthogonal_directions_are_the_nearest_to_those_that_were_fitted(
 ) -> None:
     model = tiny("llama3")
     ids = ("punctuation:no_comma", "startend:quotation")
-    vectors = [vector, *(fit(model, from_phrasings.instruction(one, fit=6)) for one in ids)]
+    vectors = [vector, *(fit(model, contrast_sets.instruction(one, fit=6)) for one in ids)]
     apart = orthogonalised(vectors)
     for one, was in zip(apart, vectors, strict=True):
         torch.testing.assert_close(one.norms, was.norms)

@@ -14,7 +14,7 @@ from torch import Tensor
 import interp_steer as ist
 from interp_steer.capture.contrast_moments import capture_contrast
 from interp_steer.errors import CaptureError, InterventionError, VectorError
-from interp_steer.generation.ledger import keys
+from interp_steer.generation.ledger import compute_keys
 from interp_steer.interventions.intervention import Intervention, row_hooks
 from interp_steer.interventions.positions import Clock
 from interp_steer.interventions.schedules import diminishing
@@ -258,8 +258,12 @@ def test_every_way_to_generate_says_the_same(model, maps, kind, positions):
     options = {"max_new_tokens": 8}
     said = ist.generate(model, QUERIES, steer, **options)
     alone = [ist.generate(model, [query], steer, **options)[0] for query in QUERIES]
-    uncached = ist.generate(model, QUERIES, steer, use_cache=False, **options)
-    by_bridge = ist.generate(model, QUERIES, steer, through="hook_points", **options)
+    uncached = ist.generate(
+        model, QUERIES, steer, options=ist.GenerationOptions(use_cache=False), **options
+    )
+    by_bridge = ist.generate(
+        model, QUERIES, steer, options=ist.GenerationOptions(through="hook_points"), **options
+    )
     assert tokens(said) == tokens(alone) == tokens(uncached) == tokens(by_bridge)
     assert tokens(said) != tokens(ist.generate(model, QUERIES, **options))
     mixed = [ist.unsteered, steer, maps["gaussian"].at(1).transport(0.2)]
@@ -331,7 +335,7 @@ def test_a_ledger_tells_maps_of_one_name_apart(maps):
         replace(found.at(2), origin=found.at(2).origin + 1).transport(0.5),
     ]
     assert len({str(one) for one in steering}) == 1
-    assert len(set(keys("0", [[1]] * 3, steering, ["greedy"] * 3))) == 3
+    assert len(set(compute_keys("0", [[1]] * 3, steering, ["greedy"] * 3))) == 3
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

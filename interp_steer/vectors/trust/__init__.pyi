@@ -1,4 +1,5 @@
 from .assessment import assess as assess
+from .assessment import fit_with_reliability as fit_with_reliability
 from .permutation import permutation_test as permutation_test
 from .permutation import separation_test as separation_test
 from .reliability import agreement as agreement

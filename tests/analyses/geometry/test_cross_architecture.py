@@ -39,7 +39,7 @@ from analyses.kit.parts import configured
 from figures.printing.lint import complaints
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import RunError
-from interp_steer.vectors.transfer import fitting
+from interp_steer.vectors.transfer import ResidualMap, fitting
 from interp_steer.world.queries import list_queries
 
 CAPITAL, ITALIAN = "change_case:english_capital", "language:response_language?language=it"
@@ -222,7 +222,7 @@ def test_the_analysis_leaves_what_it_says(run):
     for path in found.vectors:
         name = path.stem.removeprefix("vectors.")
         if name.startswith("map."):
-            made = fitting.Map.load(path)
+            made = ResidualMap.load(path)
             assert (made.source.d_model, made.target.d_model) == (64, 96)
         elif not name.startswith("source."):
             ist.SteeringVector.load(path).check(target)

@@ -16,11 +16,11 @@ from torch import Tensor
 from analyses.geometry.linearity_equal_damage import NEAR, at_budget, outcomes
 from analyses.geometry.linearity_readouts import LINEAR, MOVES, AtLayer, Property
 from figures.geometry.pair_shifts import pair_shifts
-from interp_steer.contrast import from_phrasings
 from interp_steer.errors import CaptureError, FigureError, VectorError
 from interp_steer.geometry import probes
 from interp_steer.geometry.probes import Both, auroc_gain, density_ratio, log_loss, train, trained
 from interp_steer.statistics.separation import measure_separation
+from interp_steer.world import contrast_sets
 from tests.support.moments_of_sides import SITE, cosine, gaussian, sides
 
 
@@ -257,12 +257,12 @@ def test_outcomes_are_those_of_each_contender():
 # ------------------------------------------------------------------ a layer
 @pytest.fixture(scope="module")
 def layer(tiny) -> AtLayer:
-    pairs = from_phrasings.instruction("change_case:english_lowercase", fit=12, select=4, test=6)
+    pairs = contrast_sets.instruction("change_case:english_lowercase", fit=12, select=4, test=6)
     return Property.of(tiny("llama3"), pairs, seed=0).layers[2]
 
 
 def test_vectors_of_a_property_are_its_directions(tiny):
-    pairs = from_phrasings.instruction("detectable_format:title", fit=6, select=3, test=3)
+    pairs = contrast_sets.instruction("detectable_format:title", fit=6, select=3, test=3)
     found = Property.of(tiny("gemma2"), pairs, seed=0)
     for name, vector in found.vectors.items():
         assert vector.name == f"{name}(title)" and vector.card.estimator == name

@@ -78,8 +78,8 @@ def test_a_language_and_a_format_are_put_together(run):
 
 def test_what_properties_are_fitted_on_is_not_asked():
     config = dynamic_composition.Config(n_fit=10, n_select=20, n_test=40)
-    pairs = dynamic_composition.speaking.language_set(
-        config, dynamic_composition.speaking.read_items(config, 0), 0
+    pairs = dynamic_composition.base.language_set(
+        config, dynamic_composition.base.read_items(config, 0), 0
     )
     asked = {pair.query for pair in pairs if pair.split != "fit"}
     found = dynamic_composition_properties.apart("startend:quotation", pairs, 10, 0)
@@ -103,7 +103,7 @@ def test_what_properties_are_fitted_on_is_not_asked():
 def test_a_case_is_that_of_the_letters_in_any_language(known, text, expected):
     ids = ("language:response_language", known)
     pair = Pair("a", "b", "a", instruction_ids=ids, kwargs=({"language": "it"}, {}))
-    said = ist.Completion("a", text, (1,), "stop", "unsteered")
+    said = ist.Completion(text, (1,), "stop", "a", "unsteered")
     assert dynamic_composition_properties.checked(pair, said) == {known: expected}
 
 

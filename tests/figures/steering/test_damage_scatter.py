@@ -5,8 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from figures import FigureError, weight_curves
-from figures.steering import pareto
+from figures import FigureError, pareto, weight_curves
 from tests.support.synthetic import settings_frame, weights_frame
 
 

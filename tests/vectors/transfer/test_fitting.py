@@ -148,7 +148,7 @@ def both(tiny: Callable[[str], ist.HookedLM]) -> tuple[ist.HookedLM, ist.HookedL
 
 @pytest.fixture(scope="module")
 def texts(both) -> SharedTexts:
-    return fitting.read(*both, PROMPTS)
+    return fitting.capture_pairs(*both, PROMPTS)
 
 
 def test_the_splits_of_the_prompts_are_apart(texts):
@@ -162,7 +162,9 @@ def test_the_splits_of_the_prompts_are_apart(texts):
 
 
 def test_all_places_of_a_prompt_are_in_one_split(both):
-    texts = fitting.read(*both, PROMPTS, answers=["a wooden puppet"] * 21, position="generated")
+    texts = fitting.capture_pairs(
+        *both, PROMPTS, answers=["a wooden puppet"] * 21, position="generated"
+    )
     assert len(texts.prompt) > len(texts.prompts) == 21
     for name in SPLITS:
         inside = texts.split(name)
@@ -187,7 +189,9 @@ def test_layers_go_together_by_depth(tiny, burattino_instruct):
 @pytest.mark.parametrize("position", ["last", "generated", -2])
 def test_rows_are_the_activations_of_either_model(both, position):
     answers = ["a wooden puppet", "a whale", "the sea"] * 7 if position == "generated" else None
-    found = fitting.read(*both, PROMPTS, position=position, answers=answers, max_new_tokens=2)
+    found = fitting.capture_pairs(
+        *both, PROMPTS, position=position, answers=answers, max_new_tokens=2
+    )
     site = ist.Site("resid_post", 2)
     for model, rows in zip(both, (found.source_rows, found.target_rows), strict=True):
         if position != "generated":
@@ -204,7 +208,7 @@ def test_places_are_those_at_which_both_have_read_the_same(tiny, burattino_instr
     """Tokenizers that differ: rows go together where the words so far are the same."""
     models, answers = (tiny("llama3"), burattino_instruct), ["The whale is large."] * 3
     options = {"position": "generated", "answers": answers}
-    found = fitting.read(*models, PROMPTS[:3], layers=[(1, 2)], **options)
+    found = fitting.capture_pairs(*models, PROMPTS[:3], layers=[(1, 2)], **options)
     ids = [model.tokenizer(answers[0], add_special_tokens=False)["input_ids"] for model in models]
     assert len(ids[0]) != len(ids[1])
     read = [
@@ -232,18 +236,18 @@ def test_what_two_models_do_not_share_is_refused(both):
         ({"layers": []}, "at least one pair"),
     ):
         with pytest.raises(TransferError, match=said):
-            fitting.read(*both, PROMPTS, **options)
+            fitting.capture_pairs(*both, PROMPTS, **options)
     with pytest.raises(TransferError, match="at least 3"):
-        fitting.read(*both, PROMPTS[:2])
+        fitting.capture_pairs(*both, PROMPTS[:2])
     with pytest.raises(CaptureError):
-        fitting.read(*both, PROMPTS, position=-500)
+        fitting.capture_pairs(*both, PROMPTS, position=-500)
 
 
 def test_models_answer_in_turn_where_no_answers_are_given(both):
-    found = fitting.read(*both, PROMPTS[:6], position="generated", max_new_tokens=3)
+    found = fitting.capture_pairs(*both, PROMPTS[:6], position="generated", max_new_tokens=3)
     assert 3 <= len(found.prompts) <= 6
-    again = fitting.read(*both, PROMPTS[:6], position="generated", max_new_tokens=3)
-    assert found.data_hash == again.data_hash != fitting.read(*both, PROMPTS[:6]).data_hash
+    again = fitting.capture_pairs(*both, PROMPTS[:6], position="generated", max_new_tokens=3)
+    assert found.data_hash == again.data_hash != fitting.capture_pairs(*both, PROMPTS[:6]).data_hash
 
 
 # ------------------------------------------------------------------ maps
