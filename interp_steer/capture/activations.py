@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from interp_steer.arguments import check_list
 from interp_steer.capture.moments import Moments, SiteRows, mean_of, moments_of
 from interp_steer.contrast.pair import Prompt
 from interp_steer.errors import CaptureError
@@ -86,6 +87,8 @@ def capture_moments(
         >>> moments.mean[Site("resid_post", 5)].shape  # [position, d_model]
         torch.Size([1, 160])
     """
+    check_list("prompts", prompts, CaptureError)
+    check_list("answers", answers, CaptureError)
     check_model(model)
     sites = _checked(model, model.sites() if sites is None else sites)
     label = "last" if positions == -1 else str(positions)

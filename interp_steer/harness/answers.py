@@ -10,6 +10,9 @@ from typing import Any
 from lm_eval.api.filter import Filter
 from lm_eval.api.registry import register_filter
 
+from interp_steer.arguments import check_list
+from interp_steer.errors import ScoringError
+
 LETTERS = "ABCDE"
 """The letters of options."""
 
@@ -78,6 +81,7 @@ def choose_by_words(text: str, options: Sequence[Sequence[str]]) -> int | None:
     Returns:
         The option's number; None where the answer holds none of the options, or several.
     """
+    check_list("options", options, ScoringError)
     forms = {form.casefold(): number for number, words in enumerate(options) for form in words}
     longest_first = sorted(forms, key=len, reverse=True)
     way = rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)"

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from interp_steer.arguments import check_list
+from interp_steer.errors import ScoringError
 from interp_steer.scoring import ifeval
 
 
@@ -31,6 +33,8 @@ def has_failed(
         >>> has_failed("Well, ", ["punctuation:no_comma"], [{}])
         True
     """
+    check_list("instruction_ids", instruction_ids, ScoringError)
+    check_list("kwargs", kwargs, ScoringError)
     return any(
         instruction_id in _BEYOND_MENDING and _BEYOND_MENDING[instruction_id](beginning, given)
         for instruction_id, given in zip(instruction_ids, kwargs, strict=True)

@@ -25,6 +25,7 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
+from interp_steer.arguments import check_list
 from interp_steer.errors import ScoringError
 from interp_steer.models.batching import in_parts
 from interp_steer.models.hooked_lm import HookedLM
@@ -129,8 +130,7 @@ def perplexity(
         ScoringError: for one text in place of a list, or when the reference's losses are not
             finite.
     """
-    if isinstance(texts, str):
-        raise ScoringError(f"texts is one text, {texts!r:.80}; give a list of them")
+    check_list("texts", texts, ScoringError)
     source = load(reference) if isinstance(reference, str) else reference
     model, tokenizer = source.plain, source.tokenizer
     context = getattr(model.config, "max_position_embeddings", None) or 2048

@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.instructions.arguments import (
     _RELATIONS,
     REQUIRED,
@@ -88,6 +89,8 @@ def verify(
         ScoringError: on no instruction, an unknown id (naming the nearest), a missing, unknown or
             impossible argument, or a keyword that is no regular expression.
     """
+    check_list("instruction_ids", instruction_ids, ScoringError)
+    check_list("kwargs", kwargs, ScoringError)
     if not instruction_ids:
         raise ScoringError("no instruction to verify: give at least one id, see ifeval.REQUIRED")
     if len(instruction_ids) != len(kwargs):

@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeAlias
 
 from tqdm import tqdm
 
+from interp_steer.arguments import check_list
 from interp_steer.errors import ScoringError
 from interp_steer.generation.completions import generate
 from interp_steer.generation.ledger import Ledger
@@ -98,6 +99,7 @@ def questions_of(judge: Judge, queries: Sequence[str]) -> dict[str, list[str]]:
     Raises:
         ScoringError: when the judge cannot be asked, or does not know what a request is about.
     """
+    check_list("queries", queries, ScoringError)
     each = list(dict.fromkeys(queries))
     if isinstance(judge, AskingJudge):
         judge.ask_questions(each)
@@ -169,6 +171,7 @@ class AskingJudge(ABC):
 
     def ask_questions(self, queries: Sequence[str]) -> None:
         """Ask for the questions about many requests together."""
+        check_list("queries", queries, ScoringError)
         self._ask([_for_questions(query) for query in queries])
 
     def ask_verdicts(self, exchanges: Sequence[Exchange]) -> None:
@@ -230,6 +233,7 @@ class EndpointJudge(AskingJudge):
 
     def replies(self, prompts: Sequence[str]) -> list[str]:
         """What the model replies, from the cache where it has the reply."""
+        check_list("prompts", prompts, ScoringError)
         kept = {prompt: self._kept(prompt) for prompt in prompts}
         new = [prompt for prompt, reply in kept.items() if reply is None]
         if not new:
@@ -292,6 +296,7 @@ class LocalJudge(AskingJudge):
 
     def replies(self, prompts: Sequence[str]) -> list[str]:
         """What the model replies, from the cache where it has the reply."""
+        check_list("prompts", prompts, ScoringError)
         completions = generate(
             self.model,
             list(prompts),

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from interp_steer.arguments import check_list
 from interp_steer.capture.activations import capture_moments
 from interp_steer.capture.contrast_moments import ContrastMoments, capture_contrast
 from interp_steer.capture.moments import Moments
@@ -156,6 +157,7 @@ def fit_steps(
         >>> vector = ist.fit_steps(model, pairs)                              # doctest: +SKIP
         >>> ist.generate(model, prompts, vector.shift(1.5, diminishing(30)))  # doctest: +SKIP
     """
+    check_list("answers", answers, CaptureError)
     check_model(model)
     pairs = in_split(pairs, "fit")
     sites = model.sites(component, layers)

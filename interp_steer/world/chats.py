@@ -9,7 +9,9 @@ from itertools import accumulate, combinations
 from random import Random
 from typing import Any
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.instructions import registry
+from interp_steer.errors import ContrastError
 from interp_steer.world import grammar, model_answers
 from interp_steer.world.facts import LANGUAGES, Fact, default_world
 from interp_steer.world.queries import YES_NO_STYLE, Query, list_queries, questionable_facts
@@ -103,6 +105,7 @@ def instructed_chat(
     rng: Random,
 ) -> Chat:
     """One request with instructions, and an answer that follows them."""
+    check_list("instruction_ids", instruction_ids, ContrastError)
     topic = model_answers.topic(query.subject, query.style)
     kwargs = tuple(registry.get(one).sample(rng, topic) for one in instruction_ids)
     indices = registry.phrasing_indices(phrasing)

@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.from_phrasings import build
 from interp_steer.contrast.instructions.ifeval_rows import (
@@ -62,6 +63,7 @@ def format_sets(
         >>> sum(len(pairs.test) for pairs in sets.values())  # doctest: +SKIP
         163
     """
+    check_list("ids", ids, ContrastError)
     rows = read(source) if isinstance(source, (str, Path)) else source
     return {
         name: ifeval_set(name, rows, seed=seed, fit=fit, select=select, test=test) for name in ids
@@ -168,6 +170,7 @@ def augmented(
         ContrastError: for an id or arguments that IFEval has not, or as
             :func:`interp_steer.contrast.from_phrasings.build`.
     """
+    check_list("queries", queries, ContrastError)
     seen = {plain_text(text) for row in apart_from for text in (row.prompt, row.query) if text}
     said = [
         phrasing
@@ -204,6 +207,7 @@ def augmented_sets(
     test: int = 48,
 ) -> dict[str, ContrastSet]:
     """The augmented set: :func:`augmented` for each of the instructions, by id."""
+    check_list("ids", ids, ContrastError)
     return {
         name: augmented(
             queries, name, apart_from=apart_from, seed=seed, fit=fit, select=select, test=test

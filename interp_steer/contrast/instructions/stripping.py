@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from interp_steer.arguments import check_list
+from interp_steer.errors import ContrastError
+
 Rule = Literal["given", "sentences", "clauses", "none"]
 """Where a query comes from: it was given with the prompt, whole sentences of the prompt were
 dropped, a clause of the request was cut as well, or the prompt could not be stripped."""
@@ -162,6 +165,8 @@ def strip(
         >>> strip("Write a poem and do not use commas.", ["punctuation:no_comma"])
         Stripped(text='Write a poem.', rule='clauses')
     """
+    check_list("instruction_ids", instruction_ids, ContrastError)
+    check_list("kwargs", kwargs, ContrastError)
     given = kwargs or [{}] * len(instruction_ids)
     marks = [_mark(name, said) for name, said in zip(instruction_ids, given, strict=True)]
     if not marks or not all(mark.search(prompt) for mark in marks):
