@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import interp_steer as ist
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def serve(config: Config) -> None:
     """Load the model, then answer the page until Ctrl+C.
 
     Raises:
-        RunError: when Dash is missing or the port is taken.
+        OptionError: when Dash is missing or the port is taken.
     """
     try:
         from analyses.explorer.form import Limits
@@ -61,7 +61,7 @@ def serve(config: Config) -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("dash", "flask", "werkzeug"):
             raise
-        raise RunError(
+        raise OptionError(
             f"the explorer needs {error.name}; install it: pip install 'interp_steer[explore]'"
         ) from error
     making = Making(
@@ -79,7 +79,7 @@ def serve(config: Config) -> None:
     try:
         server = listen(app, config.host, config.port)
     except OSError as error:
-        raise RunError(
+        raise OptionError(
             f"{config.host}:{config.port} cannot be listened at ({error.strerror or error}); give "
             "another --port, or 0 for any that is free"
         ) from error

@@ -54,7 +54,7 @@ from analyses.geometry.cross_architecture_steering import (
 from analyses.kit.answer_options import asking
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import READ_TOKENS, position_of
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.vectors.transfer.fitting import fit_map_on, r_squared
 from interp_steer.vectors.transfer.paired_activations import SharedTexts
@@ -99,12 +99,12 @@ class Config(Steering):
 def main(config: Config, run: ist.Run) -> None:
     """Fit maps, move vectors, compare directions, then steer."""
     if config.kind not in config.kinds or not config.prompts:
-        raise RunError(
+        raise OptionError(
             f"--kind {config.kind} --kinds {' '.join(config.kinds)} --prompts "
             f"{' '.join(config.prompts)}: steer with one of the kinds, and name some prompts"
         )
     if config.source == config.model:
-        raise RunError(
+        raise OptionError(
             f"vectors of {config.source} are {config.model}'s own already: name another --source, "
             "or another --model"
         )

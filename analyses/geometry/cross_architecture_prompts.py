@@ -10,7 +10,7 @@ from analyses.geometry.subspaces import family
 from analyses.kit.instruction_sets import arguments, instruction_id
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.instructions import registry
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.world import model_answers
 from interp_steer.world.facts import LANGUAGES
 from interp_steer.world.queries import Query, list_queries
@@ -44,12 +44,12 @@ def shared_prompts(asking: str, steered: Sequence[str], n: int, seed: int) -> li
         seed: of the choice of requests, formats and phrasings.
 
     Raises:
-        RunError: for another way of asking, or more prompts than there are requests.
+        OptionError: for another way of asking, or more prompts than there are requests.
     """
     if asking not in ASKING:
-        raise RunError(f"prompts that ask {asking!r} are unknown; use {', '.join(ASKING)}")
+        raise OptionError(f"prompts that ask {asking!r} are unknown; use {', '.join(ASKING)}")
     if n < 1:
-        raise RunError(f"{n} shared prompts were asked for; give a number from 1 up")
+        raise OptionError(f"{n} shared prompts were asked for; give a number from 1 up")
     if asking == "broad":
         kin = shared_prompts("kin", steered, (n + 1) // 2, seed)
         spoken = [
@@ -77,7 +77,7 @@ def _requests(n: int, seed: int, language: str = "en") -> list[Query]:
     """Some requests in a language, drawn from all that there are."""
     known = list_queries("train", language)
     if not 0 <= n <= len(known):
-        raise RunError(
+        raise OptionError(
             f"{n} shared prompts in {language} were asked for; there are {len(known)} requests"
         )
     return Random(f"shared prompts/{seed}").sample(known, n)
@@ -108,13 +108,13 @@ def check_apart(prompts: Iterable[str], sets: Iterable[ContrastSet]) -> None:
     """Refuse shared prompts that begin with a request of a contrast set.
 
     Raises:
-        RunError: naming one.
+        OptionError: naming one.
     """
     asked = {plain_text(query) for pairs in sets for query in pairs.queries}
     for prompt in prompts:
         text = plain_text(prompt)
         if any(text.startswith(query) for query in asked):
-            raise RunError(
+            raise OptionError(
                 f"{prompt!r} is shared by the models and asks what a contrast set asks; give "
                 "prompts of one kind or the other"
             )

@@ -45,7 +45,7 @@ from analyses.geometry.stability_rows import (
 from figures.geometry.reliability import cosines_by_number
 from figures.languages.examples_curve import enough
 from figures.style.drawing import listed, short_names
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean, wilson
 from interp_steer.statistics.paired import holm
 
@@ -101,7 +101,7 @@ def main(config: Config, run: ist.Run) -> None:
         ist.Site("resid_post", one).check(model.n_layers)
     base = None if config.base is None else ist.load(config.base)
     if base is not None and (base.n_layers, base.d_model) != (model.n_layers, model.d_model):
-        raise RunError(
+        raise OptionError(
             f"--base {base.describe()} has not the shape of {model.describe()}; name its own"
         )
     run.used(model)
@@ -150,12 +150,12 @@ def main(config: Config, run: ist.Run) -> None:
 def check(config: Config) -> None:
     """Refuse sizes that no two disjoint extractions can be drawn from."""
     if max(config.n_fit, *config.n_pairs) * 2 > config.n_queries or min(config.n_pairs) < 1:
-        raise RunError(
+        raise OptionError(
             f"--n-queries {config.n_queries} cannot give two disjoint extractions of --n-fit "
             f"{config.n_fit} or --n-pairs {config.n_pairs}; read twice as many queries or more"
         )
     if config.n_fit < 4 or min(config.requests) < 1:
-        raise RunError(
+        raise OptionError(
             f"--n-fit {config.n_fit}, --requests {config.requests}: fit 4 pairs or more, and join "
             "1 request or more"
         )

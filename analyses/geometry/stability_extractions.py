@@ -19,7 +19,7 @@ from interp_steer.contrast.instructions.ifeval_sets import asking
 from interp_steer.contrast.instructions.phrasings import draw, list_phrasings, say
 from interp_steer.contrast.instructions.stripping import carries
 from interp_steer.contrast.pair import Pair
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.world.queries import list_queries as known_queries
 
 
@@ -33,7 +33,7 @@ def base_queries(name: str, n: int, seed: int, data: str | None = None) -> list[
         data: what :func:`interp_steer.contrast.instructions.ifeval_rows.read` takes.
 
     Raises:
-        RunError: where there are fewer.
+        OptionError: where there are fewer.
     """
     if data is None:
         texts = [query.text for query in known_queries("held")]
@@ -42,7 +42,7 @@ def base_queries(name: str, n: int, seed: int, data: str | None = None) -> list[
     known = instruction_id(name)
     distinct = {plain_text(text): text for text in texts if not carries(text, known)}
     if len(distinct) < n:
-        raise RunError(
+        raise OptionError(
             f"{n} queries are wanted and there are {len(distinct)} without {known}; lower "
             "--n-queries or --n-drift"
         )
@@ -59,12 +59,12 @@ def crossed(name: str, queries: Sequence[str], n_phrasings: int, seed: int) -> i
         seed: of the draw.
 
     Raises:
-        RunError: for fewer than two phrasings, or more than there are.
+        OptionError: for fewer than two phrasings, or more than there are.
     """
     known, where = instruction_id(name), arguments(name)
     there = list_phrasings(known, where)
     if not 2 <= n_phrasings <= len(there):
-        raise RunError(f"--n-phrasings {n_phrasings}: {known} has {len(there)}; take 2 or more")
+        raise OptionError(f"--n-phrasings {n_phrasings}: {known} has {len(there)}; take 2 or more")
     said = Random(f"{name}/{seed}/phrasings").sample(there, n_phrasings)
     rng = Random(f"{name}/{seed}/arguments")
     pairs = []

@@ -38,7 +38,7 @@ from analyses.kit.instruction_sets import FORMATS, contrast_sets, instruction_id
 from figures.geometry.embedding_map import embedding_map
 from figures.geometry.similarity import similarity_by_layer, similarity_map
 from figures.style.drawing import interval_text, percent
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.geometry.subspaces import effective_rank, principal_angles, shared_part
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.resampling import normal_interval, resampled_means
@@ -68,7 +68,7 @@ class Config:
 def main(config: Config, run: ist.Run) -> None:
     """Read every instruction once, then compare layer by layer."""
     if len(set(config.instruction)) < 3:
-        raise RunError(f"--instruction {' '.join(config.instruction)}: name three or more")
+        raise OptionError(f"--instruction {' '.join(config.instruction)}: name three or more")
     model = ist.load(config.model)
     layer = model.n_layers // 2 if config.layer is None else config.layer
     ist.Site("resid_post", layer).check(model.n_layers)
@@ -285,7 +285,7 @@ def placed(layers: Sequence[AtLayer]) -> pl.DataFrame:
     try:
         from sklearn.decomposition import PCA
     except ImportError:
-        raise RunError(
+        raise OptionError(
             "a map needs scikit-learn, which is not installed; pip install 'interp_steer[geometry]'"
         ) from None
     pca = PCA(2, svd_solver="full")

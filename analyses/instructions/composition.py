@@ -30,7 +30,7 @@ from analyses.kit.instruction_sets import FORMATS, contrast_sets, instruction_id
 from analyses.kit.operations import Steerer
 from interp_steer.contrast.instructions.registry import WORDS, compatible
 from interp_steer.contrast.pair import Pair
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.scoring import ifeval
 from interp_steer.statistics.intervals import share
 from interp_steer.statistics.records import mean_of, share_of
@@ -106,14 +106,14 @@ def steerable(choices: layer_sweep.Chosen, most: int) -> dict[str, layer_sweep.P
     """What was chosen for each property that steering helps, those first that it helps most.
 
     Raises:
-        RunError: when fewer than two can be steered towards.
+        OptionError: when fewer than two can be steered towards.
     """
     picked = {
         name: one for (name, text, rule), one in choices.items() if not text and rule != "paper"
     }
     helped = [name for name, one in picked.items() if one.layer is not None]
     if len(helped) < 2:
-        raise RunError(
+        raise OptionError(
             f"steering helps {len(helped)} of {len(picked)} instructions on the select split, and "
             "a composition needs two; give more --operations, or a larger --n-select"
         )

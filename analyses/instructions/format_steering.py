@@ -32,7 +32,7 @@ from analyses.kit.answer_options import asking
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import Control, Steerer, read_at
 from figures.published import reported
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.paired import mcnemar
 from interp_steer.statistics.records import compare as compare_settings
 from interp_steer.statistics.records import mean_of, share_of
@@ -57,7 +57,7 @@ class Config(layer_sweep.Config):
 
     def __post_init__(self) -> None:
         if self.rule == "paper" and self.search != "whole":
-            raise RunError(
+            raise OptionError(
                 f"the paper's rule needs whole answers, and the search is {self.search!r}; give "
                 "--rule interval, or --search whole"
             )

@@ -26,7 +26,7 @@ from analyses.instructions.composition import properties, requests
 from analyses.kit.answer_options import AnswerOptions, asking
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import Control, Placement, Steerer
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import compare, mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence, with_fluency
@@ -150,14 +150,16 @@ def placements(texts: Sequence[str]) -> list[Placement]:
     """The interventions of the command line.
 
     Raises:
-        RunError: for none, one that is written twice, or a text that is no intervention.
+        OptionError: for none, one that is written twice, or a text that is no intervention.
     """
     if not texts:
-        raise RunError("there is nothing to steer by; give --interventions VECTOR=OPERATION@LAYER")
+        raise OptionError(
+            "there is nothing to steer by; give --interventions VECTOR=OPERATION@LAYER"
+        )
     placed = [Placement.parse(text) for text in texts]
     twice = {text for text, one in zip(texts, placed, strict=True) if placed.count(one) > 1}
     if twice:
-        raise RunError(
+        raise OptionError(
             f"{', '.join(sorted(twice))} is given twice; give it once, with twice the strength"
         )
     return placed
@@ -171,7 +173,7 @@ def checked(
     """The properties that answers are checked for, each once.
 
     Raises:
-        RunError: when there is none.
+        OptionError: when there is none.
     """
     known = {name.rpartition(":")[2]: name for name in ist.world.instructions()}
     own = [
@@ -180,7 +182,7 @@ def checked(
     ]
     names = list(dict.fromkeys([*filter(None, own), *further]))
     if not names:
-        raise RunError(
+        raise OptionError(
             f"nothing says what {', '.join(saved)} steers towards: "
             f"{', '.join(repr(vector.name) for vector in saved.values())} is the name of no "
             "instruction; give --properties with the IFEval ids to check answers for"

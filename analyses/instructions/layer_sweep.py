@@ -26,7 +26,7 @@ import interp_steer as ist
 from analyses.kit.answer_options import AnswerOptions, asking
 from analyses.kit.instruction_sets import FORMATS, contrast_sets
 from analyses.kit.operations import Steerer
-from interp_steer.errors import InterventionError, RunError
+from interp_steer.errors import InterventionError, OptionError
 from interp_steer.sweeps.damage import with_divergence, with_fluency
 from interp_steer.sweeps.grid import breaks_instruction
 from interp_steer.sweeps.selection import RULES, Choice, improvable
@@ -82,10 +82,10 @@ class Picked:
         """Where and how it steers.
 
         Raises:
-            RunError: when the rule prefers the unsteered model.
+            OptionError: when the rule prefers the unsteered model.
         """
         if self.layer is None:
-            raise RunError(f"no layer was chosen for {self.operation}; steer nothing there")
+            raise OptionError(f"no layer was chosen for {self.operation}; steer nothing there")
         return self.layer, self.operation
 
     @property
@@ -136,7 +136,7 @@ def search(
     """Steer at every layer in turn, with and without the text instruction, on the select split.
 
     Raises:
-        RunError: when no operation can be tried on an instruction.
+        OptionError: when no operation can be tried on an instruction.
     """
     settled = None if config.search == "whole" else breaks_instruction
     frames = []
@@ -149,7 +149,7 @@ def search(
             if (cell := _cell(steerer, layer, operation, name)) is not None
         ]
         if not steered:
-            raise RunError(
+            raise OptionError(
                 f"no operation of {', '.join(config.operations)} can be tried on {name} at any "
                 "layer; ask for strengths that can be reached"
             )

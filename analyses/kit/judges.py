@@ -7,7 +7,7 @@ from typing import Protocol
 import polars as pl
 
 import interp_steer as ist
-from interp_steer.errors import RunError, ScoringError
+from interp_steer.errors import OptionError, ScoringError
 from interp_steer.scoring.judge import EndpointJudge, Judge, LocalJudge, judged
 from interp_steer.world.judge import WorldJudge
 
@@ -41,7 +41,7 @@ def judge_of(config: Judges, run: ist.Run, model: ist.HookedLM) -> Judge:
     """The judge that the config names; what a model replies is kept beside the answers.
 
     Raises:
-        RunError: for a name that is no judge.
+        OptionError: for a name that is no judge.
     """
     kept = run.answers.with_name("judge.jsonl")
     kind, _, rest = config.judge.partition(":")
@@ -52,7 +52,7 @@ def judge_of(config: Judges, run: ist.Run, model: ist.HookedLM) -> Judge:
         return LocalJudge(model if rest == config.model else ist.load(rest), cache=kept)
     if kind in ("http", "https") and url and name:
         return EndpointJudge(url, name, cache=kept, key_variable=config.judge_key or None)
-    raise RunError(
+    raise OptionError(
         f"{config.judge!r} is no judge; write world, local:MODEL such as local:burattino-instruct, "
         "or ADDRESS#MODEL such as https://api.openai.com/v1#gpt-4o"
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import interp_steer as ist
-from interp_steer.errors import InterventionError, RunError
+from interp_steer.errors import InterventionError, OptionError
 from interp_steer.interventions.positions import span
 from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.vectors.strength import How
@@ -48,7 +48,7 @@ class Operation:
         """Read an operation from the command line.
 
         Raises:
-            RunError: for a text that is none.
+            OptionError: for a text that is none.
         """
         edit, star, schedule = text.partition("*")
         read, slash, rest = edit.rpartition("/")
@@ -63,7 +63,7 @@ class Operation:
             or (star and not schedule)
             or not reads_somewhere
         ):
-            raise RunError(
+            raise OptionError(
                 f"{text!r} is no operation; write project, add:2, turn:2, add:0.3kl@generated, "
                 "add:1.5ppl, or generated/add:2 for a vector that is read in answers (else: "
                 f"{', '.join(READS)}, or an index)"
@@ -73,7 +73,7 @@ class Operation:
             amount = ist.Strength.parse(strength) if strength else None
             share = ist.schedules.parse(schedule) if schedule else fixed
         except InterventionError as error:
-            raise RunError(f"operation {text!r}: {error}") from error
+            raise OptionError(f"operation {text!r}: {error}") from error
         return cls(how, amount, positions or "all", read or "last", share)  # type: ignore[arg-type]
 
 
@@ -100,13 +100,13 @@ class Placement:
         """Read a placement from the command line.
 
         Raises:
-            RunError: for a text that is none, or a saved vector that is to be read somewhere.
+            OptionError: for a text that is none, or a saved vector that is to be read somewhere.
         """
         what, _, layers = text.rpartition("@")
         vector, _, operation = what.rpartition("=")
         at = re.fullmatch(r"(\d+)(?:->(\d+))?", layers)
         if at is None or not vector:
-            raise RunError(
+            raise OptionError(
                 f"{text!r} is no intervention; write VECTOR=OPERATION@LAYER, such as "
                 "'change_case:english_lowercase=project@5', and LAYER->LAYER for a vector that is "
                 "read at one layer and acts at another, such as "
@@ -114,7 +114,7 @@ class Placement:
             )
         placed = cls(vector, operation, int(at[1]), int(at[2] or at[1]))
         if placed.saved and "/" in operation:
-            raise RunError(
+            raise OptionError(
                 f"{text!r}: where a saved vector was read is settled; leave out "
                 f"{operation.partition('/')[0] + '/'!r}"
             )

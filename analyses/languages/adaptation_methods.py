@@ -28,7 +28,7 @@ from analyses.languages.adaptation_models import (
 from analyses.languages.adaptation_training import Trained, Training, lora, prefix_tuning
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.scoring.fluency import REPETITION_THRESHOLD, perplexity, repetition
 from interp_steer.scoring.language import detect
 from interp_steer.vectors.stepped_vector import SteppedVector
@@ -232,11 +232,13 @@ def steering_vector(task: Task, n: int) -> SteppedVector:
     be the same prompt, and step 0 without a direction.
 
     Raises:
-        RunError: for fewer than two examples.
+        OptionError: for fewer than two examples.
     """
     items, config = task.fit[:n], task.config
     if n < 2:
-        raise RunError(f"a vector cannot be fitted on n={n}; worked examples are drawn from others")
+        raise OptionError(
+            f"a vector cannot be fitted on n={n}; worked examples are drawn from others"
+        )
     rng = Random(f"{task.seed}/{n}")
     name = f"{config.question} to {config.target}"
     pairs = []
@@ -279,7 +281,7 @@ COUNTED = 4
 def _best(task: Task, n: int, tried: Mapping[str, Prompted]) -> Learned:
     """The one with most select answers that are sound; of equals, that keep their content."""
     if not tried:
-        raise RunError(f"nothing can be tried with {n} examples; give smaller numbers of shots")
+        raise OptionError(f"nothing can be tried with {n} examples; give smaller numbers of shots")
     several, limit = list(tried.values()), task.config.max_new_tokens
     several = [replace(one, batch_size=task.config.batch_size) for one in several]
     asked = task.asked(task.select)

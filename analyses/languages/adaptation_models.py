@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.generation.decoding import StopRule
 from interp_steer.models.batching import batches_by_length, in_parts
 from interp_steer.models.prompts import Message, Query
@@ -101,11 +101,11 @@ def answers_of(
     """What several adaptations of one model answer, decoded together.
 
     Raises:
-        RunError: when they are not of one model.
+        OptionError: when they are not of one model.
     """
     model = several[0].model
     if any(one.model is not model for one in several):
-        raise RunError(
+        raise OptionError(
             f"{', '.join(one.name for one in several)} are not of one model; ask each by itself"
         )
     found = ist.generate(

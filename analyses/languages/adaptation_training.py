@@ -24,7 +24,7 @@ from analyses.languages.adaptation_models import (
     answer_ids,
     answer_logprobs,
 )
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.models.prompts import closing_token
 
 
@@ -33,7 +33,7 @@ class Training:
     """How adapters are trained: AdamW on the loss of the answers' tokens alone.
 
     Raises:
-        RunError: for numbers out of range.
+        OptionError: for numbers out of range.
     """
 
     rate: float
@@ -50,7 +50,7 @@ class Training:
 
     def __post_init__(self) -> None:
         if not (self.rate > 0 and min(self.epochs, self.patience, self.batch_size) > 0):
-            raise RunError(f"{self} cannot train; every number but the seed must be above 0")
+            raise OptionError(f"{self} cannot train; every number but the seed must be above 0")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def lora(
         rank: of the update; it is scaled by 2.
 
     Raises:
-        RunError: without peft, or without examples.
+        OptionError: without peft, or without examples.
     """
     peft = _peft()
     config = peft.LoraConfig(
@@ -126,7 +126,7 @@ def prefix_tuning(
         length: how many positions.
 
     Raises:
-        RunError: without peft, or without examples.
+        OptionError: without peft, or without examples.
     """
     peft = _peft()
     config = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=length)
@@ -158,7 +158,7 @@ def _train(
 ) -> Trained:
     """Train what of a net requires a gradient, and leave it with the weights that did best."""
     if not fit or not select:
-        raise RunError(f"{len(fit)} examples to fit and {len(select)} to select on; give some")
+        raise OptionError(f"{len(fit)} examples to fit and {len(select)} to select on; give some")
     trainable = [weight for weight in net.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(trainable, lr=training.rate)
     rows, held = _rows(model, fit), _rows(model, select)
@@ -224,7 +224,7 @@ def _peft() -> Any:
     try:
         import peft
     except ImportError:
-        raise RunError(
+        raise OptionError(
             "LoRA and prefix tuning need peft, which is not installed; "
             "pip install 'interp_steer[adapt]', or leave these methods out"
         ) from None

@@ -14,7 +14,7 @@ from analyses.kit.answer_options import asking
 from analyses.languages import base
 from analyses.languages.base import STEPS, LanguageConfig, scheduled, target_of
 from interp_steer.contrast.parallel import ParallelItem
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.bundled import BUNDLED_NAMES
 from interp_steer.statistics.paired import mcnemar, paired_difference
@@ -89,7 +89,7 @@ def chosen_benchmarks(
     """The benchmarks of a config, those that are known asked as they are known to be.
 
     Raises:
-        RunError: for a task that lm-eval does not know.
+        OptionError: for a task that lm-eval does not know.
     """
     if config.tasks is None:
         return list(bundled if config.model in BUNDLED_NAMES else hub)
@@ -167,7 +167,7 @@ def ask(
         ``parses`` (null where they cannot be told), and what steered it.
 
     Raises:
-        RunError: for tasks that lm-eval does not know, whose data is not at hand, or that have no
+        OptionError: for tasks that lm-eval does not know, whose data is not at hand, or that have no
             accuracy.
         ContrastError: when a vector was fitted on what a benchmark asks.
     """
@@ -222,7 +222,7 @@ def task_manager(benchmarks: Sequence[Benchmark]) -> TaskManager:
     """Our tasks, with lm-eval's own where these are asked: to read them all takes seconds.
 
     Raises:
-        RunError: for a task that neither knows.
+        OptionError: for a task that neither knows.
     """
     wanted = {one.task for one in benchmarks}
     ours = _tasks(with_defaults=False)
@@ -230,7 +230,7 @@ def task_manager(benchmarks: Sequence[Benchmark]) -> TaskManager:
         return ours
     whole = _tasks(with_defaults=True)
     if unknown := sorted(wanted - set(whole.all_tasks)):
-        raise RunError(
+        raise OptionError(
             f"lm-eval has no task {', '.join(unknown)}; `python -m interp_steer.harness ls tasks` "
             "lists them all"
         )
@@ -272,7 +272,7 @@ def _evaluated(
             fewshot_random_seed=seed,
         )
     except ConnectionError as error:
-        raise RunError(
+        raise OptionError(
             f"the data of {benchmark.task} is not on this machine ({error}); connect it to the "
             "hub, or give --tasks whose data it has, such as burattino_arc_it"
         ) from error
@@ -293,7 +293,7 @@ def _rows(samples: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any
                 continue
             accuracy = next((name for name in ("acc_norm", "acc") if name in sample), None)
             if accuracy is None:
-                raise RunError(
+                raise OptionError(
                     f"task {task} has {', '.join(sample['metrics'])} and no accuracy; give tasks "
                     "with acc or acc_norm"
                 )

@@ -33,7 +33,7 @@ from analyses.languages.creative_tasks_overlap import distinct, repeats, words_o
 from figures.style.drawing import interval_text, listed
 from figures.style.settings import language_name
 from interp_steer.contrast.parallel import ParallelItem
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.scoring.judge import Judge
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import compare, corrected, mean_of, share_of
@@ -158,14 +158,14 @@ def names_of(config: Config) -> tuple[str, ...]:
     """The tasks of a config; files of one's own are one task.
 
     Raises:
-        RunError: for a task that is unknown, or none.
+        OptionError: for a task that is unknown, or none.
     """
     if config.data is not None:
         return ("questions",)
     known = (*grammar.QUERY_STYLES, *QUESTIONS)
     unknown = [name for name in config.tasks if name not in known]
     if unknown or not config.tasks:
-        raise RunError(
+        raise OptionError(
             f"tasks {', '.join(unknown) or 'of no name'} cannot be asked for; give some of "
             f"{', '.join(known)}"
         )

@@ -14,7 +14,7 @@ from analyses.languages import base
 from figures.style.settings import language_name
 from interp_steer.contrast.instructions.registry import LANGUAGE
 from interp_steer.contrast.pair import Pair
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.scoring import ifeval
 from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
 from interp_steer.sweeps.grid import Cell
@@ -79,7 +79,7 @@ def apart(name: str, pairs: ist.ContrastSet, n: int, seed: int) -> ist.ContrastS
     """The pairs that a property is fitted on, which ask nothing that the steered model is asked.
 
     Raises:
-        RunError: where too few are left.
+        OptionError: where too few are left.
     """
     asked = {pair.query for pair in pairs if pair.split != "fit"}
     drawn = ist.world.instruction(
@@ -92,7 +92,7 @@ def apart(name: str, pairs: ist.ContrastSet, n: int, seed: int) -> ist.ContrastS
     )
     left = tuple(pair for pair in drawn if pair.query not in asked)[:n]
     if len(left) < n:
-        raise RunError(
+        raise OptionError(
             f"{name} has {len(left)} pairs that ask nothing of the select and the test split, and "
             f"{n} are asked for; give a smaller --n-fit, --n-select or --n-test"
         )

@@ -31,7 +31,7 @@ from analyses.languages.benchmark_runs import (
     settings,
 )
 from figures.published import reported
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.records import share_of
 
 if TYPE_CHECKING:
@@ -101,13 +101,13 @@ def rivals_of(config: Config) -> dict[str, str]:
     """The fine-tuned rival of each model that has one.
 
     Raises:
-        RunError: for one that is not MODEL=RIVAL, or is of a model that is not asked.
+        OptionError: for one that is not MODEL=RIVAL, or is of a model that is not asked.
     """
     found = {}
     for said in config.rivals:
         model, _, rival = said.partition("=")
         if not rival or model not in (config.models or (config.model,)):
-            raise RunError(
+            raise OptionError(
                 f"rival {said!r}: write MODEL=RIVAL, where MODEL is one of "
                 f"{', '.join(config.models or (config.model,))}"
             )

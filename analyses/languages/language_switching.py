@@ -41,7 +41,7 @@ from analyses.languages.resampled_vectors import Examples
 from figures.style.settings import language_name
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.interventions.schedules import Schedule
 from interp_steer.scoring.language import detect
 from interp_steer.statistics.intervals import Interval
@@ -139,11 +139,11 @@ def checked(config: Config) -> Schedule:
     """The schedule of a config that makes sense.
 
     Raises:
-        RunError: for a dynamic schedule, fewer than two languages, or a switch that is none.
+        OptionError: for a dynamic schedule, fewer than two languages, or a switch that is none.
     """
     schedule = ist.schedules.parse(config.schedule)
     if not isinstance(schedule, Schedule):
-        raise RunError(
+        raise OptionError(
             f"schedule {config.schedule} is found while the model generates, and a switch must be "
             "known beforehand; give start, fixed, diminishing(n) or exponential(r)"
         )
@@ -152,12 +152,12 @@ def checked(config: Config) -> Schedule:
     for switch in config.switches:
         source, _, target = switch.partition("-")
         if source not in sources or target not in known or source == target:
-            raise RunError(
+            raise OptionError(
                 f"switch {switch!r} leads from none of {', '.join(sources)} to another of "
                 f"{', '.join(known)}; write two of these codes, such as {sources[0]}-{known[0]}"
             )
     if len(set(known)) < 2 or len(set(known)) < len(known):
-        raise RunError(
+        raise OptionError(
             f"languages {', '.join(known)}: give two or more, each once, as --positive and --others"
         )
     return schedule
