@@ -124,9 +124,9 @@ TABLE: dict[str, Callable[[World], object]] = {
     "has_failed kwargs": lambda w: early.has_failed("a", [TEXT], TEXT),
     "perplexity texts": lambda w: fluency.perplexity(w.model, TEXT),
     "detect languages": lambda w: language.detect("a", TEXT),
-    "detections texts": lambda w: language.detections(TEXT),
-    "detections languages": lambda w: language.detections(["a"], TEXT),
-    "questions_of queries": lambda w: judge.questions_of(Asked(), TEXT),
+    "detect_all texts": lambda w: language.detect_all(TEXT),
+    "detect_all languages": lambda w: language.detect_all(["a"], TEXT),
+    "list_questions queries": lambda w: judge.list_questions(Asked(), TEXT),
     "ask_questions queries": lambda w: Asked().ask_questions(TEXT),
     "LocalJudge.replies prompts": lambda w: _local(w).replies(TEXT),
     "EndpointJudge.replies prompts": lambda w: _remote().replies(TEXT),
@@ -175,6 +175,8 @@ ELSEWHERE = {
     "of answers": "the rows of capture_pairs",
     "read_tensors needed": "other modules give it",
     "read_tensors integers": "other modules give it",
+    "render_table header": "the cards give it",
+    "render_table lines": "the cards give it",
     "stress sentences": "other modules give it",
 }
 """Arguments without a row of their own name, and why."""

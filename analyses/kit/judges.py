@@ -8,7 +8,7 @@ import polars as pl
 
 import interp_steer as ist
 from interp_steer.errors import OptionError, ScoringError
-from interp_steer.scoring.judge import EndpointJudge, Judge, LocalJudge, judged
+from interp_steer.scoring.judge import EndpointJudge, Judge, LocalJudge, judge_exchanges
 from interp_steer.world.judge import WorldJudge
 
 VERDICTS = {
@@ -64,7 +64,7 @@ def judge_all(records: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl.Dat
     Raises:
         ScoringError: when no verdict about any answer is valid.
     """
-    found = judged(judge, list(records.select("query", "answer").iter_rows()))
+    found = judge_exchanges(judge, list(records.select("query", "answer").iter_rows()))
     if all(one.score is None for one in found):
         raise ScoringError(
             f"the judge {judge.name} gave no valid verdict on any of {len(found)} answers; give a "

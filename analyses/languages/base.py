@@ -135,7 +135,7 @@ def with_language(records: pl.DataFrame, code: str, column: str = "answer") -> p
         averages.
     """
     texts = records[column].to_list()
-    each = dict(zip(dict.fromkeys(texts), language.detections(dict.fromkeys(texts)), strict=True))
+    each = dict(zip(dict.fromkeys(texts), language.detect_all(dict.fromkeys(texts)), strict=True))
     found = [each[text] for text in texts]
     return records.with_columns(
         pl.lit(code).alias("language"),

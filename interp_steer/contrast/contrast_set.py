@@ -93,7 +93,7 @@ class ContrastSet:
             name: [(p.absent, p.present, p.phrasing) for p in self.pairs if p.split == name]
             for name in self.splits
         }
-        return notebook.pairs_card(self.name, self.hash, splits)
+        return notebook.render_pairs(self.name, self.hash, splits)
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.pairs)

@@ -148,7 +148,7 @@ class Card:
         )
 
     def _repr_html_(self) -> str:
-        return notebook.bare_card(self.name, self.facts())
+        return notebook.render_card(self.name, self.facts())
 
     def facts(self) -> dict[str, str]:
         """What it is, where it was read and may act, how sure it is and what it was fitted on.

@@ -108,7 +108,7 @@ class SteeringVector(Published):
     def _repr_html_(self) -> str:
         targets = None if self.targets is None else self.targets.tolist()
         facts, norms = self.card.facts(), self.norms.tolist()
-        return notebook.vector_card(self.name, facts, self.layers, norms, targets)
+        return notebook.render_vector(self.name, facts, self.layers, norms, targets)
 
     @property
     def name(self) -> str:

@@ -83,7 +83,7 @@ class SteppedVector(Published):
         return f"SteppedVector for {self.card.whose}"
 
     def _repr_html_(self) -> str:
-        return notebook.stepped_card(
+        return notebook.render_stepped_vector(
             self.name,
             self.card.facts(),
             self.layers,
