@@ -43,7 +43,7 @@ from analyses.kit.instruction_sets import contrast_sets
 from figures.style.drawing import short_names
 from figures.style.interval_dots import interval_dots
 from interp_steer.errors import OptionError, StatisticsError
-from interp_steer.geometry.exchange import last_tokens
+from interp_steer.geometry.exchange import capture_last_tokens
 from interp_steer.statistics.effect_shares import ratio_of_means, share_between
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.paired import holm, mcnemar
@@ -122,10 +122,12 @@ def main(config: Config, run: ist.Run) -> None:
         if not (select.obedient and test.obedient):
             print(f"{name} is left out: {model.name} obeys it in no prompt of a split")
             continue
-        vector = ist.fit(model, pairs.fit, checkpoints=run.partial)
+        vector = ist.fit(
+            model, pairs.fit, options=ist.capture.CaptureOptions(checkpoint=run.partial)
+        )
         run.leave(vector, name=name)
         editors = [
-            Editor(vector, last_tokens(model, split), config.removed_at, config.set_at)
+            Editor(vector, capture_last_tokens(model, split), config.removed_at, config.set_at)
             for split in (pairs.select, pairs.test)
         ]
         chosen[name] = choose(select, editors[0], layers)
@@ -163,7 +165,9 @@ def choose(
     ]
     told, plain, *edited = (
         sum(score for score in scores if score is not None)
-        for scores in obedience.graded([obedience.unedited(True), obedience.unedited(False), *acts])
+        for scores in obedience.score_answers(
+            [obedience.unedited(True), obedience.unedited(False), *acts]
+        )
     )
     moved: dict[str, dict[int, float]] = {effect: {} for effect in MAIN}
     for act, score in zip(acts, edited, strict=True):
@@ -205,9 +209,11 @@ def measure(
     asked = [act for act in acts if told_of(act) or answered(act)]
     # What an exchange with its own pair does to a prompt that asks for nothing is nothing.
     harmful = [a for a in acts if told_of(a) and not (a.instructed and a.name in EXCHANGES)]
-    strict = {id(act): found for act, found in zip(asked, obedience.obeyed(asked), strict=True)}
+    strict = {
+        id(act): found for act, found in zip(asked, obedience.check_answers(asked), strict=True)
+    }
     kl = {id(act): found for act, found in zip(harmful, obedience.damage(harmful), strict=True)}
-    told, plain, *scores = obedience.graded(
+    told, plain, *scores = obedience.score_answers(
         [obedience.unedited(True), obedience.unedited(False), *acts]
     )
     nothing = [None] * len(obedience.pairs)

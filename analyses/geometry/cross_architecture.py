@@ -31,7 +31,7 @@ the property as well.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 from tqdm import tqdm
@@ -51,7 +51,7 @@ from analyses.geometry.cross_architecture_steering import (
     key_of,
     mapped,
 )
-from analyses.kit.answer_options import asking
+from analyses.kit.answer_options import open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import READ_TOKENS, position_of
 from interp_steer.errors import OptionError
@@ -120,7 +120,7 @@ def main(config: Config, run: ist.Run) -> None:
         for key, made in maps.items()
     }
     scores, frames = [], []
-    with asking(config, target, run) as options:
+    with open_sweep_options(config, target, run) as options:
         for name, pairs in tqdm(sets.items(), desc="move", unit="instruction", disable=None):
             moved = {read: Moved.of(source, target, pairs, read) for read in config.reads}
             scores += [
@@ -164,8 +164,8 @@ def fitted_maps(
                 prompts,
                 position=position_of(read),
                 max_new_tokens=READ_TOKENS,
-                seed=run.seed,
             )
+            texts = replace(texts, seed=run.seed)
             for kind in kinds_between(source, target, config):
                 made = fit_map_on(texts, kind)
                 maps[read, asked, kind] = made

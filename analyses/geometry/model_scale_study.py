@@ -18,7 +18,7 @@ import interp_steer as ist
 from analyses.kit.instruction_following import Answering, EditedPrompts, InstructionFollowing
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import OptionError, StatisticsError
-from interp_steer.geometry.exchange import Rows, last_tokens
+from interp_steer.geometry.exchange import Rows, capture_last_tokens
 from interp_steer.geometry.layers import Discrimination, discrimination, spread
 from interp_steer.statistics.effect_shares import ratio_of_means
 from interp_steer.statistics.intervals import Interval, share
@@ -108,11 +108,13 @@ class Study:
                     f"asked in words it follows {pairs.name} in none of {len(split.pairs)} prompts "
                     f"of the {split.pairs.split} split, so that nothing says what obeying would be"
                 )
-        vector = ist.fit(model, pairs.fit, checkpoints=checkpoints)
+        vector = ist.fit(
+            model, pairs.fit, options=ist.capture.CaptureOptions(checkpoint=checkpoints)
+        )
         gauge = ist.StrengthCalibrator(
             model, vector, pairs.select.absent, max_new_tokens=config.graded_tokens
         )
-        fitted, held = (last_tokens(model, split) for split in (pairs.fit, pairs.test))
+        fitted, held = (capture_last_tokens(model, split) for split in (pairs.fit, pairs.test))
         return cls(vector, select, test, fitted, held, gauge, config)
 
     @property
@@ -157,7 +159,7 @@ class Study:
             for quantity, value, setting in self._separation(layer, seed):
                 yield self._row(quantity, layer, value, setting)
         added = self.acts(self.test, self.layers, self.strengths, draws)
-        yield from self._pooled("success", added, self.test.obeyed(added))
+        yield from self._pooled("success", added, self.test.check_answers(added))
         equal = [act for act in added if act.name == str(self.strengths[-1])]
         yield from self._likelihood(equal, seed)
         layer, depth = self.best_depth(seed)
@@ -170,7 +172,7 @@ class Study:
         its relative depth, the prompts being resampled."""
         acts = self.acts(self.select, self.layers, self.strengths[-1:], [None])
         scores = torch.tensor(
-            [[s for s in each if s is not None] for each in self.select.graded(acts)],
+            [[s for s in each if s is not None] for each in self.select.score_answers(acts)],
             dtype=torch.float64,
         )
         n = scores.shape[1]
@@ -208,7 +210,7 @@ class Study:
         ends = [self.test.unedited(instructed) for instructed in (True, False)]
         told, plain, *scores = (
             np.array([score for score in each if score is not None])
-            for each in self.test.graded([*ends, *acts])
+            for each in self.test.score_answers([*ends, *acts])
         )
         for act, group in _alike(acts, scores):
             gained = np.mean(group, axis=0) - plain

@@ -8,7 +8,7 @@ Writing at either of the two names has the same effect.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,11 +18,12 @@ from torch import Tensor
 
 from interp_steer.errors import InterchangeError, VectorError
 from interp_steer.interchange.checked_files import check_name, check_tensor
-from interp_steer.interventions.edits import Edit
-from interp_steer.interventions.intervention import Intervention
+from interp_steer.interventions.intervention import Edit, Intervention
+from interp_steer.interventions.operations import Operation
 from interp_steer.interventions.schedules import fixed
 from interp_steer.models.basis import UNPROCESSED, check_basis
 from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.models.sites import Site
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.steering_vector import SteeringVector
@@ -234,13 +235,14 @@ def sum_added(steer: Intervention, site: Site, tool: str) -> Float[Tensor, " *sh
         if edit.direction.site != site:
             continue
         check_plain(edit, tool)
-        if edit.operation not in ("add", "shift"):
+        if edit.operation not in (Operation.ADD, Operation.SHIFT):
             raise InterchangeError(
                 f"{edit} depends on the activation, and {tool} only adds; use add or shift, or the "
                 "format lm_eval, which can clamp"
             )
         vector = edit.direction.vector.detach().double()
-        scale = edit.value / float(vector.norm()) if edit.operation == "add" else edit.value
+        unit = edit.operation is Operation.ADD
+        scale = edit.value / float(vector.norm()) if unit else edit.value
         total = total + scale * vector
     return total.float()
 
@@ -321,16 +323,18 @@ def make_vector(
     if card is None:
         card = Card(
             name=chosen,
-            model=incoming.hint if model is None else model.name,
-            fingerprint="" if model is None else model.fingerprint,
-            n_layers=layers[-1] + 1 if model is None else model.n_layers,
-            d_model=widths[0],
+            identity=ModelIdentity(
+                name=incoming.hint if model is None else model.name,
+                fingerprint="" if model is None else model.fingerprint,
+                n_layers=layers[-1] + 1 if model is None else model.n_layers,
+                d_model=widths[0],
+                revision=None if model is None else model.revision,
+            ),
             component=component,
             position=incoming.position,
             estimator=incoming.tool,
             n=0,
             data_hash="",
-            revision=None if model is None else model.revision,
         )
     targets = incoming.targets
     vector = SteeringVector(
@@ -366,7 +370,7 @@ def card_to_json(card: Card) -> dict[str, Any]:
         InterchangeError: for a name that could not be read back.
     """
     check_name(card.name, "the name of the vector")
-    return asdict(card)
+    return card.to_flat()
 
 
 def parse_card(value: Any, where: str) -> Card:

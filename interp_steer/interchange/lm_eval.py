@@ -42,8 +42,8 @@ from interp_steer.interchange.conversion import (
     sum_added,
 )
 from interp_steer.interchange.formats import Encoded, Format, OpenedFile
-from interp_steer.interventions.edits import Edit
-from interp_steer.interventions.intervention import Intervention
+from interp_steer.interventions.intervention import Edit, Intervention
+from interp_steer.interventions.operations import Operation
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.vectors.steering_vector import SteeringVector
@@ -239,12 +239,12 @@ def _entries(steer: Intervention) -> dict[Site, dict[str, Any]]:
         at_site.setdefault(site, []).append(edit)
     entries = {}
     for site, edits in at_site.items():
-        if all(edit.operation in ("add", "shift") for edit in edits):
+        if all(edit.operation in (Operation.ADD, Operation.SHIFT) for edit in edits):
             sums = [
                 sum_added(Intervention((edit,)), edit.direction.site, "lm-eval") for edit in edits
             ]
             entries[site] = _add(torch.stack(sums).double().sum(0).float())
-        elif len(edits) == 1 and edits[0].operation in ("project", "ablate"):
+        elif len(edits) == 1 and edits[0].operation.sets_projection:
             unit = edits[0].direction.unit.detach().float().cpu()
             entries[site] = _entry(unit, edits[0].value, "clamp")
         elif len(edits) == 1:

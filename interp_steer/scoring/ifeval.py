@@ -29,9 +29,9 @@ from interp_steer.arguments import check_list
 from interp_steer.contrast.instructions.arguments import (
     _RELATIONS,
     REQUIRED,
-    _nearest,
     check_arguments,
     lm_eval_instructions,
+    nearest_instructions,
 )
 from interp_steer.errors import ScoringError
 from interp_steer.scoring import sentences
@@ -148,7 +148,7 @@ def _build_checker(instruction_id: str, given: Mapping[str, Any], prompt: str) -
     if instruction_id not in REQUIRED:
         raise ScoringError(
             f"unknown instruction {instruction_id!r}; the nearest known are "
-            f"{', '.join(_nearest(instruction_id))} (all of them: ifeval.REQUIRED)"
+            f"{', '.join(nearest_instructions(instruction_id))} (all of them: ifeval.REQUIRED)"
         )
     arguments = {name: value for name, value in given.items() if value is not None}
     if instruction_id == "combination:repeat_prompt" and prompt:
