@@ -126,18 +126,18 @@ def test_hostile_names_are_only_text(thing: Any) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=80), st.lists(st.floats(width=32), max_size=9))
 def test_any_text_and_any_numbers_are_well_formed(text: str, numbers: list[float]) -> None:
-    said = notebook.vector_card(
+    said = notebook.render_vector(
         text, card(name=text, model=text).facts(), range(len(numbers)), numbers
     )
     read = check_harmless(said)
     assert read.tags.count("rect") == len(numbers)
     heights = [float(v) for tag, k, v in read.attributes if tag == "rect" and k in ("height", "y")]
     assert all(math.isfinite(height) and -1 <= height <= 40 for height in heights)
-    check_harmless(notebook.completion_card(text, text, 1, text, text))
+    check_harmless(notebook.render_completion(text, text, 1, text, text))
 
 
 def test_long_texts_are_cut() -> None:
-    said = notebook.completion_card("", "x" * 10 * notebook.LONGEST, 1, "stop", "unsteered")
+    said = notebook.render_completion("", "x" * 10 * notebook.LONGEST, 1, "stop", "unsteered")
     assert len(said) < 2 * notebook.LONGEST and "\u2026" in said
 
 

@@ -48,7 +48,7 @@ VERBS = frozenset(
     refer refill refit refuse register reject relate release reload remember remove rename render
     reopen repair repeat replace reply report represent request require rerun resample rescale reserve
     reset reshape resize resolve respond restart restore restrict result resume retain retrieve return
-    reuse reverse rewrite rotate round route run sample save say scale scan schedule score search
+    reuse reverse rewrite rotate round route run sample save say scale scan schedule score search seed
     select send separate serve set settle shift shorten show shrink shuffle signal skip slice smooth
     sort span speak specify spell split spread stack stamp start state steer step stop store stream
     stretch strip style subtract suggest sum summarise supply support swap sweep switch tabulate take

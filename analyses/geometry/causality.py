@@ -42,7 +42,7 @@ from analyses.kit.instruction_following import Answering, EditedPrompts, Instruc
 from analyses.kit.instruction_sets import contrast_sets
 from figures.style.drawing import short_names
 from figures.style.interval_dots import interval_dots
-from interp_steer.errors import RunError, StatisticsError
+from interp_steer.errors import OptionError, StatisticsError
 from interp_steer.geometry.exchange import capture_last_tokens
 from interp_steer.statistics.effect_shares import ratio_of_means, share_between
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
@@ -137,7 +137,7 @@ def main(config: Config, run: ist.Run) -> None:
         records = measure_edits(test, editors[1], layers, chosen[name], draws)
         frames.append(records.with_columns(pl.lit(name).alias("instruction")))
     if not frames:
-        raise RunError(
+        raise OptionError(
             f"{model.describe()} follows none of {', '.join(config.instruction)} when the "
             "instruction is in the prompt; give other instructions, or another model"
         )

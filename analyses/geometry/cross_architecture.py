@@ -53,7 +53,7 @@ from analyses.geometry.cross_architecture_steering import (
 from analyses.kit.answer_options import open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import READ_TOKENS, position_of
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.vectors.transfer.fitting import fit_map_on, r_squared
 from interp_steer.vectors.transfer.paired_activations import SharedTexts
@@ -98,13 +98,13 @@ class Config(Steering):
 def main(config: Config, run: ist.Run) -> None:
     """Fit maps, map vectors, compare directions, then steer."""
     if config.kind not in config.kinds or not config.prompts:
-        raise RunError(
+        raise OptionError(
             f"--kind {config.kind} --kinds {' '.join(config.kinds)} --prompts "
             f"{' '.join(config.prompts)}: give a --kind that is among --kinds, and one or more "
             "sets of --prompts"
         )
     if config.source == config.model:
-        raise RunError(
+        raise OptionError(
             f"the vectors of {config.source} are already {config.model}'s own: give another "
             "--source, or another --model"
         )

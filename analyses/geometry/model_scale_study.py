@@ -17,7 +17,7 @@ from einops import einsum
 import interp_steer as ist
 from analyses.kit.instruction_following import Answering, EditedPrompts, InstructionFollowing
 from interp_steer.contrast.contrast_set import ContrastSet
-from interp_steer.errors import RunError, StatisticsError
+from interp_steer.errors import OptionError, StatisticsError
 from interp_steer.geometry.exchange import Rows, capture_last_tokens
 from interp_steer.geometry.layers import Discrimination, discrimination, spread
 from interp_steer.statistics.effect_shares import ratio_of_means
@@ -96,7 +96,7 @@ class Study:
             checkpoints: see :func:`interp_steer.fit`.
 
         Raises:
-            RunError: if the model does not follow the text instruction.
+            OptionError: if the model does not follow the text instruction.
         """
         select, test = (
             InstructionFollowing.of(model, split, config, ledger)
@@ -104,7 +104,7 @@ class Study:
         )
         for split in (select, test):
             if not split.obedient:
-                raise RunError(
+                raise OptionError(
                     f"the model follows the text instruction {pairs.name} in none of "
                     f"{len(split.pairs)} prompts of the {split.pairs.split} split, so that the "
                     "effect of the vector has no reference"

@@ -19,7 +19,7 @@ from interp_steer.contrast.instructions.ifeval_sets import ask_for
 from interp_steer.contrast.instructions.phrasings import draw_arguments, list_phrasings, say
 from interp_steer.contrast.instructions.stripping import carries_instruction
 from interp_steer.contrast.pair import Pair
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.world.queries import list_queries as known_queries
 
 
@@ -33,7 +33,7 @@ def sample_queries(name: str, n: int, seed: int, data: str | None = None) -> lis
         data: argument of :func:`interp_steer.contrast.instructions.ifeval_rows.read`.
 
     Raises:
-        RunError: if fewer requests are available.
+        OptionError: if fewer requests are available.
     """
     if data is None:
         texts = [query.text for query in known_queries("held")]
@@ -42,7 +42,7 @@ def sample_queries(name: str, n: int, seed: int, data: str | None = None) -> lis
     known = instruction_id(name)
     distinct = {plain_text(text): text for text in texts if not carries_instruction(text, known)}
     if len(distinct) < n:
-        raise RunError(
+        raise OptionError(
             f"{n} queries without {known} are needed, but {len(distinct)} are available; lower "
             "--n-queries or --n-drift"
         )
@@ -61,12 +61,12 @@ def cross_phrasings(
         seed: seed of the samples.
 
     Raises:
-        RunError: if fewer than two phrasings are asked for, or more than the instruction has.
+        OptionError: if fewer than two phrasings are asked for, or more than the instruction has.
     """
     known, where = instruction_id(name), arguments(name)
     available = list_phrasings(known, where)
     if not 2 <= n_phrasings <= len(available):
-        raise RunError(
+        raise OptionError(
             f"--n-phrasings {n_phrasings}: {known} has {len(available)} phrasings; give 2 or more"
         )
     phrasings = Random(f"{name}/{seed}/phrasings").sample(available, n_phrasings)

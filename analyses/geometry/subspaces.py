@@ -39,7 +39,7 @@ from analyses.kit.instruction_sets import FORMATS, contrast_sets, instruction_id
 from figures.geometry.embedding_map import embedding_map
 from figures.geometry.similarity import similarity_by_layer, similarity_map
 from figures.style.drawing import interval_text, percent
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.geometry.ranks import effective_rank
 from interp_steer.geometry.subspaces import principal_angles, shared_part
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
@@ -70,7 +70,7 @@ class Config:
 def main(config: Config, run: ist.Run) -> None:
     """Read every instruction once, then compare the directions layer by layer."""
     if len(set(config.instruction)) < 3:
-        raise RunError(
+        raise OptionError(
             f"--instruction {' '.join(config.instruction)}: give three or more instructions"
         )
     model = ist.load(config.model)
@@ -298,7 +298,7 @@ def place_directions(layers: Sequence[LayerDirections]) -> pl.DataFrame:
     try:
         from sklearn.decomposition import PCA
     except ImportError:
-        raise RunError(
+        raise OptionError(
             "scikit-learn is not installed; install it: pip install 'interp_steer[geometry]'"
         ) from None
     pca = PCA(2, svd_solver="full")

@@ -38,7 +38,7 @@ from analyses.kit.answer_options import open_sweep_options
 from analyses.kit.instruction_sets import FORMATS, contrast_sets, instruction_id
 from analyses.kit.operations import Steerer
 from interp_steer.contrast.instructions.registry import WORDS, are_compatible
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.intervals import share
 from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
@@ -112,14 +112,14 @@ def pick_steerable(choices: PickedLayers, most: int) -> dict[str, PickedLayer]:
     """Pick the properties that steering helps, those first that it helps most.
 
     Raises:
-        RunError: when steering helps fewer than two properties.
+        OptionError: when steering helps fewer than two properties.
     """
     picked = {
         name: layer for (name, text, rule), layer in choices.items() if not text and rule != "paper"
     }
     helped = [name for name, layer in picked.items() if layer.layer is not None]
     if len(helped) < 2:
-        raise RunError(
+        raise OptionError(
             f"steering helps {len(helped)} of {len(picked)} instructions on the select split, and "
             "a composition needs two; give more --operations, or a larger --n-select"
         )

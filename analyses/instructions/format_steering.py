@@ -39,7 +39,7 @@ from analyses.kit.answer_options import open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import Control, Steerer, fit_vectors
 from figures.published import reported
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.paired import mcnemar
 from interp_steer.statistics.records import compare, mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence, with_fluency
@@ -65,7 +65,7 @@ class Config(LayerSearchConfig):
 
     def __post_init__(self) -> None:
         if self.rule == "paper" and self.search != "whole":
-            raise RunError(
+            raise OptionError(
                 f"the paper's rule needs whole answers, but the search is {self.search!r}; give "
                 "--rule interval, or --search whole"
             )

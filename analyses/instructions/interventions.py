@@ -26,7 +26,7 @@ from analyses.instructions.requests import ask_for_all, check_properties
 from analyses.kit.answer_options import AnswerOptions, open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import Control, Placement, Steerer
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import compare, mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence, with_fluency
@@ -153,14 +153,14 @@ def placements(texts: Sequence[str]) -> list[Placement]:
     """Parse the interventions of the command line.
 
     Raises:
-        RunError: if the list is empty, has an intervention twice, or has an unreadable text.
+        OptionError: if the list is empty, has an intervention twice, or has an unreadable text.
     """
     if not texts:
-        raise RunError("no intervention is given; give --interventions VECTOR=OPERATION@LAYER")
+        raise OptionError("no intervention is given; give --interventions VECTOR=OPERATION@LAYER")
     placed = [Placement.parse(text) for text in texts]
     twice = {text for text, one in zip(texts, placed, strict=True) if placed.count(one) > 1}
     if twice:
-        raise RunError(
+        raise OptionError(
             f"{', '.join(sorted(twice))} is given twice; give it once, with twice the strength"
         )
     return placed
@@ -174,7 +174,7 @@ def properties_to_check(
     """List the properties that answers are checked for, each once.
 
     Raises:
-        RunError: if the list would be empty.
+        OptionError: if the list would be empty.
     """
     known = {name.rpartition(":")[2]: name for name in ist.world.instructions()}
     own = [
@@ -183,7 +183,7 @@ def properties_to_check(
     ]
     names = list(dict.fromkeys([*filter(None, own), *further]))
     if not names:
-        raise RunError(
+        raise OptionError(
             f"cannot tell which property {', '.join(saved)} steers towards: no instruction is "
             f"called {', '.join(repr(vector.name) for vector in saved.values())}; give "
             "--properties with the IFEval ids to check answers for"

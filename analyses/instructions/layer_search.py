@@ -18,7 +18,7 @@ import interp_steer as ist
 from analyses.kit.answer_options import AnswerOptions
 from analyses.kit.instruction_sets import FORMATS
 from analyses.kit.operations import Control, Steerer
-from interp_steer.errors import InterventionError, RunError
+from interp_steer.errors import InterventionError, OptionError
 from interp_steer.sweeps.damage import with_divergence, with_fluency
 from interp_steer.sweeps.grid import breaks_instruction
 from interp_steer.sweeps.selection import RULES, Choice, is_improvable
@@ -75,10 +75,10 @@ class PickedLayer:
         """Return the layer and the operation.
 
         Raises:
-            RunError: when the rule prefers the unsteered model.
+            OptionError: when the rule prefers the unsteered model.
         """
         if self.layer is None:
-            raise RunError(f"no layer was chosen for {self.operation}; steer nothing there")
+            raise OptionError(f"no layer was chosen for {self.operation}; steer nothing there")
         return self.layer, self.operation
 
     @property
@@ -139,7 +139,7 @@ def search_layers(setup: SteeringSetup, config: LayerSearchConfig) -> pl.DataFra
     """Steer at every layer in turn, with and without the text instruction, on the select split.
 
     Raises:
-        RunError: when no operation can be tried on an instruction.
+        OptionError: when no operation can be tried on an instruction.
     """
     frames = [
         _search_instruction(setup, config, name).with_columns(pl.lit(name).alias("instruction"))
@@ -160,7 +160,7 @@ def _search_instruction(setup: SteeringSetup, config: LayerSearchConfig, name: s
         if (cell := _try_cell(steerer, layer, operation, name)) is not None
     ]
     if not cells:
-        raise RunError(
+        raise OptionError(
             f"no operation of {', '.join(config.operations)} can be tried on {name} at any "
             "layer; ask for strengths that can be reached"
         )

@@ -26,7 +26,7 @@ from analyses.kit.parts import configure, run_once
 from figures.published import reported
 from interp_steer.errors import ScoringError
 from interp_steer.results.summary import Number
-from interp_steer.scoring.judge import Judge, questions_of
+from interp_steer.scoring.judge import Judge, list_questions
 from interp_steer.statistics.records import mean_gain, mean_of, share_of
 
 COMPARISONS = (("none", "steered"), ("random", "steered"), ("instruction", "both"))
@@ -74,7 +74,9 @@ def write_questions(judge: Judge, sets: Mapping[str, ist.ContrastSet], run: ist.
     Raises:
         ScoringError: when the judge has no question about any request.
     """
-    asked = questions_of(judge, [query for pairs in sets.values() for query in pairs.test.queries])
+    asked = list_questions(
+        judge, [query for pairs in sets.values() for query in pairs.test.queries]
+    )
     without = [query for query, questions in asked.items() if not questions]
     if len(without) == len(asked):
         raise ScoringError(

@@ -16,7 +16,7 @@ import figures
 import interp_steer as ist
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.pair import Pair
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.intervals import Interval, share
 
 PERPLEXITY = 30.0
@@ -111,15 +111,15 @@ class Differences:
             Columns ``x``, ``y`` and ``label``, with one row for each difference.
 
         Raises:
-            RunError: without scikit-learn, or for fewer than four differences.
+            OptionError: without scikit-learn, or for fewer than four differences.
         """
         n = len(self.rows)
         if n < 4:
-            raise RunError(f"{n} differences are too few for a map; fit on four pairs or more")
+            raise OptionError(f"{n} differences are too few for a map; fit on four pairs or more")
         try:
             from sklearn.manifold import TSNE
         except ImportError:
-            raise RunError(
+            raise OptionError(
                 "a t-SNE map needs scikit-learn, which is not installed; "
                 "pip install 'interp_steer[geometry]'"
             ) from None

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import tyro
 
-from interp_steer.errors import InterpSteerError, RunError
+from interp_steer.errors import InterpSteerError, OptionError
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = "python -m analyses"
@@ -70,7 +70,7 @@ def discover(root: Path = ROOT, package: str = "analyses") -> dict[str, Analysis
         Analyses by name: first those at the top, then folder by folder.
 
     Raises:
-        RunError: when two have the same name.
+        OptionError: when two have the same name.
     """
     analyses: dict[str, Analysis] = {}
     paths = sorted(root.rglob("*.py"), key=lambda p: (len(p.relative_to(root).parts), p))
@@ -88,7 +88,7 @@ def discover(root: Path = ROOT, package: str = "analyses") -> dict[str, Analysis
             serves="main" not in runs,
         )
         if relative.name in analyses:
-            raise RunError(
+            raise OptionError(
                 f"two analyses are called {relative.name!r}: {analyses[relative.name].module} and "
                 f"{analysis.module}; rename one."
             )
@@ -126,7 +126,7 @@ def find_analysis(name: str, analyses: dict[str, Analysis]) -> Analysis:
     """Return the analysis called ``name``; hyphens may stand for underscores.
 
     Raises:
-        RunError: for an unknown name; the message suggests the nearest names.
+        OptionError: for an unknown name; the message suggests the nearest names.
     """
     plain = name.replace("-", "_")
     if plain in analyses:
@@ -134,7 +134,7 @@ def find_analysis(name: str, analyses: dict[str, Analysis]) -> Analysis:
     near = difflib.get_close_matches(plain, analyses, n=3, cutoff=0.5)
     near += [other for other in analyses if plain and plain in other and other not in near]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise RunError(f"unknown analysis {name!r}; {hint}`{PROGRAM}` lists all analyses.")
+    raise OptionError(f"unknown analysis {name!r}; {hint}`{PROGRAM}` lists all analyses.")
 
 
 def run(analysis: Analysis, arguments: Sequence[str]) -> None:
@@ -177,7 +177,7 @@ def _command(config: type) -> type:
     common = {field.name for field in dataclasses.fields(Options)}
     clash = common & {field.name for field in dataclasses.fields(config)}
     if clash:
-        raise RunError(
+        raise OptionError(
             f"{config.__module__}.Config has fields that every analysis has already: "
             f"{', '.join(sorted(clash))}; read them from the run (run.seed, run.root)."
         )

@@ -8,7 +8,7 @@ from typing import Any
 import interp_steer as ist
 from interp_steer.contrast.instructions import ifeval_rows, ifeval_sets
 from interp_steer.contrast.instructions.registry import FORMAT_IDS, LANGUAGE
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 
 FORMATS = tuple(f"{name}?language=it" if name == LANGUAGE else name for name in FORMAT_IDS)
 """The thirteen instructions of the format experiment. Each language has its own vector, as in
@@ -54,12 +54,12 @@ def arguments(name: str) -> dict[str, Any]:
     """Return the arguments in the name of an instruction.
 
     Raises:
-        RunError: for a name with a question mark that no argument follows.
+        OptionError: for a name with a question mark that no argument follows.
     """
     given = name.partition("?")[2]
     argument, sign, value = given.partition("=")
     if "?" in name and not (argument and sign and value):
-        raise RunError(
+        raise OptionError(
             f"instruction {name!r} has no argument behind its question mark; write it like "
             "length_constraints:number_words?relation=less than"
         )

@@ -7,8 +7,8 @@ from typing import Protocol
 import polars as pl
 
 import interp_steer as ist
-from interp_steer.errors import RunError, ScoringError
-from interp_steer.scoring.judge import EndpointJudge, Judge, LocalJudge, judged
+from interp_steer.errors import OptionError, ScoringError
+from interp_steer.scoring.judge import EndpointJudge, Judge, LocalJudge, judge_exchanges
 from interp_steer.world.judge import WorldJudge
 
 VERDICTS = {
@@ -41,7 +41,7 @@ def make_judge(config: Judges, run: ist.Run, model: ist.HookedLM) -> Judge:
     """Make the judge that the config names. The replies of a model are cached with the answers.
 
     Raises:
-        RunError: for an unknown name.
+        OptionError: for an unknown name.
     """
     cache = run.answers.with_name("judge.jsonl")
     kind, _, rest = config.judge.partition(":")
@@ -52,7 +52,7 @@ def make_judge(config: Judges, run: ist.Run, model: ist.HookedLM) -> Judge:
         return LocalJudge(model if rest == config.model else ist.load(rest), cache=cache)
     if kind in ("http", "https") and url and name:
         return EndpointJudge(url, name, cache=cache, key_variable=config.judge_key or None)
-    raise RunError(
+    raise OptionError(
         f"unknown judge {config.judge!r}; write world, local:MODEL such as "
         "local:burattino-instruct, or ADDRESS#MODEL such as https://api.openai.com/v1#gpt-4o"
     )
@@ -64,7 +64,7 @@ def judge_all(records: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl.Dat
     Raises:
         ScoringError: when no verdict about any answer is valid.
     """
-    judgements = judged(judge, list(records.select("query", "answer").iter_rows()))
+    judgements = judge_exchanges(judge, list(records.select("query", "answer").iter_rows()))
     if all(judgement.score is None for judgement in judgements):
         raise ScoringError(
             f"the judge {judge.name} gave no valid verdict on any of {len(judgements)} answers; "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import interp_steer as ist
-from interp_steer.errors import InterventionError, RunError
+from interp_steer.errors import InterventionError, OptionError
 from interp_steer.interventions.operations import Operation
 from interp_steer.interventions.positions import span
 from interp_steer.interventions.schedules import AnySchedule, fixed
@@ -49,7 +49,7 @@ class SteeringSpec:
         """Read an operation from the command line.
 
         Raises:
-            RunError: for a text that cannot be read.
+            OptionError: for a text that cannot be read.
         """
         edit, star, schedule = text.partition("*")
         read, slash, rest = edit.rpartition("/")
@@ -65,7 +65,7 @@ class SteeringSpec:
             or (star and not schedule)
             or not reads_somewhere
         ):
-            raise RunError(
+            raise OptionError(
                 f"invalid operation {text!r}; write project, add:2, turn:2, add:0.3kl@generated, "
                 "add:1.5ppl, or generated/add:2 for a vector that is read in answers (other "
                 f"positions: {', '.join(READS)}, or an index)"
@@ -75,7 +75,7 @@ class SteeringSpec:
             amount = ist.Strength.parse(strength) if strength else None
             share = ist.schedules.parse(schedule) if schedule else fixed
         except InterventionError as error:
-            raise RunError(f"operation {text!r}: {error}") from error
+            raise OptionError(f"operation {text!r}: {error}") from error
         return cls(Operation(how), amount, positions or "all", read or "last", share)
 
 
@@ -102,13 +102,13 @@ class Placement:
         """Read a placement from the command line.
 
         Raises:
-            RunError: for a text that cannot be read, or a saved vector with a position to read.
+            OptionError: for a text that cannot be read, or a saved vector with a position to read.
         """
         what, _, layers = text.rpartition("@")
         vector, _, operation = what.rpartition("=")
         at = re.fullmatch(r"(\d+)(?:->(\d+))?", layers)
         if at is None or not vector:
-            raise RunError(
+            raise OptionError(
                 f"invalid intervention {text!r}; write VECTOR=OPERATION@LAYER, such as "
                 "'change_case:english_lowercase=project@5', and LAYER->LAYER for a vector that is "
                 "read at one layer and acts at another, such as "
@@ -116,7 +116,7 @@ class Placement:
             )
         placed = cls(vector, operation, int(at[1]), int(at[2] or at[1]))
         if placed.saved and "/" in operation:
-            raise RunError(
+            raise OptionError(
                 f"{text!r}: the read position of a saved vector cannot be changed; leave out "
                 f"{operation.partition('/')[0] + '/'!r}"
             )

@@ -11,7 +11,7 @@ from typing import Any
 import interp_steer as ist
 from figures.pages.report import write_report
 from figures.printing.export import print_figures
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError, RunError
 from interp_steer.results.finished import Results
 
 
@@ -83,7 +83,7 @@ def run_experiments(
         made = configure(analysis, config, **own)
         try:
             finished.append(run_once(run, analysis, made))
-        except RunError as error:
+        except (OptionError, RunError) as error:
             notes.append(f"{name} was left out: {error}")
             print(notes[-1])
             continue

@@ -44,7 +44,7 @@ from analyses.languages.adaptation_methods import (
 )
 from analyses.languages.adaptation_models import Prompted
 from interp_steer.contrast.parallel import ParallelItem, from_files
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.intervals import Interval, bootstrap, share
 from interp_steer.statistics.paired import mcnemar, paired_difference
 from interp_steer.world import grammar
@@ -119,7 +119,7 @@ def load_task(config: Config, seed: int) -> tuple[Task, Sequence[ParallelItem]]:
     """Load the model, and draw the examples and the test questions; no question occurs twice.
 
     Raises:
-        RunError: for a folder with too few questions.
+        OptionError: for a folder with too few questions.
     """
     n_learn = config.n_select + max(config.n)
     if config.data is None:
@@ -128,7 +128,7 @@ def load_task(config: Config, seed: int) -> tuple[Task, Sequence[ParallelItem]]:
     else:
         items = from_files(config.data)
         if len(items) < n_learn + config.n_test:
-            raise RunError(
+            raise OptionError(
                 f"{config.data} has {len(items)} questions, and {n_learn + config.n_test} are "
                 "asked for; ask for fewer"
             )

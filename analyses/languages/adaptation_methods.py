@@ -29,7 +29,7 @@ from analyses.languages.adaptation_models import (
 from analyses.languages.adaptation_training import Trained, Training, lora, prefix_tuning
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.scoring.fluency import REPETITION_THRESHOLD, perplexity, repetition
 from interp_steer.scoring.language import detect
 from interp_steer.vectors.stepped_vector import SteppedVector
@@ -240,11 +240,11 @@ def steering_vector(task: Task, n: int) -> SteppedVector:
     direction.
 
     Raises:
-        RunError: for fewer than two examples.
+        OptionError: for fewer than two examples.
     """
     items, config = task.fit[:n], task.config
     if n < 2:
-        raise RunError(
+        raise OptionError(
             f"a vector cannot be fitted on n={n}, because worked examples are drawn from the other "
             "examples; give n of 2 or more"
         )
@@ -295,7 +295,7 @@ def _choose_best(task: Task, n: int, tried: Mapping[str, Prompted]) -> Learned:
     Of equals, the one that keeps the most content is chosen.
     """
     if not tried:
-        raise RunError(f"no candidate can be tried with {n} examples; give smaller --shots")
+        raise OptionError(f"no candidate can be tried with {n} examples; give smaller --shots")
     candidates, limit = list(tried.values()), task.config.max_new_tokens
     candidates = [replace(one, batch_size=task.config.batch_size) for one in candidates]
     asked = task.questions(task.select)

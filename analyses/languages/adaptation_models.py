@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.generation.decoding import StopRule
 from interp_steer.models.batching import batches_by_length, in_parts
 from interp_steer.models.prompts import Message, Query
@@ -101,11 +101,11 @@ def answers_of(
     """Return the answers of several adaptations of one model, decoded together.
 
     Raises:
-        RunError: when the adaptations are of different models.
+        OptionError: when the adaptations are of different models.
     """
     model = adaptations[0].model
     if any(one.model is not model for one in adaptations):
-        raise RunError(
+        raise OptionError(
             f"{', '.join(one.name for one in adaptations)} adapt different models; ask each model "
             "separately"
         )

@@ -24,7 +24,7 @@ from analyses.languages.adaptation_models import (
     answer_ids,
     answer_logprobs,
 )
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.models.prompts import closing_token
 
 
@@ -33,7 +33,7 @@ class Training:
     """Options of training: AdamW on the loss of the tokens of the answers only.
 
     Raises:
-        RunError: for numbers out of range.
+        OptionError: for numbers out of range.
     """
 
     rate: float
@@ -50,7 +50,7 @@ class Training:
 
     def __post_init__(self) -> None:
         if not (self.rate > 0 and min(self.epochs, self.patience, self.batch_size) > 0):
-            raise RunError(f"{self} cannot train; give numbers above 0 (the seed excepted)")
+            raise OptionError(f"{self} cannot train; give numbers above 0 (the seed excepted)")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def lora(
         rank: the rank of the update, which is scaled by 2.
 
     Raises:
-        RunError: without peft, or without examples.
+        OptionError: without peft, or without examples.
     """
     peft = _peft()
     config = peft.LoraConfig(
@@ -126,7 +126,7 @@ def prefix_tuning(
         length: the number of positions.
 
     Raises:
-        RunError: without peft, or without examples.
+        OptionError: without peft, or without examples.
     """
     peft = _peft()
     config = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=length)
@@ -158,7 +158,7 @@ def _train(
 ) -> Trained:
     """Train the weights that require a gradient, and leave the net with the best weights."""
     if not fit or not select:
-        raise RunError(
+        raise OptionError(
             f"{len(fit)} examples to fit and {len(select)} to select on; give one or more of each"
         )
     trainable = [weight for weight in net.parameters() if weight.requires_grad]
@@ -228,7 +228,7 @@ def _peft() -> Any:
     try:
         import peft
     except ImportError:
-        raise RunError(
+        raise OptionError(
             "LoRA and prefix tuning need peft, which is not installed; "
             "pip install 'interp_steer[adapt]', or leave these methods out"
         ) from None

@@ -16,7 +16,7 @@ from analyses.kit.answer_options import AnswerOptions
 from interp_steer.contrast.languages import question_blocks
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.interventions.schedules import AnySchedule
 from interp_steer.models.prompts import PromptFormat, question_answer
 from interp_steer.scoring import language
@@ -148,7 +148,7 @@ def with_language(records: pl.DataFrame, code: str, column: str = "answer") -> p
     """
     texts = records[column].to_list()
     distinct = dict.fromkeys(texts)
-    by_text = dict(zip(distinct, language.detections(distinct), strict=True))
+    by_text = dict(zip(distinct, language.detect_all(distinct), strict=True))
     detections = [by_text[text] for text in texts]
     return records.with_columns(
         pl.lit(code).alias("language"),
@@ -249,10 +249,10 @@ def best_cell(records: pl.DataFrame, rule: str = "sound") -> tuple[str, float]:
             not, as in the paper.
 
     Raises:
-        RunError: for another rule, or records without a steered cell.
+        OptionError: for another rule, or records without a steered cell.
     """
     if rule not in ("sound", "share"):
-        raise RunError(f"rule {rule!r} is unknown; use 'sound' or 'share'")
+        raise OptionError(f"rule {rule!r} is unknown; use 'sound' or 'share'")
     success = pl.col("in_language") & ~BROKEN if rule == "sound" else pl.col("in_language")
     table = (
         records.filter(pl.col("setting") == "steered")
@@ -261,7 +261,7 @@ def best_cell(records: pl.DataFrame, rule: str = "sound") -> tuple[str, float]:
         .sort(["success", "strength"], descending=[True, False], maintain_order=True)
     )
     if table.is_empty():
-        raise RunError("these records have no steered cell; give a grid with steered cells")
+        raise OptionError("these records have no steered cell; give a grid with steered cells")
     return table["schedule"][0], float(table["strength"][0])
 
 

@@ -14,7 +14,7 @@ from analyses.kit.answer_options import open_sweep_options
 from analyses.languages import base
 from analyses.languages.base import STEPS, LanguageConfig, scheduled_cell, target_of
 from interp_steer.contrast.parallel import ParallelItem
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.bundled import BUNDLED_NAMES
 from interp_steer.statistics.paired import mcnemar, paired_difference
@@ -90,7 +90,7 @@ def choose_benchmarks(
     """Return the benchmarks of a config; known tasks are asked in the known way.
 
     Raises:
-        RunError: for a task that lm-eval does not know.
+        OptionError: for a task that lm-eval does not know.
     """
     if config.tasks is None:
         return list(bundled if config.model in BUNDLED_NAMES else hub)
@@ -170,7 +170,7 @@ def ask(
         ``parses`` (null where they cannot be determined), and the intervention.
 
     Raises:
-        RunError: for tasks that lm-eval does not know, whose data is not on this machine, or that
+        OptionError: for tasks that lm-eval does not know, whose data is not on this machine, or that
             have no accuracy.
         ContrastError: when a vector was fitted on a question of a benchmark.
     """
@@ -225,7 +225,7 @@ def task_manager(benchmarks: Sequence[Benchmark]) -> TaskManager:
     """Load our tasks, and lm-eval's own only where they are asked: to read them takes seconds.
 
     Raises:
-        RunError: for an unknown task.
+        OptionError: for an unknown task.
     """
     wanted = {one.task for one in benchmarks}
     ours = _tasks(with_defaults=False)
@@ -233,7 +233,7 @@ def task_manager(benchmarks: Sequence[Benchmark]) -> TaskManager:
         return ours
     whole = _tasks(with_defaults=True)
     if unknown := sorted(wanted - set(whole.all_tasks)):
-        raise RunError(
+        raise OptionError(
             f"lm-eval has no task {', '.join(unknown)}; `python -m interp_steer.harness ls tasks` "
             "lists them all"
         )
@@ -275,7 +275,7 @@ def _evaluate(
             fewshot_random_seed=seed,
         )
     except ConnectionError as error:
-        raise RunError(
+        raise OptionError(
             f"the data of {benchmark.task} is not on this machine ({error}); connect it to the "
             "hub, or give --tasks whose data it has, such as burattino_arc_it"
         ) from error
@@ -297,7 +297,7 @@ def _rows(samples: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any
                 continue
             accuracy = next((name for name in ("acc_norm", "acc") if name in sample), None)
             if accuracy is None:
-                raise RunError(
+                raise OptionError(
                     f"task {task} has {', '.join(sample['metrics'])} and no accuracy; give tasks "
                     "with acc or acc_norm"
                 )

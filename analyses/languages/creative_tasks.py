@@ -34,7 +34,7 @@ from analyses.languages.creative_tasks_overlap import distinct, repeats, words_o
 from figures.style.drawing import interval_text, list_words
 from figures.style.settings import language_name
 from interp_steer.contrast.parallel import ParallelItem
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.scoring.judge import Judge
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import compare, correct_p_values, mean_of, share_of
@@ -162,14 +162,14 @@ def names_of(config: Config) -> tuple[str, ...]:
     """Return the tasks of a config; a folder of parallel answers is one task.
 
     Raises:
-        RunError: for an unknown task, or an empty list.
+        OptionError: for an unknown task, or an empty list.
     """
     if config.data is not None:
         return ("questions",)
     known = (*grammar.QUERY_STYLES, *QUESTIONS)
     unknown = [name for name in config.tasks if name not in known]
     if unknown or not config.tasks:
-        raise RunError(
+        raise OptionError(
             f"unknown tasks {', '.join(unknown) or '(none given)'}; give some of {', '.join(known)}"
         )
     return config.tasks

@@ -14,7 +14,7 @@ from analyses.languages import base
 from figures.style.settings import language_name
 from interp_steer.contrast.instructions.registry import LANGUAGE
 from interp_steer.contrast.pair import Pair
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.scoring import ifeval
 from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
 from interp_steer.sweeps.grid import Cell
@@ -80,7 +80,7 @@ def draw_separate_pairs(name: str, pairs: ist.ContrastSet, n: int, seed: int) ->
     """Draw pairs to fit a property on; none of their queries is asked of the steered model.
 
     Raises:
-        RunError: where too few pairs are left.
+        OptionError: where too few pairs are left.
     """
     asked = {pair.query for pair in pairs if pair.split != "fit"}
     candidates = ist.world.instruction(
@@ -93,7 +93,7 @@ def draw_separate_pairs(name: str, pairs: ist.ContrastSet, n: int, seed: int) ->
     )
     left = tuple(pair for pair in candidates if pair.query not in asked)[:n]
     if len(left) < n:
-        raise RunError(
+        raise OptionError(
             f"{name} has {len(left)} pairs whose queries are in neither the select nor the test "
             f"split, and {n} are needed; give a smaller --n-fit, --n-select or --n-test"
         )

@@ -32,7 +32,7 @@ from analyses.languages.benchmark_runs import (
     settings,
 )
 from figures.published import reported
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.records import share_of
 
 MEASURES = {"accuracy": "correct", "in_language": "in_language", "parses": "parses"}
@@ -99,13 +99,13 @@ def rivals_of(config: Config) -> dict[str, str]:
     """Return the fine-tuned rival of each model that has one.
 
     Raises:
-        RunError: for a text other than MODEL=RIVAL, or a MODEL that is not asked.
+        OptionError: for a text other than MODEL=RIVAL, or a MODEL that is not asked.
     """
     rivals = {}
     for text in config.rivals:
         model, _, rival = text.partition("=")
         if not rival or model not in (config.models or (config.model,)):
-            raise RunError(
+            raise OptionError(
                 f"rival {text!r}: write MODEL=RIVAL, where MODEL is one of "
                 f"{', '.join(config.models or (config.model,))}"
             )

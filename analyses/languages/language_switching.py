@@ -42,7 +42,7 @@ from analyses.languages.resampled_vectors import Examples
 from figures.style.settings import language_name
 from interp_steer.contrast.pair import Pair
 from interp_steer.contrast.parallel import ParallelItem
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.interventions.schedules import Schedule
 from interp_steer.scoring.language import detect
 from interp_steer.statistics.intervals import Interval
@@ -145,11 +145,11 @@ def check_schedule(config: Config) -> Schedule:
     """Return the schedule of a config after checking the config.
 
     Raises:
-        RunError: for a dynamic schedule, fewer than two languages, or an impossible switch.
+        OptionError: for a dynamic schedule, fewer than two languages, or an impossible switch.
     """
     schedule = ist.schedules.parse(config.schedule)
     if not isinstance(schedule, Schedule):
-        raise RunError(
+        raise OptionError(
             f"schedule {config.schedule} is computed while the model generates, but a switch needs "
             "a schedule known beforehand; give start, fixed, diminishing(n) or exponential(r)"
         )
@@ -158,13 +158,13 @@ def check_schedule(config: Config) -> Schedule:
     for switch in config.switches:
         source, _, target = switch.partition("-")
         if source not in sources or target not in known or source == target:
-            raise RunError(
+            raise OptionError(
                 f"invalid switch {switch!r}: it must lead from one of {', '.join(sources)} to "
                 f"another of {', '.join(known)}; write two of these codes, such as "
                 f"{sources[0]}-{known[0]}"
             )
     if len(set(known)) < 2 or len(set(known)) < len(known):
-        raise RunError(
+        raise OptionError(
             f"languages {', '.join(known)}: give two or more, each once, as --positive and --others"
         )
     return schedule

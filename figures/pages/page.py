@@ -17,7 +17,7 @@ from figures.style.drawing import list_words
 from figures.style.plotly_layout import read_figure
 from interp_steer.models.bundled import BUNDLED_NAMES as BUNDLED
 from interp_steer.results.finished import Results
-from interp_steer.results.folders import mended
+from interp_steer.results.folders import explain_write_errors
 from interp_steer.storage.atomic import write_atomically
 
 TOY = "{models} {is_are} that proves the pipeline; nothing here is evidence about large models."
@@ -69,7 +69,7 @@ def write_page(
         )
     )
     path = Path(path)
-    with mended(path):
+    with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(path) as aside:
             aside.write_text(page, "utf-8")

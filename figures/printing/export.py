@@ -32,7 +32,7 @@ from figures.printing.stamps import Stamp, add_stamp, need_pypdf, read_stamp, st
 from figures.style.plotly_layout import Figure, read_figure
 from interp_steer.errors import FigureError, InterpSteerError, RunError
 from interp_steer.results.finished import Results
-from interp_steer.results.folders import mended
+from interp_steer.results.folders import explain_write_errors
 from interp_steer.storage.atomic import write_atomically
 
 FORMATS = ("pdf", "svg", "png")
@@ -149,7 +149,7 @@ def export(
             figure, stamp = read_figure(file), stamp_of(file)
             for column, set_again in _fit_columns(figure, columns, file).items():
                 folder = home / column
-                with mended(folder):
+                with explain_write_errors(folder):
                     folder.mkdir(parents=True, exist_ok=True)
                 drawn = draw_rectangles(set_again)
                 sheets += [Sheet(drawn, folder / f"{name}.{kind}", stamp) for kind in formats]
@@ -282,7 +282,7 @@ async def _print_sheets(sheets: Sequence[Sheet], written: list[Path], failures: 
             except Exception as error:
                 failures.append(f"{sheet.path.name}: {_words(error)}")
                 continue
-            with mended(sheet.path), write_atomically(sheet.path) as aside:
+            with explain_write_errors(sheet.path), write_atomically(sheet.path) as aside:
                 aside.write_bytes(add_stamp(file, sheet.kind, sheet.stamp, scale))
             written.append(sheet.path)
     finally:

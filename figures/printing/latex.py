@@ -27,7 +27,7 @@ from figures.steering.accuracy_table import (
 )
 from interp_steer.errors import FigureError
 from interp_steer.results.finished import Results
-from interp_steer.results.folders import mended
+from interp_steer.results.folders import explain_write_errors
 from interp_steer.results.summary import Number, Row, number_text, rows
 from interp_steer.storage.atomic import write_atomically
 
@@ -166,7 +166,7 @@ def write_tables(run: Results, folder: Path, match: str = "*") -> list[Path]:
     written = []
     for name, table in tables.items():
         path = folder / f"{name}.tex"
-        with mended(path):
+        with explain_write_errors(path):
             folder.mkdir(parents=True, exist_ok=True)
             with write_atomically(path) as aside:
                 aside.write_text(table, "utf-8")

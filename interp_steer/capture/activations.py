@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from interp_steer.arguments import check_list
 from interp_steer.capture.moments import Moments, SiteRows, mean_of, moments_of
 from interp_steer.capture.options import DEFAULT_OPTIONS, CaptureOptions
 from interp_steer.contrast.pair import Prompt
@@ -78,6 +79,8 @@ def capture_moments(
         >>> moments.mean[Site("resid_post", 5)].shape  # [position, d_model]
         torch.Size([1, 160])
     """
+    check_list("prompts", prompts, CaptureError)
+    check_list("answers", answers, CaptureError)
     check_model(model)
     sites = _check_sites(model, model.sites() if sites is None else sites)
     label = _check_positions(positions)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from interp_steer.errors import CaptureError
 from interp_steer.models.sites import Site
-from interp_steer.storage.tensors import made_of, read_tensors, typed, write_tensors
+from interp_steer.storage.tensors import check_types, read_tensors, report_as, write_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +199,7 @@ class Moments:
             path, "Moments", CaptureError, ("count", *_HEADER), integers=whole
         )
         by_site: dict[str, dict[Site, Tensor]] = {"mean": {}, "scatter": {}, "rows": {}}
-        with made_of(path, CaptureError):
+        with report_as(path, CaptureError):
             for name in sorted(tensors.keys() - set(whole)):
                 part, _, site = name.partition("/")
                 by_site[part][Site.parse(site)] = tensors[name]
@@ -211,7 +211,7 @@ class Moments:
                 mean=by_site["mean"],
                 scatter=by_site["scatter"] or None,
                 rows=rows,
-                **typed(header, _HEADER),
+                **check_types(header, _HEADER),
             )
             moments._check_shapes()
         return moments

@@ -24,7 +24,7 @@ from interp_steer.contrast.pair import (
 from interp_steer.errors import ContrastError
 from interp_steer.interventions.notation import NAME, NAMED
 from interp_steer.storage.atomic import write_atomically
-from interp_steer.storage.bounded import naming, read_json_lines
+from interp_steer.storage.bounded import add_path_to_errors, read_json_lines
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class ContrastSet:
             name: [(p.absent, p.present, p.phrasing) for p in self.pairs if p.split == name]
             for name in self.splits
         }
-        return notebook.pairs_card(self.name, self.hash, splits)
+        return notebook.render_pairs(self.name, self.hash, splits)
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.pairs)
@@ -210,7 +210,7 @@ class ContrastSet:
         """
         path = Path(path)
         rows = read_json_lines(path, ContrastError, "write one object a line")
-        with naming(path):
+        with add_path_to_errors(path):
             return cls.from_dataset(rows.values(), name=name or path.stem, split=split)
 
     @classmethod

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, TypeVar
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.instructions import registry
 from interp_steer.contrast.pair import SPLITS, Pair
@@ -57,6 +58,8 @@ def build(
         >>> pairs.splits
         ('fit', 'test')
     """
+    check_list("instruction_ids", instruction_ids, ContrastError)
+    check_list("kwargs", kwargs, ContrastError)
     sizes = check_sizes(fit, select, test)
     _check_texts("queries", queries)
     _check_texts("phrasings", phrasings)
@@ -142,8 +145,7 @@ def check_sizes(fit: int, select: int, test: int) -> dict[str, int]:
 
 
 def _check_texts(what: str, texts: Sequence[str]) -> None:
-    if isinstance(texts, str):
-        raise ContrastError(f"{what} is one text, {texts!r:.80}; give a list of them")
+    check_list(what, texts, ContrastError)
     for number, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise ContrastError(f"{what}, number {number}, is {text!r:.80}; give texts with words")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from random import Random
 from typing import Literal
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.contrast.from_phrasings import build
 from interp_steer.contrast.instructions.ifeval_sets import ask_for
@@ -65,6 +66,8 @@ def word_sets(
     Raises:
         ContrastError: as :func:`interp_steer.contrast.from_phrasings.build`.
     """
+    check_list("words", words, ContrastError)
+    check_list("queries", queries, ContrastError)
     task, phrasings = ("exclude", EXCLUDE) if exclude else ("include", INCLUDE)
     pairs = build(task, queries, phrasings, seed=seed, fit=fit, select=select, test=test)
     return {
@@ -96,6 +99,8 @@ def word_pairs(
         ContrastError: when there are fewer words than splits, or as
             :func:`interp_steer.contrast.from_phrasings.build`.
     """
+    check_list("queries", queries, ContrastError)
+    check_list("words", words, ContrastError)
     name, phrasings = ("exclude words", EXCLUDE) if exclude else ("include words", INCLUDE)
     pairs = build(name, queries, phrasings, seed=seed, fit=fit, select=select, test=test)
     dealt = _deal(words, pairs.splits, "words", Random(f"{name}/{seed}/words"))

@@ -41,7 +41,7 @@ class Completion(Answer):
     applied: str
 
     def _repr_html_(self) -> str:
-        return notebook.completion_card(
+        return notebook.render_completion(
             self.prompt, self.text, len(self.tokens), self.finish_reason, self.applied
         )
 

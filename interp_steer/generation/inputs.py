@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from interp_steer.arguments import check_list
 from interp_steer.errors import GenerationError, InterventionError
 from interp_steer.generation.request import Request
 from interp_steer.interventions.intervention import Direction, Intervention, check_interventions
@@ -57,8 +58,7 @@ def prepare(
 
 
 def _check_prompts(prompts: Sequence[Query], batch_size: int) -> None:
-    if isinstance(prompts, str):
-        raise GenerationError(f"prompts is one text, {prompts!r}; give a list of prompts")
+    check_list("prompts", prompts, GenerationError)
     if len(prompts) == 0:
         raise GenerationError("the list of prompts is empty; give at least one")
     if batch_size < 1:

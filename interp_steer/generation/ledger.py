@@ -15,7 +15,7 @@ from typing import Any
 from interp_steer.errors import GenerationError
 from interp_steer.generation.request import Answer
 from interp_steer.interventions.intervention import Intervention
-from interp_steer.storage.bounded import regular
+from interp_steer.storage.bounded import check_file
 
 try:
     import fcntl
@@ -74,7 +74,7 @@ class Ledger:
         fix = "give another path"
         try:
             if self.path.exists():
-                with open(regular(self.path, GenerationError, LARGEST, fix), "rb") as file:
+                with open(check_file(self.path, GenerationError, LARGEST, fix), "rb") as file:
                     yield from filter(None, (line.rstrip(b"\n") for line in file))
         except (OSError, ValueError) as error:
             if isinstance(error, GenerationError):

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from tqdm import tqdm
 
+from interp_steer.arguments import check_list
 from interp_steer.errors import GenerationError
 from interp_steer.generation.dynamic import FoundWeights, ProbeStreams
 from interp_steer.generation.inputs import check_room, prepare
@@ -61,9 +62,11 @@ def prepare_answers(
         InterventionError: when a direction does not fit the model.
     """
     requests = prepare(model, prompts, steering, batch_size)
-    if isinstance(answers, str) or len(answers) != len(prompts):
-        given = "one text" if isinstance(answers, str) else f"{len(answers)} answers"
-        raise GenerationError(f"{given} for {len(prompts)} prompts; give a list, one per prompt")
+    check_list("answers", answers, GenerationError)
+    if len(answers) != len(prompts):
+        raise GenerationError(
+            f"{len(answers)} answers for {len(prompts)} prompts; give a list, one per prompt"
+        )
     rows = []
     for number, (request, answer) in enumerate(zip(requests, answers, strict=True)):
         tokens = _tokenise_answer(model, answer)

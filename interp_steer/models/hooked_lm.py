@@ -13,6 +13,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from interp_steer.arguments import check_list
 from interp_steer.errors import ModelError, SiteError
 from interp_steer.models import plain_twin
 from interp_steer.models.backends.bridge import WrappedBridge
@@ -339,8 +340,7 @@ class HookedLM:
             ModelError: for an empty list of prompts, an empty prompt, a prompt with half a
                 character in it, or a prompt longer than the model's context.
         """
-        if isinstance(prompts, str):
-            raise ModelError(f"prompts is one text, {prompts!r}; give a list of prompts")
+        check_list("prompts", prompts, ModelError)
         if len(prompts) == 0:
             raise ModelError("the list of prompts is empty; give at least one")
         return self.tokenize_rendered(self.render(prompt) for prompt in prompts)
@@ -357,6 +357,7 @@ class HookedLM:
         Raises:
             ModelError: as :meth:`tokenize`, except for an empty list.
         """
+        check_list("texts", texts, ModelError)
         rows: list[list[int]] = []
         remaining = iter(texts)
         # A tokenizer holds far more than the ids of the texts that it is given, so it is given a

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from interp_steer.arguments import check_list
 from interp_steer.errors import StatisticsError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean, share, wilson
 from interp_steer.statistics.paired import PairedTest, holm, mcnemar, paired_difference
@@ -60,6 +61,7 @@ def shares(
 ) -> dict[tuple[Any, ...], Interval]:
     """Return `share_of` for each combination of the columns ``by``, in the order of first
     appearance."""
+    check_list("by", by, StatisticsError)
     cells = records.partition_by(list(by), as_dict=True, maintain_order=True)
     return {
         tuple(cell): share_of(rows, outcome)

@@ -10,7 +10,7 @@ from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import ScoringError
 from interp_steer.generation.answer_scores import Divergence, divergence
 from interp_steer.models.hooked_lm import HookedLM
-from interp_steer.scoring.fluency import degenerate, perplexity, repetition
+from interp_steer.scoring.fluency import is_degenerate, perplexity, repetition
 from interp_steer.sweeps.grid import Cell
 
 BROKEN = pl.any_horizontal(pl.col("degenerate", "garbled").fill_null(False))
@@ -59,7 +59,7 @@ def with_fluency(
         pl.Series(
             "degenerate",
             [
-                degenerate(surprise, repeated, threshold=threshold)
+                is_degenerate(surprise, repeated, threshold=threshold)
                 for surprise, repeated in measured.select("perplexity", "repetition").iter_rows()
             ],
             dtype=pl.Boolean,

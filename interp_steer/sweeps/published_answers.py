@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from interp_steer.errors import RunError, ScoringError
 from interp_steer.scoring import ifeval, sentences
-from interp_steer.scoring.fluency import degenerate, repetition
+from interp_steer.scoring.fluency import is_degenerate, repetition
 from interp_steer.storage.bounded import read_json_lines
 from interp_steer.sweeps.grid import RECORD
 
@@ -212,7 +212,7 @@ def _record(
         "splitter": verdict and verdict.splitter,
         "perplexity": surprise,
         "repetition": repeated,
-        "degenerate": degenerate(surprise, repeated if surprise is None else 0.0),
+        "degenerate": is_degenerate(surprise, repeated if surprise is None else 0.0),
     }
 
 

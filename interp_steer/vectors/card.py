@@ -174,7 +174,7 @@ class Card:
         )
 
     def _repr_html_(self) -> str:
-        return notebook.bare_card(self.name, self.facts())
+        return notebook.render_card(self.name, self.facts())
 
     def facts(self) -> dict[str, str]:
         """Describe the vector: its model, site, estimator, data and reliability.

@@ -25,10 +25,11 @@ from einops import einsum
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from interp_steer.arguments import check_list
 from interp_steer.capture.activations import capture_moments
 from interp_steer.contrast.contrast_set import ContrastSet, take_split
 from interp_steer.contrast.pair import Prompt
-from interp_steer.errors import InterventionError
+from interp_steer.errors import CaptureError, InterventionError
 from interp_steer.generation.inputs import check_fit
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 from interp_steer.models.hooked_lm import HookedLM
@@ -93,6 +94,7 @@ class Condition:
             InterventionError: for a model of other sizes than the direction's.
             BasisError: when the direction was read from weights in another basis.
         """
+        check_list("prompts", prompts, CaptureError)
         check_model(model)
         check_fit(model, model.basis, self.direction)
         site, width = self.direction.site, self.direction.unit.numel()

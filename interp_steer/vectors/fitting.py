@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from interp_steer.arguments import check_list
 from interp_steer.capture.activations import capture_moments
 from interp_steer.capture.contrast_moments import ContrastMoments, capture_contrast
 from interp_steer.capture.moments import Moments
@@ -153,6 +154,7 @@ def fit_steps(
         >>> stepped = fit_steps(model, pairs, n_steps=4)
         >>> steer = stepped.shift(1.5, ist.schedules.diminishing(4))
     """
+    check_list("answers", answers, CaptureError)
     check_model(model)
     pairs = take_split(pairs, "fit")
     sites = model.sites(component, layers)

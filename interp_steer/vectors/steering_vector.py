@@ -20,7 +20,7 @@ from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.basis import check_basis
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
+from interp_steer.storage.tensors import read_tensors, report_as, write_tensors
 from interp_steer.vectors.algebra import (
     compute_norms,
     expand_layers,
@@ -113,7 +113,7 @@ class SteeringVector(Published):
     def _repr_html_(self) -> str:
         targets = None if self.targets is None else self.targets.tolist()
         facts, norms = self.card.facts(), self.norms.tolist()
-        return notebook.vector_card(self.name, facts, self.layers, norms, targets)
+        return notebook.render_vector(self.name, facts, self.layers, norms, targets)
 
     @property
     def name(self) -> str:
@@ -373,7 +373,7 @@ class SteeringVector(Published):
         """
         needed = ("directions", "layers", "card")
         tensors, header = read_tensors(path, "SteeringVector", VectorError, needed, largest=LARGEST)
-        with made_of(path, VectorError):
+        with report_as(path, VectorError):
             return cls(
                 directions=tensors["directions"],
                 targets=tensors.get("targets"),

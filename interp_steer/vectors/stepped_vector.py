@@ -21,7 +21,7 @@ from interp_steer.models.attention_output import head_output_weights, heads_add_
 from interp_steer.models.basis import check_basis
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
+from interp_steer.storage.tensors import read_tensors, report_as, write_tensors
 from interp_steer.vectors.card import Card, parenthesise, read_layers
 from interp_steer.vectors.hub import Published
 from interp_steer.vectors.steering_vector import LARGEST
@@ -85,7 +85,7 @@ class SteppedVector(Published):
         return f"SteppedVector for {self.card.identity}"
 
     def _repr_html_(self) -> str:
-        return notebook.stepped_card(
+        return notebook.render_stepped_vector(
             self.name,
             self.card.facts(),
             self.layers,
@@ -359,7 +359,7 @@ class SteppedVector(Published):
         tensors, header = read_tensors(
             path, "SteppedVector", VectorError, needed, integers=("counts",), largest=LARGEST
         )
-        with made_of(path, VectorError):
+        with report_as(path, VectorError):
             return cls(
                 directions=tensors["directions"],
                 counts=tensors["counts"],

@@ -32,6 +32,7 @@ from einops import einsum, reduce
 from jaxtyping import Float
 from torch import Tensor
 
+from interp_steer.arguments import check_list
 from interp_steer.capture.activations import capture_moments
 from interp_steer.capture.moments import SiteRows
 from interp_steer.contrast.pair import Prompt
@@ -117,6 +118,7 @@ class StrengthCalibrator:
         max_new_tokens: int = 64,
         batch_size: int = 16,
     ) -> None:
+        check_list("prompts", prompts, InterventionError)
         self.model = model
         self.vector = vector
         self.prompts = list(prompts)

@@ -53,7 +53,7 @@ from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.loading import check_model
 from interp_steer.models.sites import Site
 from interp_steer.statistics.covariance import oas, power
-from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
+from interp_steer.storage.tensors import read_tensors, report_as, write_tensors
 from interp_steer.vectors.card import Card, read_layers
 from interp_steer.vectors.fitting import estimate
 from interp_steer.vectors.steering_vector import SteeringVector
@@ -243,7 +243,7 @@ class TransportMaps:
         """
         needed = ("shifts", "baseline", "matrices", "layers", "card")
         tensors, header = read_tensors(path, "TransportMaps", VectorError, needed)
-        with made_of(path, VectorError):
+        with report_as(path, VectorError):
             vector = SteeringVector(
                 directions=tensors["shifts"],
                 targets=tensors.get("targets"),

@@ -9,7 +9,9 @@ from itertools import accumulate, combinations
 from random import Random
 from typing import Any
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.instructions import registry
+from interp_steer.errors import ContrastError
 from interp_steer.world import grammar, model_answers
 from interp_steer.world.facts import LANGUAGES, Fact, default_world
 from interp_steer.world.queries import YES_NO_STYLE, Query, list_queries, questionable_facts
@@ -112,6 +114,7 @@ def instructed_chat(
     rng: Random,
 ) -> Chat:
     """Write one request with instructions, and an answer that follows them."""
+    check_list("instruction_ids", instruction_ids, ContrastError)
     kwargs = draw_arguments(query, instruction_ids, rng)
     indices = registry.phrasing_indices(phrasing)
     texts = [

@@ -20,6 +20,7 @@ from typing import Any
 
 from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.instructions import registry as ids
 from interp_steer.contrast.instructions.registry import Topic
 from interp_steer.errors import ContrastError
@@ -111,6 +112,8 @@ def answer(
     Raises:
         ContrastError: for instructions that one answer cannot follow together.
     """
+    check_list("instruction_ids", instruction_ids, ContrastError)
+    check_list("kwargs", kwargs, ContrastError)
     rules = dict(zip(instruction_ids, kwargs, strict=True))
     if not ids.are_compatible(tuple(instruction_ids)):
         raise ContrastError(

@@ -80,7 +80,7 @@ def test_files_of_other_lengths_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("ITA_train.json", "[{]", "is no JSON"),
+        ("ITA_train.json", "[{]", "ITA_train.json .*JSON"),
         ("ITA_train.json", "{}", "holds no rows"),
         ("ITA_train.json", '[{"input": "Name a tree."}]', "row 0, .*input and output"),
         ("XXX_train.json", '[{"input": "a", "output": "b"}]', "a language unknown here"),

@@ -23,7 +23,7 @@ from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.errors import InterpSteerError
 from interp_steer.generation.ledger import Ledger, _format_line
 from interp_steer.generation.request import Answer
-from interp_steer.results.folders import document_hash, manifest
+from interp_steer.results.folders import document_hash, make_manifest
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from interp_steer.storage import bounded
@@ -230,7 +230,7 @@ def test_the_documents_of_a_run(
             said = document_hash(json.loads((folder / "config.json").read_bytes()))
         except (ValueError, RecursionError):
             said = ""
-        sound = manifest(folder, analysis="layer_sweep", config_hash=said)
+        sound = make_manifest(folder, analysis="layer_sweep", config_hash=said)
         (folder / "manifest.json").write_text(json.dumps(sound))
     figure = folder / "figures" / "captions.json"  # any file will do
     survives(stamp_of, figure, named=folder)
@@ -354,5 +354,5 @@ def test_texts_have_bounds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("read", [ist.ContrastSet.from_jsonl, ifeval_rows.read, Ledger])
 def test_a_device_is_no_file(read: Callable[[Path], Any], tmp_path: Path) -> None:
     (tmp_path / "zero.jsonl").symlink_to("/dev/zero")
-    with pytest.raises(ist.InterpSteerError, match="no regular file"):
+    with pytest.raises(ist.InterpSteerError, match="regular file"):
         read(tmp_path / "zero.jsonl")

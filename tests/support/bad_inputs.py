@@ -24,7 +24,7 @@ from interp_steer.contrast import contrast_set
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.errors import StatisticsError
 from interp_steer.harness import SteeredLM
-from interp_steer.harness.steering import intervention
+from interp_steer.harness.steering import make_intervention
 from interp_steer.scoring import fluency, ifeval, language
 
 NAN, INF = math.nan, math.inf
@@ -99,7 +99,7 @@ MODELS: dict[str, Bad] = {
     "a name that is nowhere": (lambda w: ist.load("no/such-model"), errors.ModelError, "neither a bundled model nor a folder"),
     "an empty folder": (lambda w: ist.load(w.folder / "empty"), errors.ModelError, "give the folder that save_pretrained wrote"),
     "a file": (lambda w: ist.load(w.checkpoint / "config.json"), errors.ModelError, "give the folder that save_pretrained wrote"),
-    "a config that is none": (lambda w: ist.load(w.spoilt("config.json", b"{")), errors.ModelError, r"config.json is no JSON .*; make it again"),
+    "a config that is none": (lambda w: ist.load(w.spoilt("config.json", b"{")), errors.ModelError, r"config.json is not JSON .*; make it again"),
     "weights that are cut": (lambda w: ist.load(w.spoilt("*.safetensors", b"\0" * 99)), errors.ModelError, "it needs config.json and whole"),
     "weights of another width": (lambda w: ist.load(w.config(hidden_size=128)), errors.ModelError, "other shapes than its config.json says"),
     "an unknown architecture": (lambda w: ist.load(w.config(model_type="x")), errors.ModelError, "model type `x`"),
@@ -275,8 +275,8 @@ HARNESS: dict[str, Bad] = {
     "an unknown argument": (lambda w: SteeredLM.create_from_arg_string(f"pretrained={w.checkpoint},gate=1"), errors.ModelError, "it takes pretrained, vector, "),
     "steering without a vector": (lambda w: SteeredLM.create_from_arg_string(f"pretrained={w.checkpoint},layer=1"), errors.ModelError, "give vector=PATH.safetensors"),
     "a batch of none": (lambda w: SteeredLM(w.model, batch_size=0), errors.ModelError, "give a number from 1 up, or 'auto'"),
-    "an unknown operation": (lambda w: intervention(w.vector, 1, "melt"), errors.InterventionError, "takes 'add', "),
-    "no layer": (lambda w: intervention(w.vector), errors.InterventionError, "say at which it acts, as layer=5"),
+    "an unknown operation": (lambda w: make_intervention(w.vector, 1, "melt"), errors.InterventionError, "takes 'add', "),
+    "no layer": (lambda w: make_intervention(w.vector), errors.InterventionError, "choose one, as in layer=5"),
     "a layer in words to lm-eval": (lambda w: SteeredLM.create_from_arg_string(f"pretrained={w.checkpoint},vector={w.folder}/v.safetensors,layer=x"), errors.SiteError, "layers count from 0"),
 }
 LINES: dict[str, tuple[list[str], str]] = {

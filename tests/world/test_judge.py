@@ -10,7 +10,7 @@ import pytest
 
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import ScoringError
-from interp_steer.scoring.judge import MOST_QUESTIONS, judged, score
+from interp_steer.scoring.judge import MOST_QUESTIONS, judge_exchanges, score
 from interp_steer.world import grammar, model_answers
 from interp_steer.world.facts import LANGUAGES, Fact, default_world
 from interp_steer.world.held_out import evaluation_chats
@@ -213,7 +213,9 @@ def test_questions_name_what_is_asked_and_are_five_at_most():
         assert len(questions) == MOST_QUESTIONS == len(set(questions))
         assert all(one.endswith("?") for one in questions)
         assert grammar.name(query.subject, "en") in questions[0]
-    found = judged(JUDGE, [("Tell me about the fox.", "The fox."), ("parlami della volpe.", "Sì.")])
+    found = judge_exchanges(
+        JUDGE, [("Tell me about the fox.", "The fox."), ("parlami della volpe.", "Sì.")]
+    )
     assert "the fox" in found[0].questions[0] and found[0].questions == found[1].questions
 
 

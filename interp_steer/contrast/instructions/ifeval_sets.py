@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.from_phrasings import build
 from interp_steer.contrast.instructions.ifeval_rows import (
@@ -113,6 +114,7 @@ def format_sets(
         sets = format_sets("llm-steer-instruct")
         sum(len(pairs.test) for pairs in sets.values())  # 163
     """
+    check_list("ids", ids, ContrastError)
     rows = read(source) if isinstance(source, (str, Path)) else source
     return {
         name: ifeval_set(name, rows, seed=seed, fit=fit, select=select, test=test) for name in ids
@@ -224,6 +226,7 @@ def augmented_set(
         ContrastError: for an id or arguments that IFEval does not have, or as
             :func:`interp_steer.contrast.from_phrasings.build`.
     """
+    check_list("queries", queries, ContrastError)
     seen = {plain_text(text) for row in apart_from for text in (row.prompt, row.query) if text}
     phrasings = [
         phrasing
@@ -260,6 +263,7 @@ def augmented_sets(
     test: int = 48,
 ) -> dict[str, ContrastSet]:
     """Build :func:`augmented_set` for each of the instructions, by id."""
+    check_list("ids", ids, ContrastError)
     return {
         name: augmented_set(
             queries, name, apart_from=apart_from, seed=seed, fit=fit, select=select, test=test

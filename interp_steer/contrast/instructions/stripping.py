@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from interp_steer.arguments import check_list
+from interp_steer.errors import ContrastError
+
 Rule = Literal["given", "sentences", "clauses", "none"]
 """The origin of a query: given with the prompt, by dropping whole sentences, by also cutting a
 clause of the request, or none because the instructions could not be removed."""
@@ -165,6 +168,8 @@ def strip(
         >>> strip("Write a poem and do not use commas.", ["punctuation:no_comma"])
         StrippedPrompt(text='Write a poem.', rule='clauses')
     """
+    check_list("instruction_ids", instruction_ids, ContrastError)
+    check_list("kwargs", kwargs, ContrastError)
     given = kwargs or [{}] * len(instruction_ids)
     marks = [_marks_pattern(name, said) for name, said in zip(instruction_ids, given, strict=True)]
     if not marks or not all(mark.search(prompt) for mark in marks):

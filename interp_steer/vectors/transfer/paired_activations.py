@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from interp_steer.arguments import check_list
 from interp_steer.capture.activations import capture_moments
 from interp_steer.capture.moments import SiteRows
 from interp_steer.capture.options import DEFAULT_OPTIONS, CaptureOptions
@@ -142,6 +143,8 @@ def capture_pairs(
         >>> texts.source_rows[5].shape[1]
         160
     """
+    check_list("prompts", prompts, TransferError)
+    check_list("answers", answers, TransferError)
     label = "last" if position == -1 else str(position)
     if label == "all":
         raise TransferError(

@@ -16,7 +16,7 @@ from interp_steer.errors import TransferError, VectorError
 from interp_steer.models.identity import ModelIdentity
 from interp_steer.models.sites import Site
 from interp_steer.statistics.intervals import Interval
-from interp_steer.storage.tensors import made_of, read_tensors, typed, write_tensors
+from interp_steer.storage.tensors import check_types, read_tensors, report_as, write_tensors
 from interp_steer.vectors.algebra import inner_product, unit_directions
 from interp_steer.vectors.steering_vector import SteeringVector
 from interp_steer.vectors.transfer.paired_activations import LayerPairs
@@ -265,10 +265,10 @@ class ResidualMap:
         """
         needed = (*_TENSORS, *_HEADER)
         tensors, header = read_tensors(path, "Map", TransferError, needed)
-        with made_of(path, TransferError):
-            fields = typed(header, _HEADER)
+        with report_as(path, TransferError):
+            fields = check_types(header, _HEADER)
             source, target = (
-                ModelIdentity.from_flat(typed(fields.pop(side), _IDENTITY)) for side in _SIDES
+                ModelIdentity.from_flat(check_types(fields.pop(side), _IDENTITY)) for side in _SIDES
             )
             quality = fields.pop("quality")
             return cls(
@@ -278,7 +278,8 @@ class ResidualMap:
                 layers=tuple((here, there) for here, there in fields.pop("layers")),
                 penalties=tuple(fields.pop("penalties")),
                 ranks=tuple(fields.pop("ranks")),
-                quality=quality and tuple(Interval(**typed(entry, _INTERVAL)) for entry in quality),
+                quality=quality
+                and tuple(Interval(**check_types(entry, _INTERVAL)) for entry in quality),
                 **fields,
             )
 

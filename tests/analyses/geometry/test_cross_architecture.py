@@ -38,7 +38,7 @@ from analyses.kit.cli import command_line
 from analyses.kit.parts import configure
 from figures.printing.lint import complaints
 from interp_steer.contrast.instructions import registry
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.vectors.transfer import ResidualMap, fitting
 from interp_steer.world.queries import list_queries
 
@@ -78,11 +78,11 @@ def test_shared_prompts_ask_for_what_they_say():
 
 def test_shared_prompts_that_cannot_be_are_refused():
     for asking, n in (("nothing", 10), ("plain", 0), ("plain", 10_000)):
-        with pytest.raises(RunError, match=r"shared|unknown"):
+        with pytest.raises(OptionError, match=r"shared|unknown"):
             shared_prompts(asking, [CAPITAL], n, 0)
     pairs = ist.world.instruction(CAPITAL, fit=2, select=0, test=2)
     check_apart(shared_prompts("kin", [CAPITAL], 50, 0), [pairs])
-    with pytest.raises(RunError, match="contrast set"):
+    with pytest.raises(OptionError, match="contrast set"):
         check_apart([f"{pairs.queries[0]} In French, please."], [pairs])
 
 

@@ -19,7 +19,7 @@ from analyses.instructions.lengths import (
 )
 from analyses.kit.activation_differences import Differences
 from interp_steer.contrast.words_and_lengths import VERBOSITY, length_sets
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.world.queries import list_queries
 
 FEW = ["--n-fit", "16", "--n-select", "2", "--n-test", "4", "--max-new-tokens", "48"]
@@ -187,7 +187,7 @@ def test_a_map_is_made_alike_again_and_needs_four_rows():
     assert placed.columns == ["x", "y", "label"] and placed.height == 36
     assert placed.equals(rows.embedding(seed=1))
     few = Differences(rows.rows[:3], rows.labels[:3], rows.pairs[:3])
-    with pytest.raises(RunError, match="3 differences"):
+    with pytest.raises(OptionError, match="3 differences"):
         few.embedding(seed=0)
     smallest = Differences(rows.rows[:4], rows.labels[:4], rows.pairs[:4]).embedding(seed=0)
     assert smallest.height == 4
@@ -195,7 +195,7 @@ def test_a_map_is_made_alike_again_and_needs_four_rows():
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    with pytest.raises(RunError, match=r"interp_steer\[geometry\]"):
+    with pytest.raises(OptionError, match=r"interp_steer\[geometry\]"):
         made(2).embedding(seed=0)
 
 

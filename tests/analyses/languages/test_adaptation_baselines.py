@@ -21,7 +21,7 @@ from analyses.languages.adaptation_models import (
 from analyses.languages.adaptation_training import Training, lora, mean_loss, prefix_tuning
 from figures import FigureError
 from figures.languages.adaptation_costs import adaptation_shares, benefit_against_cost
-from interp_steer.errors import ContrastError, RunError
+from interp_steer.errors import ContrastError, OptionError
 from interp_steer.models.self_check import check_both_paths
 from interp_steer.vectors.stepped_vector import SteppedVector
 from interp_steer.world.translations import parallel
@@ -180,16 +180,16 @@ def test_the_vector_learns_from_the_given_examples_alone(burattino_instruct):
     assert found.n_steps == 6 and bool((found.norms > 0).all())  # at step 0 too
     with pytest.raises(ContrastError, match="same prompt"):
         vector(3, 3, target="en")
-    with pytest.raises(RunError, match="n=1"):
+    with pytest.raises(OptionError, match="n=1"):
         vector(1, 3)
 
 
 def test_impossible_training_is_refused():
-    with pytest.raises(RunError, match="above 0"):
+    with pytest.raises(OptionError, match="above 0"):
         Training(rate=0.0)
-    with pytest.raises(RunError, match="0 examples to fit"):
+    with pytest.raises(OptionError, match="0 examples to fit"):
         lora(copied(), [], examples(2), QUICK)
-    with pytest.raises(RunError, match="a, b adapt different models"):
+    with pytest.raises(OptionError, match="a, b adapt different models"):
         answers_of([Prompted("a", copied()), Prompted("b", copied())], ["x"], 4)
 
 

@@ -21,7 +21,7 @@ from analyses.languages.language_switching import compare_vectors
 from analyses.languages.language_switching_steps import Steerer, languages_by_step, word_shares
 from analyses.languages.resampled_vectors import Examples
 from interp_steer.contrast.pair import Pair
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.interventions.schedules import diminishing, exponential, fixed, start
 
 SIZES = ["--n-fit", "4", "--n-select", "2", "--n-test", "3", "--shots", "0"]
@@ -84,7 +84,7 @@ def test_what_properties_are_fitted_on_is_not_asked():
     asked = {pair.query for pair in pairs if pair.split != "fit"}
     found = dynamic_composition_properties.draw_separate_pairs("startend:quotation", pairs, 10, 0)
     assert len(found) == 10 and not asked & set(found.queries)
-    with pytest.raises(RunError, match="smaller --n-fit"):
+    with pytest.raises(OptionError, match="smaller --n-fit"):
         dynamic_composition_properties.draw_separate_pairs("startend:quotation", pairs, 1000, 0)
 
 

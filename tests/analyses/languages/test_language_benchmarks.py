@@ -18,7 +18,7 @@ from analyses.languages.benchmark_runs import (
     comparisons,
 )
 from analyses.languages.language_benchmarks import Config, rivals_of, table
-from interp_steer.errors import ContrastError, RunError
+from interp_steer.errors import ContrastError, OptionError
 from interp_steer.harness.world_tasks import questions
 
 SMALL = ["--n-fit", "3", "--shots", "1", "--limit", "2", "--max-new-tokens", "8"]
@@ -177,13 +177,13 @@ def test_lm_eval_knows_every_task_and_no_other():
     every = {one.task for one in (*bundled, *hub, *retention.BUNDLED, *retention.HUB)}
     manager = benchmark_runs.task_manager([Benchmark(task, task) for task in every])
     assert every <= set(manager.all_tasks)
-    with pytest.raises(RunError, match="no task nonsense"):
+    with pytest.raises(OptionError, match="no task nonsense"):
         choose_benchmarks(Config(tasks=("nonsense", "arc_it")), bundled, hub)
 
 
 @pytest.mark.parametrize("rival", ["burattino-base", "gpt2=burattino-base", "burattino-instruct="])
 def test_a_rival_is_of_a_model_that_is_asked(rival):
-    with pytest.raises(RunError, match="MODEL=RIVAL"):
+    with pytest.raises(OptionError, match="MODEL=RIVAL"):
         rivals_of(Config(rivals=(rival,)))
     asked = ("a", "b")
     assert rivals_of(Config(models=asked, rivals=("b=c",))) == {"b": "c"}
@@ -191,5 +191,5 @@ def test_a_rival_is_of_a_model_that_is_asked(rival):
 
 def test_tasks_whose_data_is_not_here_say_so(burattino_instruct):
     hub = Benchmark("ARC", "arc_it_gen")
-    with pytest.raises(RunError, match="arc_it_gen is not on this machine"):
+    with pytest.raises(OptionError, match="arc_it_gen is not on this machine"):
         ask(burattino_instruct, [Setting("original")], [hub], Config(limit=1), 0)

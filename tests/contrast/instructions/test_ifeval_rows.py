@@ -124,7 +124,7 @@ GOOD = SINGLE[2]
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("{oops", r"rows.jsonl, line 2, is no JSON .* or give google/IFEval"),
+        ("{oops", r"rows.jsonl, line 2, .* or give google/IFEval"),
         ([1], r"line 2, is a list; write one object a line"),
         (
             {"key": 1},
