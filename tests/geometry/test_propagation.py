@@ -141,5 +141,5 @@ def test_what_cannot_be_followed_is_refused(tiny, vector):
         propagate(model, QUERIES, vector.at(1), [])
     with pytest.raises(SiteError, match="out of range"):
         propagate(model, QUERIES, vector.at(1), [1.0], layers=[9])
-    with pytest.raises(GenerationError, match="no prompts"):
+    with pytest.raises(GenerationError, match="list of prompts is empty"):
         propagate(model, [], vector.at(1), [1.0])

@@ -157,7 +157,7 @@ FITS: dict[str, Bad] = {
     "a folder that cannot be": (lambda w: ist.fit(w.model, w.pairs, checkpoints="/proc/x"), errors.CaptureError, "give another folder"),
     "no steps": (lambda w: ist.fit_steps(w.model, w.pairs, n_steps=0), errors.CaptureError, "must all be at least 1"),
     "answers to other pairs": (lambda w: ist.fit_steps(w.model, w.pairs, answers=(["a"], ["b"])), errors.CaptureError, "give an answer to each prompt"),
-    "one text to capture": (lambda w: ist.capture.capture_moments(w.model, "one"), errors.ModelError, "give a list of them"),
+    "one text to capture": (lambda w: ist.capture.capture_moments(w.model, "one"), errors.ModelError, "give a list of prompts"),
     "a site in words": (lambda w: ist.capture.capture_moments(w.model, ["a"], ["resid_post.1"]), errors.CaptureError, r"give such as ist.Site\("),
     "a checkpoint without a folder": (lambda w: ist.capture.capture_moments(w.model, ["a"], checkpoint=w.folder / "no" / "x"), errors.CaptureError, "there is no folder .*; make it"),
     "a prompt that is too long": (lambda w: ist.capture.capture_moments(w.model, ["a b " * 400]), errors.ModelError, "shorten it"),
