@@ -15,9 +15,9 @@ import interp_steer as ist
 from analyses.kit.instruction_sets import arguments, instruction_id
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.instructions import ifeval_rows
-from interp_steer.contrast.instructions.ifeval_sets import asking
-from interp_steer.contrast.instructions.phrasings import draw, list_phrasings, say
-from interp_steer.contrast.instructions.stripping import carries
+from interp_steer.contrast.instructions.ifeval_sets import ask_for
+from interp_steer.contrast.instructions.phrasings import draw_arguments, list_phrasings, say
+from interp_steer.contrast.instructions.stripping import carries_instruction
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import RunError
 from interp_steer.world.queries import list_queries as known_queries
@@ -40,7 +40,7 @@ def base_queries(name: str, n: int, seed: int, data: str | None = None) -> list[
     else:
         texts = [row.query for row in ifeval_rows.read(data) if row.query]
     known = instruction_id(name)
-    distinct = {plain_text(text): text for text in texts if not carries(text, known)}
+    distinct = {plain_text(text): text for text in texts if not carries_instruction(text, known)}
     if len(distinct) < n:
         raise RunError(
             f"{n} queries are wanted and there are {len(distinct)} without {known}; lower "
@@ -69,10 +69,10 @@ def crossed(name: str, queries: Sequence[str], n_phrasings: int, seed: int) -> i
     rng = Random(f"{name}/{seed}/arguments")
     pairs = []
     for query in queries:
-        kwargs = draw(known, rng, query, where)
+        kwargs = draw_arguments(known, rng, query, where)
         for phrasing in said:
             bare = Pair(query, f"{query} {phrasing}", query, phrasing=phrasing)
-            pairs.append(asking(bare, say(known, phrasing, kwargs), known, kwargs))
+            pairs.append(ask_for(bare, say(known, phrasing, kwargs), known, kwargs))
     return ist.ContrastSet(known.rpartition(":")[2], tuple(pairs))
 
 
@@ -186,7 +186,9 @@ def joined(
     for number, pair in enumerate(found.pairs):
         asked = " ".join([*(each[number % len(each)] for each in before), pair.query])
         pairs.append(
-            replace(pair, query=asked, present=f"{asked} {pair.said}", absent=asked, key="")
+            replace(
+                pair, query=asked, present=f"{asked} {pair.instruction_text}", absent=asked, key=""
+            )
         )
     both = [[pair.present for pair in pairs], [pair.absent for pair in pairs]]
     lengths = [len(tokens) for tokens in model.tokenize(both[1])]

@@ -28,14 +28,14 @@ from analyses.instructions import layer_sweep
 from analyses.kit.answer_options import asking
 from analyses.kit.instruction_sets import FORMATS, contrast_sets, instruction_id
 from analyses.kit.operations import Steerer
-from interp_steer.contrast.instructions.registry import WORDS, compatible
+from interp_steer.contrast.instructions.registry import WORDS, are_compatible
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import RunError
 from interp_steer.scoring import ifeval
 from interp_steer.statistics.intervals import share
 from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
-from interp_steer.vectors.orthogonal import orthogonalised
+from interp_steer.vectors.orthogonal import orthogonalise
 from interp_steer.world.chats import HELD_PAIRS
 
 NONE = "none"
@@ -82,7 +82,7 @@ def main(config: Config, run: ist.Run) -> None:
             names
             for size in config.at_once
             for names in combinations(picked, size)
-            if compatible(tuple(map(instruction_id, names)))
+            if are_compatible(tuple(map(instruction_id, names)))
         ]
         alone = {name: steerers[name].steering(*one.cell) for name, one in picked.items()}
         asked = {name: sets[name].test for name in picked}
@@ -147,7 +147,7 @@ def combined(
 ) -> dict[str, ist.Intervention]:
     """What steers towards several properties in each of :data:`WAYS`."""
     chosen = [(steerers[name], picked[name].operation) for name in names]
-    apart = orthogonalised([steerer.vector(operation) for steerer, operation in chosen])
+    apart = orthogonalise([steerer.vector(operation) for steerer, operation in chosen])
     return {
         "own layers": ist.compose(alone[name] for name in names),
         "one layer": ist.compose(
@@ -221,7 +221,7 @@ def requests(names: Combination, asked: Mapping[str, ist.ContrastSet]) -> ist.Co
     ids = tuple(map(instruction_id, asked))
     for index, request in enumerate(next(iter(asked.values()))):
         each = {name: pairs_of[index % len(pairs_of)] for name, pairs_of in asked.items()}
-        said = " ".join(each[name].said for name in names)
+        said = " ".join(each[name].instruction_text for name in names)
         pairs.append(
             Pair(
                 query=request.query,

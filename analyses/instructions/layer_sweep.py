@@ -29,7 +29,7 @@ from analyses.kit.operations import Steerer
 from interp_steer.errors import InterventionError, RunError
 from interp_steer.sweeps.damage import with_divergence, with_fluency
 from interp_steer.sweeps.grid import breaks_instruction
-from interp_steer.sweeps.selection import RULES, Choice, improvable
+from interp_steer.sweeps.selection import RULES, Choice, is_improvable
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,13 @@ def fitted(
 ) -> dict[str, Steerer]:
     """The vectors of each instruction that operations need, fitted on the fit split."""
     return {
-        name: Steerer.fit(model, pairs, operations, steered=steered, checkpoints=run.partial)
+        name: Steerer.fit(
+            model,
+            pairs,
+            operations,
+            steered=steered,
+            options=ist.capture.CaptureOptions(checkpoint=run.partial),
+        )
         for name, pairs in tqdm(sets.items(), desc="fit", unit="instruction", disable=None)
     }
 
@@ -201,7 +207,7 @@ def follows(
     """Whether the text alone is followed so often that no layer could be told from it."""
     grid = [ist.Cell("none"), ist.Cell("instruction", instructed=True)]
     answers = with_fluency(ist.sweep(model, grid, pairs, **options), reference, threshold)
-    return not improvable(answers.filter("instructed"))
+    return not is_improvable(answers.filter("instructed"))
 
 
 def choose(records: pl.DataFrame) -> Chosen:

@@ -34,7 +34,7 @@ from interp_steer.scoring import ifeval
 from interp_steer.statistics.paired import mcnemar
 from interp_steer.statistics.records import share_of
 from interp_steer.sweeps.damage import BROKEN, with_fluency
-from interp_steer.sweeps.grid import answered
+from interp_steer.sweeps.grid import answer_cells
 
 TASKS = {"inclusion": (EXISTENCE, "keywords"), "exclusion": (FORBIDDEN, "forbidden_words")}
 """The instruction of each task, and the argument that holds its words."""
@@ -231,7 +231,7 @@ def answers(
     task: str,
 ) -> pl.DataFrame:
     """The records of rows, ``instruction`` being the task."""
-    records = with_fluency(answered(model, rows, task, **options), reference)
+    records = with_fluency(answer_cells(model, rows, task, **options), reference)
     return records.with_columns(pl.lit(task).alias("instruction"))
 
 
@@ -283,7 +283,9 @@ def beside_casing(
     """
     casing = ist.world.instruction(config.casing, seed=run.seed, select=config.n_select, test=1)
     run.used(casing)
-    steerer = Steerer.fit(model, casing, config.operations, checkpoints=run.partial)
+    steerer = Steerer.fit(
+        model, casing, config.operations, options=ist.capture.CaptureOptions(checkpoint=run.partial)
+    )
     grid = [
         ist.Cell("none"),
         *(
@@ -300,7 +302,7 @@ def beside_casing(
     asked = [
         replace(
             pair,
-            present=f"{pair.present} {casing.test[0].said}",
+            present=f"{pair.present} {casing.test[0].instruction_text}",
             instruction_ids=(*pair.instruction_ids, config.casing),
             kwargs=(*pair.kwargs, casing.test[0].kwargs[0]),
         )
@@ -324,7 +326,7 @@ def beside_casing(
             )
         }
 
-    found = with_fluency(answered(model, rows, both.name, score=each, **options), reference)
+    found = with_fluency(answer_cells(model, rows, both.name, score=each, **options), reference)
     return pl.concat(
         found.with_columns(pl.lit(name).alias("instruction"), pl.col(name).alias("strict"))
         for name in ("word left out", "casing")

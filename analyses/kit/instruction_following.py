@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import interp_steer as ist
 from interp_steer.contrast.contrast_set import ContrastSet
-from interp_steer.sweeps.grid import answered, breaks_instruction, follows_instruction
+from interp_steer.sweeps.grid import answer_cells, breaks_instruction, follows_instruction
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class InstructionFollowing:
         ]
         if not rows:
             return []
-        strict = answered(
+        strict = answer_cells(
             self.model,
             rows,
             self.pairs.name,

@@ -163,7 +163,7 @@ def scores(task: Task, items: Sequence[ParallelItem], answers: Sequence[str]) ->
         rows.append(
             {
                 "in_target": in_target,
-                "kept": check_content(answer, str(item.subject)).kept if known else None,
+                "kept": check_content(answer, str(item.subject)).is_preserved if known else None,
                 "fluent": fluent,
                 OUTCOME: in_target and fluent,
                 "perplexity": value,

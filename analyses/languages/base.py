@@ -22,7 +22,7 @@ from interp_steer.interventions.schedules import AnySchedule
 from interp_steer.models.prompts import PromptFormat, question_answer
 from interp_steer.scoring import language
 from interp_steer.sweeps.damage import BROKEN, with_fluency
-from interp_steer.sweeps.grid import Cell, answered
+from interp_steer.sweeps.grid import Cell, answer_cells
 from interp_steer.world.content import check_content
 
 STEPS = 30
@@ -80,7 +80,7 @@ def language_set(
 ) -> ist.ContrastSet:
     """Pairs of a config, to its own language or to another."""
     if config.style == "published":
-        made = ist.contrast.languages.published(
+        made = ist.contrast.languages.published_set(
             items,
             config.negative,
             positive or config.positive,
@@ -156,7 +156,7 @@ def with_content(records: pl.DataFrame, items: Iterable[ParallelItem]) -> pl.Dat
         for key, answer in records.select("key", "answer").iter_rows()
     ]
     return records.with_columns(
-        pl.Series("kept", [c and c.kept for c in found], dtype=pl.Boolean),
+        pl.Series("kept", [c and c.is_preserved for c in found], dtype=pl.Boolean),
         pl.Series("names", [c and c.names_subject for c in found], dtype=pl.Boolean),
         pl.Series("true", [c and c.true for c in found], dtype=pl.Int64),
         pl.Series("false", [c and c.false for c in found], dtype=pl.Int64),
@@ -213,7 +213,7 @@ def recorded(
     asked = asked_in(pairs, items, code)
     rows: list[tuple[Cell, Pair]] = [(cell, pair) for cell in grid for pair in pairs]
     rows += [(Cell("asked"), pair) for pair in asked]
-    records = answered(model, rows, pairs.name, score=lambda *_: {}, **options)  # type: ignore[arg-type]
+    records = answer_cells(model, rows, pairs.name, score=lambda *_: {}, **options)  # type: ignore[arg-type]
     records = with_fluency(with_content(with_language(records, code), items), reference)
     if asked:
         plain = records.filter(pl.col("setting").is_in(["none", "asked"]))

@@ -191,7 +191,7 @@ def ask(
             }
             samples = _evaluated(lm, benchmark, config, seed, tasks)
             if setting.pairs is not None:
-                ist.contrast.languages.check_apart(setting.pairs, _texts(samples))
+                ist.contrast.languages.check_disjoint(setting.pairs, _texts(samples))
             rows += [told | row for row in _rows(samples)]
     return pl.DataFrame(rows, schema=SCHEMA)
 

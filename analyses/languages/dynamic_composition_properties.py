@@ -147,7 +147,7 @@ def requests(setup: Setup, names: Combination, split: str) -> ist.ContrastSet:
     made = []
     for number, pair in enumerate(getattr(setup.questions, split)):
         each = {name: pairs[number % len(pairs)] for name, pairs in said.items()}
-        words = " ".join(each[name].said for name in names)
+        words = " ".join(each[name].instruction_text for name in names)
         made.append(
             Pair(
                 query=pair.query,

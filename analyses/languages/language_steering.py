@@ -360,7 +360,7 @@ def examples(
     left = [item for item in items if item.key not in asked]
     many = replace(config, n_fit=max(config.n_examples), n_select=0, n_test=0)
     more = base.language_set(many, left, seed, positive)
-    ist.contrast.languages.check_apart(more, [pair.query for pair in pairs.test])
+    ist.contrast.languages.check_disjoint(more, [pair.query for pair in pairs.test])
     kept = Examples.read(model, more, STEPS)
     rows = []
     for n in tqdm(config.n_examples, desc="examples", unit="size", disable=None):

@@ -48,7 +48,7 @@ from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.paired import mcnemar
 from interp_steer.statistics.records import share_of
 from interp_steer.sweeps.damage import with_fluency
-from interp_steer.sweeps.grid import Cell, answered
+from interp_steer.sweeps.grid import Cell, answer_cells
 
 MIXTURES = (0.25, 0.5, 0.75)
 """How much of the first of two languages is in a mixture with the second."""
@@ -116,7 +116,7 @@ def main(config: Config, run: ist.Run) -> None:
         steerer = Steerer(vectors, strengths, schedule)
         questions = next(iter(sets.values())).test
         rows = asked(config, steerer, questions, items, run.seed)
-        records = answered(model, rows, questions.name, score=lambda *_: {}, **options)
+        records = answer_cells(model, rows, questions.name, score=lambda *_: {}, **options)
         steps = followed(config, model, steerer, questions, options)
 
     told = base.with_content(base.with_language(records, next(iter(sets))), items)

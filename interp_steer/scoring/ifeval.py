@@ -28,9 +28,9 @@ from typing import Any
 from interp_steer.contrast.instructions.arguments import (
     _RELATIONS,
     REQUIRED,
-    _nearest,
     check_arguments,
     lm_eval_instructions,
+    nearest_instructions,
 )
 from interp_steer.errors import ScoringError
 from interp_steer.scoring import sentences
@@ -143,7 +143,7 @@ def _build(instruction_id: str, given: Mapping[str, Any], prompt: str) -> Any:
     if instruction_id not in REQUIRED:
         raise ScoringError(
             f"unknown instruction {instruction_id!r}; the nearest known are "
-            f"{', '.join(_nearest(instruction_id))} (all of them: ifeval.REQUIRED)"
+            f"{', '.join(nearest_instructions(instruction_id))} (all of them: ifeval.REQUIRED)"
         )
     arguments = {name: value for name, value in given.items() if value is not None}
     if instruction_id == "combination:repeat_prompt" and prompt:

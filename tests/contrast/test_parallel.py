@@ -16,7 +16,7 @@ from interp_steer.contrast.parallel import ParallelItem, from_dataset, from_file
 from interp_steer.errors import ContrastError
 from interp_steer.world.facts import LANGUAGES
 from interp_steer.world.queries import is_held
-from interp_steer.world.reading import names, read_claims
+from interp_steer.world.reading import names_entity, read_claims
 from interp_steer.world.translations import parallel
 
 QUESTIONS = ["What is the sea?", "Name a tree.", "How old is the inn?"]
@@ -151,7 +151,7 @@ def test_the_world_says_the_same_in_five_languages(kind: Any) -> None:
         assert tuple(item.questions) == tuple(item.answers) == LANGUAGES
         assert item.subject is not None
         for language in LANGUAGES:
-            assert names(item.question(language), item.subject), item
+            assert names_entity(item.question(language), item.subject), item
             said = read_claims(item.answer(language), item.subject)
             assert said and all(one.true for one in said), item
             if kind == "facts":
