@@ -41,7 +41,7 @@ class Choice:
     layer: int | None
     """None when the rule prefers the unsteered model."""
     accuracy: Interval
-    summarise_candidates: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...]
     plateau: tuple[int, ...] = ()
     """Layers that do not differ from the best under the interval rule; empty under the paper's."""
 
