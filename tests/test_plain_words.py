@@ -24,8 +24,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 VERBS = frozenset(
     """
-    accept add address admit advance aggregate align allow animate annotate answer append apply
-    approximate ask assemble assert assess assign attach average balance batch bind blend block
+    accept add address admit advance aggregate align allow animate annotate announce answer append
+    apply approximate ask assemble assert assess assign attach average balance batch bind blend block
     bootstrap bound break bring build cache calibrate calculate call capture carry cast catch center
     centre change check choose clamp clean clear clip close code collect colour combine compare
     compile complete compose compress compute concatenate condition configure connect consume contain

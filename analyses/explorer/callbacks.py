@@ -280,8 +280,8 @@ def _views(app: Dash, explorer: Explorer) -> None:
             return
         layer, strength = render.clicked_cell(swept, click)
         set_props("layers-0", {"value": [layer]})
-        set_props("operation-0", {"value": swept.steer.operation})
-        if swept.steer.operation != "ablate":
+        set_props("operation-0", {"value": swept.steer.operation.value})
+        if swept.steer.operation.parameter is not None:
             set_props("strength-0", {"value": f"{strength:g}"})
             set_props("unit-0", {"value": swept.unit})
         set_props("sweep", {"clickData": None})  # so that the same cell can be clicked again

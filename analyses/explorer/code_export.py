@@ -9,7 +9,8 @@ from analyses.explorer.form import Ask, Source, Steer
 from analyses.explorer.workspace import SAVED, Making, Workspace
 from analyses.kit.instruction_sets import arguments, instruction_id
 from analyses.kit.operations import READ_TOKENS
-from interp_steer.interventions.edits import Edit
+from interp_steer.interventions.intervention import Edit
+from interp_steer.interventions.operations import Operation
 
 _FITTED = {"component": "resid_post", "position": "last", "estimator": "difference_in_means"}
 """What goes without saying."""
@@ -98,8 +99,8 @@ def _vector(source: Source, name: str, making: Making) -> list[str]:
 
 def _edit(steer: Steer, layer: int, edit: Edit, name: str) -> str:
     """One edit; numbers are written so that they read back the same."""
-    own_target = steer.operation == "project" and steer.strength is None
-    said = [] if steer.operation == "ablate" or own_target else [repr(edit.value)]
+    own_target = steer.operation is Operation.PROJECT and steer.strength is None
+    said = [] if steer.operation.parameter is None or own_target else [repr(edit.value)]
     said += [f"positions={steer.positions!r}"] * (steer.positions != "all")
     if steer.schedule != "fixed":
         said.append(f"schedule=ist.schedules.parse({steer.schedule!r})")

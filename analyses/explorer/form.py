@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import interp_steer as ist
 from analyses.explorer.jobs import ExplorerError
+from interp_steer.interventions.operations import Operation
 from interp_steer.interventions.positions import span
 from interp_steer.interventions.schedules import parse as parse_schedule
 from interp_steer.models.sites import COMPONENTS
 from interp_steer.vectors.estimators import ESTIMATORS
 from interp_steer.vectors.strength import Unit
 
-Operation = Literal["project", "add", "turn", "ablate"]
+OPERATIONS = (Operation.PROJECT, Operation.ADD, Operation.TURN, Operation.ABLATE)
+"""The operations that a page offers, in this order."""
+
 POSITIONS = ("all", "generated", "prompt", "last", "not_bos")
 READS = ("last", "all", "generated")
 
@@ -60,7 +63,7 @@ class Steer:
 
     source: Source
     layers: tuple[int, ...]
-    operation: Operation = "project"
+    operation: Operation = Operation.PROJECT
     strength: ist.Strength | None = None
     """None for the vector's own target, in a projection."""
     schedule: str = "fixed"
@@ -146,7 +149,9 @@ def steer_of(form: Mapping[str, Any], limits: Limits, n_layers: int) -> Steer:
     layers = layers if isinstance(layers, list) else [layers]
     if layers in ([], [None], [""]):
         raise ExplorerError("No layer is chosen. Choose one or more under Layers.")
-    operation = _one_of("The operation", form.get("operation") or "project", get_args(Operation))
+    operation = Operation(
+        _one_of("The operation", form.get("operation") or Operation.PROJECT, OPERATIONS)
+    )
     schedule = str(form.get("schedule") or "fixed").strip()
     if len(schedule) > limits.schedule:
         raise ExplorerError(
@@ -182,7 +187,7 @@ def strength_of(
 ) -> ist.Strength | None:
     """The strength that a card names; None for a projection to the vector's own target."""
     given = form.get("strength")
-    if operation == "ablate" or (operation == "project" and given in (None, "")):
+    if operation.parameter is None or (operation is Operation.PROJECT and given in (None, "")):
         return None
     amount = _real("The strength", given, -limits.strength, limits.strength)
     return ist.Strength(amount, _one_of("The unit", form.get("unit") or "norm", get_args(Unit)))

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from dash import dcc, html
 
-from analyses.explorer.form import MOST_STEERS, POSITIONS, READS, Limits
+from analyses.explorer.form import MOST_STEERS, OPERATIONS, POSITIONS, READS, Limits
 from analyses.explorer.head_view import QUANTITIES
 from analyses.explorer.widgets import (
     block,
@@ -22,6 +22,7 @@ from analyses.explorer.widgets import (
     unit,
 )
 from analyses.explorer.workspace import Workspace
+from interp_steer.interventions.operations import Operation
 from interp_steer.models import bundled
 from interp_steer.models.sites import COMPONENTS
 from interp_steer.vectors.estimators import ESTIMATORS
@@ -38,7 +39,6 @@ FIELDS = (
 )  # fmt: skip
 """What a card of a vector asks for; the control of the first card is ``name-0``."""
 
-OPERATIONS = {"project": "Project", "add": "Add", "turn": "Turn", "ablate": "Ablate"}
 SCHEDULES = (
     "fixed",
     "start",
@@ -210,7 +210,12 @@ def _card(shelf: Workspace, at: int) -> html.Fieldset:
                     field(of("layers"), "Layers", dropdown(
                         of("layers"), layers,
                         [first], multi=True, clearable=False)),
-                    choice(of("operation"), "Operation", OPERATIONS, "add"),
+                    choice(
+                        of("operation"),
+                        "Operation",
+                        {each.value: each.value.capitalize() for each in OPERATIONS},
+                        Operation.ADD.value,
+                    ),
                 ],
                 className="grid uneven",
             ),

@@ -15,6 +15,7 @@ from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.workspace import SAVED, Workspace, label
 from figures.style.drawing import Drawing
 from interp_steer.contrast.pair import Pair, Prompt
+from interp_steer.interventions.operations import Operation
 from interp_steer.statistics.intervals import bootstrap_mean, wilson
 from interp_steer.sweeps.grid import follows_instruction
 
@@ -62,10 +63,10 @@ class Swept:
 
 
 DOING = {
-    "project": "Projection on",
-    "add": "Addition of",
-    "turn": "Turn towards",
-    "ablate": "Ablation of",
+    Operation.PROJECT: "Projection on",
+    Operation.ADD: "Addition of",
+    Operation.TURN: "Turn towards",
+    Operation.ABLATE: "Ablation of",
 }
 
 
@@ -88,7 +89,7 @@ def sweeping(
     """
     vector = shelf.vector(steer.source, job)
     yield
-    if steer.operation == "ablate":
+    if steer.operation.parameter is None:
         strengths = (ist.Strength(1.0),)  # there is but one way to take all of it away
     cells = len(vector.layers) * len(strengths)
     if cells > most_cells:

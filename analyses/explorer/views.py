@@ -16,6 +16,7 @@ from analyses.geometry.propagation import CURVES, over_prompts
 from figures.style.drawing import Drawing
 from interp_steer.geometry.cosines import cosine_map, vocabulary
 from interp_steer.geometry.propagation import propagate
+from interp_steer.interventions.operations import Operation
 from interp_steer.vectors.algebra import inner_product
 
 MOST_FOLLOWED = 12
@@ -129,9 +130,9 @@ def propagation(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterat
         if len(rows):
             drawings[name] = figures.layer_quantity(rows, title, about=f"{about} {said}")
     note = ""
-    if steer.operation == "turn":
+    if steer.operation is Operation.TURN:
         note = "A turn takes the length away again; followed is the addition that it begins with."
-    elif steer.operation != "add":
+    elif steer.operation is not Operation.ADD:
         note = (
             f"A {NOUNS[steer.operation]} adds another length to each activation; followed is an "
             f"addition of {coefficient:.3g}, what it adds in the mean."
@@ -141,7 +142,7 @@ def propagation(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterat
     job.tell("", Seen(drawings, note=note.strip()))
 
 
-NOUNS = {"project": "projection", "ablate": "ablation"}
+NOUNS = {Operation.PROJECT: "projection", Operation.ABLATE: "ablation"}
 
 
 def injected(shelf: Workspace, steer: Steer, layer: int) -> float:
@@ -152,7 +153,7 @@ def injected(shelf: Workspace, steer: Steer, layer: int) -> float:
     """
     vector, edit = shelf.vector(steer.source), shelf.edit(steer, layer).edits[0]
     length = edit.value
-    if steer.operation not in ("add", "turn"):
+    if steer.operation.sets_projection:
         if vector.baseline is None:
             raise ExplorerError(
                 f"{vector.name} has no baseline, so that it is not known how far a "
@@ -179,7 +180,7 @@ def facts_of(vector: ist.SteeringVector) -> tuple[tuple[str, str], ...]:
     about = vector.card
     found = {
         "stands for": about.name,
-        "model": about.whose,
+        "model": str(about.identity),
         "revision": about.revision,
         "read at": f"{about.component}, {about.position}",
         "estimator": about.estimator.replace("_", " "),

@@ -137,7 +137,9 @@ class Workspace:
                 position=source.position,
                 estimator=source.estimator,
                 max_new_tokens=READ_TOKENS,
-                on_read=job and partial(_progress, job, label(source.name), 2 * len(pairs), [0]),
+                options=ist.capture.CaptureOptions(
+                    on_read=job and partial(_progress, job, label(source.name), 2 * len(pairs), [0])
+                ),
             )
             while len(self._fitted) > MOST_FITTED:
                 gone, _ = self._fitted.popitem(last=False)
@@ -194,10 +196,8 @@ class Workspace:
         """What a choice does at one layer."""
         vector = self.vector(steer.source, job)
         schedule = parse_schedule(steer.schedule)
-        if steer.operation == "ablate":
-            return vector.at(layer).ablate(steer.positions, schedule)
-        if steer.strength is None:
-            return vector.at(layer).project(None, steer.positions, schedule)
+        if steer.strength is None or steer.operation.parameter is None:
+            return vector.at(layer).apply(steer.operation, None, steer.positions, schedule)
         if job is not None and steer.strength.unit in ("kl", "ppl"):
             job.tell(f"Looking for the strength that is {steer.strength} at layer {layer}")
         gauge = self.gauge(steer.source, job)

@@ -43,7 +43,7 @@ from analyses.kit.instruction_sets import contrast_sets
 from figures.style.drawing import short_names
 from figures.style.interval_dots import interval_dots
 from interp_steer.errors import RunError, StatisticsError
-from interp_steer.geometry.exchange import last_tokens
+from interp_steer.geometry.exchange import capture_last_tokens
 from interp_steer.statistics.effect_shares import ratio_of_means, share_between
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.paired import holm, mcnemar
@@ -122,10 +122,12 @@ def main(config: Config, run: ist.Run) -> None:
         if not (select.obedient and test.obedient):
             print(f"{name} is left out: {model.name} obeys it in no prompt of a split")
             continue
-        vector = ist.fit(model, pairs.fit, checkpoints=run.partial)
+        vector = ist.fit(
+            model, pairs.fit, options=ist.capture.CaptureOptions(checkpoint=run.partial)
+        )
         run.leave(vector, name=name)
         editors = [
-            Editor(vector, last_tokens(model, split), config.removed_at, config.set_at)
+            Editor(vector, capture_last_tokens(model, split), config.removed_at, config.set_at)
             for split in (pairs.select, pairs.test)
         ]
         chosen[name] = choose(select, editors[0], layers)

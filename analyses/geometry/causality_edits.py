@@ -8,7 +8,7 @@ from typing import get_args
 
 import interp_steer as ist
 from analyses.kit.instruction_following import EditedPrompts
-from interp_steer.geometry.exchange import Part, Rows, interchange, moved_along
+from interp_steer.geometry.exchange import Part, Rows, displacement_along, exchange_activations
 
 ACTS = {
     "zero": "set to zero",
@@ -54,10 +54,10 @@ class Editor:
             if draw is None:
                 for part in get_args(Part):
                     yield EditedPrompts(
-                        part, instructed, interchange(own, donor, receiver, part), layer
+                        part, instructed, exchange_activations(own, donor, receiver, part), layer
                     )
             else:
-                far = moved_along(own, donor, receiver).tolist()
+                far = displacement_along(own, donor, receiver).tolist()
                 edits = [along.add(amount, "last") for amount in far]
                 yield EditedPrompts("component", instructed, edits, layer, draw)
 

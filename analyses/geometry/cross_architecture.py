@@ -31,7 +31,7 @@ the property as well.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 from tqdm import tqdm
@@ -164,8 +164,8 @@ def fitted_maps(
                 prompts,
                 position=position_of(read),
                 max_new_tokens=READ_TOKENS,
-                seed=run.seed,
             )
+            texts = replace(texts, seed=run.seed)
             for kind in kinds_between(source, target, config):
                 made = fit_map_on(texts, kind)
                 maps[read, asked, kind] = made

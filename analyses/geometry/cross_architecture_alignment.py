@@ -43,7 +43,7 @@ class BothSides:
         Args:
             model: that reads them.
             pairs: of one split.
-            read: where; see :class:`analyses.kit.operations.Operation`.
+            read: where; see :class:`analyses.kit.operations.SteeringSpec`.
         """
         present, absent = (
             ist.capture.capture_moments(
@@ -111,7 +111,7 @@ class Moved:
             source: where the vector comes from.
             target: where it goes.
             pairs: of the instruction, with their splits.
-            read: where; see :class:`analyses.kit.operations.Operation`.
+            read: where; see :class:`analyses.kit.operations.SteeringSpec`.
         """
         return cls(
             BothSides.of(source, pairs.fit, read),

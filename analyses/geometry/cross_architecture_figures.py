@@ -18,7 +18,7 @@ from analyses.geometry.cross_architecture_steering import (
     mapped,
 )
 from figures.style import theme
-from figures.style.drawing import Drawing, interval_text, listed, p_text, short_names
+from figures.style.drawing import Drawing, interval_text, list_words, p_text, short_names
 from figures.style.interval_dots import interval_dots
 from interp_steer.statistics.records import share_of
 
@@ -81,10 +81,10 @@ class Moves:
         ]
         random = quality.filter(pl.col("setting") == "random")["value"].to_numpy().max()
         return (
-            f"Highest are, by {self.kind}, {listed(said)}; no random map is above {random:.2f}. "
-            f"Share of the squared distance of {self.target}'s activations from their mean that "
-            f"maps from {self.source} predict, on shared prompts held out; bands are 95% intervals "
-            "over prompts."
+            f"Highest are, by {self.kind}, {list_words(said)}; no random map is above "
+            f"{random:.2f}. Share of the squared distance of {self.target}'s activations from "
+            f"their mean that maps from {self.source} predict, on shared prompts held out; bands "
+            "are 95% intervals over prompts."
         )
 
     def _of_directions(self, rows: pl.DataFrame, quantity: str) -> str:
@@ -102,7 +102,7 @@ class Moves:
             f"vector in {self.target} than one without; 0.5 is chance",
         }
         return (
-            f"Highest are {listed(said)}. {about[quantity]}. Bands are 95% intervals; those of "
+            f"Highest are {list_words(said)}. {about[quantity]}. Bands are 95% intervals; those of "
             "random maps are of their mean."
         )
 
@@ -139,7 +139,7 @@ def answers(records: pl.DataFrame, moves: Moves) -> Drawing:
             for setting, each in by_setting.items()
             if setting not in UNMAPPED and (setting == told or setting.endswith(moves.prompts))
         ]
-        said.append(f"{panel}: {listed(tested)}, {', '.join(beside)}")
+        said.append(f"{panel}: {list_words(tested)}, {', '.join(beside)}")
     columns = ["label", "panel", "setting", "value", "low", "high"]
     frame = pl.DataFrame(rows, schema=columns, orient="row")
     n = records.filter(pl.col("setting") == OWN).n_unique(["instruction", "key"]) // len(names)

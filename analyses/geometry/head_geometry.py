@@ -224,7 +224,7 @@ def numbers(name: str, found: Property) -> dict[str, object]:
     """The best head, chosen on the select split, and who writes the last layer's direction."""
     layer, head = found.rankings()["auroc"][0]
     last = found.shares.layers[-1]
-    by_part = found.shares.summed(lambda writer: writer.part)
+    by_part = found.shares.sum_by(lambda writer: writer.part)
     measured = found.test
     value, low, high = (
         float(each[layer, head]) for each in (measured.auroc, measured.low, measured.high)

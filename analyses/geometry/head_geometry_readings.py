@@ -45,7 +45,7 @@ class Property:
 
     def heads(self, name: str) -> pl.DataFrame:
         """A row for each head."""
-        shares = self.shares.summed(lambda writer: (writer.layer, writer.head))
+        shares = self.shares.sum_by(lambda writer: (writer.layer, writer.head))
         last, norms = self.shares.layers[-1], self.vector.head_norms[0]
         rows = []
         for layer, head in np.ndindex(*norms.shape):
@@ -149,10 +149,10 @@ def share_frame(name: str, shares: Shares) -> pl.DataFrame:
     """A row for each layer of the direction and each writer."""
     rows = [
         (name, layer, writer.kind, writer.layer, writer.head, each.value, each.low, each.high)
-        for (layer, writer), each in shares.summed(lambda writer: writer).items()
+        for (layer, writer), each in shares.sum_by(lambda writer: writer).items()
     ] + [
         (name, layer, f"all {part}", None, None, each.value, each.low, each.high)
-        for (layer, part), each in shares.summed(lambda writer: writer.part).items()
+        for (layer, part), each in shares.sum_by(lambda writer: writer.part).items()
     ]
     schema = {"instruction": pl.String, "layer": pl.Int64, "writer": pl.String}
     schema |= {"source": pl.Int64, "head": pl.Int64}

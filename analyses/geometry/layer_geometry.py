@@ -22,17 +22,18 @@ from analyses.kit.instruction_sets import contrast_sets
 from interp_steer.geometry.layers import (
     cosine_between_layers,
     discrimination,
-    energy_shares,
     spread,
     unembedding_angle,
 )
+from interp_steer.geometry.ranks import energy_shares
 from interp_steer.statistics.intervals import Interval, bootstrap
 from interp_steer.vectors.fitting import difference_in_means
 
 CURVES = {
     "effective_rank": (
-        "effective rank",
-        "Dimensions that the differences of the single pairs fill whose mean the vector is.",
+        "effective rank (squared singular values)",
+        "Dimensions that the differences of the single pairs fill, whose mean is the vector: the "
+        "exponential of the entropy of their squared singular values, scaled to a sum of 1.",
     ),
     "relative_norm": (
         "relative norm",

@@ -12,7 +12,7 @@ import interp_steer as ist
 from analyses.geometry.linearity_equal_damage import MEANS, RANDOM_MAP
 from analyses.geometry.linearity_readouts import LABELS, LINEAR, MOVES, OTHERS, RANDOM, TOLD_BY, at
 from figures.geometry.pair_shifts import pair_shifts
-from figures.style.drawing import listed, short_names
+from figures.style.drawing import list_words, short_names
 from figures.style.interval_dots import interval_dots
 from interp_steer.statistics.intervals import Interval
 
@@ -87,8 +87,8 @@ def draw_auroc(
             f"directions ({titles(chosen)[name]}, layer {layer})"
         )
     caption = (
-        f"Prompts are told apart with an AUROC of {listed(told)}. Held-out prompts with and without"
-        " the property, of other requests and phrasings than those fitted on"
+        f"Prompts are told apart with an AUROC of {list_words(told)}. Held-out prompts with and "
+        "without the property, of other requests and phrasings than those fitted on"
     )
     curves = records.filter((pl.col("quantity") == "auroc") & pl.col("of").is_in(CURVES))
     ordered = pl.concat(
@@ -129,7 +129,7 @@ def draw_gain(run: ist.Run, records: pl.DataFrame, chosen: Mapping[str, int]) ->
         drawn, "layer", "layer", "MLP's gain in AUROC", chance=series["gain_control"]
     )
     run.draw("gain", replace(drawing, caption=(
-        f"The AUROC of the MLP is {listed(told)}. Held-out prompts; at each layer the linear "
+        f"The AUROC of the MLP is {list_words(told)}. Held-out prompts; at each layer the linear "
         "reading is the one that tells the select split apart best. Of the control nothing linear "
         "is left: what the MLP gains there is what it can find. Bands are 95% intervals."
     )))  # fmt: skip
@@ -154,7 +154,7 @@ def draw_cosines(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) ->
             f"({titles(chosen)[name]}, layer {layer})"
         )
     run.draw("cosine", replace(drawing, caption=(
-        f"Cosine with the difference in means: {listed(told)}. The centred axis is that of the "
+        f"Cosine with the difference in means: {list_words(told)}. The centred axis is that of the "
         "differences less their mean, which is the shift. Whiskers are jackknife 95% intervals "
         "over pairs, under the penalties that were chosen."
     )))  # fmt: skip
@@ -179,9 +179,9 @@ def draw_left(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) -> No
         )
     run.draw("left", replace(drawing, caption=(
         "Prompts without the property are moved onto those with it, and an MLP still tells them "
-        f"from real ones with an AUROC of {listed(told)}; 0.5 is nothing left to tell. Probes are "
-        "trained on the moved prompts of the fit split and read on the test split; whiskers are "
-        "95% intervals."
+        f"from real ones with an AUROC of {list_words(told)}; 0.5 is nothing left to tell. Probes "
+        "are trained on the moved prompts of the fit split and read on the test split; whiskers "
+        "are 95% intervals."
     )))  # fmt: skip
 
 
@@ -197,7 +197,7 @@ def draw_steered(
         pl.col("matched").replace_strict(MATCHED).alias("setting"),
     )
     steered = [name for name in panels if name in found["property"]]
-    layers = listed([f"layer {chosen[name]} ({panels[name]})" for name in steered])
+    layers = list_words([f"layer {chosen[name]} ({panels[name]})" for name in steered])
     about = (
         f"All act at {layers}, moved as far as {strength:g} times the difference in means, or at "
         "the divergence that this one costs on the select split. Held-out prompts; whiskers are "

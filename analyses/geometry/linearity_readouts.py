@@ -19,15 +19,19 @@ from interp_steer.geometry.probes import (
     Both,
     Kind,
     Probe,
-    auroc_gain,
     density_ratio,
-    train,
-    trained,
+    train_probe,
+    train_with_penalty,
 )
-from interp_steer.statistics.intervals import Interval, bootstrap, jackknife_interval, left_out
-from interp_steer.statistics.separation import measure_separation
+from interp_steer.statistics.intervals import (
+    Interval,
+    bootstrap,
+    jackknife_interval,
+    jackknife_subsets,
+)
+from interp_steer.statistics.separation import auroc_gain, measure_separation
 from interp_steer.vectors.estimators import ESTIMATORS, shift_along
-from interp_steer.vectors.fitting import along
+from interp_steer.vectors.fitting import fit_along
 from interp_steer.vectors.transport import KINDS, TransportMap, transport_of
 
 LINEAR = {
@@ -129,7 +133,7 @@ class Property:
             for site in splits.fit.sites
         )
         vectors = {
-            name: along(
+            name: fit_along(
                 splits.fit,
                 torch.stack([layer.directions[name] for layer in layers]),
                 name,
@@ -161,7 +165,7 @@ class AtLayer:
     ) -> AtLayer:
         """Fit every estimator, and train every probe."""
         fit, select = (rows_at(sides, site) for sides in (splits.fit, splits.select))
-        probes = {kind: train(kind, fit, select, seed=seed) for kind in get_args(Kind)}
+        probes = {kind: train_probe(kind, fit, select, seed=seed) for kind in get_args(Kind)}
         return cls(site, splits, maps, probes, _directions(splits.fit, site, probes), seed)
 
     @cached_property
@@ -221,7 +225,7 @@ class AtLayer:
     def cosines(self) -> Iterator[Found]:
         """How alike each direction is to the difference in means, with a jackknife of the pairs."""
         fit = self.splits.fit
-        kept = left_out(fit.present.prompts, GROUPS)
+        kept = jackknife_subsets(fit.present.prompts, GROUPS)
         without = [self._again(fit.subset(torch.from_numpy(pairs))) for pairs in kept]
         for name, direction in self.directions.items():
             if name == "difference_in_means":
@@ -247,7 +251,7 @@ class AtLayer:
         for move in MOVES:
             moved = self._mover(move)
             fit, select, test = ((present, moved(absent)) for present, absent in rows)
-            probes = {kind: train(kind, fit, select, seed=self.seed) for kind in TOLD_BY}
+            probes = {kind: train_probe(kind, fit, select, seed=self.seed) for kind in TOLD_BY}
             found[move] = {kind: (probe, test) for kind, probe in probes.items()}
         return found
 
@@ -262,7 +266,7 @@ class AtLayer:
         """The directions that other pairs would have given, under the same penalties."""
         rows = rows_at(fit, self.site)
         probes = {
-            name: trained(probe.kind, rows, probe.penalty, seed=self.seed)
+            name: train_with_penalty(probe.kind, rows, probe.penalty, seed=self.seed)
             for name, probe in self.probes.items()
         }
         return _directions(fit, self.site, probes)

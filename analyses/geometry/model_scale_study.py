@@ -18,7 +18,7 @@ import interp_steer as ist
 from analyses.kit.instruction_following import Answering, EditedPrompts, InstructionFollowing
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import RunError, StatisticsError
-from interp_steer.geometry.exchange import Rows, last_tokens
+from interp_steer.geometry.exchange import Rows, capture_last_tokens
 from interp_steer.geometry.layers import Discrimination, discrimination, spread
 from interp_steer.statistics.effect_shares import ratio_of_means
 from interp_steer.statistics.intervals import Interval, share
@@ -108,11 +108,13 @@ class Study:
                     f"asked in words it follows {pairs.name} in none of {len(split.pairs)} prompts "
                     f"of the {split.pairs.split} split, so that nothing says what obeying would be"
                 )
-        vector = ist.fit(model, pairs.fit, checkpoints=checkpoints)
+        vector = ist.fit(
+            model, pairs.fit, options=ist.capture.CaptureOptions(checkpoint=checkpoints)
+        )
         gauge = ist.StrengthCalibrator(
             model, vector, pairs.select.absent, max_new_tokens=config.graded_tokens
         )
-        fitted, held = (last_tokens(model, split) for split in (pairs.fit, pairs.test))
+        fitted, held = (capture_last_tokens(model, split) for split in (pairs.fit, pairs.test))
         return cls(vector, select, test, fitted, held, gauge, config)
 
     @property

@@ -18,7 +18,7 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.kit.instruction_sets import contrast_sets
-from interp_steer.geometry.propagation import QUANTITIES, Propagation, propagate
+from interp_steer.geometry.propagation import QUANTITIES, Propagation, PropagationOptions, propagate
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 
 CURVES = {
@@ -103,7 +103,9 @@ def main(config: Config, run: ist.Run) -> None:
     frames, tokens, erased = [], [], []
     for name, pairs in tqdm(sets.items(), desc="propagation", unit="instruction", disable=None):
         run.used(pairs)
-        vector = ist.fit(model, pairs.fit, checkpoints=run.partial)
+        vector = ist.fit(
+            model, pairs.fit, options=ist.capture.CaptureOptions(checkpoint=run.partial)
+        )
         run.leave(vector, name=name)
         gauge = ist.StrengthCalibrator(model, vector, pairs.select.absent)
         prompts = pairs.test.absent
@@ -121,7 +123,7 @@ def main(config: Config, run: ist.Run) -> None:
                 answers=answers,
                 fitted=vector,
                 positions=config.positions,
-                batch_size=config.batch_size,
+                options=PropagationOptions(batch_size=config.batch_size),
             )
             told = [
                 pl.lit(name).alias("instruction"),

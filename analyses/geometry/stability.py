@@ -43,11 +43,11 @@ from analyses.geometry.stability_rows import (
     from_base,
 )
 from figures.geometry.reliability import cosines_by_number
-from figures.languages.examples_curve import enough
-from figures.style.drawing import listed, short_names
+from figures.style.drawing import list_words, short_names
 from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean, wilson
 from interp_steer.statistics.paired import holm
+from interp_steer.statistics.sample_size import find_stable_size
 
 DRIFT = {
     "none": "unsteered",
@@ -180,7 +180,7 @@ def leave(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> No
         run.leave(summary={f"{name}.{instruction}": value for instruction, value in here.items()})
     for (instruction,), rows in records.group_by("instruction", maintain_order=True):
         pairs = numbered(rows, "pairs", ALL_PAIRS)
-        run.leave(summary={f"pairs_enough.{instruction}": enough(pairs) or float("nan")})
+        run.leave(summary={f"pairs_enough.{instruction}": find_stable_size(pairs) or float("nan")})
         for part, series in (
             ("queries", f"{config.n_fit} pairs"),
             ("requests", ALL_PAIRS),
@@ -232,8 +232,8 @@ def leave_drift(run: ist.Run, steps: pl.DataFrame, read_layer: int) -> None:
         )
         levels = [f"{value!s} {DRIFT[str(setting)]}" for setting, value in mean.items()]
         caption = (
-            f"In the mean over its tokens an answer projects {listed(levels)}. Over all "
-            f"instructions it moves by {listed(said)} from the first to the last third of an "
+            f"In the mean over its tokens an answer projects {list_words(levels)}. Over all "
+            f"instructions it moves by {list_words(said)} from the first to the last third of an "
             "answer. Projection of the residual stream on the direction of "
             f"{short_names([str(name)])[str(name)]} at layer {read_layer}, in answers to "
             f"{rows['query'].n_unique()} requests for long ones: at the last token of the prompt, "
@@ -335,8 +335,9 @@ def draw(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> Non
     rates = [f"{value} by {series}" for series, value in rejections(records, config.copies).items()]
     draw_calibration(run, records, (
         f"Of {config.copies} copies with shuffled labels for each of {len(names)} instructions, "
-        f"the permutation test at 5% rejects {listed(rates)}. Share of copies that are rejected "
-        f"at each level, at layer {layer}; bands are Wilson's 95% intervals, by instruction."
+        f"the permutation test at 5% rejects {list_words(rates)}. Share of copies that are "
+        f"rejected at each level, at layer {layer}; bands are Wilson's 95% intervals, by "
+        "instruction."
     ))  # fmt: skip
 
 

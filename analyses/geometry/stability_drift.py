@@ -39,7 +39,7 @@ def by_step(
         prompts: requests without the instruction, answered unsteered, under the vector, and under
             a random direction that acts as strongly.
         asked: the same requests with the instruction in words, answered unsteered.
-        operation: see :class:`analyses.kit.operations.Operation`.
+        operation: see :class:`analyses.kit.operations.SteeringSpec`.
         layer: where the vector acts.
         read_layer: where the projection is read, on the vector fitted there.
         max_new_tokens: where answers are cut.

@@ -39,7 +39,8 @@ from figures.geometry.embedding_map import embedding_map
 from figures.geometry.similarity import similarity_by_layer, similarity_map
 from figures.style.drawing import interval_text, percent
 from interp_steer.errors import RunError
-from interp_steer.geometry.subspaces import effective_rank, principal_angles, shared_part
+from interp_steer.geometry.ranks import effective_rank
+from interp_steer.geometry.subspaces import principal_angles, shared_part
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.resampling import normal_interval, resampled_means
 
@@ -105,7 +106,11 @@ def main(config: Config, run: ist.Run) -> None:
     run.draw("cosines_by_layer", similarity_by_layer(families_by_layer(layers)))
     run.draw("shared_by_layer", similarity_by_layer(shared))
     run.draw("rank_by_layer", figures.interval_curves(
-        ranks, "layer", "layer", "effective rank", chance="random directions"
+        ranks,
+        "layer",
+        "layer",
+        "effective rank (singular values)",
+        chance="random directions",
     ))  # fmt: skip
     run.draw("angles_by_layer", figures.interval_curves(
         angles, "layer", "layer", "mean principal angle (degrees)", chance="random subspaces"

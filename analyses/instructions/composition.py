@@ -35,7 +35,7 @@ from interp_steer.scoring import ifeval
 from interp_steer.statistics.intervals import share
 from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
-from interp_steer.vectors.orthogonal import orthogonalised
+from interp_steer.vectors.orthogonal import orthogonalise
 from interp_steer.world.chats import HELD_PAIRS
 
 NONE = "none"
@@ -147,7 +147,7 @@ def combined(
 ) -> dict[str, ist.Intervention]:
     """What steers towards several properties in each of :data:`WAYS`."""
     chosen = [(steerers[name], picked[name].operation) for name in names]
-    apart = orthogonalised([steerer.vector(operation) for steerer, operation in chosen])
+    apart = orthogonalise([steerer.vector(operation) for steerer, operation in chosen])
     return {
         "own layers": ist.compose(alone[name] for name in names),
         "one layer": ist.compose(

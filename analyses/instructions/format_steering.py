@@ -142,7 +142,9 @@ def controls(
     read = steerers[name].vectors
     if "shuffled" in config.controls:
         pairs = sets[name].fit.shuffle_sides(run.seed)
-        exchanged = read_at(read, model, pairs, checkpoints=run.partial)
+        exchanged = read_at(
+            read, model, pairs, options=ist.capture.CaptureOptions(checkpoint=run.partial)
+        )
         yield "shuffled", 0, partial(_in_its_place, exchanged)
     others = [steerer.vectors for other, steerer in steerers.items() if other != name]
     if "others" in config.controls and others:

@@ -205,7 +205,9 @@ def ready(
     steerers = {
         vector: Steerer({"last": ist.StrengthCalibrator(model, saved[vector], plain)})
         if vector in saved
-        else Steerer.fit(model, sets[vector], each, checkpoints=run.partial)
+        else Steerer.fit(
+            model, sets[vector], each, options=ist.capture.CaptureOptions(checkpoint=run.partial)
+        )
         for vector, each in operations.items()
     }
     for one in placed:

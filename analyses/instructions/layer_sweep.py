@@ -120,7 +120,13 @@ def fitted(
 ) -> dict[str, Steerer]:
     """The vectors of each instruction that operations need, fitted on the fit split."""
     return {
-        name: Steerer.fit(model, pairs, operations, steered=steered, checkpoints=run.partial)
+        name: Steerer.fit(
+            model,
+            pairs,
+            operations,
+            steered=steered,
+            options=ist.capture.CaptureOptions(checkpoint=run.partial),
+        )
         for name, pairs in tqdm(sets.items(), desc="fit", unit="instruction", disable=None)
     }
 

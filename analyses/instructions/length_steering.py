@@ -80,7 +80,10 @@ def main(config: Config, run: ist.Run) -> None:
     else:
         sets = sets_of_length(run.seed, **sizes)
     run.used(model, *sets.values())
-    vectors = {kind: ist.fit(model, pairs, checkpoints=run.partial) for kind, pairs in sets.items()}
+    vectors = {
+        kind: ist.fit(model, pairs, options=ist.capture.CaptureOptions(checkpoint=run.partial))
+        for kind, pairs in sets.items()
+    }
     with asking(config, model, run) as options:
         options |= {"score": measured}
         layers = {

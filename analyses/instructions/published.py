@@ -20,7 +20,7 @@ import figures
 import interp_steer as ist
 from figures.published import BASELINES, as_plotted, reported, reported_sentences
 from interp_steer.statistics.paired import mcnemar
-from interp_steer.statistics.records import corrected, share_of
+from interp_steer.statistics.records import correct_p_values, share_of
 from interp_steer.sweeps import published_answers
 from interp_steer.sweeps.selection import Choice, stability
 
@@ -114,7 +114,7 @@ def tests(answers: pl.DataFrame) -> dict[str, object]:
         for (name,), rows in paired.group_by("instruction", maintain_order=True):
             names.append(name)
             each.append(mcnemar(rows["with"], rows["without"]))
-        for name, p_value in zip(names, corrected(each), strict=True):
+        for name, p_value in zip(names, correct_p_values(each), strict=True):
             numbers[f"mcnemar_p.{setting}.{name}"] = p_value
     return numbers
 

@@ -23,11 +23,10 @@ from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.judges import judge_all, judge_of
 from analyses.kit.parts import configured, performed
 from figures.published import reported
-from figures.steering.judged_quality import quality_change
 from interp_steer.errors import ScoringError
 from interp_steer.results.summary import Number
 from interp_steer.scoring.judge import Judge, questions_of
-from interp_steer.statistics.records import mean_of, share_of
+from interp_steer.statistics.records import mean_gain, mean_of, share_of
 
 COMPARISONS = (("none", "steered"), ("random", "steered"), ("instruction", "both"))
 """What steered answers are compared with, baseline first."""
@@ -117,10 +116,10 @@ def changes(records: pl.DataFrame) -> dict[str, object]:
     numbers: dict[str, object] = {}
     for first, second in COMPARISONS:
         key = f"quality_change.{second}_over_{first}"
-        if whole := quality_change(records, first, second):
+        if whole := mean_gain(records, first, second, "quality"):
             numbers[key] = whole
         for (name,), rows in records.group_by("instruction", maintain_order=True):
-            if change := quality_change(rows, first, second):
+            if change := mean_gain(rows, first, second, "quality"):
                 numbers[f"{key}.{name}"] = change
     return numbers
 

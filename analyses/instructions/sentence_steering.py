@@ -33,7 +33,7 @@ from analyses.instructions.length_steering import (
 )
 from analyses.kit.activation_differences import map_differences
 from analyses.kit.answer_options import AnswerOptions, asking
-from analyses.kit.operations import Operation
+from analyses.kit.operations import SteeringSpec
 from analyses.kit.parts import configured
 from figures.published import reported_sentences
 from interp_steer.contrast.contrast_set import plain_text
@@ -89,7 +89,7 @@ def main(config: Config, run: ist.Run) -> None:
     with asking(config, model, run) as options:
         options |= {"score": measured}
         layer = config.concise_layer
-        vector = ist.fit(model, concise, checkpoints=run.partial)
+        vector = ist.fit(model, concise, options=ist.capture.CaptureOptions(checkpoint=run.partial))
         if layer is None:
             layer = chosen_layer(vector, concise, model, reference, run.seed, options)
         run.leave(vector, name="conciseness", summary={"layer.conciseness": layer})
@@ -163,7 +163,7 @@ def exactly(
         plain, asked = (choices[pairs.name, text, config.rule] for text in (False, True))
         for picked, text in ((plain, "without_text"), (asked, "with_text")):
             found: dict[str, float | None] = {"layer": picked.layer}
-            strength = Operation.parse(picked.operation).strength
+            strength = SteeringSpec.parse(picked.operation).strength
             if picked.layer is not None and strength is not None:
                 found["weight"] = strength.amount
             run.leave(summary={f"{what}.exactly_{k}.{text}": n for what, n in found.items()})

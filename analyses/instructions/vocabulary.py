@@ -42,7 +42,7 @@ def main(config: Config, run: ist.Run) -> None:
     frames = []
     for name in tqdm(config.instruction, desc="vocabulary", unit="instruction", disable=None):
         pairs = contrast_sets([name], run.seed, fit=config.n_fit)[name].fit
-        vector = ist.fit(model, pairs, checkpoints=run.partial)
+        vector = ist.fit(model, pairs, options=ist.capture.CaptureOptions(checkpoint=run.partial))
         run.used(pairs)
         run.leave(vector, name=name)
         for setting, one in (("vector", vector), ("random", vector.like_random(run.seed))):

@@ -283,7 +283,9 @@ def beside_casing(
     """
     casing = ist.world.instruction(config.casing, seed=run.seed, select=config.n_select, test=1)
     run.used(casing)
-    steerer = Steerer.fit(model, casing, config.operations, checkpoints=run.partial)
+    steerer = Steerer.fit(
+        model, casing, config.operations, options=ist.capture.CaptureOptions(checkpoint=run.partial)
+    )
     grid = [
         ist.Cell("none"),
         *(

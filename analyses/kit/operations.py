@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import interp_steer as ist
 from interp_steer.errors import InterventionError, RunError
+from interp_steer.interventions.operations import Operation
 from interp_steer.interventions.positions import span
 from interp_steer.interventions.schedules import AnySchedule, fixed
-from interp_steer.vectors.strength import How
 
 Control = Callable[[ist.SteeringVector], ist.SteeringVector]
 """From a vector to another that acts in its place, as strongly."""
@@ -24,7 +24,7 @@ READS = ("last", "all", "generated")
 
 
 @dataclass(frozen=True)
-class Operation:
+class SteeringSpec:
     """Where a vector is read, what is done along it, how strongly, and at which positions.
 
     Written ``[READ/]HOW[:STRENGTH][@POSITIONS][*SCHEDULE]``, such as ``project``,
@@ -32,7 +32,7 @@ class Operation:
     ``add:1residual@generated*exponential(0.9)``.
     """
 
-    how: How
+    how: Operation
     """``add``, ``turn`` (an addition that keeps the norm) or ``project``."""
     strength: ist.Strength | None = None
     """Of an addition or a turn always; a projection without one goes to the vector's own target."""
@@ -44,7 +44,7 @@ class Operation:
     """What share of it is done at each step of an answer; strengths are measured at the whole."""
 
     @classmethod
-    def parse(cls, text: str) -> Operation:
+    def parse(cls, text: str) -> SteeringSpec:
         """Read an operation from the command line.
 
         Raises:
@@ -54,10 +54,11 @@ class Operation:
         read, slash, rest = edit.rpartition("/")
         how, at, positions = rest.partition("@")
         how, colon, strength = how.partition(":")
-        needs_strength = how != "project" or bool(colon)
+        known = [each.value for each in Operation if each.is_measured_as_length]
+        needs_strength = how != Operation.PROJECT or bool(colon)
         reads_somewhere = read in READS or read.lstrip("-").isdigit() or not slash
         if (
-            how not in get_args(How)
+            how not in known
             or (needs_strength and not strength)
             or (at and not positions)
             or (star and not schedule)
@@ -74,7 +75,7 @@ class Operation:
             share = ist.schedules.parse(schedule) if schedule else fixed
         except InterventionError as error:
             raise RunError(f"operation {text!r}: {error}") from error
-        return cls(how, amount, positions or "all", read or "last", share)  # type: ignore[arg-type]
+        return cls(Operation(how), amount, positions or "all", read or "last", share)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Placement:
     """An IFEval id, with ``?ARGUMENT=VALUE`` behind it where it is to have it; or the path of a
     vector that was saved, which ends in .safetensors."""
     operation: str
-    """See :class:`Operation`."""
+    """See :class:`SteeringSpec`."""
     read_layer: int
     """Where the vector was read."""
     apply_layer: int
@@ -118,7 +119,7 @@ class Placement:
                 f"{text!r}: where a saved vector was read is settled; leave out "
                 f"{operation.partition('/')[0] + '/'!r}"
             )
-        Operation.parse(operation)
+        SteeringSpec.parse(operation)
         return placed
 
     @property
@@ -162,7 +163,7 @@ class Steerer:
             steered: the model that they act on; the same when not given.
             options: of :func:`interp_steer.fit`.
         """
-        reads = dict.fromkeys(Operation.parse(text).read for text in operations)
+        reads = dict.fromkeys(SteeringSpec.parse(text).read for text in operations)
         fitted = read_at(reads, model, pairs.fit, **options)
         prompts = pairs.select.absent
         return cls(
@@ -184,7 +185,7 @@ class Steerer:
 
     def vector(self, operation: str) -> ist.SteeringVector:
         """The vector that an operation acts along."""
-        return self.gauges[Operation.parse(operation).read].vector
+        return self.gauges[SteeringSpec.parse(operation).read].vector
 
     def steering(
         self,
@@ -198,12 +199,12 @@ class Steerer:
 
         Args:
             layer: where the vector was read.
-            operation: see :class:`Operation`.
+            operation: see :class:`SteeringSpec`.
             control: makes the vector that acts in place of the one that was fitted, with the
                 coefficient that this one has.
             apply_layer: where it acts; where it was read when not given.
         """
-        chosen = Operation.parse(operation)
+        chosen = SteeringSpec.parse(operation)
         gauge = self.gauges[chosen.read]
         along = None if control is None else control(gauge.vector)
         return gauge.steering(
@@ -228,7 +229,7 @@ def read_at(
     """The vector of each place to read.
 
     Args:
-        reads: see :class:`Operation`.
+        reads: see :class:`SteeringSpec`.
         model: that is read.
         pairs: the pairs of one split.
         options: of :func:`interp_steer.fit`.

@@ -30,13 +30,13 @@ from analyses.kit.judges import VERDICTS, judge_all, judge_of
 from analyses.languages import base
 from analyses.languages.base import STEPS, LanguageConfig, scheduled, target_of
 from analyses.languages.creative_tasks_overlap import distinct, repeats, words_of
-from figures.style.drawing import interval_text, listed
+from figures.style.drawing import interval_text, list_words
 from figures.style.settings import language_name
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.errors import RunError
 from interp_steer.scoring.judge import Judge
 from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import compare, corrected, mean_of, share_of
+from interp_steer.statistics.records import compare, correct_p_values, mean_of, share_of
 from interp_steer.sweeps.damage import BROKEN
 from interp_steer.sweeps.grid import Cell
 from interp_steer.world import grammar
@@ -84,7 +84,8 @@ class Config(LanguageConfig):
     """Kinds of text (interp_steer.world.grammar.QUERY_STYLES), and of question: fact, yes_no,
     choice."""
     schedules: tuple[str, ...] = ("diminishing(30)",)
-    """Schedules of the strength, of which one is chosen; see interp_steer.interventions.schedules.parse."""
+    """Schedules of the strength, of which one is chosen; see
+    interp_steer.interventions.schedules.parse."""
     strengths: tuple[float, ...] = (1.0, 1.5, 2.0)
     """How many times the vector is added, of which one is chosen."""
     rule: str = "sound"
@@ -360,7 +361,7 @@ def compared(records: pl.DataFrame) -> dict[str, object]:
                     found[name] = change.difference
                 if change is not None and change.test is not None:
                     tests[name] = change.test
-    p_values = zip(tests, corrected(list(tests.values())), strict=True)
+    p_values = zip(tests, correct_p_values(list(tests.values())), strict=True)
     return found | {f"mcnemar_p.{name}": p_value for name, p_value in p_values}
 
 
@@ -392,7 +393,7 @@ def tabulated(
         for task, value, low, high in rows.select("benchmark", "value", "low", "high").iter_rows()
     ]
     caption = (
-        f"Steered, {header.replace('_', ' ')}: {listed(told)}. {what} By setting and task, over "
-        "95% intervals; the largest of each column in bold."
+        f"Steered, {header.replace('_', ' ')}: {list_words(told)}. {what} By setting and task, "
+        "over 95% intervals; the largest of each column in bold."
     )
     return replace(figures.benchmark_table(frame), caption=caption)

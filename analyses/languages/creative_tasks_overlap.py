@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.intervals import Interval, leave_one_out_interval
 
 ALIKE = 4
 """Words in a row that two answers share, where one repeats the other."""
@@ -54,7 +53,4 @@ def distinct(texts: Sequence[str], n: int) -> Interval | None:
     known = [value for value in without if value is not None]
     if whole is None or len(known) < max(2, len(each)):
         return None
-    middle = sum(known) / len(known)
-    squares = sum((value - middle) ** 2 for value in known)
-    far = 1.96 * math.sqrt((len(known) - 1) / len(known) * squares)
-    return Interval(whole, max(0.0, whole - far), min(1.0, whole + far), len(each), "jackknife 95%")
+    return leave_one_out_interval(whole, known)

@@ -234,7 +234,9 @@ def capturing(work: Work, config: Config) -> Found:
         return len(prompts)
 
     def ours(lap: int) -> float:
-        return ist.capture.capture_moments(model, prompts, batch_size=config.batch_size).prompts
+        return ist.capture.capture_moments(
+            model, prompts, options=ist.capture.CaptureOptions(batch_size=config.batch_size)
+        ).prompts
 
     with peers(
         ("steering_vectors", "repeng"), work, config, batch_size=config.batch_size

@@ -33,7 +33,7 @@ from interp_steer.errors import GenerationError
 from interp_steer.generation.row_batches import Uncached
 from interp_steer.interventions.hooks import SiteHook
 from interp_steer.interventions.positions import Clock, SlotClock
-from interp_steer.models.forward import Forward, GivenHooks, forward_under
+from interp_steer.models.forward import Forward, forward_under
 from interp_steer.models.hooked_lm import HookedLM, Hooks
 from interp_steer.models.kv_cache import RowCache
 
@@ -239,7 +239,7 @@ def open_slot_batches(
             stack.close()  # removes the hooks of an earlier batch that did not fit in memory
             steps = SlotClock(size, model.device)
             step_hooks = hooks(steps)
-            plain = stack.enter_context(separate.steered_plain(GivenHooks(step_hooks)))
+            plain = stack.enter_context(separate.steered_plain(step_hooks))
             edits = [hook for _, hook in step_hooks if isinstance(hook, SiteHook)]
             return Slots(
                 model,

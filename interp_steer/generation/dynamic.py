@@ -187,7 +187,7 @@ class Probed:
         streams = self._probing.rows[-len(logits) :]
         for weights in self._streams.find_weights(streams, logits):
             step = torch.tensor([len(generated[row]) for row in weights.row.tolist()])
-            self._table.turn(weights.row, weights.dial, step.to(weights.row.device), weights.weight)
+            self._table.set(weights.row, weights.dial, step.to(weights.row.device), weights.weight)
 
 
 @contextmanager

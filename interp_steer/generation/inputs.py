@@ -7,8 +7,7 @@ from typing import Any
 
 from interp_steer.errors import GenerationError, InterventionError
 from interp_steer.generation.request import Request
-from interp_steer.interventions.edits import PlacedVector
-from interp_steer.interventions.intervention import Intervention, check_interventions
+from interp_steer.interventions.intervention import Direction, Intervention, check_interventions
 from interp_steer.models.basis import check_basis
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.loading import check_model
@@ -109,7 +108,7 @@ def check_room(model: HookedLM, number: int, n_prompt: int, n_more: int, fix: st
         )
 
 
-def check_fit(model: HookedLM, basis: str, direction: PlacedVector) -> None:
+def check_fit(model: HookedLM, basis: str, direction: Direction) -> None:
     """Check that a direction has the sizes and the basis of a model.
 
     Args:

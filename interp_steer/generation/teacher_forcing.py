@@ -182,7 +182,7 @@ def _tabulate_weights(
         ):
             n_steps = len(rows[int(row)][1].tokens)
             steps = torch.arange(n_steps, device=weights.device)
-            table.turn(row.expand(n_steps), place.expand(n_steps), steps, weights[-n_steps:])
+            table.set(row.expand(n_steps), place.expand(n_steps), steps, weights[-n_steps:])
     return table
 
 

@@ -19,9 +19,7 @@ from interp_steer.generation.teacher_forcing import (
     prepare_answers,
     score_in_batches,
 )
-from interp_steer.interventions import notation
-from interp_steer.interventions.edits import Edit
-from interp_steer.interventions.intervention import Intervention, unsteered
+from interp_steer.interventions.intervention import Edit, Intervention, unsteered
 from interp_steer.interventions.schedules import AnySchedule
 from interp_steer.models.forward import Through
 from interp_steer.models.hooked_lm import HookedLM
@@ -206,7 +204,7 @@ def _compute_strength(
         if by_step is not None:
             weight = by_step[1]
         inside = (step >= numbers.span.first_step) & (step < numbers.span.end_step)
-        scale = edit.value if "coefficient" in notation.NUMBERS[edit.operation] else 1.0
+        scale = edit.value if edit.operation.parameter == "coefficient" else 1.0
         by_edit.append(scale * weight * inside)
     stacked = torch.stack(by_edit)
     return stacked.gather(0, stacked.abs().argmax(dim=0, keepdim=True))[0]

@@ -114,7 +114,7 @@ class SteeredLM(HFLM):
         automatic = str(batch_size).startswith("auto")
         if not automatic and not (str(batch_size).isdigit() and int(batch_size) > 0):
             raise ModelError(f"batch_size is {batch_size!r}; give a number from 1 up, or 'auto'")
-        self.applied = prepare(model, ["."], steering, 1).applied[0]
+        self.applied = prepare(model, ["."], steering, 1)[0].applied
         self.steering = steering
         self.hooked = model.with_own_twin()
         # The harness says where answers end, and it is not always where the model would.

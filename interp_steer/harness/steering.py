@@ -9,11 +9,12 @@ from safetensors import SafetensorError, safe_open
 from interp_steer.errors import InterventionError
 from interp_steer.interventions import schedules
 from interp_steer.interventions.intervention import Direction, Intervention
+from interp_steer.interventions.operations import Operation
 from interp_steer.models.sites import Site
 from interp_steer.vectors.steering_vector import SteeringVector
 from interp_steer.vectors.stepped_vector import SteppedVector
 
-OPERATIONS = ("add", "project", "shift")
+OPERATIONS = (Operation.ADD, Operation.PROJECT, Operation.SHIFT)
 """What ``operation`` may be."""
 
 Vector = SteeringVector | SteppedVector
@@ -53,8 +54,8 @@ def intervention(
             with steps, which takes no other, and ``"add"`` otherwise.
         coefficient: of ``"add"`` and ``"shift"``, 1 when it is not given; the projection after
             ``"project"``, the vector's own target when it is not given.
-        positions: see :func:`interp_steer.interventions.positions.span`; where answers are generated, and of a
-            vector with steps as far as there are directions, when not given.
+        positions: see :func:`interp_steer.interventions.positions.span`; where answers are
+            generated, and of a vector with steps as far as there are directions, when not given.
         schedule: see :func:`interp_steer.interventions.schedules.parse`.
 
     Raises:
@@ -67,26 +68,24 @@ def intervention(
         'shift(italian@resid_post.5, coefficient=1.5, schedule=start)'
     """
     stepped = isinstance(vector, SteppedVector)
-    operation = operation or ("shift" if stepped else "add")
-    if operation not in OPERATIONS or (stepped and operation != "shift"):
-        takes = ("shift",) if stepped else OPERATIONS
+    operation = operation or (Operation.SHIFT if stepped else Operation.ADD)
+    takes = (Operation.SHIFT,) if stepped else OPERATIONS
+    if operation not in takes:
         raise InterventionError(
-            f"operation is {operation!r}; {vector} takes {', '.join(map(repr, takes))}"
+            f"operation is {operation!r}; {vector} takes "
+            f"{', '.join(repr(each.value) for each in takes)}"
         )
     weights = schedules.parse(schedule)
-    strength = 1.0 if coefficient is None else coefficient
-    if operation == "shift" and layer is None:
+    if coefficient is None and operation != Operation.PROJECT:
+        coefficient = 1.0
+    if operation == Operation.SHIFT and layer is None:
+        assert coefficient is not None
         if isinstance(vector, SteppedVector):
-            return vector.shift(strength, weights, positions)
-        return vector.shift(strength, weights, positions or "generated")
+            return vector.shift(coefficient, weights, positions)
+        return vector.shift(coefficient, weights, positions or "generated")
     if positions is None:
         positions = f"first({vector.n_steps})" if isinstance(vector, SteppedVector) else "generated"
-    direction = _direction(vector, layer)
-    if operation == "project":
-        return direction.project(coefficient, positions, weights)
-    if operation == "shift":
-        return direction.shift(strength, positions, weights)
-    return direction.add(strength, positions, weights)
+    return _direction(vector, layer).apply(operation, coefficient, positions, weights)
 
 
 def _direction(vector: Vector, layer: int | None) -> Direction:

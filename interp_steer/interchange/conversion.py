@@ -8,7 +8,7 @@ To write at either of the two names is the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,11 +18,12 @@ from torch import Tensor
 
 from interp_steer.errors import InterchangeError, VectorError
 from interp_steer.interchange.checked_files import real, safe_name
-from interp_steer.interventions.edits import Edit
-from interp_steer.interventions.intervention import Intervention
+from interp_steer.interventions.intervention import Edit, Intervention
+from interp_steer.interventions.operations import Operation
 from interp_steer.interventions.schedules import fixed
 from interp_steer.models.basis import UNPROCESSED, check_basis
 from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.models.sites import Site
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.steering_vector import SteeringVector
@@ -192,13 +193,14 @@ def added(what: Intervention, site: Site, tool: str) -> Float[Tensor, " *shape"]
         if edit.direction.site != site:
             continue
         check_plain(edit, tool)
-        if edit.operation not in ("add", "shift"):
+        if edit.operation not in (Operation.ADD, Operation.SHIFT):
             raise InterchangeError(
                 f"{edit} depends on the activation, and {tool} only adds; use add or shift, or the "
                 "format lm_eval, which can clamp"
             )
         vector = edit.direction.vector.detach().double()
-        scale = edit.value / float(vector.norm()) if edit.operation == "add" else edit.value
+        unit = edit.operation is Operation.ADD
+        scale = edit.value / float(vector.norm()) if unit else edit.value
         total = total + scale * vector
     return total.float()
 
@@ -285,16 +287,18 @@ def incoming(
     if card is None:
         card = Card(
             name=chosen,
-            model=hint if model is None else model.name,
-            fingerprint="" if model is None else model.fingerprint,
-            n_layers=layers[-1] + 1 if model is None else model.n_layers,
-            d_model=widths[0],
+            identity=ModelIdentity(
+                name=hint if model is None else model.name,
+                fingerprint="" if model is None else model.fingerprint,
+                n_layers=layers[-1] + 1 if model is None else model.n_layers,
+                d_model=widths[0],
+                revision=None if model is None else model.revision,
+            ),
             component=called,
             position=position,
             estimator=tool,
             n=0,
             data_hash="",
-            revision=None if model is None else model.revision,
         )
     vector = SteeringVector(
         directions=torch.stack([places[place] for place in sorted(places)]),
@@ -329,7 +333,7 @@ def card_text(card: Card) -> dict[str, Any]:
         InterchangeError: for a name that could not be read back.
     """
     safe_name(card.name, "the name of the vector")
-    return asdict(card)
+    return card.to_flat()
 
 
 def card_of(said: Any, where: str) -> Card:

@@ -45,8 +45,8 @@ from interp_steer.interchange.conversion import (
 )
 from interp_steer.interchange.formats import Format
 from interp_steer.interchange.steering_vectors import card_lost
-from interp_steer.interventions.edits import Edit
-from interp_steer.interventions.intervention import Intervention
+from interp_steer.interventions.intervention import Edit, Intervention
+from interp_steer.interventions.operations import Operation
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.vectors.steering_vector import SteeringVector
@@ -232,10 +232,10 @@ def _entries(what: Intervention) -> dict[Site, dict[str, Any]]:
         at_site.setdefault(site, []).append(edit)
     found = {}
     for site, edits in at_site.items():
-        if all(edit.operation in ("add", "shift") for edit in edits):
+        if all(edit.operation in (Operation.ADD, Operation.SHIFT) for edit in edits):
             sums = [added(Intervention((edit,)), edit.direction.site, "lm-eval") for edit in edits]
             found[site] = _add(torch.stack(sums).double().sum(0).float())
-        elif len(edits) == 1 and edits[0].operation in ("project", "ablate"):
+        elif len(edits) == 1 and edits[0].operation.sets_projection:
             unit = edits[0].direction.unit.detach().float().cpu()
             found[site] = _entry(unit, edits[0].value, "clamp")
         elif len(edits) == 1:

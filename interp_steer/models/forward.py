@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -28,17 +27,6 @@ Forward: TypeAlias = Callable[
 """Runs a pass. The arguments are the tokens (with a mask that also covers the columns of the
 cache), the cache, which the pass reads and extends, and the number of last positions whose logits
 are returned. With 0 the head is not run and None is returned."""
-
-
-@dataclass(frozen=True)
-class GivenHooks:
-    """Ready-made hooks, as a :class:`~interp_steer.models.hooked_lm.Steering`."""
-
-    hooks: Hooks
-
-    def fwd_hooks(self) -> Hooks:
-        """Return the hooks."""
-        return self.hooks
 
 
 @contextmanager
@@ -68,10 +56,10 @@ def forward_under(
             f"through is {through!r}; give one of {', '.join(map(repr, get_args(Through)))}"
         )
     if through == "hook_points":
-        with model.steered(GivenHooks(hooks)):
+        with model.steered(hooks):
             yield model.wrapped.forward
     else:
-        with model.steered_plain(GivenHooks(hooks)) as plain:
+        with model.steered_plain(hooks) as plain:
             yield partial(_run_twin, plain)
 
 

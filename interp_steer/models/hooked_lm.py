@@ -209,11 +209,12 @@ class HookedLM:
         return plain_twin.module_of(self.bridge, self.plain, site.check(self.n_layers))
 
     @contextmanager
-    def steered(self, *steering: Steering) -> Iterator[Any]:
+    def steered(self, *steering: Steering | Hooks) -> Iterator[Any]:
         """Run :attr:`bridge` under steering; the hooks are removed afterwards, also after an error.
 
         Args:
-            steering: interventions, or other objects with ``fwd_hooks()``; applied in order.
+            steering: interventions, other objects with ``fwd_hooks()``, or lists of hooks; applied
+                in order.
 
         Yields:
             :attr:`bridge`.
@@ -228,7 +229,7 @@ class HookedLM:
             ...     logits = bridge(tokens)
         """
         self._check_bases(steering)
-        hooks = [hook for intervention in steering for hook in intervention.fwd_hooks()]
+        hooks = [hook for each in steering for hook in _list_hooks(each)]
         for name, _ in hooks:
             if name not in self._hook_points:
                 raise SiteError(
@@ -239,7 +240,7 @@ class HookedLM:
             yield self.bridge
 
     @contextmanager
-    def steered_plain(self, *steering: Steering) -> Iterator[PreTrainedModel]:
+    def steered_plain(self, *steering: Steering | Hooks) -> Iterator[PreTrainedModel]:
         """Run :attr:`plain` under the same steering: the same functions at the same places.
 
         The functions receive the same arguments as on the bridge: the activation (``z`` per head),
@@ -261,7 +262,7 @@ class HookedLM:
         self._check_bases(steering)
         with ExitStack() as stack:
             for intervention in steering:
-                for name, function in intervention.fwd_hooks():
+                for name, function in _list_hooks(intervention):
                     if name not in self._sites_by_hook:
                         raise SiteError(
                             f"{name!r} is not a site of {self.describe()}; the plain model can be "
@@ -273,7 +274,7 @@ class HookedLM:
                     stack.callback(plain_twin.write_at(module, side, edit, n_heads).remove)
             yield plain
 
-    def _check_bases(self, steering: Sequence[Steering]) -> None:
+    def _check_bases(self, steering: Sequence[Steering | Hooks]) -> None:
         for intervention in steering:
             for basis in getattr(intervention, "bases", ()):  # plain hooks do not record a basis
                 check_basis(basis, str(intervention), self.basis, self.describe())
@@ -422,3 +423,8 @@ class HookedLM:
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return str(text)
+
+
+def _list_hooks(steering: Steering | Hooks) -> Hooks:
+    """Return the hooks that a steering stands for; a list of hooks stands for itself."""
+    return steering if isinstance(steering, list) else steering.fwd_hooks()

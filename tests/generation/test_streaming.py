@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import interp_steer as ist
 from interp_steer.generation.tracing import split_by_token
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.vectors.card import Card
 from tests.support.checkpoints import ARCHITECTURES
 
@@ -73,10 +74,7 @@ def test_raising_ends_the_decoding_and_leaves_no_hook(model: ist.HookedLM):
 
     card = Card(
         name="aside",
-        model=model.name,
-        fingerprint=model.fingerprint,
-        n_layers=model.n_layers,
-        d_model=model.d_model,
+        identity=ModelIdentity.of(model),
         component="resid_post",
         position="last",
         estimator="random",
@@ -136,10 +134,18 @@ def test_a_fit_tells_how_far_it_is_and_can_be_ended(model: ist.HookedLM, estimat
 
     pairs = ist.world.instruction("change_case:english_lowercase", fit=10, select=0, test=0)
     heard: list[int] = []
-    told = ist.fit(model, pairs, batch_size=4, estimator=estimator, on_read=heard.append)
+    told = ist.fit(
+        model,
+        pairs,
+        estimator=estimator,
+        options=ist.capture.CaptureOptions(batch_size=4, on_read=heard.append),
+    )
     assert sum(heard) == 2 * len(pairs) and len(heard) >= 6
     with pytest.raises(Stopped):
-        ist.fit(model, pairs, on_read=stop)
+        ist.fit(model, pairs, options=ist.capture.CaptureOptions(on_read=stop))
     assert torch.equal(
-        told.directions, ist.fit(model, pairs, batch_size=4, estimator=estimator).directions
+        told.directions,
+        ist.fit(
+            model, pairs, estimator=estimator, options=ist.capture.CaptureOptions(batch_size=4)
+        ).directions,
     )

@@ -24,8 +24,8 @@ from interp_steer.interchange.conversion import card_of, card_text
 from interp_steer.models.backends.hooked_transformer import TransformerCache, is_hooked_transformer
 from interp_steer.models.basis import UNPROCESSED
 from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.models.kv_cache import RowCache
-from interp_steer.vectors.transfer.paired_activations import ModelIdentity
 
 FOLDED = "processed (norms folded)"
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from interp_steer.capture.activations import capture_moments
+from interp_steer.capture.options import CaptureOptions
 from interp_steer.generation.answer_scores import logprobs
 from interp_steer.generation.completions import GenerationOptions, generate
 from interp_steer.interventions.intervention import Direction
@@ -82,7 +83,11 @@ def test_moments_and_rows_are_the_same_in_parts(model: HookedLM, tmp_path) -> No
     whole = capture_moments(model, PROMPTS, positions="all", keep_rows=True)
     with room_for(model, 2), pytest.warns(SmallerBatch):
         parts = capture_moments(
-            model, PROMPTS, positions="all", keep_rows=True, checkpoint=tmp_path / "moments"
+            model,
+            PROMPTS,
+            positions="all",
+            keep_rows=True,
+            options=CaptureOptions(checkpoint=tmp_path / "moments"),
         )
     assert parts.prompts == whole.prompts and torch.equal(parts.count, whole.count)
     assert whole.rows is not None and parts.rows is not None
@@ -94,7 +99,11 @@ def test_moments_and_rows_are_the_same_in_parts(model: HookedLM, tmp_path) -> No
         )
     # The checkpoint of a pass that went in parts is the one that a whole pass looks for.
     assert capture_moments(
-        model, PROMPTS, positions="all", keep_rows=True, checkpoint=tmp_path / "moments"
+        model,
+        PROMPTS,
+        positions="all",
+        keep_rows=True,
+        options=CaptureOptions(checkpoint=tmp_path / "moments"),
     ).prompts == len(PROMPTS)
 
 

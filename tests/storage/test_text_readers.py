@@ -307,7 +307,8 @@ PIECES = (
 def vector(name: str = "a") -> ist.SteeringVector:
     sizes = {"n_layers": 3, "d_model": 4, "component": "resid_post", "position": "last"}
     made = {"estimator": "difference_in_means", "n": 2, "data_hash": "h"}
-    card = Card(name=name, model="m", fingerprint="f", **sizes, **made)
+    flat = {"name": name, "model": "m", "fingerprint": "f", **sizes, **made}
+    card = Card.from_flat(flat)
     return ist.SteeringVector(torch.ones(3, 4), torch.ones(3), (0, 1, 2), card)
 
 

@@ -14,6 +14,7 @@ from interp_steer.interventions import schedules
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.interventions.schedules import Dynamic, diminishing, exponential, start
 from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.stepped_vector import SteppedVector
 
@@ -41,10 +42,7 @@ def random_steps(
         layers=tuple(range(model.n_layers)),
         card=Card(
             name=name,
-            model=model.name,
-            fingerprint=model.fingerprint,
-            n_layers=model.n_layers,
-            d_model=model.d_model,
+            identity=ModelIdentity.of(model),
             component="z",
             position="generated",
             estimator="difference_in_means",

@@ -24,6 +24,7 @@ from interp_steer.interventions.intervention import Intervention, compose
 from interp_steer.interventions.positions import Clock
 from interp_steer.interventions.schedules import Dynamic, diminishing, exponential, fixed, start
 from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.models.sites import Site
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.fitting import fit, fit_steps
@@ -454,7 +455,8 @@ def test_files_that_are_no_stepped_vector(vector, model, tmp_path):
 
 
 # ---------------------------------------------------------------------------- what is refused
-CARD = Card("x", "some-model", "0123", 3, 6, "z", "generated", "difference_in_means", 2, "ab")
+MODEL = ModelIdentity("some-model", "0123", 3, 6)
+CARD = Card("x", MODEL, "z", "generated", "difference_in_means", 2, "ab")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import interp_steer as ist
 from analyses.explorer.form import Limits, Source, Steer
 from analyses.explorer.server import application, listen
 from analyses.explorer.workspace import Making, Workspace
+from interp_steer.interventions.operations import Operation
 from tests.support.shapes import shapes_unchecked
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -156,7 +157,7 @@ def test_a_user_types_steers_and_reads(width: int, open_page: Any, shelf: Worksp
     short(page)
     page.fill("#strength-0", "2")
     watched.steer()
-    steer = Steer(Source(ITALIAN), (1,), "add", ist.Strength(2.0))
+    steer = Steer(Source(ITALIAN), (1,), Operation.ADD, ist.Strength(2.0))
     assert [watched.text("unsteered"), watched.text("steered")] == expected(
         shelf, "Tell me about the sea.", steer
     )
@@ -194,7 +195,7 @@ def test_a_click_on_the_map_steers_there(open_page: Any, shelf: Workspace) -> No
     assert page.inner_text("#layers-0").strip() == "2"
     watched.until(lambda: watched.answered())
     assert "resid_post.2" in page.inner_text("#applied")
-    steer = Steer(Source(ITALIAN), (2,), "add", ist.Strength(4.0))
+    steer = Steer(Source(ITALIAN), (2,), Operation.ADD, ist.Strength(4.0))
     assert watched.text("steered") == expected(shelf, "Tell me about the castle.", steer)[1]
     assert watched.complaints == []
 
@@ -311,7 +312,7 @@ def test_ten_tabs_at_once(chromium: Any, address: str, shelf: Workspace) -> None
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     about = ["castle", "sea", "school", "fox", "king"]
     prompts = [f"Tell me about the {what}." for what in about] * 2
-    steer = Steer(Source(ITALIAN), (1,), "add", ist.Strength(3.0))
+    steer = Steer(Source(ITALIAN), (1,), Operation.ADD, ist.Strength(3.0))
     answers = [expected(shelf, prompt, steer) for prompt in prompts]  # before others run the model
     try:
         tabs = [Watched(context, address) for _ in prompts]

@@ -32,6 +32,7 @@ from analyses.explorer.workspace import SAVED, Making, Workspace
 from figures.printing import export
 from figures.style.drawing import Drawing
 from interp_steer.errors import InterpSteerError
+from interp_steer.interventions.operations import Operation
 from tests.support.shapes import shapes_unchecked
 
 LOWER, ITALIAN = "change_case:english_lowercase", "language:response_language?language=it"
@@ -258,18 +259,24 @@ def test_the_command_line_has_the_page_beside_the_analyses(tmp_path: Path) -> No
 STEERINGS = {
     "projection": (Steer(Source(LOWER), (1,)),),
     "addition": (
-        Steer(Source(ITALIAN), (1, 2), "add", ist.Strength(3.0), "diminishing(6)", "generated"),
+        Steer(
+            Source(ITALIAN), (1, 2), Operation.ADD, ist.Strength(3.0), "diminishing(6)", "generated"
+        ),
     ),
     "two": (
-        Steer(Source(LOWER, position="generated"), (2,), "add", ist.Strength(2.0, "residual")),
-        Steer(Source(ITALIAN, estimator="pca"), (1,), "project", ist.Strength(1.5)),
+        Steer(
+            Source(LOWER, position="generated"), (2,), Operation.ADD, ist.Strength(2.0, "residual")
+        ),
+        Steer(Source(ITALIAN, estimator="pca"), (1,), Operation.PROJECT, ist.Strength(1.5)),
     ),
     "dynamic": (
-        Steer(Source(ITALIAN), (1,), "add", ist.Strength(2.0), "dynamic(0.5)", "generated"),
+        Steer(Source(ITALIAN), (1,), Operation.ADD, ist.Strength(2.0), "dynamic(0.5)", "generated"),
     ),
-    "heads": (Steer(Source(LOWER, component="z"), (2,), "add", ist.Strength(2.0)),),
-    "ablation": (Steer(Source(LOWER), (0, 3), "ablate"),),
-    "turn": (Steer(Source(ITALIAN), (2,), "turn", ist.Strength(6.0), "fixed", "generated"),),
+    "heads": (Steer(Source(LOWER, component="z"), (2,), Operation.ADD, ist.Strength(2.0)),),
+    "ablation": (Steer(Source(LOWER), (0, 3), Operation.ABLATE),),
+    "turn": (
+        Steer(Source(ITALIAN), (2,), Operation.TURN, ist.Strength(6.0), "fixed", "generated"),
+    ),
 }
 
 
@@ -330,9 +337,9 @@ def test_a_saved_vector_steers_as_it_did(
     assert torch.equal(again.directions, vector.directions) and again.card == vector.card
     key = shelf.keep(name, content)
     assert key in [option["value"] for option in shelf.options()]
-    steer = Steer(Source(key), (1,), "add", ist.Strength(2.0))
+    steer = Steer(Source(key), (1,), Operation.ADD, ist.Strength(2.0))
     told = answered(shelf, Ask(PROMPT, (steer,), max_new_tokens=6))
-    fitted = Steer(source, (1,), "add", ist.Strength(2.0))
+    fitted = Steer(source, (1,), Operation.ADD, ist.Strength(2.0))
     assert told.texts == answered(shelf, Ask(PROMPT, (fitted,), max_new_tokens=6)).texts
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ist, "load", lambda given: shelf.model)
@@ -359,7 +366,7 @@ def test_names_that_stand_for_nothing_are_refused(shelf: Workspace) -> None:
 # ------------------------------------------------------------------ views
 def test_a_sweep_fills_its_map(shelf: Workspace) -> None:
     job = Job("sweep", 2, 0)
-    steer = Steer(Source(LOWER), (1,), "add")
+    steer = Steer(Source(LOWER), (1,), Operation.ADD)
     strengths = strengths_of("1, 3", "norm", Limits())
     work = sweeping(shelf, steer, strengths, 2, 6, 160, job)
     sizes = []
