@@ -24,7 +24,7 @@ from analyses.geometry import (
     stability,
     subspaces,
 )
-from analyses.kit.parts import perform
+from analyses.kit.parts import run_experiments
 
 ANALYSES = (
     layer_geometry,
@@ -63,7 +63,7 @@ class Config:
 
 def main(config: Config, run: ist.Run) -> None:
     """Run the analyses one after the other, and gather them into one page."""
-    perform(run, config, own_fields(config), HEADLINES, f"Geometry of {config.model}")
+    run_experiments(run, config, own_fields(config), HEADLINES, f"Geometry of {config.model}")
 
 
 def own_fields(config: Config) -> dict[Any, dict[str, Any]]:

@@ -51,8 +51,8 @@ VERBS = frozenset(
     reuse reverse rewrite rotate round route run sample save say scale scan schedule score search
     select send separate serve set settle shift shorten show shrink shuffle signal skip slice smooth
     sort span speak specify spell split spread stack stamp start state steer step stop store stream
-    stretch strip style subtract suggest sum summarise supply support swap sweep switch take tally
-    tell test throw tile time tokenise trace track train transform translate transport treat trim
+    stretch strip style subtract suggest sum summarise supply support swap sweep switch tabulate take
+    tally tell test throw tile time tokenise trace track train transform translate transport treat trim
     truncate try turn type undo unfold unify unite unpack update upload use validate vary verify view
     visit wait walk warn watch weigh weight whiten wire work wrap write yield
     """.split()

@@ -165,7 +165,9 @@ def choose(
     ]
     told, plain, *edited = (
         sum(score for score in scores if score is not None)
-        for scores in obedience.graded([obedience.unedited(True), obedience.unedited(False), *acts])
+        for scores in obedience.score_answers(
+            [obedience.unedited(True), obedience.unedited(False), *acts]
+        )
     )
     moved: dict[str, dict[int, float]] = {effect: {} for effect in MAIN}
     for act, score in zip(acts, edited, strict=True):
@@ -207,9 +209,11 @@ def measure(
     asked = [act for act in acts if told_of(act) or answered(act)]
     # What an exchange with its own pair does to a prompt that asks for nothing is nothing.
     harmful = [a for a in acts if told_of(a) and not (a.instructed and a.name in EXCHANGES)]
-    strict = {id(act): found for act, found in zip(asked, obedience.obeyed(asked), strict=True)}
+    strict = {
+        id(act): found for act, found in zip(asked, obedience.check_answers(asked), strict=True)
+    }
     kl = {id(act): found for act, found in zip(harmful, obedience.damage(harmful), strict=True)}
-    told, plain, *scores = obedience.graded(
+    told, plain, *scores = obedience.score_answers(
         [obedience.unedited(True), obedience.unedited(False), *acts]
     )
     nothing = [None] * len(obedience.pairs)

@@ -51,7 +51,7 @@ from analyses.geometry.cross_architecture_steering import (
     key_of,
     mapped,
 )
-from analyses.kit.answer_options import asking
+from analyses.kit.answer_options import open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import READ_TOKENS, position_of
 from interp_steer.errors import RunError
@@ -120,7 +120,7 @@ def main(config: Config, run: ist.Run) -> None:
         for key, made in maps.items()
     }
     scores, frames = [], []
-    with asking(config, target, run) as options:
+    with open_sweep_options(config, target, run) as options:
         for name, pairs in tqdm(sets.items(), desc="move", unit="instruction", disable=None):
             moved = {read: Moved.of(source, target, pairs, read) for read in config.reads}
             scores += [

@@ -108,7 +108,7 @@ def best_layer(
     acts = [
         EditedPrompts("steered", False, [each] * len(select.pairs)) for each in steering.values()
     ]
-    likely = [sum(each for each in row if each is not None) for row in select.graded(acts)]
+    likely = [sum(each for each in row if each is not None) for row in select.score_answers(acts)]
     ranks = {
         layer: (len(sound.filter(pl.col("layer") == layer)), score)
         for layer, score in zip(steering, likely, strict=True)
@@ -213,7 +213,7 @@ def steered(
         EditedPrompts(cell.setting, cell.instructed, [cell.steering] * len(test.pairs), layer)
         for cell in cells
     ]
-    graded = [score for row in test.graded(acts) for score in row]
+    graded = [score for row in test.score_answers(acts) for score in row]
     moved = [None] * (2 * len(test.pairs)) + [kl for row in test.damage(acts[2:]) for kl in row]
     named = [name for name in matched for _ in test.pairs]
     return records.with_columns(

@@ -159,7 +159,7 @@ class Study:
             for quantity, value, setting in self._separation(layer, seed):
                 yield self._row(quantity, layer, value, setting)
         added = self.acts(self.test, self.layers, self.strengths, draws)
-        yield from self._pooled("success", added, self.test.obeyed(added))
+        yield from self._pooled("success", added, self.test.check_answers(added))
         equal = [act for act in added if act.name == str(self.strengths[-1])]
         yield from self._likelihood(equal, seed)
         layer, depth = self.best_depth(seed)
@@ -172,7 +172,7 @@ class Study:
         its relative depth, the prompts being resampled."""
         acts = self.acts(self.select, self.layers, self.strengths[-1:], [None])
         scores = torch.tensor(
-            [[s for s in each if s is not None] for each in self.select.graded(acts)],
+            [[s for s in each if s is not None] for each in self.select.score_answers(acts)],
             dtype=torch.float64,
         )
         n = scores.shape[1]
@@ -210,7 +210,7 @@ class Study:
         ends = [self.test.unedited(instructed) for instructed in (True, False)]
         told, plain, *scores = (
             np.array([score for score in each if score is not None])
-            for each in self.test.graded([*ends, *acts])
+            for each in self.test.score_answers([*ends, *acts])
         )
         for act, group in _alike(acts, scores):
             gained = np.mean(group, axis=0) - plain

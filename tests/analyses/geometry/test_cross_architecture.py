@@ -35,7 +35,7 @@ from analyses.geometry.cross_architecture_steering import (
     with_sound,
 )
 from analyses.kit.cli import command_line
-from analyses.kit.parts import configured
+from analyses.kit.parts import configure
 from figures.printing.lint import complaints
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import RunError
@@ -234,7 +234,7 @@ def test_a_model_is_no_target_of_its_own_vectors(capsys, tmp_path):
     assert "name another --source" in capsys.readouterr().err
     whole = all_geometry.Config(model="burattino-small", target="burattino-tiny")
     parts = {
-        analysis: configured(analysis, whole, **own)
+        analysis: configure(analysis, whole, **own)
         for analysis, own in all_geometry.own_fields(whole).items()
     }
     moved = parts.pop(cross_architecture)

@@ -65,7 +65,8 @@ def test_the_best_depth_is_where_the_obedient_answer_is_likeliest(study):
     layer, depth = study.best_depth(seed=0)
     acts = study.acts(study.select, study.layers, study.strengths[-1:], [None])
     means = [
-        sum(score for score in scores if score is not None) for scores in study.select.graded(acts)
+        sum(score for score in scores if score is not None)
+        for scores in study.select.score_answers(acts)
     ]
     assert layer == study.layers[means.index(max(means))]
     assert depth.value == study.depth(layer) and 0 <= depth.low <= depth.value <= depth.high <= 1

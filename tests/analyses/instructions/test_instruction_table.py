@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from analyses.instructions.instruction_table import SCHEMA, frame, lines_of, numbers
-from figures import FigureError, accuracy_table, write_report
+from figures import accuracy_table, write_report
 from figures.printing import latex
 from figures.printing.latex import accuracy_booktabs
 from figures.published import OVERRIDDEN, OVERRIDE, reported

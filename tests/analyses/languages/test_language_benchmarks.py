@@ -14,7 +14,7 @@ from analyses.languages.benchmark_runs import (
     Benchmark,
     Setting,
     ask,
-    chosen_benchmarks,
+    choose_benchmarks,
     comparisons,
 )
 from analyses.languages.language_benchmarks import Config, rivals_of, table
@@ -164,11 +164,11 @@ def test_published_values_stand_beside_the_same_weights_unsteered(monkeypatch):
 
 def test_which_tasks_are_asked_and_how():
     bundled, hub = language_benchmarks.BUNDLED, language_benchmarks.HUB
-    assert chosen_benchmarks(Config(), bundled, hub) == list(bundled)
-    assert chosen_benchmarks(Config(model="google/gemma-2-2b-it"), bundled, hub) == list(hub)
+    assert choose_benchmarks(Config(), bundled, hub) == list(bundled)
+    assert choose_benchmarks(Config(model="google/gemma-2-2b-it"), bundled, hub) == list(hub)
     named = Config(tasks=("burattino_arc_it", "burattino_arc_en"))
     other = Benchmark("burattino_arc_en", "burattino_arc_en")
-    assert chosen_benchmarks(named, bundled, hub) == [LIKELIHOOD, other]
+    assert choose_benchmarks(named, bundled, hub) == [LIKELIHOOD, other]
 
 
 @pytest.mark.slow  # lm-eval's own tasks take seconds to be read
@@ -178,7 +178,7 @@ def test_lm_eval_knows_every_task_and_no_other():
     manager = benchmark_runs.task_manager([Benchmark(task, task) for task in every])
     assert every <= set(manager.all_tasks)
     with pytest.raises(RunError, match="no task nonsense"):
-        chosen_benchmarks(Config(tasks=("nonsense", "arc_it")), bundled, hub)
+        choose_benchmarks(Config(tasks=("nonsense", "arc_it")), bundled, hub)
 
 
 @pytest.mark.parametrize("rival", ["burattino-base", "gpt2=burattino-base", "burattino-instruct="])
