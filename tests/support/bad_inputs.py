@@ -138,7 +138,7 @@ TEXTS: dict[str, Bad] = {
     "rows that lack a column": (lambda w: ist.ContrastSet.from_dataset([{"query": "a"}], name="x"), errors.ContrastError, "rename its columns or add them"),
     "a folder of no parallel files": (lambda w: ist.contrast.parallel.from_files(w.folder), errors.ContrastError, "give a folder with"),
     "more items than there are": (lambda w: ist.world.parallel(9999), errors.ContrastError, "ask for 1 to 412"),
-    "a data set that is none": (lambda w: ifeval_rows.read("x" * 5000), errors.ContrastError, "give google/IFEval, its JSONL file"),
+    "a data set that is none": (lambda w: ifeval_rows.read("x" * 5000), errors.ContrastError, "give google/IFEval .*, its JSONL file"),
 }
 FITS: dict[str, Bad] = {
     "a name for a model": (lambda w: ist.fit("gpt2", w.pairs), errors.ModelError, r"give the result of ist.load\(...\)"),
