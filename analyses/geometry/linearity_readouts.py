@@ -72,6 +72,9 @@ TOLD_BY: tuple[Kind, ...] = ("logistic", "mlp")
 GROUPS = 12
 """Of pairs that are left out in turn, for the intervals of cosines."""
 
+Scores: TypeAlias = tuple[Float64[Tensor, " present"], Float64[Tensor, " absent"]]
+"""A number for each prompt with the property, and for each prompt without it."""
+
 Reading: TypeAlias = Callable[[Tensor], Float64[Tensor, " row"]]
 """A number for each activation, the larger the likelier it has the property."""
 
@@ -178,7 +181,7 @@ class AtLayer:
         }
         return {**along, **self.probes, **ratios}
 
-    def scores(self, split: str) -> dict[str, Both]:
+    def scores(self, split: str) -> dict[str, Scores]:
         """What each reading says of both sides of a split."""
         present, absent = rows_at(getattr(self.splits, split), self.site)
         return {name: (read(present), read(absent)) for name, read in self.readings.items()}

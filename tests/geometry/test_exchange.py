@@ -166,7 +166,7 @@ def test_a_dot_for_each_estimate_and_none_twice():
     arrows = [mark for trace in cut for mark in trace.marker.symbol if mark == "triangle-right"]
     assert len(arrows) == 3 and all(max(trace.x) <= 0.7 for trace in cut)
     assert sorted(text.strip() for trace in cut for text in trace.text if text) == ["0.8"] * 3
-    with pytest.raises(FigureError, match="there twice"):
+    with pytest.raises(FigureError, match="occur twice"):
         interval_dots(pl.concat([frame, frame]), "share", group="group")
     with pytest.raises(FigureError, match="undefined"):
         interval_dots(frame.with_columns(pl.lit(float("nan")).alias("high")), "share")

@@ -150,5 +150,5 @@ def test_what_cannot_be_followed_is_refused(tiny, vector):
         propagate(model, QUERIES, vector.at(1), [])
     with pytest.raises(SiteError, match="out of range"):
         propagate(model, QUERIES, vector.at(1), [1.0], options=PropagationOptions(layers=[9]))
-    with pytest.raises(GenerationError, match="no prompts"):
+    with pytest.raises(GenerationError, match="prompts is empty"):
         propagate(model, [], vector.at(1), [1.0])

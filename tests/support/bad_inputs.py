@@ -155,10 +155,10 @@ FITS: dict[str, Bad] = {
     "pairs of many tokens": (lambda w: ist.fit(w.model, w.pairs, position="all", estimator="pca"), errors.VectorError, "use 'last' or an index"),
     "answers without room": (lambda w: ist.fit(w.model, w.pairs, position="generated", max_new_tokens=999), errors.CaptureError, "lower max_new_tokens"),
     "a folder that cannot be": (lambda w: ist.fit(w.model, w.pairs, options=ist.capture.CaptureOptions(checkpoint="/proc/x")), errors.CaptureError, "give another folder"),
-    "no steps": (lambda w: ist.fit_steps(w.model, w.pairs, n_steps=0), errors.CaptureError, "must all be at least 1"),
+    "no steps": (lambda w: ist.fit_steps(w.model, w.pairs, n_steps=0), errors.CaptureError, "max_new_tokens is 0"),
     "answers to other pairs": (lambda w: ist.fit_steps(w.model, w.pairs, answers=(["a"], ["b"])), errors.CaptureError, "give an answer to each prompt"),
     "one text to capture": (lambda w: ist.capture.capture_moments(w.model, "one"), errors.ModelError, "give a list of them"),
-    "a site in words": (lambda w: ist.capture.capture_moments(w.model, ["a"], ["resid_post.1"]), errors.CaptureError, r"give such as ist.Site\("),
+    "a site in words": (lambda w: ist.capture.capture_moments(w.model, ["a"], ["resid_post.1"]), errors.CaptureError, r"give sites such as ist.Site\("),
     "a checkpoint without a folder": (lambda w: ist.capture.capture_moments(w.model, ["a"], options=ist.capture.CaptureOptions(checkpoint=w.folder / "no" / "x")), errors.CaptureError, "does not exist; make it"),
     "a prompt that is too long": (lambda w: ist.capture.capture_moments(w.model, ["a b " * 400]), errors.ModelError, "shorten it"),
     "no draws": (lambda w: ist.trust.fit_with_reliability(w.model, w.pairs, draws=0), errors.VectorError, "draw at least 2"),
@@ -236,7 +236,7 @@ ANSWERS: dict[str, Bad] = {
 }
 NUMBERS: dict[str, Bad] = {
     "more successes than trials": (lambda w: ist.statistics.wilson(5, 3), StatisticsError, "0 <= successes <= n"),
-    "half a success": (lambda w: ist.statistics.wilson(1.5, 3), StatisticsError, "count them"),
+    "half a success": (lambda w: ist.statistics.wilson(1.5, 3), StatisticsError, "counts must be"),
     "a level in percent": (lambda w: ist.statistics.wilson(1, 3, level=95), StatisticsError, "0.95 is usual"),
     "nothing to resample": (lambda w: ist.statistics.bootstrap([]), StatisticsError, "pass a flat list of at least one"),
     "a value that is none": (lambda w: ist.statistics.bootstrap([1, NAN]), StatisticsError, "leave them out and say how many"),
