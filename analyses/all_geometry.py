@@ -1,9 +1,8 @@
-"""Geometry in full: where a direction is, what becomes of it, whether to trust it, and one report.
+"""Run all analyses of geometry and gather their figures in one report.
 
-Heads and layers, what becomes of a direction downstream, many properties together, how stable a
-vector is, whether its property is linear, whether the model uses it, models of several sizes, and
-vectors carried from one architecture to another. Each is an analysis of its own and leaves its own
-results folder. The report, one page that opens with no network, is
+The analyses cover layers, heads, propagation through later layers, several properties together,
+stability, linearity, causality, models of several sizes, and transfer between architectures. Each
+analysis writes its own results folder. The report is one page that opens without a network:
 ``<results>/all_geometry/report.html``.
 """
 
@@ -37,7 +36,7 @@ ANALYSES = (
     model_scale,
     cross_architecture,
 )
-"""In the order of the report."""
+"""The analyses, in the order of the report."""
 
 HEADLINES = {
     "head_geometry": ("auroc.best.", "share."),
@@ -46,28 +45,28 @@ HEADLINES = {
     "causality": ("necessity.strict.component.layer.", "sufficiency.strict.steer.layer."),
     "cross_architecture": ("sound.",),
 }
-"""What of each analysis' summary stands in the summary of the whole."""
+"""Prefixes of the numbers that are copied from each analysis' summary."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is looked at; properties and sizes are each analysis' own."""
+    """The models; properties and sample sizes are the defaults of each analysis."""
 
     model: str = "burattino-instruct"
-    """A bundled model, a Hugging Face name, or a folder."""
+    """Model to analyse: a bundled model, a Hugging Face name, or a folder."""
     target: str = "burattino-gemma"
-    """The model that its vectors are carried to."""
+    """Model that the vectors are transferred to."""
     reference: str = "burattino-base"
-    """The model whose perplexity tells degenerate answers."""
+    """Model whose perplexity detects degenerate answers."""
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Run the analyses one after the other, and gather them into one page."""
-    run_experiments(run, config, own_fields(config), HEADLINES, f"Geometry of {config.model}")
+    """Run the analyses one after another and write the report."""
+    run_experiments(run, config, set_own_fields(config), HEADLINES, f"Geometry of {config.model}")
 
 
-def own_fields(config: Config) -> dict[Any, dict[str, Any]]:
-    """What is said to each analysis alone: where vectors are carried, the model is the source."""
+def set_own_fields(config: Config) -> dict[Any, dict[str, Any]]:
+    """Return the fields set for single analyses: in the transfer, the model is the source."""
     own: dict[Any, dict[str, Any]] = {analysis: {} for analysis in ANALYSES}
     own[cross_architecture] = {"model": config.target, "source": config.model}
     return own

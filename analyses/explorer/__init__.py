@@ -1,1 +1,4 @@
-"""The explorer: one model, steered from a page in a browser. `analyses.explore` starts it."""
+"""Steer one model from a page in a browser; `analyses.explore` starts the server.
+
+Imports from `interp_steer`, `figures`, `analyses.kit` and `analyses.geometry`.
+"""

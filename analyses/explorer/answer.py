@@ -1,4 +1,4 @@
-"""One prompt answered twice, without steering and with it, side by side as the tokens come."""
+"""Answer one prompt twice, without and with steering, and show both answers token by token."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 import interp_steer as ist
-from analyses.explorer.code_export import python_of
-from analyses.explorer.form import Ask
+from analyses.explorer.code_export import write_python
+from analyses.explorer.form import Request
 from analyses.explorer.jobs import Job
-from analyses.explorer.workspace import READING, Workspace, label
+from analyses.explorer.workspace import READING, Workspace, make_label
 from figures.geometry.projection_text import Shades
 from interp_steer.generation.tracing import HALF, split_by_token
 from interp_steer.interventions.intervention import Intervention, compose
@@ -20,98 +20,102 @@ SIDES = ("unsteered", "steered")
 
 
 @dataclass(frozen=True)
-class Told:
-    """An answer to an ask, as far as it has come."""
+class AnswerPair:
+    """Both answers to a request, as far as they are generated."""
 
-    ask: Ask
+    request: Request
     texts: tuple[str, str]
-    """Without steering, and with it."""
+    """Texts without and with steering."""
     completions: tuple[ist.Completion, ist.Completion] | None = None
-    """The whole answers, once they are there."""
+    """The complete answers; None while tokens are generated."""
     tokens: pl.DataFrame | None = None
-    """Columns ``answer_id``, ``step``, ``token`` and ``projection``, once they are read."""
+    """Columns ``answer_id``, ``step``, ``token`` and ``projection``; None until both are traced."""
     steps: pl.DataFrame | None = None
-    """Columns ``step``, ``token``, ``property``, ``strength`` and ``kl`` of the steered one."""
+    """Columns ``step``, ``token``, ``property``, ``strength`` and ``kl`` of the steered answer."""
     code: str = ""
-    """Lines of Python that give the same answers."""
+    """A Python script that generates the same answers."""
     along: str = ""
-    """What the projection is on, in words."""
+    """The property and the site of the projection, for captions."""
     middle: float = 0.0
-    """The mean projection of prompts without the property; 0 where it was not measured."""
+    """Mean projection of prompts without the property; 0 for a vector without a baseline."""
     target: float | None = None
-    """That of prompts with it."""
+    """Mean projection of prompts with the property."""
 
     @property
     def shades(self) -> Shades:
-        """The colours of both answers' tokens."""
+        """Return the colour scale of both answers' tokens."""
         assert self.tokens is not None
         return Shades.over(self.tokens["projection"], self.middle, self.target)
 
 
-def answering(shelf: Workspace, ask: Ask, job: Job) -> Iterator[None]:
-    """Fit what is missing, answer, then go through both answers once more for their colours.
+def answer_request(workspace: Workspace, request: Request, job: Job) -> Iterator[None]:
+    """Fit missing vectors, generate both answers, then trace both to colour their tokens.
 
-    The job's result is a :class:`Told`, which grows.
+    The job's result is an :class:`AnswerPair`, which is replaced after each token.
     """
-    model = shelf.model
-    for steer in ask.steers:
-        job.tell(f"Fitting {label(steer.source.name)}")
-        shelf.vector(steer.source, job)
+    model = workspace.model
+    for choice in request.choices:
+        job.report(f"Fitting {make_label(choice.source.name)}")
+        workspace.get_vector(choice.source, job)
         yield
-    steering = shelf.steering(ask.steers, job)
-    job.tell("Answering", Told(ask, ("", "")))
-    heard: tuple[list[int], list[int]] = ([], [])
+    steering = workspace.make_steering(request.choices, job)
+    job.report("Answering", AnswerPair(request, ("", "")))
+    tokens: tuple[list[int], list[int]] = ([], [])
     texts = ["", ""]
 
     def on_token(row: int, token: int) -> None:
-        heard[row].append(token)
-        texts[row] = model.decode(heard[row]).rstrip(HALF)
-        job.tell(found=Told(ask, (texts[0], texts[1])))
+        tokens[row].append(token)
+        texts[row] = model.decode(tokens[row]).rstrip(HALF)
+        job.report(result=AnswerPair(request, (texts[0], texts[1])))
 
     yield
     plain, steered = ist.generate(
         model,
-        [ask.prompt, ask.prompt],
+        [request.prompt, request.prompt],
         [ist.unsteered, steering],
-        max_new_tokens=ask.max_new_tokens,
-        sampling=ask.sampling,
+        max_new_tokens=request.max_new_tokens,
+        sampling=request.sampling,
         options=ist.GenerationOptions(on_token=on_token),
     )
-    told = Told(ask, (plain.text, steered.text), (plain, steered))
-    job.tell("Reading projections", told)
+    answers = AnswerPair(request, (plain.text, steered.text), (plain, steered))
+    job.report("Reading projections", answers)
     yield
-    job.tell("", _read(shelf, told, steering))
+    job.report("", _add_projections(workspace, answers, steering))
 
 
-def _read(shelf: Workspace, told: Told, steering: Intervention) -> Told:
-    """The projections of both answers, and what was done at each step of the steered one."""
-    assert told.completions is not None
-    ask, model = told.ask, shelf.model
-    source = ask.steers[0].source
-    vector = shelf.vector(source)
-    layer = ask.read_at(vector.layers)
-    direction = shelf.reading(source, layer)
-    reading = direction.add(0.0)  # changes nothing, and is read as what acts is
+def _add_projections(
+    workspace: Workspace, answers: AnswerPair, steering: Intervention
+) -> AnswerPair:
+    """Add both answers' projections, and the steered answer's strength and KL at each step."""
+    assert answers.completions is not None
+    request, model = answers.request, workspace.model
+    source = request.choices[0].source
+    vector = workspace.get_vector(source)
+    layer = request.read_at(vector.layers)
+    direction = workspace.make_reading(source, layer)
+    reading = direction.add(
+        0.0
+    )  # adds 0, so that the trace reads the projection and changes nothing
     traces = ist.trace(
         model,
-        [ask.prompt, ask.prompt],
-        [completion.tokens for completion in told.completions],
+        [request.prompt, request.prompt],
+        [completion.tokens for completion in answers.completions],
         [reading, compose([steering, reading])],
     )
     rows, steps = [], []
-    for name, completion, trace in zip(SIDES, told.completions, traces, strict=True):
+    for side, completion, trace in zip(SIDES, answers.completions, traces, strict=True):
         texts = split_by_token(model, completion.tokens, completion.text)
         along = trace.projection[trace.properties.index(READING)].tolist()
         rows += [
-            (name, step, text, value)
+            (side, step, text, value)
             for step, (text, value) in enumerate(zip(texts, along, strict=True))
         ]
-        if name == "steered":
+        if side == "steered":
             kl = trace.kl.tolist()
             steps = [
-                (step, text, label(one), float(trace.strength[at, step]), kl[step])
-                for at, one in enumerate(trace.properties)
-                if one != READING
+                (step, text, make_label(name), float(trace.strength[at, step]), kl[step])
+                for at, name in enumerate(trace.properties)
+                if name != READING
                 for step, text in enumerate(texts)
             ]
     middle = 0.0
@@ -119,11 +123,11 @@ def _read(shelf: Workspace, told: Told, steering: Intervention) -> Told:
         row = vector.layers.index(layer)
         middle = float((vector.baseline[row].double() * direction.unit.double()).sum())
     return replace(
-        told,
+        answers,
         tokens=pl.DataFrame(rows, ["answer_id", "step", "token", "projection"], orient="row"),
         steps=pl.DataFrame(steps, ["step", "token", "property", "strength", "kl"], orient="row"),
-        code=python_of(ask, shelf),
-        along=f"{label(source.name)} at {direction.site}",
+        code=write_python(request, workspace),
+        along=f"{make_label(source.name)} at {direction.site}",
         middle=middle,
         target=direction.target,
     )

@@ -1,4 +1,4 @@
-"""A figure of the page as a file for a paper."""
+"""Print a figure of the page into a file for a paper."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from analyses.explorer.workspace import Workspace
 from figures.printing.export import FORMATS, print_drawing
 from figures.style.drawing import Drawing
 
-_ONE = threading.Lock()
-"""A browser prints; one is enough for all tabs."""
+_PRINTER = threading.Lock()
+"""One headless browser prints at a time, for all tabs."""
 
 
-def printed(drawing: Drawing, name: str, kind: str, shelf: Workspace) -> bytes:
-    """The file of a figure, stamped with the model that it is of.
+def print_figure(drawing: Drawing, name: str, kind: str, workspace: Workspace) -> bytes:
+    """Return the content of a figure's file, with the model's name and fingerprint in it.
 
     Args:
-        drawing: what is printed.
-        name: of the figure.
+        drawing: the figure and its caption.
+        name: the figure's name.
         kind: one of :data:`figures.printing.export.FORMATS`.
-        shelf: whose model it shows.
+        workspace: the workspace of the model that the figure shows.
 
     Raises:
-        ExplorerError: for another kind.
-        FigureError: when there is no browser to print with.
+        ExplorerError: if the kind is unknown.
+        FigureError: if no browser is installed to print with.
     """
     if kind not in FORMATS:
         raise ExplorerError(f"Figures are saved as {', '.join(FORMATS)}, not as {kind[:20]!r}.")
     figure: Any = json.loads(str(plotly.io.to_json(drawing.figure, engine="json")))
-    model = shelf.model
-    with _ONE, tempfile.TemporaryDirectory() as folder:
+    model = workspace.model
+    with _PRINTER, tempfile.TemporaryDirectory() as folder:
         path = print_drawing(
             figure,
             Path(folder) / f"{name}.{kind}",

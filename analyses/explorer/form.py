@@ -1,4 +1,4 @@
-"""What a page asks for: a prompt, and what steers; checked, since anything may come in a form."""
+"""Parse and check the form of a page: a prompt and up to three steering vectors."""
 
 from __future__ import annotations
 
@@ -22,217 +22,230 @@ OPERATIONS = (Operation.PROJECT, Operation.ADD, Operation.TURN, Operation.ABLATE
 POSITIONS = ("all", "generated", "prompt", "last", "not_bos")
 READS = ("last", "all", "generated")
 
-MOST_STEERS = 3
-"""Vectors that steer together."""
+MAX_VECTORS = 3
+"""Vectors that can steer together."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a page may ask for at most, lest one tab keep the model from the others."""
+    """Limits of a request, so that no tab can occupy the model for long."""
 
     letters: int = 4000
-    """Of a prompt."""
+    """Characters of a prompt."""
     new_tokens: int = 256
-    """Of an answer."""
+    """Tokens of an answer."""
     schedule: int = 400
-    """Letters of a schedule."""
+    """Characters of a schedule."""
     strength: float = 1e4
-    """Of a strength, whatever its unit."""
+    """Absolute value of a strength in any unit."""
     cells: int = 160
-    """Of a sweep: layers times strengths."""
+    """Cells of a sweep: layers times strengths."""
     prompts: int = 24
-    """That a sweep asks in each cell."""
+    """Prompts that a sweep answers in each cell."""
     file: int = 256 * 2**20
-    """Bytes of a vector that is opened."""
+    """Bytes of an opened file."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A vector: of which property, and how it is fitted; or one that was saved."""
+    """A property with the options of its fit, or a saved vector."""
 
     name: str
-    """An IFEval id, perhaps with ``?ARGUMENT=VALUE``; or the key of a saved vector."""
+    """An IFEval id, optionally with ``?ARGUMENT=VALUE``, or the key of a saved vector."""
     component: str = "resid_post"
     position: str = "last"
     estimator: str = "difference_in_means"
 
 
 @dataclass(frozen=True)
-class Steer:
-    """One vector and what is done along it."""
+class SteeringChoice:
+    """One vector with the operation, layers, strength, schedule and positions of its steering."""
 
     source: Source
     layers: tuple[int, ...]
     operation: Operation = Operation.PROJECT
     strength: ist.Strength | None = None
-    """None for the vector's own target, in a projection."""
+    """None projects to the vector's fitted target."""
     schedule: str = "fixed"
     positions: str = "all"
 
-    def at(self, layer: int, strength: ist.Strength | None) -> Steer:
-        """The same at one layer, with another strength."""
+    def at(self, layer: int, strength: ist.Strength | None) -> SteeringChoice:
+        """Return the same choice at one layer and with the given strength."""
         return replace(self, layers=(layer,), strength=strength)
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A prompt, and what steers the answer."""
+class Request:
+    """A prompt, and the steering of its answer."""
 
     prompt: str
-    steers: tuple[Steer, ...]
+    choices: tuple[SteeringChoice, ...]
     max_new_tokens: int = 96
     temperature: float = 0.0
-    """0 for greedy decoding."""
+    """0 decodes greedily."""
     seed: int = 0
     read_layer: int | None = None
-    """Where the projection is read that tokens are coloured by; one after the steered when None."""
+    """Layer of the projection that colours tokens; None for the layer after those steered."""
 
     @property
     def sampling(self) -> ist.Sampling | None:
-        """How tokens are drawn."""
+        """Return the sampling options; None for greedy decoding."""
         return ist.Sampling(self.temperature, seed=self.seed) if self.temperature else None
 
     def read_at(self, layers: Sequence[int]) -> int:
-        """The layer at which the first vector's projection is read.
+        """Return the layer at which the projection on the first vector is read.
 
-        Under a projection every token has the same one at the steered layer, so that by default it
-        is the next one that is read.
+        The default is the layer after the last steered layer: a vector that is projected to a
+        target gives every token the same projection at the steered layer itself.
 
         Args:
-            layers: that the vector has directions for.
+            layers: the layers of the vector.
         """
         if self.read_layer is not None:
             return self.read_layer
-        steered = max(self.steers[0].layers)
+        steered = max(self.choices[0].layers)
         return min((layer for layer in layers if layer > steered), default=max(layers))
 
 
-def ask_of(form: Mapping[str, Any], limits: Limits, n_layers: int) -> Ask:
-    """What a form asks for.
+def parse_request(form: Mapping[str, Any], limits: Limits, n_layers: int) -> Request:
+    """Return the request of a form.
 
     Args:
         form: ``prompt``, ``max_new_tokens``, ``temperature``, ``seed``, ``read_layer``, and
-            ``steers``, a mapping each.
-        limits: what may be asked for.
-        n_layers: of the model.
+            ``steers``, a list of one mapping for each card.
+        limits: the limits of a request.
+        n_layers: layers of the model.
 
     Raises:
-        ExplorerError: saying what is wrong, and the mend.
-        InterventionError: for a schedule or positions that are none.
+        ExplorerError: if a field is missing or out of range.
+        InterventionError: if a schedule or positions cannot be parsed.
     """
     prompt = form.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
-        raise ExplorerError("There is no prompt. Write one, such as: Tell me about the castle.")
+        raise ExplorerError(
+            "The prompt is empty. Write a prompt, such as: Tell me about the castle."
+        )
     if len(prompt) > limits.letters:
         raise ExplorerError(
-            f"The prompt has {len(prompt):,} letters; {limits.letters:,} are allowed. Shorten it."
+            f"The prompt has {len(prompt):,} characters; {limits.letters:,} are allowed. "
+            "Shorten the prompt."
         )
-    steers = [steer for steer in form.get("steers", ()) if steer.get("name")]
-    if not steers:
-        raise ExplorerError("No vector is chosen. Choose one under Steering.")
-    return Ask(
+    cards = [card for card in form.get("steers", ()) if card.get("name")]
+    if not cards:
+        raise ExplorerError("No vector is chosen. Choose a property under Steering.")
+    return Request(
         prompt=prompt,
-        steers=tuple(steer_of(steer, limits, n_layers) for steer in steers[:MOST_STEERS]),
-        max_new_tokens=whole("The length of the answer", form.get("max_new_tokens"), 1,
-                              limits.new_tokens),
-        temperature=_real("The temperature", form.get("temperature") or 0.0, 0.0, 10.0),
-        seed=whole("The seed", form.get("seed") or 0, 0, 2**31),
+        choices=tuple(parse_choice(card, limits, n_layers) for card in cards[:MAX_VECTORS]),
+        max_new_tokens=parse_whole_number(
+            "The maximum of new tokens", form.get("max_new_tokens"), 1, limits.new_tokens
+        ),
+        temperature=_parse_number("The temperature", form.get("temperature") or 0.0, 0.0, 10.0),
+        seed=parse_whole_number("The seed", form.get("seed") or 0, 0, 2**31),
         read_layer=None
         if form.get("read_layer") in (None, "")
-        else whole("The layer to colour by", form["read_layer"], 0, n_layers - 1),
-    )  # fmt: skip
+        else parse_whole_number("The projection layer", form["read_layer"], 0, n_layers - 1),
+    )
 
 
-def steer_of(form: Mapping[str, Any], limits: Limits, n_layers: int) -> Steer:
-    """What one vector's card asks for; see :func:`ask_of`."""
+def parse_choice(form: Mapping[str, Any], limits: Limits, n_layers: int) -> SteeringChoice:
+    """Return the choice of one card; see :func:`parse_request`."""
     layers = form.get("layers")
     layers = layers if isinstance(layers, list) else [layers]
     if layers in ([], [None], [""]):
-        raise ExplorerError("No layer is chosen. Choose one or more under Layers.")
+        raise ExplorerError("No layer is chosen. Choose one or more layers.")
     operation = Operation(
-        _one_of("The operation", form.get("operation") or Operation.PROJECT, OPERATIONS)
+        _check_known("The operation", form.get("operation") or Operation.PROJECT, OPERATIONS)
     )
     schedule = str(form.get("schedule") or "fixed").strip()
     if len(schedule) > limits.schedule:
         raise ExplorerError(
-            f"The schedule has {len(schedule):,} letters; {limits.schedule} are allowed."
+            f"The schedule has {len(schedule):,} characters; {limits.schedule} are allowed. "
+            "Shorten the schedule."
         )
     parse_schedule(schedule)
     positions = str(form.get("positions") or "all")
     span(positions)
-    return Steer(
-        source=source_of(form),
-        layers=tuple(sorted({whole("A layer", at, 0, n_layers - 1) for at in layers})),
+    return SteeringChoice(
+        source=parse_source(form),
+        layers=tuple(sorted({parse_whole_number("A layer", at, 0, n_layers - 1) for at in layers})),
         operation=operation,
-        strength=strength_of(form, operation, limits),
+        strength=parse_strength(form, operation, limits),
         schedule=schedule,
         positions=positions,
     )
 
 
-def source_of(form: Mapping[str, Any]) -> Source:
-    """The vector that a card names."""
+def parse_source(form: Mapping[str, Any]) -> Source:
+    """Return the vector of a card."""
     return Source(
         name=str(form.get("name") or ""),
-        component=_one_of("The component", form.get("component") or "resid_post", COMPONENTS),
-        position=_one_of("Where it is read", form.get("position") or "last", READS),
-        estimator=_one_of(
+        component=_check_known("The component", form.get("component") or "resid_post", COMPONENTS),
+        position=_check_known("The position of the fit", form.get("position") or "last", READS),
+        estimator=_check_known(
             "The estimator", form.get("estimator") or "difference_in_means", tuple(ESTIMATORS)
         ),
     )
 
 
-def strength_of(
+def parse_strength(
     form: Mapping[str, Any], operation: Operation, limits: Limits
 ) -> ist.Strength | None:
-    """The strength that a card names; None for a projection to the vector's own target."""
+    """Return the strength of a card; None to project to the vector's fitted target."""
     given = form.get("strength")
     if operation.parameter is None or (operation is Operation.PROJECT and given in (None, "")):
         return None
-    amount = _real("The strength", given, -limits.strength, limits.strength)
-    return ist.Strength(amount, _one_of("The unit", form.get("unit") or "norm", get_args(Unit)))
+    amount = _parse_number("The strength", given, -limits.strength, limits.strength)
+    return ist.Strength(
+        amount, _check_known("The unit", form.get("unit") or "norm", get_args(Unit))
+    )
 
 
-def strengths_of(text: str, unit: str, limits: Limits) -> tuple[ist.Strength, ...]:
-    """The strengths of a sweep, rising, from numbers with commas between them."""
+def parse_strengths(text: str, unit: str, limits: Limits) -> tuple[ist.Strength, ...]:
+    """Return the strengths of a sweep, ascending, from numbers separated by commas."""
     parts = [part for part in str(text or "").replace(";", ",").split(",") if part.strip()]
     if not parts:
-        raise ExplorerError("The sweep has no strengths. Write some, such as 0.5, 1, 2.")
+        raise ExplorerError(
+            "The sweep has no strengths. Write numbers separated by commas, such as 0.5, 1, 2."
+        )
     if len(parts) > limits.cells:
-        raise ExplorerError(f"{len(parts)} strengths are more than {limits.cells}. Give fewer.")
-    known = _one_of("The unit", unit or "norm", get_args(Unit))
-    amounts = {_real("A strength", part, -limits.strength, limits.strength) for part in parts}
+        raise ExplorerError(
+            f"The sweep has {len(parts)} strengths; {limits.cells} are allowed. Give fewer."
+        )
+    known = _check_known("The unit", unit or "norm", get_args(Unit))
+    amounts = {
+        _parse_number("A strength", part, -limits.strength, limits.strength) for part in parts
+    }
     return tuple(ist.Strength(amount, known) for amount in sorted(amounts))
 
 
-def _one_of(what: str, value: Any, known: Sequence[str]) -> Any:
+def _check_known(field: str, value: Any, known: Sequence[str]) -> Any:
     if value not in known:
-        raise ExplorerError(f"{what} is {str(value)[:40]!r}; choose one of {', '.join(known)}.")
+        raise ExplorerError(f"{field} is {str(value)[:40]!r}; choose one of {', '.join(known)}.")
     return value
 
 
-def _real(what: str, value: Any, least: float, most: float) -> float:
+def _parse_number(field: str, value: Any, least: float, most: float) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not least <= number <= most:
-        said = str(value if value is not None else "").strip()[:40]
+        text = str(value if value is not None else "").strip()[:40]
         raise ExplorerError(
-            f"{what} is {said!r}; give a number from {least:g} to {most:g}."
-            if said
-            else f"{what} is missing; give a number from {least:g} to {most:g}."
+            f"{field} is {text!r}; give a number from {least:g} to {most:g}."
+            if text
+            else f"{field} is missing; give a number from {least:g} to {most:g}."
         )
     return number
 
 
-def whole(what: str, value: Any, least: int, most: int) -> int:
-    """A whole number from a field.
+def parse_whole_number(field: str, value: Any, least: int, most: int) -> int:
+    """Return the whole number in a field.
 
     Raises:
-        ExplorerError: naming the field, when it is none or out of range.
+        ExplorerError: if the value is not a whole number or is out of range.
     """
-    number = _real(what, value, least, most)
+    number = _parse_number(field, value, least, most)
     if number != int(number):
-        raise ExplorerError(f"{what} is {number:g}; give a whole number from {least} to {most}.")
+        raise ExplorerError(f"{field} is {number:g}; give a whole number from {least} to {most}.")
     return int(number)

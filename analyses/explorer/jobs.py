@@ -1,7 +1,7 @@
-"""One model, many tabs: what they ask waits in a line, and the newest request of a tab counts.
+"""Order the requests of many tabs to one model; a tab's newest request replaces the last.
 
-A model is no thing to run twice at once, so that one thread runs it. Work is a generator: where it
-yields, another's turn may come, so that a long sweep of one tab does not keep an answer of another.
+One thread runs the model. Work is a generator: where the generator yields, another job may have its
+turn, so that a long sweep in one tab does not delay an answer in another.
 """
 
 from __future__ import annotations
@@ -17,109 +17,109 @@ from typing import Any
 
 from interp_steer.errors import InterpSteerError
 
-MOST_TABS = 64
-"""Tabs that are remembered; the one that was silent for longest goes first."""
+MAX_TABS = 64
+"""Tabs that are remembered; beyond them the least recently active tab is forgotten."""
 
-MOST_WAITING = 48
-"""Jobs that may wait."""
+MAX_WAITING = 48
+"""Jobs that may wait in the queue."""
 
 ACTIVE = ("waiting", "running")
 
 
 class ExplorerError(InterpSteerError):
-    """What the page cannot do, in words for whoever sits before it."""
+    """An error that the page shows to the user."""
 
 
 class Superseded(Exception):
-    """A newer request has taken a job's place, or its tab asked it to stop."""
+    """A job was stopped, or replaced by a newer request."""
 
 
 @dataclass
 class Job:
-    """Something that a tab asked for, while it is done and after."""
+    """A request of a tab, with its state, progress and result."""
 
     kind: str
     rank: int
     number: int
     state: str = "waiting"
     """``waiting``, ``running``, ``done``, ``failed`` or ``stopped``."""
-    said: str = ""
-    """How far it is, or what went wrong, in words."""
-    found: Any = None
-    """What there is of its result so far."""
+    message: str = ""
+    """The progress, or the error."""
+    result: Any = None
+    """The result so far."""
     version: int = 0
-    """Grows whenever there is something new to show."""
+    """Increases whenever the message, the result or the state changes."""
     _ended: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @property
     def unwanted(self) -> bool:
-        """Whether nobody wants to know any longer."""
+        """Return whether the job was stopped or replaced."""
         return self._ended.is_set()
 
     @property
     def active(self) -> bool:
-        """Whether more will come."""
+        """Return whether the job is waiting or running."""
         return self.state in ACTIVE
 
-    def tell(self, said: str | None = None, found: Any = None) -> None:
-        """Say how far it is, and what there is so far.
+    def report(self, message: str | None = None, result: Any = None) -> None:
+        """Report progress and the result so far.
 
         Raises:
-            Superseded: when nobody wants to know any longer.
+            Superseded: if the job was stopped or replaced.
         """
         if self.unwanted:
             raise Superseded
-        self.said = self.said if said is None else said
-        self.found = self.found if found is None else found
+        self.message = self.message if message is None else message
+        self.result = self.result if result is None else result
         self.version += 1
 
     def stop(self) -> None:
-        """Let it go: it ends where it next tells something."""
+        """Stop the job; it ends at its next report."""
         self._ended.set()
 
-    def end(self, state: str, said: str = "") -> None:
-        """Nothing more will come."""
-        self.state, self.said = state, said
+    def end(self, state: str, message: str = "") -> None:
+        """Set the final state."""
+        self.state, self.message = state, message
         self.version += 1
 
 
 Work = Callable[[Job], Iterator[None]]
-"""What a job does. It tells the job what it finds, and yields where another may have its turn."""
+"""The work of a job: reports to the job, and yields where another job may have its turn."""
 
 
 @dataclass
 class Tab:
-    """What the server remembers of one page that is open."""
+    """The state of one open page."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
     drawings: dict[str, Any] = field(default_factory=dict)
-    """What was drawn last, by name, to be saved."""
+    """The figures that the page shows, by name, for saving."""
     keeps: dict[str, Any] = field(default_factory=dict)
-    """Results that other jobs of the tab build on."""
+    """Results that other jobs of the tab use."""
 
 
 class JobQueue:
-    """The line before the model, and the tabs that stand in it.
+    """A queue of jobs for one model, and the tabs that submit them.
 
     Example:
-        >>> line = Line()
-        >>> job = line.submit("a tab", "answer", lambda job: iter(()))
-        >>> line.wait(job).state
+        >>> queue = JobQueue()
+        >>> job = queue.submit("a tab", "answer", lambda job: iter(()))
+        >>> queue.wait(job).state
         'done'
     """
 
-    def __init__(self, most_waiting: int = MOST_WAITING, most_tabs: int = MOST_TABS) -> None:
+    def __init__(self, max_waiting: int = MAX_WAITING, max_tabs: int = MAX_TABS) -> None:
         self._tabs: OrderedDict[str, Tab] = OrderedDict()
         self._turns: list[tuple[int, int, Job, Iterator[None]]] = []
         self._numbers = count()
         self._changed = threading.Condition()
         self._closed = False
-        self._most_waiting, self._most_tabs = most_waiting, most_tabs
+        self._most_waiting, self._most_tabs = max_waiting, max_tabs
         self._thread = threading.Thread(target=self._work, name="explorer", daemon=True)
         self._thread.start()
 
     def tab(self, name: str) -> Tab:
-        """What is remembered of a tab; a new one where it is not known."""
+        """Return the state of a tab; a new state if the tab is not known."""
         with self._changed:
             tab = self._tabs.setdefault(name, Tab())
             self._tabs.move_to_end(name)
@@ -130,30 +130,30 @@ class JobQueue:
             return tab
 
     def leave(self, name: str) -> None:
-        """Let go of what a tab that was closed has asked for."""
+        """Forget a closed tab and stop its jobs."""
         with self._changed:
             gone = self._tabs.pop(name, Tab())
         for job in gone.jobs.values():
             job.stop()
 
     def submit(self, name: str, kind: str, work: Work, rank: int = 0) -> Job:
-        """Put work in line, in place of what the tab had asked for of the same kind.
+        """Put a job into the queue, in place of the tab's earlier job of the same kind.
 
         Args:
-            name: of the tab.
-            kind: what it is; a tab has one job of a kind.
-            work: what is done.
-            rank: jobs of a lower one go first.
+            name: the tab's name.
+            kind: the kind of job; a tab has one job of each kind.
+            work: the work of the job.
+            rank: jobs of a lower rank run first.
 
         Raises:
-            ExplorerError: when too many are waiting.
+            ExplorerError: if too many jobs are waiting.
         """
         tab = self.tab(name)
         with self._changed:
             waiting = sum(not job.unwanted for _, _, job, _ in self._turns)
             if waiting >= self._most_waiting:
                 raise ExplorerError(
-                    f"{waiting} requests are waiting for the model already; try again in a moment"
+                    f"{waiting} requests are already waiting for the model; try again in a moment"
                 )
             if kind in tab.jobs:
                 tab.jobs[kind].stop()
@@ -163,7 +163,7 @@ class JobQueue:
         return job
 
     def ahead(self, job: Job) -> int:
-        """How many jobs will have a turn before this one."""
+        """Return the number of jobs that have a turn before this job."""
         with self._changed:
             mine = next((turn[:2] for turn in self._turns if turn[2] is job), None)
             if mine is None:
@@ -171,13 +171,13 @@ class JobQueue:
             return sum(turn[:2] < mine and not turn[2].unwanted for turn in self._turns)
 
     def wait(self, job: Job, seconds: float = 600) -> Job:
-        """Return a job once nothing more will come of it."""
+        """Wait until a job has ended, then return the job."""
         with self._changed:
             self._changed.wait_for(lambda: not job.active, seconds)
         return job
 
     def close(self) -> None:
-        """End the thread, after the turn that it is at."""
+        """Stop all jobs and end the thread after the current turn."""
         with self._changed:
             self._closed = True
             for _, _, job, _ in self._turns:
@@ -196,12 +196,12 @@ class JobQueue:
             more = self._step(job, steps)
             with self._changed:
                 self._turns.remove(turn)
-                if more:  # behind those of its rank that wait
+                if more:  # behind the waiting jobs of its rank
                     self._turns.append((rank, next(self._numbers), job, steps))
                 self._changed.notify_all()
 
     def _step(self, job: Job, steps: Iterator[None]) -> bool:
-        """Let a job have its turn; returns whether it wants another."""
+        """Run one turn of a job; return whether the job needs another."""
         if job.unwanted:
             job.end("stopped")
             return False
@@ -210,20 +210,20 @@ class JobQueue:
             next(steps)
             return True
         except StopIteration:
-            job.end("done", job.said)
+            job.end("done", job.message)
         except Superseded:
             job.end("stopped")
         except InterpSteerError as error:
             job.end("failed", str(error))
         except Exception as error:
-            job.end("failed", unforeseen(error))
+            job.end("failed", describe_unexpected(error))
         return False
 
 
-def unforeseen(error: Exception) -> str:
-    """Words for an error that nobody has words for; where it arose goes to the terminal."""
+def describe_unexpected(error: Exception) -> str:
+    """Return a message for an unexpected error and print the traceback to the terminal."""
     traceback.print_exception(error, file=sys.stderr)
     return (
-        f"Something went wrong that should not have ({type(error).__name__}). "
-        "The terminal that the explorer runs in says more."
+        f"An unexpected error occurred ({type(error).__name__}). The terminal that runs the "
+        "explorer shows the details."
     )

@@ -1,4 +1,4 @@
-"""The server of the page: who may ask it, and what it refuses before anything is read."""
+"""Serve the page, and refuse requests from other sites before they are read."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ import flask
 from dash import Dash
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from analyses.explorer.callbacks import Explorer, complain, register
+from analyses.explorer.callbacks import Explorer, register_callbacks, show_error
 from analyses.explorer.form import Limits
 from analyses.explorer.jobs import JobQueue
-from analyses.explorer.layout import page
+from analyses.explorer.layout import build_page
 from analyses.explorer.workspace import Workspace
 
 TITLE = "interp_steer explorer"
 
 
-def application(
-    shelf: Workspace, limits: Limits | None = None, hosts: Collection[str] = ()
+def make_application(
+    workspace: Workspace, limits: Limits | None = None, hosts: Collection[str] = ()
 ) -> Dash:
-    """The page with all that it does.
+    """Return the app: the page with its callbacks.
 
     Args:
-        shelf: the model and its vectors.
-        limits: what a tab may ask for.
-        hosts: names that the page may be asked for by, besides ``localhost`` and addresses.
+        workspace: the model and its vectors.
+        limits: the limits of a request.
+        hosts: host names that the page may be opened under, in addition to ``localhost`` and IP
+            addresses.
     """
     limits = limits or Limits()
     app = Dash(
@@ -40,34 +41,34 @@ def application(
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
         serve_locally=True,
         enable_mcp=False,
-        on_error=complain,
+        on_error=show_error,
         suppress_callback_exceptions=True,
     )
     app.index_string = app.index_string.replace("<html>", '<html lang="en">')
-    explorer = Explorer(shelf, JobQueue(), limits)
+    explorer = Explorer(workspace, JobQueue(), limits)
     app.server.config["EXPLORER"] = explorer
-    app.layout = lambda: page(shelf, limits)
-    register(app, explorer)
-    _guard(app, {"localhost", *hosts}, limits)
+    app.layout = lambda: build_page(workspace, limits)
+    register_callbacks(app, explorer)
+    _guard_requests(app, {"localhost", *hosts}, limits)
 
     @app.server.post("/gone/<tab>")
-    def gone(tab: str) -> flask.Response:
-        explorer.line.leave(tab)
+    def leave(tab: str) -> flask.Response:
+        explorer.queue.leave(tab)
         return flask.Response(status=204)
 
     return app
 
 
-def allowed(host: str, names: Collection[str]) -> bool:
-    """Whether a request that names a host is meant for this page.
+def is_allowed_host(host: str, names: Collection[str]) -> bool:
+    """Return whether a request's Host header names this server.
 
-    A page of a stranger can have the name of its own server resolve to 127.0.0.1, and would then
-    read and steer this one as if it were its own (DNS rebinding). The browser still sends the
-    stranger's name as the host. An address cannot be made to point elsewhere, so that any is taken.
+    A foreign site can let its own host name resolve to 127.0.0.1; its page could then read and use
+    this page (DNS rebinding). The browser still sends the foreign name in the Host header. An IP
+    address cannot be redirected, so that every IP address is allowed.
 
     Args:
-        host: of the request, with or without a port.
-        names: that are taken besides addresses.
+        host: the Host header, with or without a port.
+        names: the host names that are allowed in addition to IP addresses.
     """
     try:
         name = urlsplit(f"//{host}").hostname or ""
@@ -82,26 +83,26 @@ def allowed(host: str, names: Collection[str]) -> bool:
     return True
 
 
-def _guard(app: Dash, names: Collection[str], limits: Limits) -> None:
+def _guard_requests(app: Dash, names: Collection[str], limits: Limits) -> None:
     server: flask.Flask = app.server
-    # A file travels as base64 within JSON.
+    # The browser sends a file as base64 within JSON.
     server.config["MAX_CONTENT_LENGTH"] = 2 * limits.file
 
     @server.before_request
-    def only_ours() -> flask.Response | None:
+    def refuse_foreign_requests() -> flask.Response | None:
         request = flask.request
-        if not allowed(request.host, names):
+        if not is_allowed_host(request.host, names):
             return _refuse(
-                f"The explorer does not answer to the name {request.host[:100]!r}. Open it by its "
-                "address, or name the host: --hosts NAME"
+                f"The host name {request.host[:100]!r} is not allowed. Open the explorer by its IP "
+                "address, or allow the name with --hosts NAME."
             )
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != request.host:
-            return _refuse("The explorer does not answer to pages of other sites.")
+            return _refuse("The explorer does not answer pages of other sites.")
         return None
 
     @server.after_request
-    def nothing_from_elsewhere(response: flask.Response) -> flask.Response:
+    def forbid_foreign_content(response: flask.Response) -> flask.Response:
         scripts = " ".join(["'self'", *app.csp_hashes()])
         response.headers["Content-Security-Policy"] = (
             f"default-src 'self'; script-src {scripts}; style-src 'self' 'unsafe-inline'; "
@@ -112,15 +113,15 @@ def _guard(app: Dash, names: Collection[str], limits: Limits) -> None:
         return response
 
 
-def _refuse(why: str) -> flask.Response:
-    return flask.Response(why + "\n", status=403, mimetype="text/plain")
+def _refuse(reason: str) -> flask.Response:
+    return flask.Response(reason + "\n", status=403, mimetype="text/plain")
 
 
-def listen(app: Dash, host: str, port: int) -> BaseWSGIServer:
-    """A server that answers several tabs at once; port 0 takes a free one.
+def make_listener(app: Dash, host: str, port: int) -> BaseWSGIServer:
+    """Return a server that handles several requests at once; port 0 takes a free port.
 
     Raises:
-        OSError: when the port is taken.
+        OSError: if the port is taken.
     """
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each look is no news
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not one line for each poll
     return make_server(host, port, app.server, threaded=True)

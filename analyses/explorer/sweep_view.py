@@ -1,4 +1,4 @@
-"""A sweep over layers and strengths, drawn while it runs, for a map that can be clicked."""
+"""Sweep over layers and strengths, and draw a clickable map while the sweep runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.explorer.form import Steer
+from analyses.explorer.form import SteeringChoice
 from analyses.explorer.jobs import ExplorerError, Job
-from analyses.explorer.workspace import SAVED, Workspace, label
+from analyses.explorer.workspace import SAVED, Workspace, make_label
 from figures.style.drawing import Drawing
 from interp_steer.contrast.pair import Pair, Prompt
 from interp_steer.interventions.operations import Operation
@@ -24,10 +24,10 @@ MEASURES = {"follow": "follow the instruction", "kl": "KL (nats a token)"}
 
 
 @dataclass(frozen=True)
-class Swept:
-    """A sweep, as far as it has come."""
+class SweepResult:
+    """The cells of a sweep that are done."""
 
-    steer: Steer
+    choice: SteeringChoice
     unit: str
     records: pl.DataFrame
     """Columns ``measure``, ``layer``, ``strength``, ``value``, ``low``, ``high`` and ``n``."""
@@ -36,15 +36,15 @@ class Swept:
 
     @property
     def measures(self) -> list[str]:
-        """What was measured."""
+        """Return the names of the measures."""
         return self.records["measure"].unique(maintain_order=True).to_list()
 
     def drawing(self, measure: Measure, chosen: tuple[int, float] | None = None) -> Drawing | None:
-        """The map of one measure; None while there is nothing of it.
+        """Return the map of one measure; None while the measure has no cells.
 
         Args:
-            measure: which.
-            chosen: the layer and strength to ring.
+            measure: the measure to draw.
+            chosen: layer and strength of the cell to mark.
         """
         rows = self.records.filter(pl.col("measure") == measure)
         if rows.is_empty():
@@ -58,11 +58,12 @@ class Swept:
             share=share,
             plain=self.plain if share else None,
         )
-        what = f"{DOING[self.steer.operation]} {label(self.steer.source.name)}."
-        return Drawing(drawn.figure, f"{what} {drawn.caption}")
+        operation = OPERATION_TITLES[self.choice.operation]
+        title = f"{operation} {make_label(self.choice.source.name)}."
+        return Drawing(drawn.figure, f"{title} {drawn.caption}")
 
 
-DOING = {
+OPERATION_TITLES = {
     Operation.PROJECT: "Projection on",
     Operation.ADD: "Addition of",
     Operation.TURN: "Turn towards",
@@ -70,86 +71,94 @@ DOING = {
 }
 
 
-def sweeping(
-    shelf: Workspace,
-    steer: Steer,
+def run_sweep(
+    workspace: Workspace,
+    choice: SteeringChoice,
     strengths: Sequence[ist.Strength],
     n_prompts: int,
     max_new_tokens: int,
     most_cells: int,
     job: Job,
 ) -> Iterator[None]:
-    """Answer prompts under every layer and strength, a layer at a time, and measure what comes.
+    """Answer prompts at every layer and strength, layer by layer, and measure the answers.
 
-    The share of answers that follow the instruction, on prompts without it, and how far the
-    predictions along the unsteered answers are moved. The job's result is a :class:`Swept`.
+    The measures are the share of answers that follow the instruction (the prompts do not contain
+    the instruction), and the mean KL divergence of the predictions along the unsteered answers, in
+    nats per token. The job's result is a :class:`SweepResult`.
 
     Raises:
-        ExplorerError: for too many cells.
+        ExplorerError: if the sweep has too many cells.
     """
-    vector = shelf.vector(steer.source, job)
+    vector = workspace.get_vector(choice.source, job)
     yield
-    if steer.operation.parameter is None:
-        strengths = (ist.Strength(1.0),)  # there is but one way to take all of it away
+    if choice.operation.parameter is None:
+        strengths = (ist.Strength(1.0),)  # ablation has no strength
     cells = len(vector.layers) * len(strengths)
     if cells > most_cells:
         raise ExplorerError(
             f"{len(vector.layers)} layers and {len(strengths)} strengths are {cells} cells; "
             f"{most_cells} are allowed. Give fewer strengths."
         )
-    asked = _asked(shelf, steer, n_prompts)
+    asked = _list_prompts(workspace, choice, n_prompts)
     prompts = [prompt for prompt, _ in asked]
-    job.tell("Answering without steering")
-    options = ist.GenerationOptions(on_token=lambda *_: job.tell())
-    plain = ist.generate(shelf.model, prompts, max_new_tokens=max_new_tokens, options=options)
-    followed = _followed(asked, plain)
+    job.report("Answering without steering")
+    options = ist.GenerationOptions(on_token=lambda *_: job.report())
+    options = ist.GenerationOptions(on_token=lambda *_: job.report())
+    options = ist.GenerationOptions(on_token=lambda *_: job.report())
+    plain = ist.generate(workspace.model, prompts, max_new_tokens=max_new_tokens, options=options)
+    followed = _judge_answers(asked, plain)
     share = sum(followed) / len(followed) if followed else None
-    found: list[tuple[str, int, float, float, float, float, int]] = []
+    cells_done: list[tuple[str, int, float, float, float, float, int]] = []
     for at, layer in enumerate(vector.layers):
-        said = f"Layer {layer}, {at + 1} of {len(vector.layers)}"
-        job.tell(said)
-        each = [shelf.edit(steer.at(layer, strength), layer, job) for strength in strengths]
+        job.report(f"Layer {layer}, {at + 1} of {len(vector.layers)}")
+        edits = [
+            workspace.make_edit(choice.at(layer, strength), layer, job) for strength in strengths
+        ]
         answers = ist.generate(
-            shelf.model,
-            prompts * len(each),
-            [edit for edit in each for _ in prompts],
+            workspace.model,
+            prompts * len(edits),
+            [edit for edit in edits for _ in prompts],
             max_new_tokens=max_new_tokens,
             options=options,
         )
-        for k, (edit, strength) in enumerate(zip(each, strengths, strict=True)):
+        for k, (edit, strength) in enumerate(zip(edits, strengths, strict=True)):
             cell = (layer, strength.amount)
-            strict = _followed(asked, answers[k * len(prompts) : (k + 1) * len(prompts)])
+            strict = _judge_answers(asked, answers[k * len(prompts) : (k + 1) * len(prompts)])
             if strict:
                 hit = wilson(sum(strict), len(strict))
-                found.append(("follow", *cell, hit.value, hit.low, hit.high, hit.n))
-            moved = ist.divergence(shelf.model, prompts, [c.tokens for c in plain], edit)
-            mean = bootstrap_mean([one.kl for one in moved], list(range(len(moved))), seed=0)
-            found.append(("kl", *cell, mean.value, mean.low, mean.high, len(moved)))
-            job.tell()
-        job.tell(found=Swept(steer, strengths[0].unit, _frame(found), share))
+                cells_done.append(("follow", *cell, hit.value, hit.low, hit.high, hit.n))
+            divergences = ist.divergence(workspace.model, prompts, [c.tokens for c in plain], edit)
+            mean = bootstrap_mean(
+                [one.kl for one in divergences], list(range(len(divergences))), seed=0
+            )
+            cells_done.append(("kl", *cell, mean.value, mean.low, mean.high, len(divergences)))
+            job.report()
+        job.report(result=SweepResult(choice, strengths[0].unit, _make_frame(cells_done), share))
         yield
-    job.tell("")
+    job.report("")
 
 
-def _asked(shelf: Workspace, steer: Steer, n_prompts: int) -> Sequence[tuple[Prompt, Pair | None]]:
-    """Prompts that do not ask for the property, with the pairs that say what following is."""
-    if steer.source.name.startswith(SAVED):
-        return [(prompt, None) for prompt in shelf.prompts(steer.source)][:n_prompts]
-    pairs = list(shelf.pairs(steer.source).select)[:n_prompts]
+def _list_prompts(
+    workspace: Workspace, choice: SteeringChoice, n_prompts: int
+) -> Sequence[tuple[Prompt, Pair | None]]:
+    """Return prompts without the property, with the pairs that their answers are judged by."""
+    if choice.source.name.startswith(SAVED):
+        return [(prompt, None) for prompt in workspace.get_prompts(choice.source)][:n_prompts]
+    pairs = list(workspace.get_pairs(choice.source).select)[:n_prompts]
     return [(pair.absent, pair) for pair in pairs]
 
 
-def _followed(
-    asked: Sequence[tuple[Prompt, Pair | None]], said: Sequence[ist.Completion]
+def _judge_answers(
+    asked: Sequence[tuple[Prompt, Pair | None]], answers: Sequence[ist.Completion]
 ) -> list[bool]:
-    """Which answers follow the instruction; none where there is no instruction."""
+    """Return whether each answer follows the instruction; empty for a saved vector."""
     return [
         bool(follows_instruction(pair, completion)["strict"])
-        for (_, pair), completion in zip(asked, said, strict=True)
+        for (_, pair), completion in zip(asked, answers, strict=True)
         if pair is not None
     ]
 
 
-def _frame(found: Sequence[tuple[str, int, float, float, float, float, int]]) -> pl.DataFrame:
+def _make_frame(cells: Sequence[tuple[str, int, float, float, float, float, int]]) -> pl.DataFrame:
     columns = ["measure", "layer", "strength", "value", "low", "high", "n"]
-    return pl.DataFrame(found, columns, orient="row")
+    return pl.DataFrame(cells, columns, orient="row")

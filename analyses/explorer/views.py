@@ -1,4 +1,4 @@
-"""What the page shows beside the answers: figures of the vectors, and of what they do."""
+"""Draw the views of the page: figures of the vectors and of their effects."""
 
 from __future__ import annotations
 
@@ -9,47 +9,49 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.explorer.form import Steer
+from analyses.explorer.form import SteeringChoice
 from analyses.explorer.jobs import ExplorerError, Job
-from analyses.explorer.workspace import Workspace, label
-from analyses.geometry.propagation import CURVES, over_prompts
+from analyses.explorer.workspace import Workspace, make_label
+from analyses.geometry.propagation import CURVES, average_over_prompts
 from figures.style.drawing import Drawing
 from interp_steer.geometry.cosines import cosine_map, vocabulary
 from interp_steer.geometry.propagation import propagate
 from interp_steer.interventions.operations import Operation
 from interp_steer.vectors.algebra import inner_product
 
-MOST_FOLLOWED = 12
-"""Prompts that an injection is followed on."""
+MAX_PROPAGATION_PROMPTS = 12
+"""Prompts on which the propagation of an injection is measured."""
 
 N_RANDOM = 2
-"""Random directions that are followed beside it."""
+"""Random directions whose propagation is measured for comparison."""
 
 TOP = 8
 """Tokens that the logit lens lists."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a view has found: drawings by name, and facts in words."""
+class ViewResult:
+    """Drawings by name, facts as (name, value), and a note."""
 
     drawings: Mapping[str, Drawing]
     facts: tuple[tuple[str, str], ...] = ()
     note: str = ""
 
 
-View = Callable[[Workspace, tuple[Steer, ...], Job], Iterator[None]]
+View = Callable[[Workspace, tuple[SteeringChoice, ...], Job], Iterator[None]]
 
 
-def lens(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
-    """What the head reads in the first vector, at each of its layers."""
-    source = steers[0].source
-    vector = shelf.vector(source, job)
+def draw_lens(
+    workspace: Workspace, choices: tuple[SteeringChoice, ...], job: Job
+) -> Iterator[None]:
+    """Draw the tokens that the first vector raises and lowers most through the unembedding."""
+    source = choices[0].source
+    vector = workspace.get_vector(source, job)
     yield
-    tokens = vocabulary(shelf.model, vector, TOP)
-    name = label(source.name)
-    job.tell(
-        found=Seen(
+    tokens = vocabulary(workspace.model, vector, TOP)
+    name = make_label(source.name)
+    job.report(
+        result=ViewResult(
             {
                 "lens_raised": figures.layer_tokens(tokens, name, "raised"),
                 "lens_lowered": figures.layer_tokens(tokens, name, "lowered"),
@@ -58,25 +60,27 @@ def lens(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterator[None
     )
 
 
-def cosines(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
-    """How alike the vectors are that are chosen or were fitted, and each layer's to the others."""
-    source = steers[0].source
-    wanted = [steer.source for steer in steers]
-    for one in wanted:
-        shelf.vector(one, job)
+def draw_cosines(
+    workspace: Workspace, choices: tuple[SteeringChoice, ...], job: Job
+) -> Iterator[None]:
+    """Draw the cosines between chosen and fitted vectors, and between the first vector's layers."""
+    source = choices[0].source
+    wanted = [choice.source for choice in choices]
+    for wanted_source in wanted:
+        workspace.get_vector(wanted_source, job)
         yield
-    first = shelf.vector(source)
-    sources = list(dict.fromkeys([*wanted, *shelf.fitted_like(source)]))
-    vectors = {one: shelf.vector(one) for one in sources}
+    first = workspace.get_vector(source)
+    sources = list(dict.fromkeys([*wanted, *workspace.list_fitted_like(source)]))
+    vectors = {one: workspace.get_vector(one) for one in sources}
     alike = {
         one: vector
         for one, vector in vectors.items()
         if (vector.layers, vector.card.component) == (first.layers, first.card.component)
     }
-    layer = steers[0].layers[0]
+    layer = choices[0].layers[0]
     drawings = {}
     if len(alike) > 1:
-        names = [label(one.name) for one in alike]
+        names = [make_label(one.name) for one in alike]
         matrix = cosine_map(list(alike.values()), layer)
         drawings["vector_cosines"] = figures.similarity_map(matrix.numpy(), names, layer)
     unit = first.unit
@@ -88,112 +92,117 @@ def cosines(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterator[N
     drawings["layer_cosines"] = figures.layer_cosines(
         pl.DataFrame(rows, ["instruction", "layer_a", "layer_b", "cosine"], orient="row")
     )
-    note = "" if len(alike) > 1 else "Choose a second vector to see how alike the two are."
-    job.tell(found=Seen(drawings, note=note))
+    note = "" if len(alike) > 1 else "Choose a second vector to see the cosine between the two."
+    job.report(result=ViewResult(drawings, note=note))
 
 
-def propagation(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
-    """What becomes of the first vector's injection in the layers after it."""
-    steer = steers[0]
-    layer = steer.layers[0]
-    vector = shelf.vector(steer.source, job)
+def draw_propagation(
+    workspace: Workspace, choices: tuple[SteeringChoice, ...], job: Job
+) -> Iterator[None]:
+    """Draw how the first vector's injection changes the layers after it."""
+    choice = choices[0]
+    layer = choice.layers[0]
+    name = make_label(choice.source.name)
+    vector = workspace.get_vector(choice.source, job)
     yield
-    coefficient = injected(shelf, steer, layer)
-    prompts = list(shelf.prompts(steer.source))[:MOST_FOLLOWED]
+    coefficient = measure_injection(workspace, choice, layer)
+    prompts = list(workspace.get_prompts(choice.source))[:MAX_PROPAGATION_PROMPTS]
     random = [vector.like_random(draw) for draw in range(N_RANDOM)]
     frames, drawings = [], {}
     for draw, added in enumerate([vector, *random]):
-        job.tell(f"Following {'a random direction' if draw else label(steer.source.name)}")
-        found = propagate(
-            shelf.model,
+        job.report(f"Measuring {'a random direction' if draw else name}")
+        measured = propagate(
+            workspace.model,
             prompts,
             added.at(layer),
             [coefficient],
             fitted=vector if vector.card.component == "resid_post" else None,
-            positions=steer.positions,
+            positions=choice.positions,
         )
         frames.append(
-            found.records().with_columns(
-                pl.lit(label(steer.source.name)).alias("instruction"),
+            measured.records().with_columns(
+                pl.lit(name).alias("instruction"),
                 pl.lit("random" if draw else "vector").alias("setting"),
                 pl.lit(draw).alias("draw"),
                 pl.lit(coefficient).alias("strength"),
             )
         )
         if not draw:
-            drawings["lens_after"] = figures.lens_tokens(found.tokens(shelf.model, TOP))
+            drawings["lens_after"] = figures.lens_tokens(measured.tokens(workspace.model, TOP))
         yield
-    curves = over_prompts(pl.concat(frames), seed=0).drop("strength")
-    said = f"An addition of length {coefficient:.3g} at layer {layer}, on {len(prompts)} prompts."
-    for name, (quantity, title, about) in CURVES.items():
+    curves = average_over_prompts(pl.concat(frames), seed=0).drop("strength")
+    setting = f"Addition of length {coefficient:.3g} at layer {layer}, on {len(prompts)} prompts."
+    for figure, (quantity, title, about) in CURVES.items():
         rows = curves.filter(pl.col("quantity") == quantity)
         if len(rows):
-            drawings[name] = figures.layer_quantity(rows, title, about=f"{about} {said}")
+            drawings[figure] = figures.layer_quantity(rows, title, about=f"{about} {setting}")
     note = ""
-    if steer.operation is Operation.TURN:
-        note = "A turn takes the length away again; followed is the addition that it begins with."
-    elif steer.operation is not Operation.ADD:
+    if choice.operation is Operation.TURN:
+        note = "A turn adds the vector and restores the norm; the figures show the addition alone."
+    elif choice.operation is not Operation.ADD:
         note = (
-            f"A {NOUNS[steer.operation]} adds another length to each activation; followed is an "
-            f"addition of {coefficient:.3g}, what it adds in the mean."
+            f"The length that a {OPERATION_NOUNS[choice.operation]} adds differs between "
+            f"activations; the figures show the addition of the mean length, {coefficient:.3g}."
         )
-    if len(steer.layers) > 1:
-        note += f" Of the layers that are steered the first, {layer}, is followed."
-    job.tell("", Seen(drawings, note=note.strip()))
+    if len(choice.layers) > 1:
+        note += f" The figures show the injection at the first steered layer, {layer}."
+    job.report("", ViewResult(drawings, note=note.strip()))
 
 
-NOUNS = {Operation.PROJECT: "projection", Operation.ABLATE: "ablation"}
+OPERATION_NOUNS = {Operation.PROJECT: "projection", Operation.ABLATE: "ablation"}
 
 
-def injected(shelf: Workspace, steer: Steer, layer: int) -> float:
-    """The length that a choice adds at a layer, in the mean over prompts without the property.
+def measure_injection(workspace: Workspace, choice: SteeringChoice, layer: int) -> float:
+    """Return the length that a choice adds at a layer, averaged over prompts without the property.
 
     Raises:
-        ExplorerError: where that is not known, or nothing.
+        ExplorerError: if the vector has no baseline, or the length is 0.
     """
-    vector, edit = shelf.vector(steer.source), shelf.edit(steer, layer).edits[0]
+    vector, edit = workspace.get_vector(choice.source), workspace.make_edit(choice, layer).edits[0]
     length = edit.value
-    if steer.operation.sets_projection:
+    if choice.operation.sets_projection:
         if vector.baseline is None:
             raise ExplorerError(
-                f"{vector.name} has no baseline, so that it is not known how far a "
-                f"{NOUNS[steer.operation]} moves activations; follow an addition."
+                f"{vector.name} has no baseline, so that the length that a "
+                f"{OPERATION_NOUNS[choice.operation]} adds is unknown; choose the operation Add."
             )
         row = vector.layers.index(layer)
         baseline = float((vector.baseline[row].double() * edit.direction.unit.double()).sum())
         length = edit.value - baseline
     if length == 0:
-        raise ExplorerError("Nothing is added, so that there is nothing to follow.")
+        raise ExplorerError("The added length is 0; choose another strength.")
     return length
 
 
-def card(shelf: Workspace, steers: tuple[Steer, ...], job: Job) -> Iterator[None]:
-    """Where the first vector comes from, and how long it is at each layer."""
-    source = steers[0].source
-    vector = shelf.vector(source, job)
+def draw_card(
+    workspace: Workspace, choices: tuple[SteeringChoice, ...], job: Job
+) -> Iterator[None]:
+    """Draw the first vector's norm at each layer, and list how the vector was fitted."""
+    source = choices[0].source
+    vector = workspace.get_vector(source, job)
     yield
-    job.tell(found=Seen({"norms": _norms(vector)}, facts_of(vector)))
+    job.report(result=ViewResult({"norms": _draw_norms(vector)}, list_facts(vector)))
 
 
-def facts_of(vector: ist.SteeringVector) -> tuple[tuple[str, str], ...]:
-    """A vector's card, a line each."""
+def list_facts(vector: ist.SteeringVector) -> tuple[tuple[str, str], ...]:
+    """Return the entries of a vector's card as (name, value)."""
     about = vector.card
-    found = {
-        "stands for": about.name,
+    facts = {
+        "property": about.name,
         "model": str(about.identity),
         "revision": about.revision,
-        "read at": f"{about.component}, {about.position}",
+        "fitted at": f"{about.component}, {about.position}",
         "estimator": about.estimator.replace("_", " "),
         "pairs": str(about.n),
         "data": about.data_hash[:12],
         "weights": about.fingerprint[:12],
-        "made with": ", ".join(f"{name} {is_}" for name, is_ in about.versions.items()),
-        "how sure": None if about.reliability is None else str(about.reliability),
+        "versions": ", ".join(f"{name} {version}" for name, version in about.versions.items()),
+        "reliability": None if about.reliability is None else str(about.reliability),
     }
-    return tuple((name, said) for name, said in found.items() if said)
+    return tuple((name, value) for name, value in facts.items() if value)
 
 
-def _norms(vector: ist.SteeringVector) -> Drawing:
+def _draw_norms(vector: ist.SteeringVector) -> Drawing:
     return figures.vector_norms(
         vector.layers,
         vector.norms.tolist(),
@@ -204,9 +213,9 @@ def _norms(vector: ist.SteeringVector) -> Drawing:
 
 
 VIEWS: Mapping[str, View] = {
-    "propagation": propagation,
-    "lens": lens,
-    "cosines": cosines,
-    "card": card,
+    "propagation": draw_propagation,
+    "lens": draw_lens,
+    "cosines": draw_cosines,
+    "card": draw_card,
 }
-"""The views that are drawn when they are looked at."""
+"""Views that are drawn when the user opens them."""

@@ -1,4 +1,4 @@
-"""Parts of the page: controls with their labels, and figures with what saves them."""
+"""Make the parts of the page: labelled controls, and figures with their save buttons."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dash import dcc, html
 from interp_steer.vectors.strength import Unit
 
 UNITS = {
-    "norm": "norms of the vector",
-    "residual": "norms of the stream",
+    "norm": "vector norms",
+    "residual": "residual stream norms",
     "sd": "standard deviations",
-    "kl": "nats a token (KL)",
+    "kl": "nats per token (KL)",
     "ppl": "times the perplexity",
     "raw": "raw length",
 }
 
 
-def block(name: str) -> html.Figure:
-    """A figure with its caption and what saves it; hidden until it is drawn."""
+def make_figure_block(name: str) -> html.Figure:
+    """Make a figure with its caption and save buttons; the figure is hidden until it is drawn."""
     return html.Figure(
         [
             html.Div(
@@ -29,15 +29,15 @@ def block(name: str) -> html.Figure:
                 tabIndex=0,
             ),
             html.Figcaption("", id=f"caption-{name}"),
-            saves(name),
+            make_save_buttons(name),
         ],
         id=f"block-{name}",
         hidden=True,
     )
 
 
-def saves(name: str) -> html.Div:
-    """Buttons that save a figure."""
+def make_save_buttons(name: str) -> html.Div:
+    """Make the buttons that save a figure."""
     return html.Div(
         [
             html.Span("Save figure"),
@@ -46,7 +46,7 @@ def saves(name: str) -> html.Div:
                     kind.upper(),
                     id={"save": name, "kind": kind},
                     className="link",
-                    **named(f"Save {name.replace('_', ' ')} as {kind.upper()}"),
+                    **set_aria_label(f"Save {name.replace('_', ' ')} as {kind.upper()}"),
                 )
                 for kind in ("pdf", "svg", "png")
             ),
@@ -55,15 +55,15 @@ def saves(name: str) -> html.Div:
     )
 
 
-def field(of: str, label: str, control: Any) -> html.Div:
-    """A control with its label."""
+def add_label(of: str, label: str, control: Any) -> html.Div:
+    """Add a label to a control."""
     return html.Div([html.Label(label, htmlFor=of, id=f"label-{of}"), control], className="field")
 
 
-def number(
+def make_number_field(
     of: str, label: str, value: float | None, least: float, most: float | None = None, **more: Any
 ) -> html.Div:
-    """A number with its label; what is out of range is refused in words, and not thrown away."""
+    """Make a labelled number field; the server explains values out of range."""
     bounds = f"{least:g} or more" if most is None else f"{least:g} to {most:g}"
     control = dcc.Input(
         id=of,
@@ -73,28 +73,28 @@ def number(
         autoComplete="off",
         **{"placeholder": bounds, **more},
     )
-    return field(of, label, control)
+    return add_label(of, label, control)
 
 
-def dropdown(of: str, options: Sequence[Any], value: Any, **more: Any) -> dcc.Dropdown:
-    """A list to choose from."""
+def make_dropdown(of: str, options: Sequence[Any], value: Any, **more: Any) -> dcc.Dropdown:
+    """Make a dropdown."""
     usual = {"clearable": False, "searchable": False}
     return dcc.Dropdown(id=of, options=list(options), value=value, **{**usual, **more})
 
 
-def unit(of: str) -> html.Div:
-    """The unit of a strength."""
-    return field(of, "in", dropdown(of, called(UNITS, get_args(Unit)), "norm"))
+def make_unit_field(of: str) -> html.Div:
+    """Make the field for the unit of a strength."""
+    return add_label(of, "Unit", make_dropdown(of, list_labelled(UNITS, get_args(Unit)), "norm"))
 
 
-def choice(of: str, label: str, options: dict[str, str], value: str) -> html.Div:
-    """A few options side by side."""
+def make_segments(of: str, label: str, options: dict[str, str], value: str) -> html.Div:
+    """Make a labelled choice of a few options, shown in one row."""
     return html.Div(
         [
             html.Span(label, className="label", id=f"label-{of}"),
             dcc.RadioItems(
                 id=of,
-                options=[{"label": said, "value": key} for key, said in options.items()],
+                options=[{"label": title, "value": key} for key, title in options.items()],
                 value=value,
                 className="segments",
             ),
@@ -103,21 +103,21 @@ def choice(of: str, label: str, options: dict[str, str], value: str) -> html.Div
     )
 
 
-def called(names: dict[str, str], known: Sequence[str]) -> list[dict[str, str]]:
-    """What can be chosen, under names of their own."""
+def list_labelled(names: dict[str, str], known: Sequence[str]) -> list[dict[str, str]]:
+    """Return the options of a dropdown with the given labels."""
     return [{"label": names[name], "value": name} for name in known]
 
 
-def plain(known: Sequence[str] | dict[str, Any]) -> list[dict[str, str]]:
-    """What can be chosen, under the names that the code has for it."""
+def list_plain(known: Sequence[str] | dict[str, Any]) -> list[dict[str, str]]:
+    """Return the options of a dropdown labelled with their own names."""
     return [{"label": name.replace("_", " "), "value": name} for name in known]
 
 
-def named(name: str) -> dict[str, Any]:
-    """What a reader of screens calls it."""
+def set_aria_label(name: str) -> dict[str, Any]:
+    """Return the attribute that names an element for screen readers."""
     return {"aria-label": name}
 
 
-def live(how: str) -> dict[str, Any]:
-    """How a reader of screens tells of its changes."""
+def set_aria_live(how: str) -> dict[str, Any]:
+    """Return the attribute that lets screen readers announce an element's changes."""
     return {"aria-live": how}

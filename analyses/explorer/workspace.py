@@ -1,4 +1,4 @@
-"""The vectors at hand: fitted when they are first asked for, and kept; saved ones beside them."""
+"""Provide vectors: fit a vector at its first use and cache it, and open saved vectors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import interp_steer as ist
-from analyses.explorer.form import Source, Steer
+from analyses.explorer.form import Source, SteeringChoice
 from analyses.explorer.jobs import ExplorerError, Job
 from analyses.kit.instruction_sets import FORMATS, contrast_sets
 from analyses.kit.operations import READ_TOKENS
@@ -23,66 +23,67 @@ from interp_steer.interventions.schedules import parse as parse_schedule
 from interp_steer.world.queries import list_queries
 
 SAVED = "saved:"
-"""How the key of a saved vector begins."""
+"""Prefix of the keys of saved vectors."""
 
-MOST_FITTED, MOST_SAVED = 64, 32
-"""Vectors that are kept; of those that were fitted the one that was not asked for for longest goes
-first."""
+MAX_FITTED, MAX_SAVED = 64, 32
+"""Maximum numbers of fitted vectors, of which the least recently used is dropped, and of files."""
 
 
 @dataclass(frozen=True)
-class Making:
-    """How vectors are fitted."""
+class FitOptions:
+    """The model, and the data that vectors are fitted on."""
 
     model: str = "burattino-instruct"
-    """What the model was loaded as."""
+    """Name or folder that the model was loaded from."""
     seed: int = 0
-    """Of the contrast sets."""
+    """Seed of the contrast sets."""
     n_fit: int = 64
-    """Pairs that a vector is fitted on."""
+    """Pairs that each vector is fitted on."""
     n_select: int = 24
     """Pairs that strengths and sweeps are measured on."""
     n_test: int = 48
     """Pairs that heads are measured on."""
     data: str | None = None
-    """IFEval's requests; those of the bundled world when None."""
+    """File of IFEval's requests; None for the requests of the bundled world."""
 
 
 class Workspace:
-    """Vectors, contrast sets and gauges of one model, each made once.
+    """Vectors, contrast sets and strength calibrators of one model, each made once.
 
     Args:
-        model: whose they are.
-        making: how they are made.
+        model: the model that the vectors steer.
+        fit_options: the options of the fits.
     """
 
-    def __init__(self, model: ist.HookedLM, making: Making | None = None) -> None:
+    def __init__(self, model: ist.HookedLM, fit_options: FitOptions | None = None) -> None:
         self.model = model
-        self.making = making or Making()
+        self.fit_options = fit_options or FitOptions()
         self._fitted: OrderedDict[Source, ist.SteeringVector] = OrderedDict()
-        self._gauges: dict[Source, ist.StrengthCalibrator] = {}
+        self._calibrators: dict[Source, ist.StrengthCalibrator] = {}
         self._sets: dict[str, ist.ContrastSet] = {}
         self._saved: dict[str, ist.SteeringVector] = {}
 
-    # -------------------------------------------------------------- what there is
-    def options(self) -> list[dict[str, str]]:
-        """What can be chosen, as a dropdown has it: saved vectors first."""
+    # -------------------------------------------------------------- available vectors
+    def list_options(self) -> list[dict[str, str]]:
+        """Return the options of the property dropdown, saved vectors first."""
         languages = [f"{LANGUAGE}?language={code}" for code in LANGUAGE_NAMES]
         names = dict.fromkeys([*FORMATS, *languages, *IDS])
-        names.pop(LANGUAGE)  # which language is asked for makes the vector
+        names.pop(LANGUAGE)  # listed once for each language
         opened = list(self._saved.items())  # other tabs may open more
         saved = [{"value": key, "label": f"{vector.name} (file)"} for key, vector in opened]
-        return saved + [{"value": name, "label": label(name)} for name in names]
+        return saved + [{"value": name, "label": make_label(name)} for name in names]
 
-    def keep(self, name: str, content: bytes) -> str:
-        """Take in the file of a saved vector; returns its key.
+    def open_file(self, name: str, content: bytes) -> str:
+        """Open the file of a saved vector; return the vector's key.
 
         Raises:
-            VectorError: when it is none, or one of another model.
-            ExplorerError: when there are too many already.
+            VectorError: if the file is not a vector, or a vector of another model.
+            ExplorerError: if too many files are open.
         """
-        if len(self._saved) >= MOST_SAVED:
-            raise ExplorerError(f"{MOST_SAVED} files are open already; start the explorer again.")
+        if len(self._saved) >= MAX_SAVED:
+            raise ExplorerError(
+                f"{MAX_SAVED} files are already open; restart the explorer to open others."
+            )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "vector.safetensors"
             path.write_bytes(content)
@@ -90,46 +91,41 @@ class Workspace:
                 vector = ist.SteeringVector.load(path)
             except InterpSteerError as error:
                 raise type(error)(str(error).replace(str(path), name)) from error
-        return self.take(Path(name).name, vector)
+        return self.add_saved_vector(Path(name).name, vector)
 
-    def take(self, name: str, vector: ist.SteeringVector) -> str:
-        """Take in a saved vector; returns its key.
+    def add_saved_vector(self, name: str, vector: ist.SteeringVector) -> str:
+        """Add a saved vector; return its key.
 
         Raises:
-            VectorError: when it is one of another model.
+            VectorError: if the vector is of another model.
         """
         key = f"{SAVED}{name}"
         self._saved[key] = vector.check(self.model)
         return key
 
-    def has(self, source: Source) -> bool:
-        """Whether a vector is there, so that asking for it runs nothing."""
+    def has_vector(self, source: Source) -> bool:
+        """Return whether a vector is available without a fit."""
         return source.name in self._saved or source in self._fitted
 
-    def layers(self, source: Source) -> tuple[int, ...]:
-        """The layers that a vector has directions for."""
-        if source.name in self._saved:
-            return self._saved[source.name].layers
-        return tuple(range(self.model.n_layers))
-
-    # -------------------------------------------------------------- what is made
-    def vector(self, source: Source, job: Job | None = None) -> ist.SteeringVector:
-        """The vector, fitted where it is not there yet.
+    # -------------------------------------------------------------- fitting
+    def get_vector(self, source: Source, job: Job | None = None) -> ist.SteeringVector:
+        """Return a vector, fitted if needed.
 
         Args:
-            source: which.
-            job: is told how far the fit is.
+            source: the vector.
+            job: the job to report the progress of the fit to.
 
         Raises:
-            ExplorerError: for a name that stands for nothing.
+            ExplorerError: if the file of a saved vector is no longer open.
+            ContrastError: if the property is unknown.
         """
         if source.name.startswith(SAVED):
             if source.name not in self._saved:
                 name = source.name.removeprefix(SAVED)
-                raise ExplorerError(f"The file {name} is not open any longer; open it again.")
+                raise ExplorerError(f"The file {name} is no longer open; open it again.")
             return self._saved[source.name]
         if source not in self._fitted:
-            pairs = self.pairs(source).fit
+            pairs = self.get_pairs(source).fit
             self._fitted[source] = ist.fit(
                 self.model,
                 pairs,
@@ -138,82 +134,88 @@ class Workspace:
                 estimator=source.estimator,
                 max_new_tokens=READ_TOKENS,
                 options=ist.capture.CaptureOptions(
-                    on_read=job and partial(_progress, job, label(source.name), 2 * len(pairs), [0])
+                    on_read=job
+                    and partial(_report_progress, job, make_label(source.name), 2 * len(pairs), [0])
                 ),
             )
-            while len(self._fitted) > MOST_FITTED:
+            while len(self._fitted) > MAX_FITTED:
                 gone, _ = self._fitted.popitem(last=False)
-                self._gauges.pop(gone, None)
+                self._calibrators.pop(gone, None)
         self._fitted.move_to_end(source)
         return self._fitted[source]
 
-    def fitted_like(self, source: Source) -> list[Source]:
-        """Vectors that are there already and were read where this one was."""
+    def list_fitted_like(self, source: Source) -> list[Source]:
+        """Return the fitted vectors that have the same component, position and estimator."""
         like = replace(source, name="")
-        return [one for one in self._fitted if replace(one, name="") == like]
+        return [other for other in self._fitted if replace(other, name="") == like]
 
-    def pairs(self, source: Source) -> ist.ContrastSet:
-        """The contrast set of a property.
+    def get_pairs(self, source: Source) -> ist.ContrastSet:
+        """Return the contrast set of a property.
 
         Raises:
-            ExplorerError: for a saved vector, whose pairs are not known.
-            ContrastError: for a property that is none.
+            ExplorerError: for a saved vector, whose pairs are unknown.
+            ContrastError: if the property is unknown.
         """
-        name, how = source.name, self.making
+        name, options = source.name, self.fit_options
         if name.startswith(SAVED):
             raise ExplorerError(
-                "The pairs that a saved vector was fitted on are not known; choose a property."
+                "The pairs that a saved vector was fitted on are unknown; choose a property."
             )
         if name not in self._sets:
-            sizes = {"fit": how.n_fit, "select": how.n_select, "test": how.n_test}
-            self._sets[name] = contrast_sets([name], how.seed, data=how.data, **sizes)[name]
+            sizes = {"fit": options.n_fit, "select": options.n_select, "test": options.n_test}
+            self._sets[name] = contrast_sets([name], options.seed, data=options.data, **sizes)[name]
         return self._sets[name]
 
-    def prompts(self, source: Source) -> Sequence[Prompt]:
-        """Prompts that do not ask for the property, and that it was not fitted on."""
+    def get_prompts(self, source: Source) -> Sequence[Prompt]:
+        """Return prompts without the property that the vector was not fitted on."""
         if source.name.startswith(SAVED):
-            return [query.text for query in list_queries("held")][: self.making.n_select]
-        return self.pairs(source).select.absent
+            return [query.text for query in list_queries("held")][: self.fit_options.n_select]
+        return self.get_pairs(source).select.absent
 
-    def gauge(self, source: Source, job: Job | None = None) -> ist.StrengthCalibrator:
-        """What the strengths of a vector are measured by."""
-        if source not in self._gauges:
-            vector = self.vector(source, job)
-            self._gauges[source] = ist.StrengthCalibrator(self.model, vector, self.prompts(source))
-        return self._gauges[source]
+    def get_calibrator(self, source: Source, job: Job | None = None) -> ist.StrengthCalibrator:
+        """Return the strength calibrator of a vector."""
+        if source not in self._calibrators:
+            vector, prompts = self.get_vector(source, job), self.get_prompts(source)
+            self._calibrators[source] = ist.StrengthCalibrator(self.model, vector, prompts)
+        return self._calibrators[source]
 
-    # -------------------------------------------------------------- what acts
-    def steering(self, steers: Sequence[Steer], job: Job | None = None) -> Intervention:
-        """What some choices do together.
+    # -------------------------------------------------------------- steering
+    def make_steering(
+        self, choices: Sequence[SteeringChoice], job: Job | None = None
+    ) -> Intervention:
+        """Compose the interventions of some choices.
 
         Raises:
-            InterpSteerError: for a layer that a vector does not have, or a strength that cannot be
-                reached.
+            InterpSteerError: if a vector lacks a layer, or a strength cannot be reached.
         """
-        return compose(self.edit(steer, layer, job) for steer in steers for layer in steer.layers)
+        return compose(
+            self.make_edit(choice, layer, job) for choice in choices for layer in choice.layers
+        )
 
-    def edit(self, steer: Steer, layer: int, job: Job | None = None) -> Intervention:
-        """What a choice does at one layer."""
-        vector = self.vector(steer.source, job)
-        schedule = parse_schedule(steer.schedule)
-        if steer.strength is None or steer.operation.parameter is None:
-            return vector.at(layer).apply(steer.operation, None, steer.positions, schedule)
-        if job is not None and steer.strength.unit in ("kl", "ppl"):
-            job.tell(f"Looking for the strength that is {steer.strength} at layer {layer}")
-        gauge = self.gauge(steer.source, job)
-        return gauge.steering(layer, steer.operation, steer.strength, steer.positions, schedule)
+    def make_edit(self, choice: SteeringChoice, layer: int, job: Job | None = None) -> Intervention:
+        """Return the intervention of a choice at one layer."""
+        vector = self.get_vector(choice.source, job)
+        schedule = parse_schedule(choice.schedule)
+        if choice.strength is None or choice.operation.parameter is None:
+            return vector.at(layer).apply(choice.operation, None, choice.positions, schedule)
+        if job is not None and choice.strength.unit in ("kl", "ppl"):
+            job.report(f"Calibrating {choice.strength} at layer {layer}")
+        calibrator = self.get_calibrator(choice.source, job)
+        return calibrator.steering(
+            layer, choice.operation, choice.strength, choice.positions, schedule
+        )
 
-    def reading(self, source: Source, layer: int) -> Direction:
-        """A vector's direction at a layer, under a name that nothing acts along."""
-        return replace(self.vector(source).at(layer), name=READING)
+    def make_reading(self, source: Source, layer: int) -> Direction:
+        """Return a vector's direction at a layer, named :data:`READING`."""
+        return replace(self.get_vector(source).at(layer), name=READING)
 
 
 READING = "reading"
-"""What a direction is called that is only read along."""
+"""Name of a direction that is read and not steered along."""
 
 
-def label(name: str) -> str:
-    """A property as a reader says it: ``english lowercase``, ``language: Italian``."""
+def make_label(name: str) -> str:
+    """Return a readable name of a property: ``english lowercase``, ``language: Italian``."""
     if name.startswith(SAVED):
         return name.removeprefix(SAVED).removesuffix(".safetensors")
     known, _, argument = name.partition("?")
@@ -224,6 +226,6 @@ def label(name: str) -> str:
     return f"{plain} ({argument.partition('=')[2]})" if argument else plain
 
 
-def _progress(job: Job, name: str, total: int, done: list[int], read: int) -> None:
+def _report_progress(job: Job, name: str, total: int, done: list[int], read: int) -> None:
     done[0] += read
-    job.tell(f"Fitting {name}: {done[0]} of {total} prompts")
+    job.report(f"Fitting {name}: {done[0]} of {total} prompts")

@@ -1,4 +1,4 @@
-"""What can be done to prompts along a direction: take it away, set it, exchange it in a pair."""
+"""Edit prompts along a direction: ablate, set to a mean, or exchange within a pair."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ import interp_steer as ist
 from analyses.kit.instruction_following import EditedPrompts
 from interp_steer.geometry.exchange import Part, Rows, displacement_along, exchange_activations
 
-ACTS = {
+EDITS = {
     "zero": "set to zero",
     "mean": "set to mean without",
-    "one": "one layer's set to zero",
+    "one": "one layer's, set to zero",
     "steer": "set to mean with",
     "whole": "whole exchanged",
     "component": "component exchanged",
-    "rest": "all else exchanged",
+    "rest": "rest exchanged",
 }
-"""What is done, as figures call it."""
+"""Edits by name, with their labels in figures."""
 
 
 @dataclass(frozen=True, eq=False)
 class Editor:
-    """What can be done along a vector to the pairs of a split."""
+    """Makes the edits of the pairs of a split along a vector."""
 
     vector: ist.SteeringVector
     sides: tuple[Rows, Rows]
-    """See :func:`last_tokens`."""
+    """Activations with and without the instruction; see :func:`~interp_steer.geometry.exchange.capture_last_tokens`."""
     removed_at: str
-    """Where components are set to zero; see :func:`interp_steer.interventions.positions.span`."""
+    """Positions at which components are set to zero; see
+    :func:`interp_steer.interventions.positions.span`."""
     set_at: str
-    """Where they are set to a mean. Exchanges are at the last token of the prompt."""
+    """Positions at which components are set to a mean. Exchanges are at the last prompt token."""
 
     def at_layer(self, layer: int, draw: int | None = None) -> Iterator[EditedPrompts]:
-        """All that is done at one layer, along the direction or along a random one.
+        """Yield the edits at one layer, along the direction or along a random direction.
 
         Args:
-            layer: where.
+            layer: the layer of the edits.
             draw: the seed of a random direction; None for the direction itself.
         """
         along, away = (vector.at(layer) for vector in self._vectors(draw))
@@ -57,15 +58,15 @@ class Editor:
                         part, instructed, exchange_activations(own, donor, receiver, part), layer
                     )
             else:
-                far = displacement_along(own, donor, receiver).tolist()
-                edits = [along.add(amount, "last") for amount in far]
+                distances = displacement_along(own, donor, receiver).tolist()
+                edits = [along.add(amount, "last") for amount in distances]
                 yield EditedPrompts("component", instructed, edits, layer, draw)
 
     def at_every_layer(self, source: int, draw: int | None = None) -> Iterator[EditedPrompts]:
-        """All that is done at every layer at once.
+        """Yield the edits at all layers at once.
 
         Args:
-            source: the layer whose direction ``one`` takes from all of them.
+            source: the layer whose direction the edit ``one`` ablates at all layers.
             draw: the seed of a random vector; None for the vector itself.
         """
         along, away = self._vectors(draw)
@@ -79,7 +80,7 @@ class Editor:
             yield EditedPrompts(name, instructed, [ist.compose(edits)] * prompts, draw=draw)
 
     def _vectors(self, draw: int | None) -> tuple[ist.SteeringVector, ist.SteeringVector]:
-        """Towards the instruction and away from it, or random ones that move a prompt as far."""
+        """Return the vector and its negative, or random vectors that move a prompt as far."""
         towards, away = self.vector, -self.vector
         if draw is None:
             return towards, away

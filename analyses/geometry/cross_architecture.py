@@ -1,31 +1,30 @@
-"""Do vectors survive a move to another architecture, by maps fitted on shared prompts?
+"""Map steering vectors to a model of another architecture, by maps fitted on shared prompts.
 
-Two models of different widths and depths read the same texts, and at each layer of the one a map is
-fitted from the residual stream of the other, at the nearest relative depth: a rotation with a scale
-(Procrustes), a ridge regression, and canonical correlations; an identity too, where the widths
-agree. The texts are requests; where vectors are read along answers, with the answers that the two
-models give in turn. None asks for what is steered towards, none is in a contrast set, and they come
-in kinds:
+Two models of different widths and depths read the same texts. For each layer of the target, a map
+is fitted from the source's residual stream at the nearest relative depth: a rotation with a scale
+(Procrustes), a ridge regression, and canonical correlations (also the identity, if the widths are
+equal). The texts are requests; where vectors are read on generated tokens, the answers of the two
+models are included, in turn. No text asks for the steered instruction or is in a contrast set. The
+sets of prompts are:
 
-- ``plain``: in English, asking for no format at all;
-- ``others``: asking for formats of other families too;
-- ``kin``: asking for formats of the same families too (French where Italian is steered towards);
-- ``broad``: the like, and requests in other languages, Italian among them, that ask for no format.
+- ``plain``: in English, without a format;
+- ``others``: also with formats of other families;
+- ``kin``: also with formats of the same families (French if Italian is steered);
+- ``broad``: as ``kin``, and requests in other languages, Italian included, without a format.
 
-How well a map predicts the target's activations is measured on prompts held out.
+The quality of a map is its R² on the target's activations of held-out prompts.
 
-The source's vectors are then mapped, and scored three ways beside the target's own vectors, which
-are the ceiling, and beside random maps: these are the fitted ones between random rotations, so that
-they have the same singular values. Where answers are steered, random vectors of the source through
-the fitted map stand beside too: a map that reaches few directions of the target may take them to
-the property as well.
+The source's vectors are then mapped and compared with the target's own vectors (the ceiling) and
+with random maps, which are the fitted maps between random rotations and have the same singular
+values. Steering is also compared with random source vectors through the fitted map: a map that
+reaches few directions of the target may map random vectors to the property too. Three scores:
 
-1. by the cosine with the target's own vector;
-2. by the AUROC of the projection of held-out activations of the target, with the instruction and
-   without;
-3. by steering the target: the layer and the operation of each vector, random ones too, are chosen
-   on the select split, and answers to the test split are checked by the instruction's verifier.
-   McNemar's test compares mapped and random on the same prompts.
+1. the cosine with the target's own vector;
+2. the AUROC of the projection of the target's held-out activations with and without the
+   instruction;
+3. steering the target. The layer and the operation of each vector, random vectors included, are
+   chosen on the select split, and answers to the test split are checked by the instruction's
+   verifier. McNemar's test compares mapped and random vectors on the same prompts.
 """
 
 from __future__ import annotations
@@ -38,18 +37,18 @@ from tqdm import tqdm
 
 import interp_steer as ist
 from analyses.geometry import cross_architecture_steering
-from analyses.geometry.cross_architecture_alignment import Moved
-from analyses.geometry.cross_architecture_figures import Moves, answers
+from analyses.geometry.cross_architecture_alignment import VectorsInBothModels
+from analyses.geometry.cross_architecture_figures import TransferFigures, draw_answers
 from analyses.geometry.cross_architecture_prompts import check_apart, shared_prompts
 from analyses.geometry.cross_architecture_steering import (
-    ANOTHER,
     OWN,
     RANDOM,
+    RANDOM_VECTOR,
     Choice,
     Contender,
     Steering,
-    key_of,
-    mapped,
+    make_key,
+    name_mapped,
 )
 from analyses.kit.answer_options import open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
@@ -61,52 +60,53 @@ from interp_steer.vectors.transfer.paired_activations import SharedTexts
 from interp_steer.vectors.transfer.residual_map import ResidualMap
 
 Maps = Mapping[tuple[str, str, str], ResidualMap]
-"""By where they are read, what the prompts ask for, and their kind."""
+"""Maps by where activations are read, the set of prompts, and the kind."""
 
 
 @dataclass(frozen=True)
 class Config(Steering):
-    """What is moved, from where to where."""
+    """The models, the instructions and the maps."""
 
     model: str = "burattino-gemma"
-    """The model that vectors are moved to: a bundled model, a Hugging Face name, or a folder."""
+    """Model that vectors are transferred to: a bundled model, a Hugging Face name, or a folder."""
     source: str = "burattino-instruct"
-    """The model that they come from."""
+    """Model that vectors are transferred from."""
     instruction: tuple[str, ...] = (
         "change_case:english_capital",
         "language:response_language?language=it",
     )
-    """IFEval ids of the instructions whose vectors are moved."""
+    """IFEval ids of the instructions whose vectors are transferred."""
     data: str | None = None
-    """IFEval's requests to fit, choose and report on; see layer_sweep."""
+    """File of IFEval's requests; see layer_sweep. By default the requests of the bundled world."""
     kinds: tuple[str, ...] = ("procrustes", "ridge", "cca")
-    """How maps are fitted."""
+    """Kinds of maps that are fitted."""
     prompts: tuple[str, ...] = ("plain", "kin", "broad")
-    """What the shared prompts ask for: plain, others, kin or broad. All kinds of maps of the last
-    steer, and its random maps."""
+    """Sets of shared prompts on which maps are fitted: plain, others, kin or broad. Steering is
+    evaluated for every kind of map fitted on the last set, and for random maps."""
     kind: str = "ridge"
-    """The kind of map that steers whatever the prompts ask for, and that is turned at random."""
+    """Kind of map that steers for every set of prompts, and of which random maps are drawn."""
     n_map: int = 640
-    """Shared prompts of each kind."""
+    """Number of shared prompts in each set."""
     n_fit: int = 48
-    """Pairs of prompts that each vector is fitted on, in either model."""
+    """Pairs of prompts that each vector is fitted on, in both models."""
     n_random: int = 5
-    """Random maps whose cosines and projections stand beside each fitted one."""
+    """Random maps whose cosines and AUROCs are compared with each fitted map."""
     draws: int = 200
-    """Bootstrap draws of the pairs."""
+    """Number of bootstrap draws of the pairs."""
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Fit maps, move vectors, compare directions, then steer."""
+    """Fit maps, map vectors, compare directions, then steer."""
     if config.kind not in config.kinds or not config.prompts:
         raise OptionError(
             f"--kind {config.kind} --kinds {' '.join(config.kinds)} --prompts "
-            f"{' '.join(config.prompts)}: steer with one of the kinds, and name some prompts"
+            f"{' '.join(config.prompts)}: give a --kind that is among --kinds, and one or more "
+            "sets of --prompts"
         )
     if config.source == config.model:
         raise OptionError(
-            f"vectors of {config.source} are {config.model}'s own already: name another --source, "
-            "or another --model"
+            f"the vectors of {config.source} are already {config.model}'s own: give another "
+            "--source, or another --model"
         )
     target, source = ist.load(config.model), ist.load(config.source)
     reference = ist.load(config.reference)
@@ -114,44 +114,48 @@ def main(config: Config, run: ist.Run) -> None:
     sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(target, *sets.values())
 
-    maps, quality = fitted_maps(source, target, sets, config, run)
+    maps, quality = fit_maps(source, target, sets, config, run)
     random = {
-        key: [made.like_random(run.seed + draw) for draw in range(config.n_random)]
-        for key, made in maps.items()
+        key: [fitted_map.like_random(run.seed + draw) for draw in range(config.n_random)]
+        for key, fitted_map in maps.items()
     }
     scores, frames = [], []
     with open_sweep_options(config, target, run) as options:
         for name, pairs in tqdm(sets.items(), desc="move", unit="instruction", disable=None):
-            moved = {read: Moved.of(source, target, pairs, read) for read in config.reads}
+            moved = {
+                read: VectorsInBothModels.of(source, target, pairs, read) for read in config.reads
+            }
             scores += [
                 {"instruction": name, **row}
-                for row in scored(moved, maps, random, config.draws, run.seed)
+                for row in score_maps(moved, maps, random, config.draws, run.seed)
             ]
-            contenders = contending(moved, maps, config, run.seed)
-            records, choices = cross_architecture_steering.steer(
+            contenders = list_contenders(moved, maps, config, run.seed)
+            records, choices = cross_architecture_steering.choose_and_steer(
                 target, reference, pairs, contenders, config, options
             )
             frames.append(records.with_columns(pl.lit(name).alias("instruction")))
-            leave(run, name, moved, contenders, choices)
+            leave_vectors(run, name, moved, contenders, choices)
     directions, records = pl.DataFrame(scores), pl.concat(frames)
     for frame, called in ((records, "records"), (quality, "quality"), (directions, "directions")):
         run.write_records(frame, called)
-    run.leave(summary=at_layer(quality, directions, target.n_layers // 2))
-    run.leave(summary=cross_architecture_steering.numbers(records))
-    moves = Moves(config.source, config.model, config.kind, config.prompts[-1], config.reads[0])
+    run.leave(summary=summarise_layer(quality, directions, target.n_layers // 2))
+    run.leave(summary=cross_architecture_steering.summarise_answers(records))
+    moves = TransferFigures(
+        config.source, config.model, config.kind, config.prompts[-1], config.reads[0]
+    )
     moves.draw(run, quality, directions)
-    run.draw("answers", answers(records, moves))
+    run.draw("answers", draw_answers(records, moves))
 
 
 # ------------------------------------------------------------------ maps
-def fitted_maps(
+def fit_maps(
     source: ist.HookedLM,
     target: ist.HookedLM,
     sets: Mapping[str, ist.ContrastSet],
     config: Config,
     run: ist.Run,
 ) -> tuple[Maps, pl.DataFrame]:
-    """Maps of each kind on prompts of each kind, with their quality and that of a random one."""
+    """Fit maps of each kind on each set of prompts, and measure their R² and a random map's."""
     maps: dict[tuple[str, str, str], ResidualMap] = {}
     rows: list[dict[str, object]] = []
     for asked in config.prompts:
@@ -166,125 +170,128 @@ def fitted_maps(
                 max_new_tokens=READ_TOKENS,
             )
             texts = replace(texts, seed=run.seed)
-            for kind in kinds_between(source, target, config):
-                made = fit_map_on(texts, kind)
-                maps[read, asked, kind] = made
-                run.leave(made, name=f"map.{read}.{asked}.{kind}")
-                rows += _quality(made, texts, (read, asked, kind), run.seed)
+            for kind in list_kinds(source, target, config):
+                fitted_map = fit_map_on(texts, kind)
+                maps[read, asked, kind] = fitted_map
+                run.leave(fitted_map, name=f"map.{read}.{asked}.{kind}")
+                rows += _tabulate_quality(fitted_map, texts, (read, asked, kind), run.seed)
     return maps, pl.DataFrame(rows)
 
 
-def kinds_between(source: ist.HookedLM, target: ist.HookedLM, config: Config) -> list[str]:
-    """The kinds of maps that are fitted: an identity too, where the widths agree."""
+def list_kinds(source: ist.HookedLM, target: ist.HookedLM, config: Config) -> list[str]:
+    """Return the kinds of maps that are fitted, with the identity if the widths are equal."""
     controls = ["identity"] if source.d_model == target.d_model else []
     return list(dict.fromkeys([*config.kinds, *controls]))
 
 
-def _quality(
-    made: ResidualMap, texts: SharedTexts, key: tuple[str, str, str], seed: int
+def _tabulate_quality(
+    fitted_map: ResidualMap, texts: SharedTexts, key: tuple[str, str, str], seed: int
 ) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    random = r_squared(made.like_random(seed), texts)
-    assert made.quality is not None
-    for at, (here, there) in enumerate(made.layers):
-        for setting, value in (("fitted", made.quality[at]), ("random", random[at])):
+    random = r_squared(fitted_map.like_random(seed), texts)
+    assert fitted_map.quality is not None
+    for at, (source_layer, layer) in enumerate(fitted_map.layers):
+        for setting, value in (("fitted", fitted_map.quality[at]), ("random", random[at])):
             rows.append(
                 {
                     **dict(zip(("read", "prompts", "kind"), key, strict=True)),
-                    "source_layer": here,
-                    "layer": there,
+                    "source_layer": source_layer,
+                    "layer": layer,
                     "setting": setting,
-                    "penalty": made.penalties[at],
-                    "rank": made.ranks[at],
-                    **_ends(value),
+                    "penalty": fitted_map.penalties[at],
+                    "rank": fitted_map.ranks[at],
+                    **_split_interval(value),
                 }
             )
     return rows
 
 
-def _ends(value: Interval) -> dict[str, float]:
+def _split_interval(value: Interval) -> dict[str, float]:
     return {"value": value.value, "low": value.low, "high": value.high}
 
 
 # ------------------------------------------------------------------ vectors
-def scored(
-    moved: Mapping[str, Moved],
+def score_maps(
+    moved: Mapping[str, VectorsInBothModels],
     maps: Maps,
     random: Mapping[tuple[str, str, str], Sequence[ResidualMap]],
     draws: int,
     seed: int,
 ) -> list[dict[str, object]]:
-    """How near each map brings the vectors of an instruction to the target's own."""
+    """Score the vectors of an instruction through each map, and the target's own vectors."""
     rows: list[dict[str, object]] = []
-    for read, each in moved.items():
-        for layer, value in each.ceiling(seed).items():
-            told = {"read": read, "prompts": "", "kind": "", "setting": OWN, "quantity": "auroc"}
-            rows.append({**told, "layer": layer, **_ends(value)})
-    for key, made in maps.items():
-        told = dict(zip(("read", "prompts", "kind"), key, strict=True))
-        found = moved[key[0]].scores(made, random[key], draws=draws, seed=seed)
-        for setting, quantity, layer, value in found:
+    for read, vectors in moved.items():
+        for layer, value in vectors.measure_ceiling(seed).items():
+            key = {"read": read, "prompts": "", "kind": "", "setting": OWN, "quantity": "auroc"}
+            rows.append({**key, "layer": layer, **_split_interval(value)})
+    for key, fitted_map in maps.items():
+        columns = dict(zip(("read", "prompts", "kind"), key, strict=True))
+        scores = moved[key[0]].score_map(fitted_map, random[key], draws=draws, seed=seed)
+        for setting, quantity, layer, value in scores:
             measured = {"setting": setting, "quantity": quantity, "layer": layer}
-            rows.append({**told, **measured, **_ends(value)})
+            rows.append({**columns, **measured, **_split_interval(value)})
     return rows
 
 
-def contending(
-    moved: Mapping[str, Moved], maps: Maps, config: Config, seed: int
+def list_contenders(
+    moved: Mapping[str, VectorsInBothModels], maps: Maps, config: Config, seed: int
 ) -> list[Contender]:
-    """The vectors that steer: the target's own, the mapped ones, and both kinds of random ones."""
+    """Return the vectors that steer: the target's own, mapped vectors, and both controls."""
     last = config.prompts[-1]
     through: dict[tuple[str, str], dict[str, ist.SteeringVector]] = {}
-    for (read, asked, kind), made in maps.items():
+    for (read, asked, kind), fitted_map in maps.items():
         if asked == last or kind == config.kind:
-            through.setdefault((kind, asked), {})[read] = made(moved[read].source.vector)
-    found = [Contender(OWN, {read: each.own.vector for read, each in moved.items()})]
-    found += [Contender(mapped(*key), vectors) for key, vectors in through.items()]
+            through.setdefault((kind, asked), {})[read] = fitted_map(moved[read].source.vector)
+    own = {read: vectors.own.vector for read, vectors in moved.items()}
+    contenders = [Contender(OWN, own)]
+    contenders += [Contender(name_mapped(*key), vectors) for key, vectors in through.items()]
     for number in range(config.n_random_steered):
         draw = seed + number
-        by_chance = {RANDOM: {}, ANOTHER: {}}
-        for read, each in moved.items():
-            made, vector = maps[read, last, config.kind], each.source.vector
-            mine = through[config.kind, last][read]
+        by_chance = {RANDOM: {}, RANDOM_VECTOR: {}}
+        for read, vectors in moved.items():
+            fitted_map, vector = maps[read, last, config.kind], vectors.source.vector
+            mapped = through[config.kind, last][read]
             for setting, other in (
-                (RANDOM, made.like_random(draw)(vector)),
-                (ANOTHER, made(vector.like_random(draw))),
+                (RANDOM, fitted_map.like_random(draw)(vector)),
+                (RANDOM_VECTOR, fitted_map(vector.like_random(draw))),
             ):
                 named = f"{setting} {number} of {vector.name}"
-                by_chance[setting][read] = mine.matched(other, name=named)
-        found += [Contender(setting, along, number) for setting, along in by_chance.items()]
-    return found
+                by_chance[setting][read] = mapped.matched(other, name=named)
+        contenders += [Contender(setting, along, number) for setting, along in by_chance.items()]
+    return contenders
 
 
-# ------------------------------------------------------------------ leaving
-def leave(
+# ------------------------------------------------------------------ summary
+def leave_vectors(
     run: ist.Run,
     name: str,
-    moved: Mapping[str, Moved],
+    moved: Mapping[str, VectorsInBothModels],
     contenders: Sequence[Contender],
     choices: Sequence[Choice],
 ) -> None:
-    """The vectors of an instruction, and the layer at which each does best."""
-    for read, each in moved.items():
-        run.leave(each.source.vector, name=f"source.{name}.{read}")
-    for one, choice in zip(contenders, choices, strict=True):
-        key = key_of(one.setting)
-        if one.draw is None:
-            for read, vector in one.vectors.items():
+    """Leave the vectors of an instruction, and the layer chosen for each."""
+    for read, vectors in moved.items():
+        run.leave(vectors.source.vector, name=f"source.{name}.{read}")
+    for contender, choice in zip(contenders, choices, strict=True):
+        key = make_key(contender.setting)
+        if contender.draw is None:
+            for read, vector in contender.vectors.items():
                 run.leave(vector, name=f"{key}.{name}.{read}")
         else:
-            key += f"_{one.draw}"
+            key += f"_{contender.draw}"
         run.leave(summary={f"layer.{key}.{name}": choice.layer})
 
 
-def at_layer(quality: pl.DataFrame, directions: pl.DataFrame, layer: int) -> dict[str, object]:
-    """The numbers of one layer of the target."""
-    found: dict[str, object] = {"layer": layer}
+def summarise_layer(
+    quality: pl.DataFrame, directions: pl.DataFrame, layer: int
+) -> dict[str, object]:
+    """Return the numbers of one layer of the target."""
+    summary: dict[str, object] = {"layer": layer}
     for row in quality.filter(pl.col("layer") == layer).iter_rows(named=True):
         key = ("r_squared", row["setting"], row["read"], row["prompts"], row["kind"])
-        found[".".join(key)] = Interval.of(row)
+        summary[".".join(key)] = Interval.of(row)
     for row in directions.filter(pl.col("layer") == layer).iter_rows(named=True):
         of = (row["quantity"], row["setting"].replace(" ", "_"), row["read"])
         key = (*of, row["prompts"], row["kind"], row["instruction"])
-        found[".".join(filter(None, key))] = Interval.of(row)
-    return found
+        summary[".".join(filter(None, key))] = Interval.of(row)
+    return summary

@@ -1,4 +1,4 @@
-"""A vector in two models, and how alike they are once the one is mapped to the other."""
+"""Read a property's vector in two models, and compare both after a map between the models."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from interp_steer.vectors.fitting import difference_in_means
 from interp_steer.vectors.transfer.residual_map import ResidualMap
 
 RESAMPLES = 300
-"""Of the held-out pairs, for the interval of an AUROC."""
+"""Bootstrap draws of the held-out pairs, for the interval of an AUROC."""
 
 Score = tuple[str, str, int, Interval]
-"""What was measured, of which setting, at which layer of the target, and the number."""
+"""The setting, the quantity, the layer of the target, and the value."""
 
 
 @dataclass(frozen=True, eq=False)
 class BothSides:
-    """What was read of both sides of some pairs, at every layer of a model."""
+    """Activations of both sides of some pairs, at every layer of a model."""
 
     vector: ist.SteeringVector
-    """Their difference in means."""
+    """The difference in means of the two sides."""
     sums: Float64[Tensor, "side pair layer d_model"]
-    """Of the activations of each prompt: first with the property, then without."""
+    """Sums of the activations of each prompt: first with the property, then without."""
     counts: Float64[Tensor, "side pair"]
-    """How many they are."""
+    """Number of activations of each prompt."""
 
     @classmethod
     def of(cls, model: ist.HookedLM, pairs: ist.ContrastSet, read: str) -> BothSides:
         """Run both sides of some pairs.
 
         Args:
-            model: that reads them.
-            pairs: of one split.
-            read: where; see :class:`analyses.kit.operations.SteeringSpec`.
+            model: the model that reads the prompts.
+            pairs: the pairs of one split.
+            read: where activations are read; see :class:`analyses.kit.operations.SteeringSpec`.
         """
         present, absent = (
             ist.capture.capture_moments(
@@ -55,7 +55,7 @@ class BothSides:
             )
             for prompts in (pairs.present, pairs.absent)
         )
-        sums, counts = zip(*map(_by_prompt, (present, absent)), strict=True)
+        sums, counts = zip(*map(_sum_by_prompt, (present, absent)), strict=True)
         return cls(
             vector=difference_in_means(
                 present, absent, name=pairs.name, data_hash=pairs.hash, model=model
@@ -64,16 +64,18 @@ class BothSides:
             counts=torch.stack(counts),
         )
 
-    def resampled(self, draws: int, seed: int) -> Float64[Tensor, "draw layer d_model"]:
-        """The vectors that resampled pairs would have given; two models draw the same pairs."""
+    def resample(self, draws: int, seed: int) -> Float64[Tensor, "draw layer d_model"]:
+        """Fit the vectors of resampled pairs; the same seed draws the same pairs in both models."""
         weights = draw_weights(self.counts.shape[1], draws, seed)
         total = einsum(weights, self.sums, "draw pair, side pair layer d -> side draw layer d")
         count = einsum(weights, self.counts, "draw pair, side pair -> side draw")
         present, absent = total / count[..., None, None]
         return present - absent
 
-    def auroc(self, vector: ist.SteeringVector, layer: int, resamples: int, seed: int) -> Interval:
-        """How well the mean projection of a prompt on a direction tells the sides apart."""
+    def measure_auroc(
+        self, vector: ist.SteeringVector, layer: int, resamples: int, seed: int
+    ) -> Interval:
+        """Return the AUROC of the mean projection of a prompt on a direction."""
         unit = vector.at(layer).unit.double()
         row = self.vector.layers.index(layer)
         along = einsum(self.sums[:, :, row], unit, "side pair d, d -> side pair")
@@ -81,7 +83,7 @@ class BothSides:
         return discrimination(present, absent, seed=seed, n_resamples=resamples).auroc
 
 
-def _by_prompt(
+def _sum_by_prompt(
     side: ist.Moments,
 ) -> tuple[Float64[Tensor, "pair layer d_model"], Float64[Tensor, " pair"]]:
     assert side.rows is not None
@@ -91,27 +93,27 @@ def _by_prompt(
 
 
 @dataclass(frozen=True, eq=False)
-class Moved:
-    """The vectors of one instruction in both models, read at one place."""
+class VectorsInBothModels:
+    """The vectors of one instruction in both models, read at one position."""
 
     source: BothSides
-    """In the source, of the fit split."""
+    """The fit split in the source."""
     own: BothSides
-    """In the target, of the fit split."""
+    """The fit split in the target."""
     held: BothSides
-    """In the target, of the test split."""
+    """The test split in the target."""
 
     @classmethod
     def of(
         cls, source: ist.HookedLM, target: ist.HookedLM, pairs: ist.ContrastSet, read: str
-    ) -> Moved:
+    ) -> VectorsInBothModels:
         """Read both models.
 
         Args:
-            source: where the vector comes from.
-            target: where it goes.
-            pairs: of the instruction, with their splits.
-            read: where; see :class:`analyses.kit.operations.SteeringSpec`.
+            source: the model that vectors are transferred from.
+            target: the model that vectors are transferred to.
+            pairs: the pairs of the instruction, with their splits.
+            read: where activations are read; see :class:`analyses.kit.operations.SteeringSpec`.
         """
         return cls(
             BothSides.of(source, pairs.fit, read),
@@ -119,38 +121,45 @@ class Moved:
             BothSides.of(target, pairs.test, read),
         )
 
-    def ceiling(self, seed: int) -> dict[int, Interval]:
-        """The AUROC of the target's own vector on held-out pairs, by layer."""
+    def measure_ceiling(self, seed: int) -> dict[int, Interval]:
+        """Return the AUROC of the target's own vector on held-out pairs, by layer."""
         own = self.own.vector
-        return {layer: self.held.auroc(own, layer, RESAMPLES, seed) for layer in own.layers}
+        return {layer: self.held.measure_auroc(own, layer, RESAMPLES, seed) for layer in own.layers}
 
-    def scores(
-        self, made: ResidualMap, random: Sequence[ResidualMap], *, draws: int, seed: int
+    def score_map(
+        self, fitted_map: ResidualMap, random: Sequence[ResidualMap], *, draws: int, seed: int
     ) -> Iterator[Score]:
-        """Cosine with the target's own vector, and AUROC on held-out pairs, layer by layer.
+        """Yield the cosine with the target's own vector, and the AUROC on held-out pairs, by layer.
 
         Args:
-            made: a map to every layer of the target.
-            random: controls, whose numbers are averaged.
+            fitted_map: a map to every layer of the target.
+            random: random maps, whose values are averaged.
             draws: bootstrap draws of the pairs, for the interval of the cosine.
-            seed: of all draws.
+            seed: seed of all draws.
         """
-        own, there = self.own.resampled(draws, seed), self.source.resampled(draws, seed)
+        own, source = self.own.resample(draws, seed), self.source.resample(draws, seed)
         pairs = self.own.counts.shape[1]
-        vector, controls = (made(self.source.vector), [one(self.source.vector) for one in random])
-        cosines, *by_chance = (one.cosine(self.own.vector).tolist() for one in (vector, *controls))
-        for row, (here, layer) in enumerate(made.layers):
-            moved = einsum(there[:, here], made.weights[row].double(), "draw s, s t -> draw t")
-            turned = torch.cosine_similarity(moved, own[:, layer], dim=-1)
+        vector = fitted_map(self.source.vector)
+        controls = [random_map(self.source.vector) for random_map in random]
+        cosines, *by_chance = (
+            mapped.cosine(self.own.vector).tolist() for mapped in (vector, *controls)
+        )
+        for row, (source_layer, layer) in enumerate(fitted_map.layers):
+            mapped = einsum(
+                source[:, source_layer], fitted_map.weights[row].double(), "draw s, s t -> draw t"
+            )
+            resampled = torch.cosine_similarity(mapped, own[:, layer], dim=-1)
             yield (
                 "mapped",
                 "cosine",
                 layer,
-                normal_interval(cosines[row], turned, pairs, (-1.0, 1.0)),
+                normal_interval(cosines[row], resampled, pairs, (-1.0, 1.0)),
             )
-            yield "mapped", "auroc", layer, self.held.auroc(vector, layer, RESAMPLES, seed)
+            yield "mapped", "auroc", layer, self.held.measure_auroc(vector, layer, RESAMPLES, seed)
             if controls:
-                aurocs = [self.held.auroc(one, layer, 1, seed).value for one in controls]
-                chance = [each[row] for each in by_chance]
+                aurocs = [
+                    self.held.measure_auroc(control, layer, 1, seed).value for control in controls
+                ]
+                chance = [by_layer[row] for by_layer in by_chance]
                 yield "random map", "cosine", layer, bootstrap(chance, seed=seed)
                 yield "random map", "auroc", layer, bootstrap(aurocs, seed=seed)

@@ -1,4 +1,4 @@
-"""Figures of vectors that move to another model: how well maps predict, how near, what they do."""
+"""Draw the transfer of vectors: the quality of maps, the mapped vectors, and the answers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.geometry.cross_architecture_prompts import ASKING
+from analyses.geometry.cross_architecture_prompts import PROMPT_SETS
 from analyses.geometry.cross_architecture_steering import (
     CONTROLS,
     OWN,
     RANDOM,
     UNMAPPED,
-    against,
-    mapped,
+    compute_p_values,
+    name_mapped,
 )
 from figures.style import theme
 from figures.style.drawing import Drawing, interval_text, list_words, p_text, short_names
@@ -23,41 +23,41 @@ from figures.style.interval_dots import interval_dots
 from interp_steer.statistics.records import share_of
 
 OUTCOMES = {"strict": "follows the instruction", "sound": "and is sound"}
-"""What is asked of an answer: a column of the records, and what figures call it."""
+"""Outcomes of an answer: the column of the records, and the name in figures."""
 
 
 @dataclass(frozen=True)
-class Moves:
-    """From where to where vectors moved, and by which maps that are drawn."""
+class TransferFigures:
+    """The two models, and the maps that figures show."""
 
     source: str
     target: str
     kind: str
-    """The kind of map that is drawn for all prompts, and that random maps are of."""
+    """The kind of map that is drawn for all sets of prompts, and of which random maps are drawn."""
     prompts: str
-    """What the prompts ask for whose maps are drawn in all kinds."""
+    """The set of prompts whose maps are drawn for all kinds."""
     read: str
     """Where activations are read."""
 
     # -------------------------------------------------------------- maps and directions
     def draw(self, run: ist.Run, quality: pl.DataFrame, directions: pl.DataFrame) -> None:
-        """How well maps predict activations, and how near they bring vectors, by layer."""
+        """Draw the quality of maps and the scores of mapped vectors, by layer."""
         here = quality.filter(pl.col("read") == self.read)
         fitted = here.filter(pl.col("setting") == "fitted").with_columns(
             pl.format("{} prompts", "prompts").alias("panel"), pl.col("kind").alias("series")
         )
         run.draw("quality", self._curves(fitted, "held-out R²", self._of_maps(here)))
         names = short_names(directions["instruction"].unique(maintain_order=True).to_list())
-        told = directions.filter(pl.col("read") == self.read).with_columns(
+        scores = directions.filter(pl.col("read") == self.read).with_columns(
             pl.col("instruction").replace(names).alias("panel")
         )
         is_random, is_last = pl.col("setting") == RANDOM, pl.col("prompts") == self.prompts
         through, own = pl.col("kind") == self.kind, pl.col("setting") == OWN
         of_kind = pl.format("{}, {}", "kind", "prompts")
         series = pl.when(pl.col("setting") == "mapped").then(of_kind).otherwise("setting")
-        told = told.with_columns(series.alias("series"))
-        by_prompts = told.filter((through & (~is_random | is_last)) | own)
-        by_kind = told.filter((is_last & (~is_random | through)) | own)
+        scores = scores.with_columns(series.alias("series"))
+        by_prompts = scores.filter((through & (~is_random | is_last)) | own)
+        by_kind = scores.filter((is_last & (~is_random | through)) | own)
         for figure, frame, quantity, title in (
             ("cosine", by_prompts, "cosine", "cosine"),
             ("cosine_by_kind", by_kind, "cosine", "cosine"),
@@ -75,83 +75,85 @@ class Moves:
 
     def _of_maps(self, quality: pl.DataFrame) -> str:
         fitted = quality.filter((pl.col("setting") == "fitted") & (pl.col("kind") == self.kind))
-        said = [
-            f"{_best(rows)} where prompts {ASKING[str(asked)]}"
+        values = [
+            f"{_describe_best(rows)} where prompts {PROMPT_SETS[str(asked)]}"
             for (asked,), rows in fitted.group_by("prompts", maintain_order=True)
         ]
         random = quality.filter(pl.col("setting") == "random")["value"].to_numpy().max()
         return (
-            f"Highest are, by {self.kind}, {list_words(said)}; no random map is above "
-            f"{random:.2f}. Share of the squared distance of {self.target}'s activations from "
-            f"their mean that maps from {self.source} predict, on shared prompts held out; bands "
-            "are 95% intervals over prompts."
+            f"The highest values of {self.kind} maps are {list_words(values)}; no random map is above "
+            f"{random:.2f}. Share of the variance of {self.target}'s activations that maps from "
+            f"{self.source} explain, on held-out shared prompts; bands are 95% intervals over "
+            "prompts."
         )
 
     def _of_directions(self, rows: pl.DataFrame, quantity: str) -> str:
-        said = []
-        for (panel,), each in rows.group_by("panel", maintain_order=True):
-            mine = each.filter(pl.col("setting") == "mapped")
-            chance = each.filter(pl.col("setting") == RANDOM)
-            best = mine.sort("value", descending=True).row(0, named=True)
-            beside = chance.filter(pl.col("layer") == best["layer"])["value"].to_list()
-            against = f", random maps {beside[0]:.2f}" if beside else ""
-            said.append(f"{panel} {_best(mine)} ({best['series']}{against})")
+        values = []
+        for (panel,), scores in rows.group_by("panel", maintain_order=True):
+            mapped_scores = scores.filter(pl.col("setting") == "mapped")
+            chance = scores.filter(pl.col("setting") == RANDOM)
+            best = mapped_scores.sort("value", descending=True).row(0, named=True)
+            random = chance.filter(pl.col("layer") == best["layer"])["value"].to_list()
+            control = f", random maps {random[0]:.2f}" if random else ""
+            values.append(f"{panel} {_describe_best(mapped_scores)} ({best['series']}{control})")
         about = {
-            "cosine": f"Cosine of {self.source}'s vectors, mapped, with {self.target}'s own",
-            "auroc": "How often a held-out prompt with the instruction projects further along a "
-            f"vector in {self.target} than one without; 0.5 is chance",
+            "cosine": f"Cosine of {self.source}'s mapped vectors with {self.target}'s own vectors",
+            "auroc": "Probability that a held-out prompt with the instruction has a larger "
+            f"projection on a vector in {self.target} than a prompt without the instruction; 0.5 "
+            "is chance",
         }
         return (
-            f"Highest are {list_words(said)}. {about[quantity]}. Bands are 95% intervals; those of "
-            "random maps are of their mean."
+            f"The highest values are {list_words(values)}. {about[quantity]}. Bands are 95% intervals; "
+            "the bands of random maps are for their mean."
         )
 
 
-def _best(frame: pl.DataFrame) -> str:
-    """The largest value, with its interval and layer."""
+def _describe_best(frame: pl.DataFrame) -> str:
+    """Return the largest value, with its interval and layer."""
     row = frame.sort("value", descending=True).row(0, named=True)
     return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}] at layer {row['layer']}"
 
 
 # ------------------------------------------------------------------ answers
-def answers(records: pl.DataFrame, moves: Moves) -> Drawing:
-    """What each setting achieves on the test split: shares that obey, and that do so soundly."""
+def draw_answers(records: pl.DataFrame, moves: TransferFigures) -> Drawing:
+    """Draw the shares of answers that follow the instruction and are sound, by setting."""
     names = short_names(records["instruction"].unique(maintain_order=True).to_list())
-    rows, said = [], []
+    rows, values = [], []
     for name, panel in names.items():
         of = records.filter(pl.col("instruction") == name)
         by_setting = {
-            str(setting): each for (setting,), each in of.group_by("setting", maintain_order=True)
+            str(setting): group for (setting,), group in of.group_by("setting", maintain_order=True)
         }
-        for setting, each in by_setting.items():
+        for setting, group in by_setting.items():
             label = theme.SETTINGS[setting].label if setting in theme.SETTINGS else setting
             for outcome, series in OUTCOMES.items():
-                found = share_of(each, outcome)
-                rows.append((label, panel, series, found.value, found.low, found.high))
-        told = mapped(moves.kind, moves.prompts)
-        beside = [
+                share = share_of(group, outcome)
+                rows.append((label, panel, series, share.value, share.low, share.high))
+        drawn = name_mapped(moves.kind, moves.prompts)
+        controls = [
             f"{setting} {interval_text(share_of(by_setting[setting], 'sound'))}"
             for setting in (OWN, *CONTROLS)
             if setting in by_setting
         ]
         tested = [
-            f"{setting} {interval_text(share_of(each, 'sound'))} ({_against(of, setting)})"
-            for setting, each in by_setting.items()
-            if setting not in UNMAPPED and (setting == told or setting.endswith(moves.prompts))
+            f"{setting} {interval_text(share_of(group, 'sound'))} ({_describe_test(of, setting)})"
+            for setting, group in by_setting.items()
+            if setting not in UNMAPPED and (setting == drawn or setting.endswith(moves.prompts))
         ]
-        said.append(f"{panel}: {list_words(tested)}, {', '.join(beside)}")
+        values.append(f"{panel}: {list_words(tested)}, {', '.join(controls)}")
     columns = ["label", "panel", "setting", "value", "low", "high"]
     frame = pl.DataFrame(rows, schema=columns, orient="row")
     n = records.filter(pl.col("setting") == OWN).n_unique(["instruction", "key"]) // len(names)
     caption = (
-        f"Sound are in {'. In '.join(said)}. Share of {moves.target}'s answers, n = {n} for each "
-        f"instruction, under vectors of {moves.source}, mapped; p is the largest of McNemar's "
-        "against each random map. An answer is sound that obeys and is neither degenerate nor "
-        "garbled. Layers and strengths are chosen on other prompts; whiskers are 95% intervals."
+        f"Shares of sound answers: {'. '.join(values)}. {moves.target} answers under mapped "
+        f"vectors of {moves.source}, n = {n} for each instruction; p is the largest of McNemar's "
+        "p-values against the random maps. A sound answer follows the instruction and is neither degenerate "
+        "nor garbled. Layers and strengths are chosen on other prompts; whiskers are 95% "
+        "intervals."
     )
     return replace(interval_dots(frame, "share of answers"), caption=caption)
 
 
-def _against(rows: pl.DataFrame, setting: str) -> str:
-    p_values = against(rows, setting, RANDOM, "sound")
+def _describe_test(rows: pl.DataFrame, setting: str) -> str:
+    p_values = compute_p_values(rows, setting, RANDOM, "sound")
     return p_text(max(p_values)) if p_values else "not tested"

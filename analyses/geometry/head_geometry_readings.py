@@ -1,4 +1,4 @@
-"""What heads hold of a property: directions, how well they separate, who writes them."""
+"""Measure the heads of a property: directions, separation, and shares of the residual direction."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from interp_steer.statistics.separation import Separation, measure_separation
 
 
 @dataclass(frozen=True, eq=False)
-class Property:
-    """What was read of one property."""
+class PropertyHeads:
+    """The measurements of all heads for one property."""
 
     vector: ist.SteppedVector
-    """A direction for each head, of the fit split."""
+    """A direction for each head, fitted on the fit split."""
     absent: Tensor
-    """``[layer, head]``: the mean projection of the fit split's prompts without the property."""
+    """``[layer, head]``: mean projection of the fit split's prompts without the property."""
     differences: Tensor
-    """``[pair, layer, head, d_head]``: what the property changes, of the fit split."""
+    """``[pair, layer, head, d_head]``: differences of the pairs of the fit split."""
     select: Separation
-    """How well each head tells the sides of the select split apart."""
+    """Separation of the two sides of the select split by each head."""
     test: Separation
-    """The same of the test split."""
+    """Separation of the two sides of the test split by each head."""
     by_chance: Separation
-    """The same of the test split, along a random direction in each head."""
+    """Separation of the two sides of the test split along a random direction in each head."""
     shares: Shares
-    """Who writes the residual direction."""
+    """Shares of heads, MLPs and the embedding in the residual direction."""
 
     def heads(self, name: str) -> pl.DataFrame:
-        """A row for each head."""
+        """Return a table with a row for each head."""
         shares = self.shares.sum_by(lambda writer: (writer.layer, writer.head))
         last, norms = self.shares.layers[-1], self.vector.head_norms[0]
         rows = []
@@ -71,9 +71,9 @@ class Property:
         )
 
     def rankings(self) -> dict[str, list[tuple[int, int]]]:
-        """Heads, the best first, by what the fit and the select split say of them."""
+        """Rank the heads by AUROC, norm and share on the fit and select splits, best first."""
         norms = self.vector.head_norms[0].double()
-        # Many heads may tell the sides apart altogether; of those the longest direction leads.
+        # Many heads may have an AUROC of 1; among them the longest direction is ranked first.
         scores = {"auroc": self.select.auroc + 1e-6 * norms / norms.max(), "norm": norms}
         if not self.shares.note:
             last = len(self.shares.layers) - 1
@@ -90,14 +90,14 @@ class Property:
         }
 
 
-def read(model: ist.HookedLM, pairs: ContrastSet, draws: int, seed: int) -> Property:
-    """Fit on the fit split, and measure every head on the others.
+def read_heads(model: ist.HookedLM, pairs: ContrastSet, draws: int, seed: int) -> PropertyHeads:
+    """Fit directions on the fit split, and measure every head on the other splits.
 
     Args:
-        model: that is read.
-        pairs: of all three splits.
-        draws: bootstrap draws of the pairs, for who writes the direction.
-        seed: of these, and of the random directions.
+        model: the model whose heads are read.
+        pairs: the pairs of all three splits.
+        draws: bootstrap draws of the pairs, for the shares of the residual direction.
+        seed: seed of the bootstrap and of the random directions.
     """
     vector = ist.fit_steps(model, pairs, n_steps=1)  # step 0 is the last token of the prompt
     present, absent = (
@@ -113,40 +113,42 @@ def read(model: ist.HookedLM, pairs: ContrastSet, draws: int, seed: int) -> Prop
         for split in ("select", "test")
     }
 
-    def apart(split: str, directions: Tensor) -> Separation:
+    def separate(split: str, directions: Tensor) -> Separation:
         return measure_separation(*(head_projections(side, directions) for side in rows[split]))
 
-    return Property(
+    return PropertyHeads(
         vector=vector,
         absent=head_projections(head_rows(absent), own).mean(dim=0),
         differences=head_rows(present) - head_rows(absent),
-        select=apart("select", own),
-        test=apart("test", own),
-        by_chance=apart("test", random),
+        select=separate("select", own),
+        test=separate("test", own),
+        by_chance=separate("test", random),
         shares=write_shares(model, present, absent, draws=draws, seed=seed),
     )
 
 
-def cosines(properties: Mapping[str, Property], draws: int, seed: int) -> pl.DataFrame:
-    """How alike the directions of two properties are, head by head."""
+def compare_directions(
+    properties: Mapping[str, PropertyHeads], draws: int, seed: int
+) -> pl.DataFrame:
+    """Return the cosine between the directions of every two properties, head by head."""
     rows = []
-    for one, other in combinations(properties, 2):
-        sides = [properties[name].differences for name in (one, other)]
+    for first, second in combinations(properties, 2):
+        sides = [properties[name].differences for name in (first, second)]
         value = torch.cosine_similarity(*(side.mean(dim=0) for side in sides), dim=-1)
         drawn = torch.cosine_similarity(
             *(resampled_means(side, draws, seed) for side in sides), dim=-1
         )
         for layer, head in np.ndindex(*value.shape):
-            found = normal_interval(
+            cosine = normal_interval(
                 float(value[layer, head]), drawn[:, layer, head], len(sides[0]), (-1.0, 1.0)
             )
-            rows.append((one, other, layer, head, found.value, found.low, found.high))
+            rows.append((first, second, layer, head, cosine.value, cosine.low, cosine.high))
     columns = ["instruction_a", "instruction_b", "layer", "head", "cosine", "low", "high"]
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
-def share_frame(name: str, shares: Shares) -> pl.DataFrame:
-    """A row for each layer of the direction and each writer."""
+def tabulate_shares(name: str, shares: Shares) -> pl.DataFrame:
+    """Return a table with a row for each layer of the direction and each component."""
     rows = [
         (name, layer, writer.kind, writer.layer, writer.head, each.value, each.low, each.high)
         for (layer, writer), each in shares.sum_by(lambda writer: writer).items()

@@ -1,10 +1,14 @@
-"""What the vector of an instruction is like at each layer: one direction, or many?
+"""Measure the vector of an instruction at each layer, and whether one direction describes it.
 
-The vector is the mean of the differences that single pairs of prompts make. Layer by layer: how
-many dimensions the differences fill, and which share of them lies along their mean; how long the
-vector is beside the residual stream; how well the projection of held-out prompts on it tells those
-with the instruction from those without; how much of it lies along what the unembedding reads; and
-how alike the directions of two layers are. Random directions of the same norm stand beside.
+The vector is the mean difference of the two prompts of a pair. Measured at each layer:
+
+- the effective rank of the differences, and the share of their energy along the mean;
+- the norm of the vector relative to the norm of the residual stream;
+- the AUROC of the projection of held-out prompts on the vector, with and without the instruction;
+- the share of the vector in the span of the nearest rows of the unembedding;
+- the cosines between the directions of two layers.
+
+Random directions of the same norm are measured for comparison.
 """
 
 from __future__ import annotations
@@ -32,53 +36,51 @@ from interp_steer.vectors.fitting import difference_in_means
 CURVES = {
     "effective_rank": (
         "effective rank (squared singular values)",
-        "Dimensions that the differences of the single pairs fill, whose mean is the vector: the "
-        "exponential of the entropy of their squared singular values, scaled to a sum of 1.",
+        "Effective rank of the differences of single pairs; the vector is their mean.",
     ),
     "relative_norm": (
         "relative norm",
-        "Length of the vector in units of the root mean square length of the residual stream.",
+        "Norm of the vector divided by the root mean square norm of the residual stream.",
     ),
     "auroc": (
         "AUROC",
-        "How often a held-out prompt with the instruction projects further along the direction "
-        "than one without; 0.5 is chance.",
+        "Probability that a held-out prompt with the instruction has a larger projection on the "
+        "direction than a prompt without the instruction; 0.5 is chance.",
     ),
     "unembedding_share": (
         "share in the unembedding",
-        "Share of the unit direction within the span of the rows of the unembedding that lie "
-        "nearest to it.",
+        "Share of the unit direction in the span of the nearest rows of the unembedding.",
     ),
 }
-"""What is drawn against the layer: its axis and its caption."""
+"""Figures against the layer: the axis title and the caption."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is looked at."""
+    """The model, the instructions and the sample sizes."""
 
     model: str = "burattino-instruct"
-    """A bundled model, a Hugging Face name, or a folder."""
+    """Model to analyse: a bundled model, a Hugging Face name, or a folder."""
     instruction: tuple[str, ...] = (
         "change_case:english_lowercase",
         "detectable_format:title",
         "punctuation:no_comma",
     )
-    """IFEval ids of the instructions whose vectors are looked at."""
+    """IFEval ids of the instructions whose vectors are measured."""
     n_fit: int = 64
-    """Pairs of prompts that each vector is fitted on, and whose differences are counted."""
+    """Pairs of prompts that each vector is fitted on, and whose effective rank is measured."""
     n_test: int = 48
-    """Held-out pairs that are projected."""
+    """Held-out pairs that are projected on the vector."""
     top: int = 10
-    """Nearest rows of the unembedding whose span is measured."""
+    """Number of nearest rows of the unembedding, whose span is compared with the vector."""
     components: int = 10
-    """Principal axes of the differences whose shares are left."""
+    """Number of principal axes of the differences in the table of energy shares."""
     n_random: int = 8
-    """Random directions that stand beside each vector."""
+    """Random directions that each vector is compared with."""
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Capture both sides once, fit, and measure every layer."""
+    """Capture both sides once, fit the vectors, and measure every layer."""
     model = ist.load(config.model)
     run.used(model)
     sets = contrast_sets(config.instruction, run.seed, fit=config.n_fit, test=config.n_test)
@@ -92,21 +94,21 @@ def main(config: Config, run: ist.Run) -> None:
         random = [vector.like_random(run.seed + draw) for draw in range(config.n_random)]
         run.leave(vector, name=name)
         measured = [
-            *_dimensions(fitted),
-            *_told_apart(vector, random, held, run.seed),
-            *_read_by_the_head(model, vector, random, config.top, run.seed),
+            *_measure_dimensions(fitted),
+            *_measure_separation(vector, random, held, run.seed),
+            *_measure_unembedding(model, vector, random, config.top, run.seed),
         ]
         instruction = pl.lit(name).alias("instruction")
         numbers.append(pl.DataFrame(measured).with_columns(instruction))
-        projections.append(_projections(vector, held).with_columns(instruction))
-        cosines.append(_cosines(vector).with_columns(instruction))
-        explained.append(_explained(fitted, config.components).with_columns(instruction))
+        projections.append(_tabulate_projections(vector, held).with_columns(instruction))
+        cosines.append(_tabulate_cosines(vector).with_columns(instruction))
+        explained.append(_tabulate_explained(fitted, config.components).with_columns(instruction))
     records = pl.concat(numbers)
     run.write_records(records)
     run.write_records(pl.concat(projections), "projections")
     run.write_records(pl.concat(cosines), "cosines")
     run.write_records(pl.concat(explained), "explained")
-    _leave(run, records, layer=model.n_layers // 2)
+    _leave_summary(run, records, layer=model.n_layers // 2)
 
     run.draw("layer_cosines", figures.layer_cosines(pl.concat(cosines)))
     overlaps = records.filter((pl.col("quantity") == "overlap") & (pl.col("setting") == "vector"))
@@ -133,12 +135,14 @@ class _Sides:
         )
 
     def at(self, site: ist.Site) -> tuple[torch.Tensor, torch.Tensor]:
-        """A row per pair, with the instruction and without it."""
+        """Return the activations of each pair, with and without the instruction."""
         assert self.present.rows is not None and self.absent.rows is not None
         return tuple(side.rows.values[site].double() for side in (self.present, self.absent))  # type: ignore[union-attr,return-value]
 
 
-def _row(layer: int, quantity: str, value: Interval, setting: str = "vector") -> dict[str, object]:
+def _make_row(
+    layer: int, quantity: str, value: Interval, setting: str = "vector"
+) -> dict[str, object]:
     return {
         "layer": layer,
         "quantity": quantity,
@@ -149,43 +153,44 @@ def _row(layer: int, quantity: str, value: Interval, setting: str = "vector") ->
     }
 
 
-def _dimensions(sides: _Sides) -> list[dict[str, object]]:
-    """How many dimensions the differences of single pairs fill, and how long their mean is."""
+def _measure_dimensions(sides: _Sides) -> list[dict[str, object]]:
+    """Measure the effective rank of the differences of single pairs, and the norm of their mean."""
     rows = []
     for site in sides.present.sites:
-        found = spread(*sides.at(site))
-        rows += [_row(site.layer, what, value) for what, value in vars(found).items()]
+        measured = vars(spread(*sides.at(site)))
+        rows += [_make_row(site.layer, name, value) for name, value in measured.items()]
     return rows
 
 
-def _told_apart(
+def _measure_separation(
     vector: ist.SteeringVector, random: list[ist.SteeringVector], sides: _Sides, seed: int
 ) -> list[dict[str, object]]:
-    """How well held-out prompts are told apart along the vector, and along random directions."""
+    """Measure how well the vector, and random directions, separate held-out prompts."""
     rows = []
     for site in vector.sites:
-        found = discrimination(*_along(vector, sides, site), seed=seed)
-        rows += [_row(site.layer, what, value) for what, value in vars(found).items()]
+        measured = vars(discrimination(*_project(vector, sides, site), seed=seed))
+        rows += [_make_row(site.layer, name, value) for name, value in measured.items()]
         by_chance = [
-            discrimination(*_along(one, sides, site), n_resamples=1).auroc.value for one in random
+            discrimination(*_project(other, sides, site), n_resamples=1).auroc.value
+            for other in random
         ]
-        rows.append(_row(site.layer, "auroc", bootstrap(by_chance, seed=seed), "random"))
+        rows.append(_make_row(site.layer, "auroc", bootstrap(by_chance, seed=seed), "random"))
     return rows
 
 
-def _read_by_the_head(
+def _measure_unembedding(
     model: ist.HookedLM,
     vector: ist.SteeringVector,
     random: list[ist.SteeringVector],
     top: int,
     seed: int,
 ) -> list[dict[str, object]]:
-    """How near the vector, and random ones, lie to rows of the unembedding.
+    """Measure how close the vector, and random directions, lie to rows of the unembedding.
 
-    A vector is one direction, and its numbers have no interval.
+    The vector is a single direction, so its values have no interval.
     """
     own = unembedding_angle(model, vector, top)
-    others = pl.concat([unembedding_angle(model, one, top) for one in random])
+    others = pl.concat([unembedding_angle(model, other, top) for other in random])
     rows = []
     for quantity, of in (
         ("unembedding_cosine", pl.col("cosine").abs()),
@@ -193,26 +198,26 @@ def _read_by_the_head(
     ):
         for layer, value in own.select("layer", of).iter_rows():
             by_chance = others.filter(pl.col("layer") == layer).select(of).to_series().to_list()
-            rows.append(_row(layer, quantity, Interval(value, value, value, 1, "exact")))
-            rows.append(_row(layer, quantity, bootstrap(by_chance, seed=seed), "random"))
+            rows.append(_make_row(layer, quantity, Interval(value, value, value, 1, "exact")))
+            rows.append(_make_row(layer, quantity, bootstrap(by_chance, seed=seed), "random"))
     return rows
 
 
-def _along(
+def _project(
     vector: ist.SteeringVector, sides: _Sides, site: ist.Site
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The projections ``<h_i, u>`` of both sides."""
+    """Return the projections ``<h_i, u>`` of both sides."""
     unit = vector.at(site.layer).unit.double()
     present, absent = (einsum(side, unit, "pair d, d -> pair") for side in sides.at(site))
     return present, absent
 
 
-def _projections(vector: ist.SteeringVector, sides: _Sides) -> pl.DataFrame:
-    """Every projection, as it is and scaled: 0 and 1 are the means of the fitted sides."""
+def _tabulate_projections(vector: ist.SteeringVector, sides: _Sides) -> pl.DataFrame:
+    """Return every projection, unscaled and scaled so that 0 and 1 are the fitted means."""
     assert vector.targets is not None
     frames = []
     for site, target, norm in zip(vector.sites, vector.targets, vector.norms, strict=True):
-        both = _along(vector, sides, site)
+        both = _project(vector, sides, site)
         for side, values in zip(("present", "absent"), both, strict=True):
             frames.append(
                 pl.DataFrame(
@@ -229,27 +234,27 @@ def _projections(vector: ist.SteeringVector, sides: _Sides) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def _cosines(vector: ist.SteeringVector) -> pl.DataFrame:
-    found = cosine_between_layers(vector).tolist()
+def _tabulate_cosines(vector: ist.SteeringVector) -> pl.DataFrame:
+    cosines = cosine_between_layers(vector).tolist()
     rows = [
         {"layer_a": a, "layer_b": b, "cosine": cosine}
-        for a, row in zip(vector.layers, found, strict=True)
+        for a, row in zip(vector.layers, cosines, strict=True)
         for b, cosine in zip(vector.layers, row, strict=True)
     ]
     return pl.DataFrame(rows)
 
 
-def _explained(sides: _Sides, components: int) -> pl.DataFrame:
-    """The shares of the principal axes of the differences, as they are and less their mean."""
+def _tabulate_explained(sides: _Sides, components: int) -> pl.DataFrame:
+    """Return the principal axes' energy shares, with and without the mean of the differences."""
     rows = []
     for site in sides.present.sites:
         present, absent = sides.at(site)
         differences = present - absent
-        for about, each in (
+        for about, rows_about in (
             ("origin", differences),
             ("mean", differences - differences.mean(dim=0)),
         ):
-            shares = energy_shares(each)[:components].tolist()
+            shares = energy_shares(rows_about)[:components].tolist()
             rows += [
                 {"layer": site.layer, "about": about, "component": k, "share": share}
                 for k, share in enumerate(shares, start=1)
@@ -257,8 +262,8 @@ def _explained(sides: _Sides, components: int) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _leave(run: ist.Run, records: pl.DataFrame, layer: int) -> None:
-    """The numbers of one layer, in the mean over instructions."""
+def _leave_summary(run: ist.Run, records: pl.DataFrame, layer: int) -> None:
+    """Leave the values of one layer, averaged over instructions."""
     at = records.filter((pl.col("layer") == layer) & pl.col("value").is_finite())
     groups = at.group_by("quantity", "setting", maintain_order=True)
     run.leave(

@@ -1,28 +1,30 @@
-"""Is a property linear? Directions, probes and maps from the same prompts: read, and steered by.
+"""Test whether a property is linear: compare directions, probes and maps, and steer with each.
 
-A steering vector takes a property for a direction. Whether it is one is asked of the last token of
-prompts with an instruction and without it, layer by layer, in four ways. Everything is fitted on
-the fit split, chosen on the select split and reported on the test split, whose phrasings and
-requests are others:
+A steering vector assumes that a property is a direction. Whether it is one is tested at the last
+token of prompts with and without an instruction, layer by layer, in four ways. Everything is fitted
+on the fit split, chosen on the select split and reported on the test split, which has other
+phrasings and requests:
 
-1. how well each reading tells the sides apart (AUROC): along the difference in means, the first
-   axis of the pairs' differences (as they are, and centred), Fisher's discriminant, the whitened
-   difference, the weights of a logistic and of a sparse probe; and along no direction, by Gaussians
-   with the moments of both sides, and by a small MLP. **The property is linear as far as the MLP
-   reads nothing that the best linear reading does not**: the difference of their AUROCs, with its
-   interval. That the MLP finds what is not linear, where there is any, is shown by the same prompts
-   with their mean shift taken away, of which nothing linear is left;
-2. how alike each direction is to the difference in means. Centring takes the mean of the
-   differences away, which is the shift that all pairs share; what is left says where pairs differ;
-3. whether prompts without it, moved by a map that matches the means, or means and covariances, can
-   still be told from prompts with it, by a linear probe or by an MLP;
-4. what each does as a steering vector, or map, at one layer: moved as far as the difference in
-   means moves an activation, and again at the divergence that this one costs on prompts that do not
-   ask for the property. Random directions and maps stand beside.
+1. the AUROC of each readout between the two sides. Linear readouts are the projections on the
+   difference in means, on the first principal axis of the pairs' differences (uncentred and
+   centred), on Fisher's discriminant and on the whitened difference, a logistic probe and a sparse
+   probe. Other readouts are Gaussians with the moments of both sides, and a small MLP. **The
+   property is linear as far as the MLP's AUROC does not exceed the best linear readout's**: the
+   difference is reported with its interval. The control shows that the MLP can find non-linear
+   structure: the same prompts with their mean shift removed, which leaves nothing for a linear
+   probe;
+2. the cosine of each direction with the difference in means. Centring removes the mean of the
+   differences, the shift that all pairs share, so that the centred axis shows how pairs differ;
+3. whether a linear probe or an MLP can still separate prompts with the property from prompts
+   without it that were moved by a map of means, or of means and covariances;
+4. the effect of each direction and map as steering at one layer: at the same displacement as the
+   difference in means, and at the KL divergence that the difference in means has on prompts without
+   the property. Random directions and random maps are the comparison.
 
-Obedience is the share of answers that follow the instruction; and the share of the gain of the text
-instruction, over none, in the log-probability of the obedient answer. Damage is the divergence of
-the predictions along unsteered answers, and the share of answers that are degenerate or garbled.
+Instruction following is the share of answers that follow the instruction, and the recovered share
+of the text instruction's gain in the log-probability of the answer that follows. Damage is the KL
+divergence of the predictions along unsteered answers, and the share of answers that are degenerate
+or garbled.
 """
 
 from __future__ import annotations
@@ -37,21 +39,26 @@ from tqdm import tqdm
 import interp_steer as ist
 from analyses.geometry.linearity_equal_damage import (
     MEANS,
-    best_layer,
-    beyond_means,
-    contenders,
-    outcomes,
-    steered,
+    choose_layer,
+    compare_with_means,
+    list_contenders,
+    steer_contenders,
+    summarise_outcomes,
 )
-from analyses.geometry.linearity_figures import draw_read, draw_steered
-from analyses.geometry.linearity_readouts import TOLD_BY, AtLayer, Property, at
+from analyses.geometry.linearity_figures import draw_readings, draw_steering
+from analyses.geometry.linearity_readouts import (
+    CHECKING_PROBES,
+    LayerReadouts,
+    PropertyReadouts,
+    select_values,
+)
 from analyses.kit.instruction_following import Answering, InstructionFollowing
 from analyses.kit.instruction_sets import contrast_sets
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import share_of
 
 N_RANDOM = 8
-"""Random directions that are read along."""
+"""Random directions whose AUROC is measured."""
 
 SCHEMA = {
     "property": pl.String,
@@ -63,47 +70,48 @@ SCHEMA = {
     "high": pl.Float64,
     "n": pl.Int64,
 }
-"""Of the records: what was measured (``quantity``) of which reading, direction or move (``of``)."""
+"""Columns of the records; ``of`` is the readout, direction or map that was measured."""
 
 
 @dataclass(frozen=True)
 class Config(Answering):
-    """What is read, and how it steers."""
+    """The model, the properties, and the steering."""
 
     model: str = "burattino-instruct"
-    """A bundled model, a Hugging Face name, or a folder."""
+    """Model to analyse: a bundled model, a Hugging Face name, or a folder."""
     reference: str = "burattino-base"
-    """The model whose perplexity tells degenerate answers."""
+    """Model whose perplexity detects degenerate answers."""
     instruction: tuple[str, ...] = (
         "startend:quotation",
         "language:response_language?language=it",
     )
-    """IFEval ids of the properties."""
+    """IFEval ids of the instructions whose property is tested."""
     data: str | None = None
-    """IFEval's requests; see layer_sweep. Those of the bundled world when not given."""
+    """File of IFEval's requests; see layer_sweep. By default the requests of the bundled world."""
     layer: int | None = None
-    """Layer of what is not drawn by layer, and where steering acts. When not given: that at which
-    the difference in means has most answers to the select split obey and be texts."""
+    """Layer of steering, and of the figures that are not drawn by layer. By default the layer at
+    which the difference-in-means vector makes the most answers on the select split both follow the
+    instruction and read as text."""
     strength: float = 1.0
-    """How far steering moves an activation, in lengths of the difference in means."""
+    """Displacement of an activation by steering, in norms of the difference in means."""
     positions: str = "generated"
-    """Where it acts: all, prompt, generated or last."""
+    """Positions of steering: all, prompt, generated or last."""
     n_fit: int = 96
-    """Pairs of prompts that everything is fitted on."""
+    """Pairs of prompts on which directions, probes and maps are fitted."""
     n_select: int = 32
-    """Pairs that penalties, the layer and strengths are chosen on."""
+    """Pairs of prompts on which penalties, the layer and strengths are chosen."""
     n_test: int = 64
-    """Pairs that are read for the report."""
+    """Held-out pairs of prompts on which readouts are reported."""
     n_steered: int = 16
-    """Of them, those that are answered."""
+    """Number of held-out pairs whose prompts are answered under steering."""
     n_random: int = 2
-    """Random directions, and random maps, that steer."""
+    """Number of random directions, and of random maps, that steer for comparison."""
     max_new_tokens: int = 48
-    """Where an answer is cut."""
+    """Maximum number of new tokens of an answer."""
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Read both sides once, fit everything at every layer, and steer at one."""
+    """Read both sides once, fit at every layer, and steer at one layer."""
     model, reference = ist.load(config.model), ist.load(config.reference)
     if config.layer is not None:
         ist.Site("resid_post", config.layer).check(model.n_layers)
@@ -116,95 +124,103 @@ def main(config: Config, run: ist.Run) -> None:
     shifts: list[pl.DataFrame] = []
     chosen: dict[str, int] = {}
     for name, pairs in tqdm(sets.items(), desc="linearity", unit="property", disable=None):
-        found = Property.of(model, pairs, run.seed)
-        rows += [(name, *row) for row in by_layer(found, N_RANDOM)]
-        for kind, vector in found.vectors.items():
+        readouts = PropertyReadouts.of(model, pairs, run.seed)
+        rows += [(name, *row) for row in measure_layers(readouts, N_RANDOM)]
+        for kind, vector in readouts.vectors.items():
             run.leave(vector, name=f"{name}.{kind}")
         select = InstructionFollowing.of(model, pairs.select[: config.n_steered], config, ledger)
         test = InstructionFollowing.of(model, pairs.test[: config.n_steered], config, ledger)
-        told = bool(select.obedient and test.obedient)
+        followed = bool(select.obedient and test.obedient)
         layer = model.n_layers // 2 if config.layer is None else config.layer
-        if told and config.layer is None:
-            layer = best_layer(select, found, reference, config.strength, config.positions)
+        if followed and config.layer is None:
+            layer = choose_layer(select, readouts, reference, config.strength, config.positions)
         chosen[name] = layer
-        rows += [(name, *row) for row in at_layer(found.layers[layer])]
-        shifts.append(pair_shifts(found.layers[layer]).with_columns(property=pl.lit(name)))
-        if not told:
-            print(f"{name} is not steered towards: {model.name} obeys it in no prompt of a split")
+        rows += [(name, *row) for row in measure_chosen_layer(readouts.layers[layer])]
+        shifts.append(project_shifts(readouts.layers[layer]).with_columns(property=pl.lit(name)))
+        if not followed:
+            print(
+                f"{name} is not steered: {model.name} follows the instruction in no prompt of a "
+                "split"
+            )
             continue
-        several = contenders(found, layer, config.positions, config.n_random, run.seed)
-        records = steered(select, test, several, reference, layer, config.strength)
+        contenders = list_contenders(readouts, layer, config.positions, config.n_random, run.seed)
+        records = steer_contenders(select, test, contenders, reference, layer, config.strength)
         answers.append(records.with_columns(property=pl.lit(name)))
     records = pl.DataFrame(rows, schema=SCHEMA, orient="row")
     run.write_records(records)
     run.write_records(pl.concat(shifts), "shifts")
-    leave_read(run, records, chosen)
-    draw_read(run, records, pl.concat(shifts), chosen)
+    leave_readings(run, records, chosen)
+    draw_readings(run, records, pl.concat(shifts), chosen)
     if answers:
-        said = pl.concat(answers)
-        run.write_records(said, "answers")
-        found = outcomes(said, run.seed)
-        leave_steered(run, said, found)
-        draw_steered(run, found, chosen, config.strength)
+        steered = pl.concat(answers)
+        run.write_records(steered, "answers")
+        outcomes = summarise_outcomes(steered, run.seed)
+        leave_steering(run, steered, outcomes)
+        draw_steering(run, outcomes, chosen, config.strength)
 
 
 # ------------------------------------------------------------------ reading
-def by_layer(found: Property, n_random: int) -> Iterator[tuple[object, ...]]:
-    """What each reading tells apart at each layer, and what the MLP gains."""
-    for layer in found.layers:
-        for of, quantity, value in (*layer.separations(n_random), *layer.gains()):
-            yield row(layer, of, quantity, value)
+def measure_layers(readouts: PropertyReadouts, n_random: int) -> Iterator[tuple[object, ...]]:
+    """Yield the AUROC of each readout at each layer, and the MLP's gain."""
+    for layer in readouts.layers:
+        for of, quantity, value in (*layer.measure_separations(n_random), *layer.measure_gains()):
+            yield make_row(layer, of, quantity, value)
 
 
-def at_layer(layer: AtLayer) -> Iterator[tuple[object, ...]]:
-    """What is measured at one layer alone."""
-    for of, quantity, value in (*layer.cosines(), *layer.left()):
-        yield row(layer, of, quantity, value)
+def measure_chosen_layer(layer: LayerReadouts) -> Iterator[tuple[object, ...]]:
+    """Yield the quantities that are measured at one layer only."""
+    for of, quantity, value in (*layer.measure_cosines(), *layer.measure_remaining()):
+        yield make_row(layer, of, quantity, value)
     count = float(layer.probes["sparse"].coordinates)
-    yield row(layer, "sparse", "coordinates", Interval(count, count, count, 1, "exact"))
+    yield make_row(layer, "sparse", "coordinates", Interval(count, count, count, 1, "exact"))
 
 
-def row(layer: AtLayer, of: str, quantity: str, found: Interval) -> tuple[object, ...]:
-    """A row of the records, but for the property."""
-    return layer.site.layer, of, quantity, found.value, found.low, found.high, found.n
+def make_row(layer: LayerReadouts, of: str, quantity: str, value: Interval) -> tuple[object, ...]:
+    """Return a row of the records without the property."""
+    return layer.site.layer, of, quantity, value.value, value.low, value.high, value.n
 
 
-def pair_shifts(layer: AtLayer) -> pl.DataFrame:
-    """The held-out differences along the mean difference, and along the centred first axis."""
+def project_shifts(layer: LayerReadouts) -> pl.DataFrame:
+    """Project the held-out differences on the mean difference and on the centred first axis."""
     means, centred = (layer.directions[name] for name in (MEANS, "pca_centred"))
     rows = layer.splits.test.of_pairs().rows
-    assert rows is not None  # sides of rows keep those of their differences
+    assert rows is not None  # moments with rows keep the rows of their differences
     changes = rows.values[layer.site].double()
     length = float(means.norm())
     along = [
-        einsum(changes, each / each.norm() / length, "pair d, d -> pair").tolist()
-        for each in (means, centred)
+        einsum(changes, axis / axis.norm() / length, "pair d, d -> pair").tolist()
+        for axis in (means, centred)
     ]
     return pl.DataFrame({"shift": along[0], "spread": along[1]})
 
 
-# ------------------------------------------------------------------ leaving
-def leave_read(run: ist.Run, records: pl.DataFrame, chosen: Mapping[str, int]) -> None:
-    """The numbers of the chosen layers."""
+# ------------------------------------------------------------------ summary
+def leave_readings(run: ist.Run, records: pl.DataFrame, chosen: Mapping[str, int]) -> None:
+    """Leave the numbers of the chosen layers."""
     for name, layer in chosen.items():
         run.leave(summary={f"layer.{name}": layer})
         for quantity, key in (("gain", "gain"), ("gain_control", "gain.control")):
-            (gain,) = at(records, name, quantity, layer).values()
+            (gain,) = select_values(records, name, quantity, layer).values()
             run.leave(summary={f"{key}.{name}": gain})
-        for quantity in ("auroc", "cosine", *(f"left.{kind}" for kind in TOLD_BY), "coordinates"):
-            found = at(records, name, quantity, layer)
-            run.leave(summary={f"{quantity}.{of}.{name}": value for of, value in found.items()})
+        for quantity in (
+            "auroc",
+            "cosine",
+            *(f"left.{kind}" for kind in CHECKING_PROBES),
+            "coordinates",
+        ):
+            values = select_values(records, name, quantity, layer)
+            run.leave(summary={f"{quantity}.{of}.{name}": value for of, value in values.items()})
 
 
-def leave_steered(run: ist.Run, answers: pl.DataFrame, found: pl.DataFrame) -> None:
-    """What each does as a steering vector or map, beside the text instruction and nothing."""
-    for each in found.iter_rows(named=True):
-        key = ".".join(each[part] for part in ("quantity", "matched", "of", "property"))
-        value = Interval.of(each)
+def leave_steering(run: ist.Run, answers: pl.DataFrame, outcomes: pl.DataFrame) -> None:
+    """Leave the outcomes of steering, of the text instruction and of unsteered answers."""
+    for outcome in outcomes.iter_rows(named=True):
+        key = ".".join(outcome[part] for part in ("quantity", "matched", "of", "property"))
+        value = Interval.of(outcome)
         run.leave(summary={key: value})
     for (name,), rows in answers.group_by("property", maintain_order=True):
         for setting in ("none", "instruction"):
             share = share_of(rows.filter(pl.col("setting") == setting), "strict")
             run.leave(summary={f"obeys.{setting}.{name}": share})
-        gained = beyond_means(rows, run.seed)
-        run.leave(summary={f"beyond_means.{of}.{name}": gain for of, gain in gained.items()})
+        gains = compare_with_means(rows, run.seed)
+        run.leave(summary={f"beyond_means.{of}.{name}": gain for of, gain in gains.items()})

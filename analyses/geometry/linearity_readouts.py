@@ -1,4 +1,4 @@
-"""Readings of activations at a layer: what tells two sides apart there, and how well held out."""
+"""Fit readouts of a property at each layer, and measure how well they separate held-out prompts."""
 
 from __future__ import annotations
 
@@ -43,48 +43,45 @@ LINEAR = {
     "logistic": "logistic probe",
     "sparse": "sparse probe",
 }
-"""Readings along a direction, and what figures call them."""
+"""Readouts along a direction, with their names in figures."""
 
 OTHERS = {
     "coordinates": "Gaussians, axis by axis",
     "gaussian": "Gaussians",
     "mlp": "MLP",
 }
-"""Readings along no direction."""
+"""Readouts that are not a direction, with their names in figures."""
 
 RANDOM = "random"
-"""Random directions, turned to where the mean shift lies."""
+"""Random directions, oriented along the mean shift."""
 
 LABELS = {**LINEAR, **OTHERS, RANDOM: "random direction"}
 
 MOVES = {
-    "nothing": "as they are",
+    "nothing": "unmoved",
     "pca_centred": "along PCA, centred",
     "mean": "by the mean shift",
     "coordinates": "axis by axis",
     "gaussian": "means and covariances",
 }
-"""How prompts without a property are moved onto those with it."""
+"""Maps from prompts without the property to prompts with it, with their names in figures."""
 
-TOLD_BY: tuple[Kind, ...] = ("logistic", "mlp")
-"""The probes that are to tell moved prompts from real ones."""
+CHECKING_PROBES: tuple[Kind, ...] = ("logistic", "mlp")
+"""Probes that are trained to separate moved prompts from real prompts."""
 
-GROUPS = 12
-"""Of pairs that are left out in turn, for the intervals of cosines."""
+N_GROUPS = 12
+"""Groups of pairs that the jackknife of cosines leaves out in turn."""
 
-Scores: TypeAlias = tuple[Float64[Tensor, " present"], Float64[Tensor, " absent"]]
-"""A number for each prompt with the property, and for each prompt without it."""
+Readout: TypeAlias = Callable[[Tensor], Float64[Tensor, " row"]]
+"""Returns a score for each activation; larger scores mean that the property is more likely."""
 
-Reading: TypeAlias = Callable[[Tensor], Float64[Tensor, " row"]]
-"""A number for each activation, the larger the likelier it has the property."""
-
-Found: TypeAlias = tuple[str, str, Interval]
-"""Of what, what was measured, and the number."""
+Measurement: TypeAlias = tuple[str, str, Interval]
+"""The readout or map, the quantity, and the value."""
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Both sides of the pairs of each split, a row for each prompt."""
+    """Activations of both sides of each split, with a row for each prompt."""
 
     fit: ContrastMoments
     select: ContrastMoments
@@ -93,10 +90,10 @@ class Splits:
     @classmethod
     def of(cls, model: ist.HookedLM, pairs: ist.ContrastSet) -> Splits:
         """Read the last token of every prompt, at every layer."""
-        return cls(*(_read(model, each) for each in (pairs.fit, pairs.select, pairs.test)))
+        return cls(*(_read_split(model, split) for split in (pairs.fit, pairs.select, pairs.test)))
 
 
-def _read(model: ist.HookedLM, pairs: ist.ContrastSet) -> ContrastMoments:
+def _read_split(model: ist.HookedLM, pairs: ist.ContrastSet) -> ContrastMoments:
     return ContrastMoments.of_rows(
         *(
             ist.capture.capture_moments(model, side, keep_rows=True, second_moments=True)
@@ -105,33 +102,36 @@ def _read(model: ist.HookedLM, pairs: ist.ContrastSet) -> ContrastMoments:
     )
 
 
-def rows_at(sides: ContrastMoments, site: ist.Site) -> Both:
-    """The activations of both sides."""
+def get_rows(sides: ContrastMoments, site: ist.Site) -> Both:
+    """Return the activations of both sides."""
     present, absent = sides.present.rows, sides.absent.rows
     assert present is not None and absent is not None
     return present.values[site].double(), absent.values[site].double()
 
 
 @dataclass(frozen=True, eq=False)
-class Property:
-    """What was fitted of one property."""
+class PropertyReadouts:
+    """The readouts, maps and vectors of one property."""
 
     pairs: ist.ContrastSet
-    layers: tuple[AtLayer, ...]
+    layers: tuple[LayerReadouts, ...]
     maps: Mapping[str, ist.TransportMaps]
-    """By kind; see :mod:`interp_steer.vectors.transport`."""
+    """Maps by kind; see :mod:`interp_steer.vectors.transport`."""
     vectors: Mapping[str, ist.SteeringVector]
-    """By estimator or probe."""
+    """Vectors by estimator or probe."""
 
     @classmethod
-    def of(cls, model: ist.HookedLM, pairs: ist.ContrastSet, seed: int) -> Property:
+    def of(cls, model: ist.HookedLM, pairs: ist.ContrastSet, seed: int) -> PropertyReadouts:
         """Read every prompt once, and fit everything at every layer."""
         splits = Splits.of(model, pairs)
         given = {"data_hash": pairs.fit.hash, "model": model}
         maps = {kind: transport_of(splits.fit, kind, name=pairs.name, **given) for kind in KINDS}
         layers = tuple(
-            AtLayer.of(
-                splits, {kind: each.at(site.layer) for kind, each in maps.items()}, site, seed
+            LayerReadouts.of(
+                splits,
+                {kind: by_layer.at(site.layer) for kind, by_layer in maps.items()},
+                site,
+                seed,
             )
             for site in splits.fit.sites
         )
@@ -149,166 +149,182 @@ class Property:
 
 
 @dataclass(frozen=True, eq=False)
-class AtLayer:
-    """What was fitted at one layer."""
+class LayerReadouts:
+    """The readouts and maps of one layer."""
 
     site: ist.Site
     splits: Splits
     maps: Mapping[str, TransportMap]
-    """By kind; see :mod:`interp_steer.vectors.transport`."""
+    """Maps by kind; see :mod:`interp_steer.vectors.transport`."""
     probes: Mapping[str, Probe]
     directions: Mapping[str, Float64[Tensor, " d"]]
-    """By estimator or probe: the part of the mean shift along its direction. Of ``mlp`` the
-    direction is the gradient of its log-odds, in the mean over the fit split."""
+    """The part of the mean shift along each estimator's or probe's direction. The direction of
+    ``mlp`` is the gradient of its log-odds, averaged over the fit split."""
     seed: int
 
     @classmethod
     def of(
         cls, splits: Splits, maps: Mapping[str, TransportMap], site: ist.Site, seed: int
-    ) -> AtLayer:
+    ) -> LayerReadouts:
         """Fit every estimator, and train every probe."""
-        fit, select = (rows_at(sides, site) for sides in (splits.fit, splits.select))
+        fit, select = (get_rows(sides, site) for sides in (splits.fit, splits.select))
         probes = {kind: train_probe(kind, fit, select, seed=seed) for kind in get_args(Kind)}
-        return cls(site, splits, maps, probes, _directions(splits.fit, site, probes), seed)
+        return cls(site, splits, maps, probes, _fit_directions(splits.fit, site, probes), seed)
 
     @cached_property
-    def readings(self) -> dict[str, Reading]:
-        """All, by name."""
-        along = {name: _along(self.directions[name]) for name in LINEAR if name in ESTIMATORS}
+    def readouts(self) -> dict[str, Readout]:
+        """Return all readouts by name."""
+        along = {
+            name: _make_projection(self.directions[name]) for name in LINEAR if name in ESTIMATORS
+        }
         ratios = {
             name: density_ratio(self.splits.fit, self.site, diagonal=name == "coordinates")
             for name in ("coordinates", "gaussian")
         }
         return {**along, **self.probes, **ratios}
 
-    def scores(self, split: str) -> dict[str, Scores]:
-        """What each reading says of both sides of a split."""
-        present, absent = rows_at(getattr(self.splits, split), self.site)
-        return {name: (read(present), read(absent)) for name, read in self.readings.items()}
+    def scores(self, split: str) -> dict[str, Both]:
+        """Return the scores of each readout on both sides of a split."""
+        present, absent = get_rows(getattr(self.splits, split), self.site)
+        return {name: (read(present), read(absent)) for name, read in self.readouts.items()}
 
-    def separations(self, n_random: int) -> Iterator[Found]:
-        """How well each reading tells held-out prompts apart, beside random directions."""
+    def measure_separations(self, n_random: int) -> Iterator[Measurement]:
+        """Yield the AUROC of each readout, and of random directions, on held-out prompts."""
         scores = self.scores("test")
         for name in (*LINEAR, *OTHERS):
-            yield name, "auroc", _told_apart(*scores[name])
-        present, absent = rows_at(self.splits.test, self.site)
+            yield name, "auroc", _measure_auroc(*scores[name])
+        present, absent = get_rows(self.splits.test, self.site)
         generator = torch.Generator().manual_seed(self.seed)
         shift = self.splits.fit.shift(self.site)
         drawn = torch.randn(n_random, len(shift), generator=generator, dtype=torch.float64)
-        turned = [_along(shift_along(shift, one)) for one in drawn]
-        each = [float(measure_separation(read(present), read(absent)).auroc) for read in turned]
-        yield RANDOM, "auroc", bootstrap(each, seed=self.seed)
+        random = [_make_projection(shift_along(shift, direction)) for direction in drawn]
+        aurocs = [float(measure_separation(read(present), read(absent)).auroc) for read in random]
+        yield RANDOM, "auroc", bootstrap(aurocs, seed=self.seed)
 
-    def best_linear(self) -> str:
-        """The linear reading that tells the select split apart best; of several that tell it apart
-        altogether, that which sets the sides further apart."""
+    def choose_linear(self) -> str:
+        """Return the linear readout with the highest AUROC on the select split.
+
+        Among readouts with equal AUROC, the one with the larger distance of the means is chosen.
+        """
         scores = self.scores("select")
         return max(
             LINEAR,
             key=lambda name: (
                 float(measure_separation(*scores[name]).auroc),
-                _apart(*scores[name]),
+                _measure_distance(*scores[name]),
             ),
         )
 
-    def gains(self) -> Iterator[Found]:
-        """What the AUROC of an MLP is above that of a linear reading: of the property above the
-        best one, and of its control above a logistic probe.
+    def measure_gains(self) -> Iterator[Measurement]:
+        """Yield the gain in AUROC of an MLP over a linear readout, for the property and a control.
 
-        The control is the property less its mean shift: prompts without it are moved by the shift,
-        so that nothing linear is left to tell, whatever else is.
+        For the property the MLP is compared with the best linear readout. In the control, prompts
+        without the property are moved by the mean shift, which removes all linear separation, and
+        the MLP is compared with a logistic probe.
         """
         scores = self.scores("test")
-        linear = self.best_linear()
+        linear = self.choose_linear()
         yield linear, "gain", auroc_gain(scores[linear], scores["mlp"], seed=self.seed)
-        probes = self._telling["mean"].values()
-        told = [(probe(present), probe(absent)) for probe, (present, absent) in probes]
-        yield "mean", "gain_control", auroc_gain(*told, seed=self.seed)
+        probes = self._probes_of_moves["mean"].values()
+        scores_of_control = [(probe(present), probe(absent)) for probe, (present, absent) in probes]
+        yield "mean", "gain_control", auroc_gain(*scores_of_control, seed=self.seed)
 
-    def cosines(self) -> Iterator[Found]:
-        """How alike each direction is to the difference in means, with a jackknife of the pairs."""
+    def measure_cosines(self) -> Iterator[Measurement]:
+        """Yield each direction's cosine with the difference in means, with a jackknife interval."""
         fit = self.splits.fit
-        kept = jackknife_subsets(fit.present.prompts, GROUPS)
-        without = [self._again(fit.subset(torch.from_numpy(pairs))) for pairs in kept]
+        subsets = jackknife_subsets(fit.present.prompts, N_GROUPS)
+        without = [self._refit_directions(fit.subset(torch.from_numpy(pairs))) for pairs in subsets]
         for name, direction in self.directions.items():
             if name == "difference_in_means":
                 continue
-            value = _cosine(direction, self.directions["difference_in_means"])
-            others = [_cosine(each[name], each["difference_in_means"]) for each in without]
+            value = _compute_cosine(direction, self.directions["difference_in_means"])
+            others = [
+                _compute_cosine(refit[name], refit["difference_in_means"]) for refit in without
+            ]
             yield name, "cosine", jackknife_interval(value, others, fit.present.prompts, (-1, 1))
 
-    def left(self) -> Iterator[Found]:
-        """How well probes tell prompts that were moved onto those with the property from those that
-        have it: 0.5 where nothing is left to tell."""
-        for move, probes in self._telling.items():
+    def measure_remaining(self) -> Iterator[Measurement]:
+        """Yield the AUROC of probes between moved prompts and prompts with the property.
+
+        An AUROC of 0.5 means that the map removes all separation.
+        """
+        for move, probes in self._probes_of_moves.items():
             for kind, (probe, test) in probes.items():
-                yield move, f"left.{kind}", _told_apart(*map(probe, test))
+                yield move, f"left.{kind}", _measure_auroc(*map(probe, test))
 
     @cached_property
-    def _telling(self) -> dict[str, dict[Kind, tuple[Probe, Both]]]:
-        """Of each move, the probes that are to tell real prompts from moved ones, with both of the
-        test split."""
-        splits = self.splits.fit, self.splits.select, self.splits.test
-        rows = [rows_at(sides, self.site) for sides in splits]
-        found = {}
-        for move in MOVES:
-            moved = self._mover(move)
-            fit, select, test = ((present, moved(absent)) for present, absent in rows)
-            probes = {kind: train_probe(kind, fit, select, seed=self.seed) for kind in TOLD_BY}
-            found[move] = {kind: (probe, test) for kind, probe in probes.items()}
-        return found
+    def _probes_of_moves(self) -> dict[str, dict[Kind, tuple[Probe, Both]]]:
+        """Train probes between real and moved prompts, for each map.
 
-    def _mover(self, move: str) -> Callable[[Tensor], Tensor]:
+        Returns:
+            The probes by map and kind, each with both sides of the test split.
+        """
+        splits = self.splits.fit, self.splits.select, self.splits.test
+        rows = [get_rows(sides, self.site) for sides in splits]
+        probes_of_moves = {}
+        for move in MOVES:
+            apply_map = self._get_map(move)
+            fit, select, test = ((present, apply_map(absent)) for present, absent in rows)
+            probes = {
+                kind: train_probe(kind, fit, select, seed=self.seed) for kind in CHECKING_PROBES
+            }
+            probes_of_moves[move] = {kind: (probe, test) for kind, probe in probes.items()}
+        return probes_of_moves
+
+    def _get_map(self, move: str) -> Callable[[Tensor], Tensor]:
         if move == "nothing":
             return lambda rows: rows
         if move in self.maps:
             return self.maps[move]
         return lambda rows: rows + self.directions[move]
 
-    def _again(self, fit: ContrastMoments) -> dict[str, Float64[Tensor, " d"]]:
-        """The directions that other pairs would have given, under the same penalties."""
-        rows = rows_at(fit, self.site)
+    def _refit_directions(self, fit: ContrastMoments) -> dict[str, Float64[Tensor, " d"]]:
+        """Fit the directions on other pairs, with the same penalties."""
+        rows = get_rows(fit, self.site)
         probes = {
             name: train_with_penalty(probe.kind, rows, probe.penalty, seed=self.seed)
             for name, probe in self.probes.items()
         }
-        return _directions(fit, self.site, probes)
+        return _fit_directions(fit, self.site, probes)
 
 
-def _directions(
+def _fit_directions(
     fit: ContrastMoments, site: ist.Site, probes: Mapping[str, Probe]
 ) -> dict[str, Float64[Tensor, " d"]]:
-    shift, rows = fit.shift(site), torch.cat(rows_at(fit, site))
-    found = {name: estimate(fit, site) for name, estimate in ESTIMATORS.items()}
-    return found | {
+    shift, rows = fit.shift(site), torch.cat(get_rows(fit, site))
+    estimated = {name: estimate(fit, site) for name, estimate in ESTIMATORS.items()}
+    return estimated | {
         name: shift_along(shift, probe.direction(rows)) for name, probe in probes.items()
     }
 
 
-def _along(direction: Float64[Tensor, " d"]) -> Reading:
+def _make_projection(direction: Float64[Tensor, " d"]) -> Readout:
     return lambda rows: einsum(rows.double(), direction, "row d, d -> row")
 
 
-def _told_apart(present: Float64[Tensor, " row"], absent: Float64[Tensor, " row"]) -> Interval:
-    found = measure_separation(present, absent)
-    value, low, high = (float(end) for end in (found.auroc, found.low, found.high))
-    return Interval(value, low, high, found.n, "newcombe 95%")
+def _measure_auroc(present: Float64[Tensor, " row"], absent: Float64[Tensor, " row"]) -> Interval:
+    separation = measure_separation(present, absent)
+    ends = (separation.auroc, separation.low, separation.high)
+    value, low, high = (float(end) for end in ends)
+    return Interval(value, low, high, separation.n, "newcombe 95%")
 
 
-def _apart(present: Float64[Tensor, " row"], absent: Float64[Tensor, " row"]) -> float:
-    """How far the means of both sides lie apart, in deviations within them."""
+def _measure_distance(present: Float64[Tensor, " row"], absent: Float64[Tensor, " row"]) -> float:
+    """Return the distance of the two means, in standard deviations within the sides."""
     within = ((present.var() + absent.var()) / 2).sqrt()
     return float((present.mean() - absent.mean()) / within)
 
 
-def _cosine(one: Float64[Tensor, " d"], other: Float64[Tensor, " d"]) -> float:
-    return float(torch.cosine_similarity(one, other, dim=0))
+def _compute_cosine(first: Float64[Tensor, " d"], second: Float64[Tensor, " d"]) -> float:
+    return float(torch.cosine_similarity(first, second, dim=0))
 
 
 # ------------------------------------------------------------------ records
-def at(records: pl.DataFrame, name: str, quantity: str, layer: int) -> dict[str, Interval]:
-    """The numbers of one property at a layer, by what they are of."""
+def select_values(
+    records: pl.DataFrame, name: str, quantity: str, layer: int
+) -> dict[str, Interval]:
+    """Return the values of a quantity of one property at a layer, by readout or map."""
     rows = records.filter(
         (pl.col("property") == name) & (pl.col("quantity") == quantity) & (pl.col("layer") == layer)
     )
-    return {each["of"]: Interval.of(each) for each in rows.iter_rows(named=True)}
+    return {row["of"]: Interval.of(row) for row in rows.iter_rows(named=True)}

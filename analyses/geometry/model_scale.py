@@ -1,18 +1,18 @@
-"""The same property in models of different sizes: at which relative depth, how long, how strong?
+"""Compare the vector of one property in models of different sizes.
 
-In each model the vector of an instruction is fitted at every layer, and compared with those of the
-other models by relative depth (layer / (layers - 1)) and in units of the residual stream's length:
+In each model the vector of an instruction is fitted at every layer. Models are compared by relative
+depth (layer / (layers - 1)) and in units of the residual stream's norm:
 
-- how well its projection tells held-out prompts with the instruction from those without;
-- how long it is beside the residual stream;
-- how often answers obey, without the text instruction, when it is added at equal relative strength
-  (a share of the residual stream's length) and at equal KL (nats a token along the answers to
-  prompts that ask for nothing);
-- the relative depth at which the obedient answer becomes likeliest at equal KL, chosen on the
-  select split and reported on the test split.
+- the AUROC of the projection of held-out prompts with and without the instruction;
+- the vector's norm relative to the residual stream's norm;
+- the share of answers that follow the instruction, without the text instruction, when the vector is
+  added at equal relative strength (a share of the residual stream's norm) and at equal KL (nats per
+  token along the answers to prompts without the instruction);
+- the relative depth at which the answer that follows the instruction is most likely at equal KL,
+  chosen on the select split and reported on the test split.
 
-Random directions are added beside, of the same length. A model that cannot be asked, because it is
-not there or does not obey the text instruction either, is a note and is left out.
+Random directions of the same norm are added for comparison. A model that cannot be loaded, or does
+not follow the text instruction either, is left out with a note.
 """
 
 from __future__ import annotations
@@ -34,29 +34,30 @@ from interp_steer.statistics.intervals import Interval
 CURVES = {
     "auroc": (
         "AUROC",
-        "How often a held-out prompt with the instruction projects further along the vector than "
-        "one without; 0.5 is chance. Of random directions the range of 95% is drawn.",
+        "Probability that a held-out prompt with the instruction has a larger projection on the "
+        "vector than a prompt without the instruction; 0.5 is chance. Bands of random directions "
+        "are the range of 95%.",
     ),
     "relative_norm": (
         "relative norm",
-        "Length of the vector in units of the residual stream's root mean square length.",
+        "Norm of the vector divided by the residual stream's root mean square norm.",
     ),
     "likelihood": (
         "share of log-probability gained",
-        "Share of the text instruction's effect on the log-probability of the obedient answer that "
-        "the vector has, at equal KL.",
+        "Effect of the vector on the log-probability of the answer that follows the instruction, "
+        "as a share of the text instruction's effect, at equal KL.",
     ),
 }
-"""What is drawn against the relative depth beside success: its axis and its caption."""
+"""Figures against the relative depth: the axis title and the caption."""
 
 
 NOTES = {"model": pl.String, "instruction": pl.String, "note": pl.String}
-"""Which model was left out, for which instruction, or null for all of them, and why."""
+"""Columns of the notes: the model, the instruction (null for all), and the reason."""
 
 
 @dataclass(frozen=True)
 class Config(Steering):
-    """What is compared, and how often."""
+    """The models, the instructions and the sample sizes."""
 
     models: tuple[str, ...] = (
         "burattino-tiny",
@@ -64,17 +65,17 @@ class Config(Steering):
         "burattino-instruct",
         "burattino-gemma",
     )
-    """Bundled models, Hugging Face names, or folders."""
+    """Models to compare: bundled models, Hugging Face names, or folders."""
     instruction: tuple[str, ...] = ("change_case:english_capital",)
-    """IFEval ids of the instructions to steer towards."""
+    """IFEval ids of the instructions whose vectors are compared."""
     data: str | None = None
-    """IFEval's prompts to report on; see layer_sweep."""
+    """File of IFEval's requests; see layer_sweep. By default the requests of the bundled world."""
     n_fit: int = 64
     """Pairs of prompts that each vector is fitted on."""
     n_select: int = 12
-    """Prompts that strengths are measured on, and the best depth is chosen on."""
+    """Prompts on which strengths are calibrated and the best depth is chosen."""
     n_test: int = 24
-    """Prompts that are reported."""
+    """Held-out prompts on which results are reported."""
 
 
 def main(config: Config, run: ist.Run) -> None:
@@ -97,8 +98,8 @@ def main(config: Config, run: ist.Run) -> None:
                 try:
                     study = Study.of(model, pairs, config, ledger, run.partial)
                     rows = pl.DataFrame(list(study.rows(run.seed)), schema=SCHEMA)
-                    told = {"model": pl.lit(name), "instruction": pl.lit(instruction)}
-                    frames.append(rows.with_columns(**told))
+                    columns = {"model": pl.lit(name), "instruction": pl.lit(instruction)}
+                    frames.append(rows.with_columns(**columns))
                     run.leave(study.vector, name=f"{name}.{instruction}")
                 except (OptionError, RunError, InterventionError) as error:
                     notes.append((name, instruction, str(error)))
@@ -107,18 +108,19 @@ def main(config: Config, run: ist.Run) -> None:
         print(f"note: {name}{f', {instruction}' if instruction else ''} is left out: {reason}")
     if not frames:
         raise OptionError(
-            f"none of {', '.join(config.models)} can be asked; the first says: {notes[0][2]}"
+            f"no model of {', '.join(config.models)} can be analysed; the first failed with: "
+            f"{notes[0][2]}"
         )
     records = pl.concat(frames)
     run.write_records(records)
     run.write_records(pl.DataFrame(notes, schema=NOTES, orient="row"), "notes")
-    run.leave(summary=numbers(records) | {"models": records["model"].n_unique()})
-    draw(run, records, config)
+    run.leave(summary=summarise_models(records) | {"models": records["model"].n_unique()})
+    draw_models(run, records, config)
 
 
 # ------------------------------------------------------------------ all models
-def at_best(records: pl.DataFrame) -> pl.DataFrame:
-    """The rows of each model's best layer, and those of no layer."""
+def select_best_layers(records: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of each model's best layer, and the rows without a layer."""
     by = ["model", "instruction"]
     best = records.filter(pl.col("quantity") == "best_depth").select(
         *by, pl.col("layer").alias("best")
@@ -127,18 +129,18 @@ def at_best(records: pl.DataFrame) -> pl.DataFrame:
     return known.filter(pl.col("layer").is_null() | (pl.col("layer") == pl.col("best")))
 
 
-def numbers(records: pl.DataFrame) -> dict[str, object]:
-    """What every model does at its best layer."""
-    found: dict[str, object] = {}
-    for row in at_best(records).iter_rows(named=True):
+def summarise_models(records: pl.DataFrame) -> dict[str, object]:
+    """Return the numbers of every model at its best layer."""
+    summary: dict[str, object] = {}
+    for row in select_best_layers(records).iter_rows(named=True):
         parts = [row[part] for part in ("quantity", "setting", "strength") if row[part] is not None]
         name = ".".join([*parts, row["model"], row["instruction"]])
-        found[name] = Interval.of(row)
-    return found
+        summary[name] = Interval.of(row)
+    return summary
 
 
-def draw(run: ist.Run, records: pl.DataFrame, config: Config) -> None:
-    """Curves against the relative depth and the strength, and the best layers side by side."""
+def draw_models(run: ist.Run, records: pl.DataFrame, config: Config) -> None:
+    """Draw curves against the relative depth and the strength, and the best layers."""
     known = records.filter(pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
     for quantity, (title, about) in CURVES.items():
         rows = known.filter(pl.col("quantity") == quantity)
@@ -146,30 +148,31 @@ def draw(run: ist.Run, records: pl.DataFrame, config: Config) -> None:
             drawing = model_curves(rows, "depth", "relative depth", title, about=about)
             run.draw(f"{quantity}_by_depth", drawing)
     steered = known.filter((pl.col("quantity") == "success") & pl.col("layer").is_not_null())
-    title = "share of answers that obey"
-    asked = f"{config.n_test} held-out prompts do not ask for it in words"
+    title = "share of answers that follow"
+    prompts = f"{config.n_test} held-out prompts without the text instruction"
     for (strength,), rows in steered.group_by("strength", maintain_order=True):
-        about = f"Answers under the vector added at each layer at {_said(str(strength))}; {asked}."
+        amount = _describe_strength(str(strength))
+        about = f"The vector is added at each layer at {amount}; {prompts}."
         drawing = model_curves(rows, "depth", "relative depth", title, about=about)
         run.draw(f"success_by_depth_{strength}", drawing)
-    best = at_best(known)
+    best = select_best_layers(known)
     amounts = pl.col("strength").str.strip_suffix("residual").cast(pl.Float64, strict=False)
     rows = best.filter(
         (pl.col("quantity") == "success") & pl.col("strength").str.ends_with("residual")
     ).with_columns(amounts.alias("amount"))
     if len(rows):
-        about = f"Answers under the vector added at the best layer of each model; {asked}."
-        unit = "length added (of the residual stream's)"
+        about = f"The vector is added at the best layer of each model; {prompts}."
+        unit = "norm added (of the residual stream's)"
         run.draw("success_by_strength", model_curves(rows, "amount", unit, title, about=about))
     _draw_best(run, best, str(ist.Strength(config.kl, "kl")))
 
 
 def _draw_best(run: ist.Run, best: pl.DataFrame, strength: str) -> None:
-    """The best layer of each model: where it is, and what is there."""
+    """Draw the best layer of each model: its depth, and the values at that layer."""
     panels = {
         "best_depth": "relative depth",
         "relative_norm": "vector's relative norm",
-        "success": f"obey at {_said(strength)}",
+        "success": f"follow at {_describe_strength(strength)}",
     }
     names = short_names(best["instruction"].unique(maintain_order=True).to_list())
     rows = best.filter(
@@ -187,8 +190,8 @@ def _draw_best(run: ist.Run, best: pl.DataFrame, strength: str) -> None:
     run.draw("best_layers", interval_dots(rows, "share", group=grouped))
 
 
-def _said(strength: str) -> str:
-    """A strength in words."""
+def _describe_strength(strength: str) -> str:
+    """Return a strength in words."""
     amount = ist.Strength.parse(strength)
-    units = {"kl": "nats a token", "residual": "of the residual stream's length"}
+    units = {"kl": "nats per token", "residual": "of the residual stream's norm"}
     return f"{amount.amount:g} {units[amount.unit]}"

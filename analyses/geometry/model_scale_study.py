@@ -1,4 +1,4 @@
-"""One instruction in one model: what its vector is and does, by relative depth."""
+"""Measure one instruction's vector in one model, by relative depth."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.statistics.resampling import draw_weights
 
 DRAWS = 1000
-"""Resamples of the prompts that the best depth is chosen on."""
+"""Bootstrap draws of the prompts on which the best depth is chosen."""
 
-CHANCE = 40
-"""Random directions whose projections stand beside the vector's; one tells either side by chance,
-and may be right or wrong about all prompts."""
+N_RANDOM_PROJECTED = 40
+"""Random directions whose AUROC is compared with the vector's. A single random direction separates
+the two sides by chance, in either orientation, sometimes perfectly."""
 
 
 @dataclass(frozen=True)
 class Steering(Answering):
-    """How strongly a vector is added, and where."""
+    """Options for adding a vector."""
 
     strength: tuple[float, ...] = (0.25, 0.5, 1.0)
-    """How much is added, in units of the residual stream's length."""
+    """Norms of the addition, in units of the residual stream's norm."""
     kl: float = 0.3
-    """How much is added, in nats a token by which it moves predictions."""
+    """KL divergence of the predictions that calibrates one more strength, in nats per token."""
     most_layers: int = 8
-    """Layers of a model that are measured, spread evenly; all of them where it has no more."""
+    """Maximum number of layers that are measured in a model, evenly spaced."""
     n_random: int = 1
-    """Random directions beside each vector."""
+    """Random directions that each vector is compared with."""
 
 
 SCHEMA = {
@@ -58,23 +58,23 @@ SCHEMA = {
     "high": pl.Float64,
     "n": pl.Int64,
 }
-"""``depth`` is the layer's, relative to the last; ``setting`` is vector, random, none (asked
-without the text instruction) or instruction; ``strength`` is as :class:`interp_steer.Strength`
-writes it."""
+"""``depth`` is the layer's depth relative to the last layer; ``setting`` is vector, random, none
+(unsteered, without the text instruction) or instruction; ``strength`` is written as by
+:class:`interp_steer.Strength`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """One instruction in one model."""
+    """The vector and the answers of one instruction in one model."""
 
     vector: ist.SteeringVector
     select: InstructionFollowing
     test: InstructionFollowing
     fitted: tuple[Rows, Rows]
-    """Of the fit split, with the instruction and without."""
+    """Activations of the fit split, with and without the instruction."""
     held: tuple[Rows, Rows]
-    """Of the test split."""
-    gauge: ist.StrengthCalibrator
+    """Activations of the test split."""
+    calibrator: ist.StrengthCalibrator
     config: Steering
 
     @classmethod
@@ -86,17 +86,17 @@ class Study:
         ledger: ist.Ledger,
         checkpoints: Path | None = None,
     ) -> Study:
-        """Answer, read and fit.
+        """Generate answers, capture activations and fit the vector.
 
         Args:
             model: the model.
-            pairs: of all splits.
-            config: how.
-            ledger: where answers are kept.
+            pairs: the pairs of all splits.
+            config: the options of the additions and answers.
+            ledger: the ledger of stored answers.
             checkpoints: see :func:`interp_steer.fit`.
 
         Raises:
-            OptionError: for a model that does not follow the text instruction.
+            OptionError: if the model does not follow the text instruction.
         """
         select, test = (
             InstructionFollowing.of(model, split, config, ledger)
@@ -105,74 +105,79 @@ class Study:
         for split in (select, test):
             if not split.obedient:
                 raise OptionError(
-                    f"asked in words it follows {pairs.name} in none of {len(split.pairs)} prompts "
-                    f"of the {split.pairs.split} split, so that nothing says what obeying would be"
+                    f"the model follows the text instruction {pairs.name} in none of "
+                    f"{len(split.pairs)} prompts of the {split.pairs.split} split, so that the "
+                    "effect of the vector has no reference"
                 )
         vector = ist.fit(
             model, pairs.fit, options=ist.capture.CaptureOptions(checkpoint=checkpoints)
         )
-        gauge = ist.StrengthCalibrator(
+        calibrator = ist.StrengthCalibrator(
             model, vector, pairs.select.absent, max_new_tokens=config.graded_tokens
         )
         fitted, held = (capture_last_tokens(model, split) for split in (pairs.fit, pairs.test))
-        return cls(vector, select, test, fitted, held, gauge, config)
+        return cls(vector, select, test, fitted, held, calibrator, config)
 
     @property
     def layers(self) -> list[int]:
-        """Those that are measured."""
+        """Return the layers that are measured."""
         return spread_layers(len(self.vector.layers), self.config.most_layers)
 
     def depth(self, layer: int) -> float:
-        """From 0 at the first layer to 1 at the last."""
+        """Return the relative depth, from 0 at the first layer to 1 at the last."""
         return layer / max(1, len(self.vector.layers) - 1)
 
     @property
     def strengths(self) -> list[ist.Strength]:
-        """How much is added; last, what is equal in KL."""
+        """Return the strengths of the addition; the last is in units of KL."""
         residual = [ist.Strength(amount, "residual") for amount in self.config.strength]
         return [*residual, ist.Strength(self.config.kl, "kl")]
 
-    def acts(
+    def list_edits(
         self,
         split: InstructionFollowing,
         layers: Sequence[int],
         strengths: Sequence[ist.Strength],
         draws: Sequence[int | None],
     ) -> list[EditedPrompts]:
-        """The vector, and random ones, added to the prompts of a split that do not ask."""
-        found = []
+        """List additions of the vector and of random directions to prompts without instruction."""
+        additions = []
         for draw in draws:
             along = self.vector if draw is None else self.vector.like_random(draw)
             for layer in layers:
                 for strength in strengths:
-                    amount = self.gauge.coefficient(layer, strength)
+                    amount = self.calibrator.coefficient(layer, strength)
                     steering = [along.at(layer).add(amount)] * len(split.pairs)
-                    found.append(EditedPrompts(str(strength), False, steering, layer, draw))
-        return found
+                    additions.append(EditedPrompts(str(strength), False, steering, layer, draw))
+        return additions
 
     def rows(self, seed: int) -> Iterator[dict[str, Any]]:
-        """Every estimate."""
+        """Yield all records."""
         draws = [None, *range(seed, seed + self.config.n_random)]
         for side, setting in (("present", "instruction"), ("absent", "none")):
             yield self._row("success", None, share(self.test.strict[side]), setting)
         for layer in self.layers:
             for quantity, value, setting in self._separation(layer, seed):
                 yield self._row(quantity, layer, value, setting)
-        added = self.acts(self.test, self.layers, self.strengths, draws)
+        added = self.list_edits(self.test, self.layers, self.strengths, draws)
         yield from self._pooled("success", added, self.test.check_answers(added))
-        equal = [act for act in added if act.name == str(self.strengths[-1])]
+        equal = [edit for edit in added if edit.name == str(self.strengths[-1])]
         yield from self._likelihood(equal, seed)
         layer, depth = self.best_depth(seed)
         yield self._row("best_depth", layer, depth, "vector", str(self.strengths[-1]))
-        chosen = [act for act in added if act.layer == layer]
+        chosen = [edit for edit in added if edit.layer == layer]
         yield from self._pooled("kl", chosen, self.test.damage(chosen))
 
     def best_depth(self, seed: int) -> tuple[int, Interval]:
-        """The layer at which the obedient answer is likeliest at equal KL, on the select split, and
-        its relative depth, the prompts being resampled."""
-        acts = self.acts(self.select, self.layers, self.strengths[-1:], [None])
+        """Choose the layer at which the answer that follows is most likely, at equal KL.
+
+        Returns:
+            The layer, chosen on the select split, and its relative depth with a bootstrap interval
+            over prompts.
+        """
+        edits = self.list_edits(self.select, self.layers, self.strengths[-1:], [None])
         scores = torch.tensor(
-            [[s for s in each if s is not None] for each in self.select.score_answers(acts)],
+            [[s for s in scores if s is not None] for scores in self.select.score_answers(edits)],
             dtype=torch.float64,
         )
         n = scores.shape[1]
@@ -186,48 +191,54 @@ class Study:
         return best, Interval(value, *ends, n, "bootstrap 95%")
 
     def _separation(self, layer: int, seed: int) -> Iterator[tuple[str, Interval, str]]:
-        """How far the held-out sides are apart along the vector, and how long it is."""
+        """Yield the separation of the held-out sides along the vector, and the vector's norm."""
         site = self.vector.at(layer).site
 
-        def apart(vector: ist.SteeringVector, n_resamples: int) -> Discrimination:
+        def separate(vector: ist.SteeringVector, n_resamples: int) -> Discrimination:
             unit = vector.at(layer).unit.double()
             sides = (einsum(side[site].double(), unit, "pair d, d -> pair") for side in self.held)
             return discrimination(*sides, seed=seed, n_resamples=n_resamples)
 
-        found = apart(self.vector, 1000)
-        yield "auroc", found.auroc, "vector"
-        yield "d_prime", found.d_prime, "vector"
-        random = [self.vector.like_random(seed + draw) for draw in range(CHANCE)]
-        by_chance = [apart(vector, 1).auroc.value for vector in random]
+        separation = separate(self.vector, 1000)
+        yield "auroc", separation.auroc, "vector"
+        yield "d_prime", separation.d_prime, "vector"
+        random = [self.vector.like_random(seed + draw) for draw in range(N_RANDOM_PROJECTED)]
+        by_chance = [separate(vector, 1).auroc.value for vector in random]
         low, high = np.quantile(by_chance, [0.025, 0.975])
         mean = float(np.mean(by_chance))
-        yield "auroc", Interval(mean, float(low), float(high), CHANCE, "range of 95%"), "random"
+        yield (
+            "auroc",
+            Interval(mean, float(low), float(high), N_RANDOM_PROJECTED, "range of 95%"),
+            "random",
+        )
         length = spread(*(side[site] for side in self.fitted)).relative_norm
         yield "relative_norm", length, "vector"
 
-    def _likelihood(self, acts: Sequence[EditedPrompts], seed: int) -> Iterator[dict[str, Any]]:
-        """The share of the text's effect on the log-probability of the obedient answer."""
+    def _likelihood(self, edits: Sequence[EditedPrompts], seed: int) -> Iterator[dict[str, Any]]:
+        """Yield the share of the text instruction's effect on the log-probability of the answer."""
         ends = [self.test.unedited(instructed) for instructed in (True, False)]
-        told, plain, *scores = (
-            np.array([score for score in each if score is not None])
-            for each in self.test.score_answers([*ends, *acts])
+        with_text, without_text, *scores = (
+            np.array([score for score in row if score is not None])
+            for row in self.test.score_answers([*ends, *edits])
         )
-        for act, group in _alike(acts, scores):
-            gained = np.mean(group, axis=0) - plain
-            with suppress(StatisticsError):  # of an effect that may be nothing
-                value = ratio_of_means(gained, told - plain, seed=seed)
-                yield self._row("likelihood", act.layer, value, setting_of(act), act.name)
+        for edit, group in _group_draws(edits, scores):
+            gained = np.mean(group, axis=0) - without_text
+            with suppress(StatisticsError):  # the text instruction may have no effect
+                value = ratio_of_means(gained, with_text - without_text, seed=seed)
+                yield self._row("likelihood", edit.layer, value, name_setting(edit), edit.name)
 
     def _pooled(
-        self, quantity: str, acts: Sequence[EditedPrompts], values: Sequence[Sequence[float]]
+        self, quantity: str, edits: Sequence[EditedPrompts], values: Sequence[Sequence[float]]
     ) -> Iterator[dict[str, Any]]:
-        """Means over prompts, the random directions of a prompt taken together."""
+        """Yield means over prompts; the random directions of a prompt are resampled together."""
         queries = [pair.query for pair in self.test.pairs]
-        for act, group in _alike(acts, values):
+        for edit, group in _group_draws(edits, values):
             pooled = {"value": list(chain(*group)), "query": queries * len(group)}
             frame = pl.DataFrame(pooled)
             mean = share_of if frame["value"].dtype == pl.Boolean else mean_of
-            yield self._row(quantity, act.layer, mean(frame, "value"), setting_of(act), act.name)
+            yield self._row(
+                quantity, edit.layer, mean(frame, "value"), name_setting(edit), edit.name
+            )
 
     def _row(
         self,
@@ -244,21 +255,21 @@ class Study:
 
 
 def spread_layers(n: int, most: int) -> list[int]:
-    """At most so many of ``n`` layers, evenly from the first to the last."""
+    """Return at most ``most`` of ``n`` layers, evenly spaced from the first to the last."""
     return [round(float(at)) for at in np.linspace(0, n - 1, min(n, most))]
 
 
-def setting_of(act: EditedPrompts) -> str:
-    """Whether an act is along the vector or along a random direction."""
-    return "vector" if act.draw is None else "random"
+def name_setting(edit: EditedPrompts) -> str:
+    """Return the setting of an edit: along the vector or along a random direction."""
+    return "vector" if edit.draw is None else "random"
 
 
-def _alike(
-    acts: Sequence[EditedPrompts], values: Sequence[Any]
+def _group_draws(
+    edits: Sequence[EditedPrompts], values: Sequence[Any]
 ) -> Iterator[tuple[EditedPrompts, list[Any]]]:
-    """The values of acts that differ in the random direction alone, with the first of them."""
+    """Group the values of edits that differ only in the random direction, by the first edit."""
     groups: dict[tuple[Any, ...], list[int]] = {}
-    for number, act in enumerate(acts):
-        groups.setdefault((act.name, act.layer, act.draw is None), []).append(number)
+    for number, edit in enumerate(edits):
+        groups.setdefault((edit.name, edit.layer, edit.draw is None), []).append(number)
     for numbers in groups.values():
-        yield acts[numbers[0]], [values[number] for number in numbers]
+        yield edits[numbers[0]], [values[number] for number in numbers]

@@ -1,161 +1,145 @@
-"""Can a vector be trusted? How sure it is, against chance, pairs, phrasings, models and time.
+"""Measure whether a vector can be trusted: against chance, pairs, phrasings, models and time.
 
-Every query is read with every phrasing of the instruction in one pass, at the last token of the
-prompt, so that any choice of pairs has its vector without another pass (Stolfo et al. 2025 read 24
-to 100 pairs). Layer by layer:
+Every query is read once with every phrasing of the instruction, at the last token of the prompt, so
+that the vector of any choice of pairs needs no further pass (Stolfo et al. 2025 fit on 24 to 100
+pairs). At every layer:
 
-1. the cosine of a vector with the one that infinitely many such pairs would give, by a bootstrap of
-   its pairs and by split halves; what the bootstrap would say as it is usually read, and of
-   shuffled labels, stands beside;
-2. its length, and how well it tells held-out prompts apart, against pairs whose sides are swapped
-   at random; and how often that test rejects pairs whose labels really were shuffled;
-3. two extractions from disjoint pairs (what a seed changes), beside what one of them foretells;
-4. vectors of two phrasings, and of the base and the tuned model, each from other queries than the
-   other, beside the ceiling that halves of one and the same set.
+1. the cosine of a vector with the vector of infinitely many such pairs, estimated by a bootstrap of
+   the pairs and by split halves. The same estimate for shuffled labels is the comparison, as is the
+   naive bootstrap, the cosine of resampled vectors with the vector itself;
+2. the vector's norm, and the AUROC of held-out prompts along the vector, compared with pairs whose
+   sides are swapped at random; and the share of sets with shuffled labels that these tests reject;
+3. the cosine of two extractions from disjoint pairs (the effect of a seed), compared with the
+   cosine that one extraction predicts from its split halves;
+4. the cosine of vectors of two phrasings, and of the base and the tuned model, each from other
+   queries, compared with two halves of the same set.
 
-At one layer, against the number of pairs; against the number of distinct queries behind as many
-pairs; and against the number of requests in a prompt. Last, the projection on the direction at each
-token of long answers: unsteered, steered, steered in a random direction, and asked in words.
+At one layer: cosines against the number of pairs, against the number of distinct queries behind the
+same number of pairs, and against the number of requests in a prompt. Last, the projection on the
+direction at each token of long answers: unsteered, steered, steered in a random direction, and with
+the instruction in the prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import polars as pl
 from tqdm import tqdm
 
-import figures
 import interp_steer as ist
-from analyses.geometry.stability_drift import WINDOW, by_step, change, smoothed
-from analyses.geometry.stability_extractions import Extractions, base_queries, crossed
+from analyses.geometry.stability_drift import DRIFT, DriftSettings, measure_drift, read_steps
+from analyses.geometry.stability_extractions import Extractions, cross_phrasings, sample_queries
+from analyses.geometry.stability_figures import draw_curves, draw_drift
 from analyses.geometry.stability_rows import (
     ALL_PAIRS,
     COLUMNS,
-    COPIES,
-    LEVELS,
-    SINGLE,
     Sizes,
-    at_layer,
-    by_layer,
-    fitted,
-    from_base,
+    compare_with_base,
+    count_rejections,
+    fit_vector,
+    measure_chosen_layer,
+    measure_layers,
+    select_at_layer,
+    select_by_number,
 )
-from figures.geometry.reliability import cosines_by_number
-from figures.style.drawing import list_words, short_names
 from interp_steer.errors import OptionError
-from interp_steer.statistics.intervals import Interval, bootstrap_mean, wilson
+from interp_steer.statistics import find_stable_size
+from interp_steer.statistics.intervals import bootstrap_mean
 from interp_steer.statistics.paired import holm
-from interp_steer.statistics.sample_size import find_stable_size
-
-DRIFT = {
-    "none": "unsteered",
-    "random": "under a random direction",
-    "steered": "under the vector",
-    "instruction": "with the instruction in context",
-}
-"""The settings in which long answers are followed."""
-
-UNDRAWN = ("vector, by split halves", "vector, resampled", "base with tuned, of all queries")
-"""Series that would lie under others: the caption tells them."""
 
 
 @dataclass(frozen=True)
 class Config(Sizes):
-    """What is extracted, and how it is tried."""
+    """The model, the instructions and the long answers."""
 
     model: str = "burattino-instruct"
-    """A bundled model, a Hugging Face name, or a folder."""
+    """Model to analyse: a bundled model, a Hugging Face name, or a folder."""
     base: str | None = "burattino-base"
-    """The model that it was tuned from, of the same shape; none leaves the comparison out."""
+    """Base model that the model was tuned from, of the same shape. None skips the comparison."""
     instruction: tuple[str, ...] = (
         "change_case:english_lowercase",
         "detectable_format:title",
         "punctuation:no_comma",
     )
-    """IFEval ids of the instructions whose vectors are looked at."""
+    """IFEval ids of the instructions whose vectors are tested."""
     data: str | None = None
-    """IFEval's requests; see layer_sweep. Those of the bundled world when not given."""
+    """File of IFEval's requests; see layer_sweep. By default the requests of the bundled world."""
     layer: int | None = None
-    """Layer of what is not drawn by layer, and where steering acts; the middle when not given."""
+    """Layer of the figures that are not drawn by layer, and of steering. By default the middle."""
     read_layer: int | None = None
-    """Layer at which steered answers are read; three quarters up when not given."""
+    """Layer at which the projection of long answers is measured. By default three quarters of the
+    model's depth."""
     operation: str = "project"
-    """How answers are steered; see layer_sweep."""
+    """Operation that steers the long answers; see layer_sweep."""
     at_length: str = "Write at least 80 words."
-    """What requests for long answers say besides."""
+    """Sentence appended to a request to get a long answer."""
     n_drift: int = 16
-    """Long answers in each setting; 0 for none."""
+    """Long answers in each setting; 0 skips the long answers."""
     max_new_tokens: int = 128
-    """Where they are cut."""
+    """Maximum number of new tokens of a long answer."""
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Read every instruction once, then ask of the rows; then answer at length."""
-    check(config)
+    """Read every instruction once, estimate the vector's stability, then generate long answers."""
+    check_sizes(config)
     model = ist.load(config.model)
     layer = model.n_layers // 2 if config.layer is None else config.layer
     read_layer = 3 * model.n_layers // 4 if config.read_layer is None else config.read_layer
-    for one in (layer, read_layer):
-        ist.Site("resid_post", one).check(model.n_layers)
-    base = None if config.base is None else ist.load(config.base)
-    if base is not None and (base.n_layers, base.d_model) != (model.n_layers, model.d_model):
-        raise OptionError(
-            f"--base {base.describe()} has not the shape of {model.describe()}; name its own"
-        )
+    for chosen in (layer, read_layer):
+        ist.Site("resid_post", chosen).check(model.n_layers)
+    base = load_base(config, model)
     run.used(model)
     frames, steps = [], []
     for name in tqdm(config.instruction, desc="stability", unit="instruction", disable=None):
-        asked = base_queries(name, config.n_queries + config.n_drift, run.seed, config.data)
-        queries, others = asked[: config.n_queries], asked[config.n_queries :]
-        grid = crossed(name, queries, config.n_phrasings, run.seed)
+        sampled = sample_queries(name, config.n_queries + config.n_drift, run.seed, config.data)
+        queries, others = sampled[: config.n_queries], sampled[config.n_queries :]
+        grid = cross_phrasings(name, queries, config.n_phrasings, run.seed)
         run.used(grid)
-        found = Extractions.read(model, grid, config.n_fit)
-        vector = fitted(model, found, config, run.seed)
+        extractions = Extractions.read(model, grid, config.n_fit)
+        vector = fit_vector(model, extractions, config, run.seed)
         run.leave(vector, name=name)
         rows = [
-            *by_layer(model, found, config, run.seed),
-            *at_layer(model, found, queries, layer, config, run.seed),
+            *measure_layers(model, extractions, config, run.seed),
+            *measure_chosen_layer(model, extractions, queries, layer, config, run.seed),
         ]
         if base is not None:
-            rows += from_base(base, found, grid, vector, run.seed)
+            rows += compare_with_base(base, extractions, grid, vector, run.seed)
         instruction = pl.lit(name).alias("instruction")
         frames.append(pl.DataFrame(rows, orient="row", schema=COLUMNS).with_columns(instruction))
         if config.n_drift:
-            said = [
-                found.pairs[number % len(found.pairs)].instruction_text
-                for number in range(len(others))
-            ]
-            at_length = [f"{query} {config.at_length}" for query in others]
-            answers = by_step(
-                model,
-                vector,
-                at_length,
-                [f"{text} {words}" for text, words in zip(at_length, said, strict=True)],
-                operation=config.operation,
-                layer=layer,
-                read_layer=read_layer,
-                max_new_tokens=config.max_new_tokens,
-                seed=run.seed,
+            settings = DriftSettings(
+                config.operation, layer, read_layer, config.max_new_tokens, run.seed
             )
+            phrasings = [pair.instruction_text for pair in extractions.pairs]
+            plain = [f"{query} {config.at_length}" for query in others]
+            instructed = [
+                f"{text} {phrasings[number % len(phrasings)]}" for number, text in enumerate(plain)
+            ]
+            answers = read_steps(model, vector, plain, instructed, settings)
             steps.append(answers.with_columns(instruction))
     records = pl.concat(frames)
     run.write_records(records)
-    leave(run, records, layer, config)
-    draw(run, records, layer, config)
+    leave_summary(run, records, layer, config)
+    names = {"model": config.model, "base_model": config.base}
+    draw_curves(run, records, layer, config, names)
     if steps:
-        followed = pl.concat(steps)
-        run.write_records(followed, "steps")
-        leave_drift(run, followed, read_layer)
+        long_answers = pl.concat(steps)
+        run.write_records(long_answers, "steps")
+        leave_drift(run, long_answers)
+        draw_drift(run, long_answers, read_layer)
 
 
-def check(config: Config) -> None:
-    """Refuse sizes that no two disjoint extractions can be drawn from."""
+def check_sizes(config: Config) -> None:
+    """Refuse sizes that do not allow two disjoint extractions.
+
+    Raises:
+        OptionError: if the queries are fewer than twice the pairs, or a size is too small.
+    """
     if max(config.n_fit, *config.n_pairs) * 2 > config.n_queries or min(config.n_pairs) < 1:
         raise OptionError(
-            f"--n-queries {config.n_queries} cannot give two disjoint extractions of --n-fit "
-            f"{config.n_fit} or --n-pairs {config.n_pairs}; read twice as many queries or more"
+            f"--n-queries {config.n_queries} is too small for two disjoint extractions of --n-fit "
+            f"{config.n_fit} or --n-pairs {config.n_pairs}; give twice as many queries or more"
         )
     if config.n_fit < 4 or min(config.requests) < 1:
         raise OptionError(
@@ -164,9 +148,26 @@ def check(config: Config) -> None:
         )
 
 
-# ------------------------------------------------------------------------------ what is left
-def leave(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> None:
-    """The numbers of one layer, instruction by instruction, and of the tests."""
+def load_base(config: Config, model: ist.HookedLM) -> ist.HookedLM | None:
+    """Load the base model; None without ``--base``.
+
+    Raises:
+        OptionError: if the base model has another shape.
+    """
+    if config.base is None:
+        return None
+    base = ist.load(config.base)
+    if (base.n_layers, base.d_model) != (model.n_layers, model.d_model):
+        raise OptionError(
+            f"--base {base.describe()} does not have the shape of {model.describe()}; give the "
+            "base model that it was tuned from, or --base None"
+        )
+    return base
+
+
+# ------------------------------------------------------------------------------ summary
+def leave_summary(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> None:
+    """Leave the numbers of the chosen layer by instruction, and of the tests."""
     run.leave(summary={"layer": layer, "instructions": len(config.instruction)})
     for name, part, series in (
         ("cosine", "cosine", "vector"),
@@ -176,196 +177,28 @@ def leave(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> No
         ("phrasing", "phrasing", "two phrasings, of all queries"),
         ("base", "base", "base with tuned, of all queries"),
     ):
-        here = at(records, part, series, layer)
-        run.leave(summary={f"{name}.{instruction}": value for instruction, value in here.items()})
+        values = select_at_layer(records, part, series, layer)
+        run.leave(summary={f"{name}.{instruction}": value for instruction, value in values.items()})
     for (instruction,), rows in records.group_by("instruction", maintain_order=True):
-        pairs = numbered(rows, "pairs", ALL_PAIRS)
+        pairs = select_by_number(rows, "pairs", ALL_PAIRS)
         run.leave(summary={f"pairs_enough.{instruction}": find_stable_size(pairs) or float("nan")})
         for part, series in (
             ("queries", f"{config.n_fit} pairs"),
             ("requests", ALL_PAIRS),
         ):
-            for number, value in numbered(rows, part, series).items():
+            for number, value in select_by_number(rows, part, series).items():
                 run.leave(summary={f"{part}.{number}.{instruction}": value})
         for test in ("p_norm", "p_auroc"):
             p_values = rows.filter(pl.col("part") == test)["value"].to_list()
             run.leave(summary={f"{test}.{instruction}": max(holm(p_values))})
-    for series, value in rejections(records, config.copies).items():
+    for series, value in count_rejections(records, config.copies).items():
         run.leave(summary={f"rejected.{series}": value})
 
 
-def at(records: pl.DataFrame, part: str, series: str, layer: int) -> dict[str, Interval]:
-    """The number of one series at a layer, by instruction."""
-    rows = records.filter(
-        (pl.col("part") == part) & (pl.col("series") == series) & (pl.col("layer") == layer)
-    )
-    return {row["instruction"]: Interval.of(row) for row in rows.iter_rows(named=True)}
-
-
-def numbered(records: pl.DataFrame, part: str, series: str) -> dict[int, Interval]:
-    """The numbers of one series along its axis."""
-    rows = records.filter((pl.col("part") == part) & (pl.col("series") == series)).sort("at")
-    return {row["at"]: Interval.of(row) for row in rows.iter_rows(named=True)}
-
-
-def rejections(records: pl.DataFrame, copies: int) -> dict[str, Interval]:
-    """The share of shuffled copies that each test rejects at 5 %, over all instructions."""
-    rows = records.filter((pl.col("part") == "calibration") & (pl.col("at") == 5))
-    return {
-        str(series): wilson(round(float((each["value"] * copies).sum())), copies * len(each))
-        for (series,), each in rows.group_by("series", maintain_order=True)
-    }
-
-
-def leave_drift(run: ist.Run, steps: pl.DataFrame, read_layer: int) -> None:
-    """How far projections move within long answers, and their curves."""
-    moved = {setting: change(steps, setting, run.seed) for setting in DRIFT}
-    run.leave(summary={f"drift.{setting}": value for setting, value in moved.items()})
-    said = [f"{value!s} {DRIFT[setting]}" for setting, value in moved.items()]
-    for (name,), rows in steps.group_by("instruction", maintain_order=True):
-        mean = {
-            setting: bootstrap_mean(each["scaled_projection"], each["query"], seed=run.seed)
-            for (setting,), each in rows.group_by("setting", maintain_order=True)
-        }
-        run.leave(
-            summary={f"projection.{setting}.{name}": value for setting, value in mean.items()}
-        )
-        levels = [f"{value!s} {DRIFT[str(setting)]}" for setting, value in mean.items()]
-        caption = (
-            f"In the mean over its tokens an answer projects {list_words(levels)}. Over all "
-            f"instructions it moves by {list_words(said)} from the first to the last third of an "
-            "answer. Projection of the residual stream on the direction of "
-            f"{short_names([str(name)])[str(name)]} at layer {read_layer}, in answers to "
-            f"{rows['query'].n_unique()} requests for long ones: at the last token of the prompt, "
-            f"and in the mean over {WINDOW} steps, drawn at the last of them. 0 and 1 are the "
-            "means of prompts without and with the instruction. Bands are 95% intervals."
-        )
-        drawing = figures.step_curves(smoothed(rows), "scaled_projection")
-        run.draw(f"drift_{name}", replace(drawing, caption=caption))
-
-
-# ------------------------------------------------------------------------------ what is drawn
-def draw(run: ist.Run, records: pl.DataFrame, layer: int, config: Config) -> None:
-    """The figures, each with what it shows at the one layer."""
-    names = short_names(list(config.instruction))
-    records = records.filter(pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
-    records = records.with_columns(pl.col("instruction").replace_strict(names).alias("panel"))
-    over = (
-        f" Of {len(names)} instructions the least and the largest value are told, with the "
-        "outermost ends of their intervals."
-        if len(names) > 1
-        else ""
-    )
-
-    def told(part: str, series: str) -> str:
-        return _range(list(at(records, part, series, layer).values()))
-
-    def last(part: str, series: str) -> str:
-        ends = records.filter(pl.col("at") == max(config.requests))
-        return _range(list(at(ends, part, series, layer).values()))
-
-    def curves(
-        name: str, caption: str, *, x: str = "layer", y: str = "cosine", chance: str | None = None
-    ) -> None:
-        rows = records.filter((pl.col("part") == name) & ~pl.col("series").is_in(UNDRAWN))
-        if len(rows):
-            axis = "requests in a prompt" if x == "at" else x
-            drawing = figures.interval_curves(rows, x, axis, y, chance=chance)
-            run.draw(name, replace(drawing, caption=caption + over))
-
-    draws = f"{config.n_fit} pairs"
-    curves("cosine", (
-        f"At layer {layer} the cosine of a vector of {draws} with that of infinitely many such "
-        f"pairs is {told('cosine', 'vector')}, and by split halves "
-        f"{told('cosine', 'vector, by split halves')}. For shuffled labels it is "
-        f"{told('cosine', 'shuffled labels')}, with an interval that begins above 0 in "
-        f"{told('taken', 'shuffled labels')} of all copies; the usual reading of a bootstrap, the "
-        "cosine of resampled vectors with the vector itself, takes its error for signal and is "
-        f"{told('cosine', 'shuffled labels, resampled')} there. Bands are 95% intervals; of "
-        f"shuffled labels, the range of 95% of {COPIES} copies."
-    ), chance="shuffled labels")  # fmt: skip
-    curves("norm", (
-        f"At layer {layer} a vector of {draws} is {told('norm', 'vector')} times as long as those "
-        f"of the same pairs with their sides swapped at random. Band: the range of 95% of "
-        f"{config.draws - 1} swaps."
-    ), y="relative length", chance="swapped sides")  # fmt: skip
-    curves("auroc", (
-        f"At layer {layer} the AUROC of prompts of other queries and other phrasings along the "
-        f"vector is {told('auroc', 'vector')}; with sides swapped at random, of those that are "
-        f"fitted and those that are held out, {told('auroc', 'swapped sides')}. Bands: 95% "
-        f"intervals, and the range of 95% of {config.draws - 1} swaps."
-    ), y="AUROC", chance="swapped sides")  # fmt: skip
-    curves("seed", (
-        f"At layer {layer} two extractions of {draws}, none of them shared, have a cosine of "
-        f"{told('seed', 'two extractions')}; the split halves of one foretell "
-        f"{told('seed', 'foretold by one')}. Bands: the range of 95% of {config.repeats} couples "
-        "of extractions, and the jackknife's 95% interval."
-    ))  # fmt: skip
-    curves("phrasing", (
-        f"At layer {layer} the vectors of two phrasings, each of {config.n_queries // 2} queries "
-        f"that the other has not seen, have a cosine of {told('phrasing', 'two phrasings')}; of "
-        f"one phrasing, {told('phrasing', 'one phrasing')}. Of infinitely many queries it would "
-        f"be {told('phrasing', 'two phrasings, of all queries')}. Means over all couples of "
-        f"{config.n_phrasings} phrasings; bands are jackknife 95% intervals over queries, for "
-        "these phrasings."
-    ))  # fmt: skip
-    curves("base", (
-        f"At layer {layer} the vectors of {config.base} and {config.model}, of other queries each, "
-        f"have a cosine of {told('base', 'base with tuned')}, where the halves of either have "
-        f"{told('base', 'each with itself')}; of infinitely many queries it would be "
-        f"{told('base', 'base with tuned, of all queries')}. Bands are jackknife 95% intervals; "
-        "of the random direction, the range of 95%."
-    ), chance="random direction")  # fmt: skip
-    curves("requests", (
-        f"With {max(config.requests)} requests in a prompt a vector of {draws} has a cosine of "
-        f"{last('requests', ALL_PAIRS)} with that of infinitely many such pairs; of infinitely "
-        f"many pairs it has {last('requests', SINGLE)} with that of single requests. Layer "
-        f"{layer}; bands are 95% intervals."
-    ), x="at")  # fmt: skip
-    by_number(run, records, "pairs", "pairs", (
-        f"Cosines of vectors of N pairs of as many queries, at layer {layer}: with the vector of "
-        "infinitely many (measured with that of all other queries), with that of N other pairs, "
-        f"and what {draws} foretell. Bands: the range of 95% of {config.repeats} draws of pairs."
-    ))  # fmt: skip
-    by_number(run, records, "queries", "distinct queries", (
-        f"Cosine with the vector of infinitely many queries, at layer {layer}: of {draws}, each "
-        "query being said in as many ways as it takes, and of one pair for each query. Bands: the "
-        f"range of 95% of {config.repeats} draws of queries."
-    ))  # fmt: skip
-    rates = [f"{value} by {series}" for series, value in rejections(records, config.copies).items()]
-    draw_calibration(run, records, (
-        f"Of {config.copies} copies with shuffled labels for each of {len(names)} instructions, "
-        f"the permutation test at 5% rejects {list_words(rates)}. Share of copies that are "
-        f"rejected at each level, at layer {layer}; bands are Wilson's 95% intervals, by "
-        "instruction."
-    ))  # fmt: skip
-
-
-def draw_calibration(run: ist.Run, records: pl.DataFrame, caption: str) -> None:
-    """Rejections against the level, with the level itself."""
-    rows = records.filter(pl.col("part") == "calibration")
-    asked = [(pl.col("at") / 100).alias(column) for column in ("value", "low", "high")]
-    first = rows.filter(pl.col("series") == rows["series"][0])
-    level = first.with_columns(pl.lit("level").alias("series"), *asked)
-    drawing = figures.interval_curves(
-        pl.concat([rows, level]), "at", "level (%)", "share rejected", chance="level"
-    )
-    drawing.figure.update_xaxes(tickvals=LEVELS)
-    run.draw("calibration", replace(drawing, caption=caption))
-
-
-def by_number(run: ist.Run, records: pl.DataFrame, part: str, what: str, about: str) -> None:
-    """Cosines against a number that doubles."""
-    rows = records.filter(pl.col("part") == part)
-    run.draw(part, cosines_by_number(rows, "at", what, about=about))
-
-
-def _range(found: Sequence[Interval]) -> str:
-    """The least and the largest of some estimates, with the outermost ends of their intervals."""
-    if not found:
-        return "undefined"
-    values = [one.value for one in found]
-    low, high = min(one.low for one in found), max(one.high for one in found)
-    said = " to ".join(dict.fromkeys(f"{end:.3g}" for end in (min(values), max(values))))
-    exact = all(one.low == one.value == one.high for one in found)
-    return said if exact else f"{said} [{low:.3g}, {high:.3g}]"
+def leave_drift(run: ist.Run, steps: pl.DataFrame) -> None:
+    """Leave how far projections move within long answers, and their means."""
+    drift = {setting: measure_drift(steps, setting, run.seed) for setting in DRIFT}
+    run.leave(summary={f"drift.{setting}": value for setting, value in drift.items()})
+    for (name, setting), rows in steps.group_by("instruction", "setting", maintain_order=True):
+        mean = bootstrap_mean(rows["scaled_projection"], rows["query"], seed=run.seed)
+        run.leave(summary={f"projection.{setting}.{name}": mean})

@@ -1,4 +1,4 @@
-"""How sure a vector is, number by number: rows of records, from activations read once."""
+"""Estimate how reliable a vector is: rows of records, from activations that are read once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import interp_steer as ist
-from analyses.geometry.stability_extractions import Extractions, joined
+from analyses.geometry.stability_extractions import Extractions, join_requests
 from interp_steer.statistics.intervals import Interval, wilson
 from interp_steer.statistics.separation import measure_separation
 from interp_steer.vectors.fitting import difference_in_means
@@ -29,38 +29,38 @@ from interp_steer.vectors.trust.reliability import (
 )
 
 COPIES = 40
-"""Copies with shuffled labels whose cosines stand beside those of the vector."""
+"""Copies with shuffled labels whose cosines are compared with the vector's cosine."""
 
 LEVELS = (1, 5, 10, 20)
-"""Levels, in per cent, at which the tests are to reject as many shuffled sets."""
+"""Levels in per cent: a calibrated test rejects this share of shuffled sets."""
 
 ALL_PAIRS = "with the vector of all such pairs"
-"""The series that says how near a vector lies to what infinitely many pairs would give."""
+"""Series of cosines with the vector that infinitely many pairs would give."""
 
 SINGLE = "with that of single requests"
-"""The series that says how near vectors of single and of joined requests would then lie."""
+"""Series of cosines between vectors of single and of joined requests, for infinitely many pairs."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is read, and how often it is drawn from."""
+    """Numbers of queries, pairs and draws."""
 
     n_queries: int = 128
-    """Queries that pairs are drawn from; twice n_fit or more."""
+    """Number of queries that pairs are drawn from; at least twice n_fit."""
     n_phrasings: int = 8
-    """Phrasings that each query is read with."""
+    """Number of phrasings of the instruction that each query is read with."""
     n_fit: int = 64
-    """Pairs of one extraction."""
+    """Number of pairs that a vector is fitted on."""
     n_pairs: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
-    """Numbers of pairs that vectors are read from; at most half of the queries."""
+    """Numbers of pairs in the figure against the number of pairs; at most half of the queries."""
     requests: tuple[int, ...] = (1, 2, 3)
-    """How many requests are joined in one prompt: how complex it is."""
+    """Numbers of requests in one prompt, in the figure of complex prompts."""
     draws: int = 1000
-    """Bootstrap draws, and random swaps of sides."""
+    """Number of bootstrap draws, and of random swaps of sides."""
     repeats: int = 200
-    """Random choices of pairs of each number."""
+    """Number of random choices of pairs or queries of each size."""
     copies: int = 400
-    """Copies of each set with shuffled labels that the tests are tried on."""
+    """Number of copies with shuffled labels on which the tests are calibrated."""
 
 
 Row = tuple[str, int, int | None, str, float, float, float]
@@ -73,257 +73,335 @@ COLUMNS = {
     "low": pl.Float64,
     "high": pl.Float64,
 }
-"""A number with its interval: of which part, at which layer, and at which number of the axis."""
+"""Columns of the records: the part, the layer, the number on the axis, the series, and the value
+with its interval."""
 
 
-def row(part: str, layer: int, series: str, found: Interval, at: int | None = None) -> Row:
-    """A row of the records."""
-    return part, layer, at, series, found.value, found.low, found.high
+def make_row(part: str, layer: int, series: str, value: Interval, at: int | None = None) -> Row:
+    """Return a row of the records."""
+    return part, layer, at, series, value.value, value.low, value.high
 
 
-def exactly(value: float) -> Interval:
-    """A number that is no estimate."""
+def make_exact(value: float) -> Interval:
+    """Return a number without uncertainty as an interval."""
     return Interval(value, value, value, 1, "exact")
 
 
-def spread(draws: Tensor) -> Interval:
-    """The mean of draws, and the range that holds 95 % of them."""
+def summarise_draws(draws: Tensor) -> Interval:
+    """Return the mean of draws, and the range of 95 % of the draws."""
     low, high = np.quantile(draws.numpy(), [0.025, 0.975]).tolist()
     return Interval(float(draws.mean()), low, high, len(draws), "range of 95%")
 
 
-def cosines(one: Float64[Tensor, "draw d"], other: Float64[Tensor, "draw d"]) -> Tensor:
-    """The cosine of every two vectors."""
-    return torch.cosine_similarity(one, other, dim=-1)
+def compute_cosines(first: Float64[Tensor, "draw d"], second: Float64[Tensor, "draw d"]) -> Tensor:
+    """Return the cosine of each vector with its counterpart."""
+    return torch.cosine_similarity(first, second, dim=-1)
 
 
 # ------------------------------------------------------------------------------ by layer
-def fitted(model: ist.HookedLM, found: Extractions, sizes: Sizes, seed: int) -> ist.SteeringVector:
-    """The vector of one extraction, with a card that says how sure it is."""
+def fit_vector(
+    model: ist.HookedLM, extractions: Extractions, sizes: Sizes, seed: int
+) -> ist.SteeringVector:
+    """Fit the vector of one extraction; its card states the reliability."""
     vector = difference_in_means(
-        *found.sides, name=found.pairs.name, data_hash=found.pairs.hash, model=model
+        *extractions.sides,
+        name=extractions.pairs.name,
+        data_hash=extractions.pairs.hash,
+        model=model,
     )
-    sure = assess(*found.sides, draws=sizes.draws, seed=seed)
-    return replace(vector, card=replace(vector.card, reliability=sure))
+    reliability = assess(*extractions.sides, draws=sizes.draws, seed=seed)
+    return replace(vector, card=replace(vector.card, reliability=reliability))
 
 
-def by_layer(model: ist.HookedLM, found: Extractions, sizes: Sizes, seed: int) -> Iterator[Row]:
-    """What is asked at every layer."""
+def measure_layers(
+    model: ist.HookedLM, extractions: Extractions, sizes: Sizes, seed: int
+) -> Iterator[Row]:
+    """Yield the rows that are measured at every layer."""
     for layer in tqdm(range(model.n_layers), desc="layers", leave=False, disable=None):
-        yield from sure(found, layer, sizes, seed)
-        yield from against_chance(found, layer, sizes, seed)
-        yield from extracted_twice(found, layer, sizes, seed)
-        yield from phrased(found, layer, seed)
+        yield from measure_reliability(extractions, layer, sizes, seed)
+        yield from compare_with_chance(extractions, layer, sizes, seed)
+        yield from compare_extractions(extractions, layer, sizes, seed)
+        yield from compare_phrasings(extractions, layer, seed)
 
 
-def sure(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
-    """How near one extraction lies to what all such pairs would give, by three readings."""
-    rows = found.dealt(layer)[: sizes.n_fit]
+def measure_reliability(
+    extractions: Extractions, layer: int, sizes: Sizes, seed: int
+) -> Iterator[Row]:
+    """Estimate the cosine of a vector with the vector of infinitely many pairs, in three ways."""
+    rows = extractions.deal_phrasings(layer)[: sizes.n_fit]
     own = bootstrap_cosine(rows, draws=sizes.draws, seed=seed)
-    yield row("cosine", layer, "vector", own.population)
-    yield row("cosine", layer, "vector, by split halves", split_half(rows, seed=seed).population)
-    yield row("cosine", layer, "vector, resampled", own.resampled)
+    yield make_row("cosine", layer, "vector", own.population)
+    yield make_row(
+        "cosine", layer, "vector, by split halves", split_half(rows, seed=seed).population
+    )
+    yield make_row("cosine", layer, "vector, resampled", own.resampled)
     shuffled = [
         bootstrap_cosine(rows * signs[:, None], draws=200, seed=seed)
-        for signs in swaps(COPIES, len(rows), np.random.default_rng([seed, layer]))
+        for signs in sample_swaps(COPIES, len(rows), np.random.default_rng([seed, layer]))
     ]
     for series, which in (
         ("shuffled labels, resampled", "resampled"),
         ("shuffled labels", "population"),
     ):
-        values = torch.tensor([getattr(one, which).value for one in shuffled])
-        yield row("cosine", layer, series, spread(values))
-    taken = sum(one.population.low > 0 for one in shuffled)
-    yield row("taken", layer, "shuffled labels", wilson(taken, COPIES))
+        values = torch.tensor([getattr(copy, which).value for copy in shuffled])
+        yield make_row("cosine", layer, series, summarise_draws(values))
+    above = sum(copy.population.low > 0 for copy in shuffled)
+    yield make_row("taken", layer, "shuffled labels", wilson(above, COPIES))
 
 
-def swaps(copies: int, n: int, rng: np.random.Generator) -> Tensor:
-    """Which pairs of each copy have their labels swapped (-1)."""
+def sample_swaps(copies: int, n: int, rng: np.random.Generator) -> Tensor:
+    """Sample the signs of the pairs of each copy; -1 swaps the sides."""
     return torch.from_numpy(rng.choice([-1.0, 1.0], (copies, n)))
 
 
-def halves(found: Extractions, layer: int, n_fit: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs to fit on, and both sides of held-out ones, of other queries and other phrasings."""
-    present, absent = found.present[layer].double(), found.absent[layer].double()
+def split_held_out(
+    extractions: Extractions, layer: int, n_fit: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Split into differences to fit on, and both sides of held-out queries and phrasings."""
+    present, absent = extractions.present[layer].double(), extractions.absent[layer].double()
     few = present.shape[1] // 2
     query, held = torch.arange(n_fit), torch.arange(n_fit, len(present))
     rows = present[query, query % few] - absent[query]
     return rows, present[held, few + held % (present.shape[1] - few)], absent[held]
 
 
-def against_chance(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
-    """Length, and separation of held-out prompts, beside pairs whose sides are swapped."""
+def compare_with_chance(
+    extractions: Extractions, layer: int, sizes: Sizes, seed: int
+) -> Iterator[Row]:
+    """Compare the norm, and the AUROC of held-out prompts, with pairs whose sides are swapped."""
     options: dict[str, Any] = {"draws": sizes.draws - 1, "seed": seed}
-    norm = permutation_test(found.dealt(layer)[: sizes.n_fit], **options)
-    scale = norm.chance.value  # lengths grow with depth: in units of what chance gives
-    yield row("norm", layer, "vector", exactly(norm.statistic / scale))
+    norm = permutation_test(extractions.deal_phrasings(layer)[: sizes.n_fit], **options)
+    scale = norm.chance.value  # norms grow with depth, so divide by the norm under chance
+    yield make_row("norm", layer, "vector", make_exact(norm.statistic / scale))
     ends = Interval(1.0, norm.chance.low / scale, norm.chance.high / scale, norm.chance.n, "")
-    yield row("norm", layer, "swapped sides", ends)
-    yield row("p_norm", layer, "vector", exactly(norm.p_value))
-    rows, present, absent = halves(found, layer, sizes.n_fit)
-    told = separation_test(rows, present, absent, **options)
+    yield make_row("norm", layer, "swapped sides", ends)
+    yield make_row("p_norm", layer, "vector", make_exact(norm.p_value))
+    rows, present, absent = split_held_out(extractions, layer, sizes.n_fit)
+    separation = separation_test(rows, present, absent, **options)
     own = measure_separation(*(side @ rows.mean(dim=0) for side in (present, absent)))
     auroc = Interval(float(own.auroc), float(own.low), float(own.high), own.n, "newcombe 95%")
-    yield row("auroc", layer, "vector", auroc)
-    yield row("auroc", layer, "swapped sides", told.chance)
-    yield row("p_auroc", layer, "vector", exactly(told.p_value))
+    yield make_row("auroc", layer, "vector", auroc)
+    yield make_row("auroc", layer, "swapped sides", separation.chance)
+    yield make_row("p_auroc", layer, "vector", make_exact(separation.p_value))
 
 
-def extracted_twice(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
-    """Two extractions of disjoint pairs: their cosine, their lengths, and what one foretells."""
+def compare_extractions(
+    extractions: Extractions, layer: int, sizes: Sizes, seed: int
+) -> Iterator[Row]:
+    """Compare two extractions of disjoint pairs with the prediction from one extraction."""
     n = sizes.n_fit
-    order = found.orders(sizes.repeats, seed)
-    one, other = (found.of_queries(layer, chosen) for chosen in (order[:, :n], order[:, n : 2 * n]))
-    yield row("seed", layer, "two extractions", spread(cosines(one, other)))
-    foretold = split_half(found.dealt(layer)[:n], seed=seed).whole
-    yield row("seed", layer, "foretold by one", foretold)
-    norms = one.norm(dim=1)
-    yield row("seed_norm", layer, "length beside the mean", spread(norms / norms.mean()))
+    order = extractions.shuffle_queries(sizes.repeats, seed)
+    first, second = (
+        extractions.fit_queries(layer, chosen) for chosen in (order[:, :n], order[:, n : 2 * n])
+    )
+    yield make_row(
+        "seed", layer, "two extractions", summarise_draws(compute_cosines(first, second))
+    )
+    predicted = split_half(extractions.deal_phrasings(layer)[:n], seed=seed).whole
+    yield make_row("seed", layer, "foretold by one", predicted)
+    norms = first.norm(dim=1)
+    yield make_row(
+        "seed_norm", layer, "length beside the mean", summarise_draws(norms / norms.mean())
+    )
 
 
-def phrased(found: Extractions, layer: int, seed: int) -> Iterator[Row]:
-    """The vectors of two phrasings, from other queries each, beside two halves of one."""
-    rows = rearrange(found.changes(layer), "query phrasing d -> phrasing query d")
+def compare_phrasings(extractions: Extractions, layer: int, seed: int) -> Iterator[Row]:
+    """Compare the vectors of two phrasings, each from other queries, with two halves of one."""
+    rows = rearrange(extractions.compute_changes(layer), "query phrasing d -> phrasing query d")
     alike = agreement(rows, splits=50, seed=seed)
-    yield row("phrasing", layer, "two phrasings", alike.between)
-    yield row("phrasing", layer, "one phrasing", alike.ceiling)
-    yield row("phrasing", layer, "two phrasings, of all queries", alike.ratio)
+    yield make_row("phrasing", layer, "two phrasings", alike.between)
+    yield make_row("phrasing", layer, "one phrasing", alike.ceiling)
+    yield make_row("phrasing", layer, "two phrasings, of all queries", alike.ratio)
 
 
-def from_base(
+def compare_with_base(
     base: ist.HookedLM,
-    found: Extractions,
+    extractions: Extractions,
     grid: ist.ContrastSet,
     vector: ist.SteeringVector,
     seed: int,
 ) -> Iterator[Row]:
-    """The base model's vector with the tuned model's, from other queries each."""
-    n_phrasings = len(grid) // found.n_queries
-    dealt = [query * n_phrasings + query % n_phrasings for query in range(found.n_queries)]
-    told, plain = (
+    """Compare the base model's vector with the tuned model's, each from other queries."""
+    n_phrasings = len(grid) // extractions.n_queries
+    dealt = [query * n_phrasings + query % n_phrasings for query in range(extractions.n_queries)]
+    present, absent = (
         ist.capture.capture_moments(
             base, [getattr(grid[cell], side) for cell in dealt], keep_rows=True
         )
         for side in ("present", "absent")
     )
     random = torch.stack([vector.cosine(vector.like_random(seed + draw)) for draw in range(100)])
-    for site in told.sites:
-        rows = torch.stack([found.dealt(site.layer), ist.capture.differences(told, plain, site)])
+    for site in present.sites:
+        rows = torch.stack(
+            [extractions.deal_phrasings(site.layer), ist.capture.differences(present, absent, site)]
+        )
         alike = agreement(rows, seed=seed)
-        yield row("base", site.layer, "base with tuned", alike.between)
-        yield row("base", site.layer, "each with itself", alike.ceiling)
-        yield row("base", site.layer, "base with tuned, of all queries", alike.ratio)
-        yield row("base", site.layer, "random direction", spread(random[:, site.layer]))
+        yield make_row("base", site.layer, "base with tuned", alike.between)
+        yield make_row("base", site.layer, "each with itself", alike.ceiling)
+        yield make_row("base", site.layer, "base with tuned, of all queries", alike.ratio)
+        yield make_row(
+            "base", site.layer, "random direction", summarise_draws(random[:, site.layer])
+        )
 
 
 # ------------------------------------------------------------------------------ at one layer
-def at_layer(
+def measure_chosen_layer(
     model: ist.HookedLM,
-    found: Extractions,
+    extractions: Extractions,
     queries: Sequence[str],
     layer: int,
     sizes: Sizes,
     seed: int,
 ) -> Iterator[Row]:
-    """What is asked at one layer."""
-    yield from calibrated(found, layer, sizes, seed)
-    yield from by_pairs(found, layer, sizes, seed)
-    yield from by_queries(found, layer, sizes, seed)
-    yield from by_requests(model, found, queries[sizes.n_fit :], layer, sizes, seed)
+    """Yield the rows that are measured at one layer only."""
+    yield from measure_calibration(extractions, layer, sizes, seed)
+    yield from vary_pairs(extractions, layer, sizes, seed)
+    yield from vary_queries(extractions, layer, sizes, seed)
+    yield from vary_requests(model, extractions, queries[sizes.n_fit :], layer, sizes, seed)
 
 
-def calibrated(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
-    """How often the tests reject copies of the pairs whose labels are shuffled.
+def measure_calibration(
+    extractions: Extractions, layer: int, sizes: Sizes, seed: int
+) -> Iterator[Row]:
+    """Measure how often the tests reject copies of the pairs with shuffled labels.
 
-    A p-value is exact over its swaps, so that every copy is tested with others.
+    A p-value is exact over its random swaps, so every copy is tested with other swaps.
     """
-    rows, present, absent = halves(found, layer, sizes.n_fit)
-    # Of the set's own: where a shift leads, what is rejected is the swaps' doing, not the set's.
-    rng = np.random.default_rng([seed, layer, int(found.pairs.hash[:8], 16)])
-    own, held = (swaps(sizes.copies, len(side), rng) for side in (rows, present))
+    rows, present, absent = split_held_out(extractions, layer, sizes.n_fit)
+    # The seed includes the set's hash: with the same swaps for every set, rejections would depend
+    # on the swaps and not on the set.
+    rng = np.random.default_rng([seed, layer, int(extractions.pairs.hash[:8], 16)])
+    own, held = (sample_swaps(sizes.copies, len(side), rng) for side in (rows, present))
     p_values: dict[str, list[float]] = {"length": [], "held-out separation": []}
     for copy in tqdm(range(sizes.copies), desc="shuffled", leave=False, disable=None):
         mixed = rows * own[copy][:, None]
-        kept = held[copy][:, None] > 0
-        sides = torch.where(kept, present, absent), torch.where(kept, absent, present)
+        unswapped = held[copy][:, None] > 0
+        sides = (
+            torch.where(unswapped, present, absent),
+            torch.where(unswapped, absent, present),
+        )
         options: dict[str, Any] = {"draws": 199, "seed": int(rng.integers(2**31))}
         p_values["length"].append(permutation_test(mixed, **options).p_value)
         p_values["held-out separation"].append(separation_test(mixed, *sides, **options).p_value)
     for series, values in p_values.items():
         for level in LEVELS:
             rejected = sum(p <= level / 100 + 1e-12 for p in values)
-            yield row("calibration", layer, series, wilson(rejected, len(values)), level)
+            yield make_row("calibration", layer, series, wilson(rejected, len(values)), level)
 
 
-def near_all(
-    found: Extractions, layer: int, chosen: Tensor, reliability: float, times: int = 1
+def estimate_cosine(
+    extractions: Extractions, layer: int, chosen: Tensor, reliability: float, times: int = 1
 ) -> Interval:
-    """The cosine of vectors of some queries with that of infinitely many, over random choices.
+    """Estimate the cosine of vectors of some queries with the vector of infinitely many queries.
 
-    Measured with the vector of all the queries that were left, over the root of its reliability
-    (Spearman's correction for attenuation).
+    The cosine is measured with the vector of all the other queries and divided by the square root
+    of that vector's reliability (Spearman's correction for attenuation).
 
     Args:
-        found: the rows.
-        layer: where they are read.
-        chosen: the queries of each choice.
-        reliability: of the vector of all queries.
-        times: phrasings of each query.
+        extractions: the activations.
+        layer: the layer of the vectors.
+        chosen: the queries of each draw.
+        reliability: reliability of the vector of all queries.
+        times: number of phrasings of each query.
     """
-    left = found.n_queries - chosen.shape[1]
-    whole = spearman_brown(reliability, left / found.n_queries) ** 0.5
-    measured = cosines(found.of_queries(layer, chosen, times), found.of_others(layer, chosen))
-    return spread((measured / whole).clamp(max=1.0))
+    left = extractions.n_queries - chosen.shape[1]
+    whole = spearman_brown(reliability, left / extractions.n_queries) ** 0.5
+    measured = compute_cosines(
+        extractions.fit_queries(layer, chosen, times), extractions.fit_others(layer, chosen)
+    )
+    return summarise_draws((measured / whole).clamp(max=1.0))
 
 
-def by_pairs(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
-    """Vectors of ever more pairs, each of another query."""
-    whole = split_half(found.changes(layer).mean(dim=1), seed=seed).whole.value
-    own = bootstrap_cosine(found.dealt(layer)[: sizes.n_fit], draws=sizes.draws, seed=seed)
+def vary_pairs(extractions: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
+    """Measure cosines against the number of pairs, each of another query."""
+    whole = split_half(extractions.compute_changes(layer).mean(dim=1), seed=seed).whole.value
+    own = bootstrap_cosine(
+        extractions.deal_phrasings(layer)[: sizes.n_fit], draws=sizes.draws, seed=seed
+    )
     for n in sizes.n_pairs:
-        order = found.orders(sizes.repeats, seed + n)
-        yield row("pairs", layer, ALL_PAIRS, near_all(found, layer, order[:, :n], whole), n)
+        order = extractions.shuffle_queries(sizes.repeats, seed + n)
+        yield make_row(
+            "pairs", layer, ALL_PAIRS, estimate_cosine(extractions, layer, order[:, :n], whole), n
+        )
         value, low, high = (
             spearman_brown(end**2, n / sizes.n_fit) ** 0.5
             for end in (own.population.value, own.population.low, own.population.high)
         )
-        foretold = Interval(value, low, high, sizes.n_fit, own.population.method)
-        yield row("pairs", layer, f"foretold by {sizes.n_fit} pairs", foretold, n)
-        one, other = (found.of_queries(layer, half) for half in (order[:, :n], order[:, n : 2 * n]))
-        yield row("pairs", layer, "with that of other pairs", spread(cosines(one, other)), n)
+        predicted = Interval(value, low, high, sizes.n_fit, own.population.method)
+        yield make_row("pairs", layer, f"foretold by {sizes.n_fit} pairs", predicted, n)
+        first, second = (
+            extractions.fit_queries(layer, half) for half in (order[:, :n], order[:, n : 2 * n])
+        )
+        yield make_row(
+            "pairs",
+            layer,
+            "with that of other pairs",
+            summarise_draws(compute_cosines(first, second)),
+            n,
+        )
 
 
-def by_queries(found: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
-    """As many pairs from ever fewer queries, each said in more ways; and from fewer pairs."""
-    changes = found.changes(layer)
+def vary_queries(extractions: Extractions, layer: int, sizes: Sizes, seed: int) -> Iterator[Row]:
+    """Measure cosines against the number of distinct queries, for a fixed number of pairs."""
+    changes = extractions.compute_changes(layer)
     whole = split_half(changes.mean(dim=1), seed=seed).whole.value
     for times in (2**k for k in range(changes.shape[1].bit_length())):
         n = sizes.n_fit // times
         if n < 1 or sizes.n_fit % times or times > changes.shape[1]:
             break
-        chosen = found.orders(sizes.repeats, seed + times)[:, :n]
-        several = near_all(found, layer, chosen, whole, times)
-        yield row("queries", layer, f"{sizes.n_fit} pairs", several, n)
-        yield row(
-            "queries", layer, "a pair for each query", near_all(found, layer, chosen, whole), n
+        chosen = extractions.shuffle_queries(sizes.repeats, seed + times)[:, :n]
+        several = estimate_cosine(extractions, layer, chosen, whole, times)
+        yield make_row("queries", layer, f"{sizes.n_fit} pairs", several, n)
+        yield make_row(
+            "queries",
+            layer,
+            "a pair for each query",
+            estimate_cosine(extractions, layer, chosen, whole),
+            n,
         )
 
 
-def by_requests(
+def vary_requests(
     model: ist.HookedLM,
-    found: Extractions,
+    extractions: Extractions,
     queries: Sequence[str],
     layer: int,
     sizes: Sizes,
     seed: int,
 ) -> Iterator[Row]:
-    """Pairs whose prompts hold ever more requests before the instruction."""
-    plain = found.dealt(layer)[: sizes.n_fit]
+    """Measure cosines against the number of requests in a prompt."""
+    plain = extractions.deal_phrasings(layer)[: sizes.n_fit]
     for requests in sizes.requests:
-        rows, tokens = joined(model, found, queries, requests, layer)
+        rows, tokens = join_requests(model, extractions, queries, requests, layer)
         own = bootstrap_cosine(rows, draws=sizes.draws, seed=seed).population
-        yield row("requests", layer, ALL_PAIRS, own, requests)
+        yield make_row("requests", layer, ALL_PAIRS, own, requests)
         if requests > 1:
             alike = agreement(torch.stack([plain, rows]), seed=seed).ratio
-            yield row("requests", layer, SINGLE, alike, requests)
-        yield row("tokens", layer, "without the instruction", exactly(tokens), requests)
+            yield make_row("requests", layer, SINGLE, alike, requests)
+        yield make_row("tokens", layer, "without the instruction", make_exact(tokens), requests)
+
+
+# ------------------------------------------------------------------------------ records
+def select_at_layer(
+    records: pl.DataFrame, part: str, series: str, layer: int
+) -> dict[str, Interval]:
+    """Return the value of one series at a layer, by instruction."""
+    rows = records.filter(
+        (pl.col("part") == part) & (pl.col("series") == series) & (pl.col("layer") == layer)
+    )
+    return {row["instruction"]: Interval.of(row) for row in rows.iter_rows(named=True)}
+
+
+def select_by_number(records: pl.DataFrame, part: str, series: str) -> dict[int, Interval]:
+    """Return the values of one series by the number on its axis."""
+    rows = records.filter((pl.col("part") == part) & (pl.col("series") == series)).sort("at")
+    return {row["at"]: Interval.of(row) for row in rows.iter_rows(named=True)}
+
+
+def count_rejections(records: pl.DataFrame, copies: int) -> dict[str, Interval]:
+    """Return the share of shuffled copies that each test rejects at 5 %, over all instructions."""
+    rows = records.filter((pl.col("part") == "calibration") & (pl.col("at") == 5))
+    return {
+        str(series): wilson(round(float((rates["value"] * copies).sum())), copies * len(rates))
+        for (series,), rates in rows.group_by("series", maintain_order=True)
+    }

@@ -56,8 +56,9 @@ def head_values(
         FigureError: for a frame without these columns, heads that occur twice, or undefined
             values.
 
-    Example:
-        >>> head_values(heads, "auroc", "AUROC", middle=0.5, reach=0.5).caption
+    Example::
+
+        head_values(heads, "auroc", "AUROC", middle=0.5, reach=0.5).caption
     """
     require_columns(frame, ("layer", "head", "panel", column), "head_values")
     _check_defined(frame, [column], "head_values")

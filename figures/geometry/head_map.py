@@ -36,8 +36,9 @@ def head_map(norms: pl.DataFrame, steps: Sequence[int] | None = None) -> Drawing
         FigureError: for a frame without these columns, heads that are missing or occur twice at
             a step, invalid norms, or steps that the frame does not have.
 
-    Example:
-        >>> head_map(norms, steps=[0, 10, 29]).caption
+    Example::
+
+        head_map(norms, steps=[0, 10, 29]).caption
     """
     require_columns(norms, ("layer", "head", "step", "norm"), "head_map")
     cube, layers, heads, known = _cube(norms)

@@ -33,8 +33,9 @@ def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, abo
     Raises:
         FigureError: for a frame without these columns, or undefined values.
 
-    Example:
-        >>> model_curves(curves, "depth", "relative depth", "AUROC", about="...")  # doctest: +SKIP
+    Example::
+
+        model_curves(curves, "depth", "relative depth", "AUROC", about="...")
     """
     require_columns(
         frame, ("model", "instruction", "setting", x, "value", "low", "high"), "model_curves"

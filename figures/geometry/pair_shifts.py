@@ -35,8 +35,9 @@ def pair_shifts(frame: pl.DataFrame) -> Drawing:
         FigureError: for a frame without these columns, without rows, or with undefined
             values.
 
-    Example:
-        >>> pair_shifts(frame).caption  # doctest: +SKIP
+    Example::
+
+        pair_shifts(frame).caption
     """
     require_columns(frame, ("panel", "shift", "spread"), "pair_shifts")
     lost = frame.filter(~pl.all_horizontal(pl.col("shift", "spread").is_finite()))

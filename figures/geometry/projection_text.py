@@ -69,7 +69,11 @@ def projection_text(
             undefined projections.
 
     Example:
+        >>> rows = [("steered", 0, "a", 2.0), ("steered", 1, " castle", 4.0)]
+        >>> columns = ["answer_id", "step", "token", "projection"]
+        >>> steps = pl.DataFrame(rows, columns, orient="row")
         >>> projection_text(steps, middle=1.5, target=4.0, along="lowercase at layer 5").caption
+        'Mean projection steered: 3.00 over 2 tokens. ...'
     """
     require_columns(frame, ("answer_id", "step", "token", "projection"), "projection_text")
     if frame.select("answer_id", "step").is_duplicated().any():

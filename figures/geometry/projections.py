@@ -37,8 +37,9 @@ def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing
     Raises:
         FigureError: for frames without these columns.
 
-    Example:
-        >>> run.draw("projections", projection_violins(projections, overlaps))  # doctest: +SKIP
+    Example::
+
+        run.draw("projections", projection_violins(projections, overlaps))
     """
     require_columns(records, ("instruction", "layer", "side", "scaled"), "projection_violins")
     require_columns(overlaps, ("instruction", "layer", "value"), "projection_violins")

@@ -32,8 +32,9 @@ def layer_quantity(frame: pl.DataFrame, title: str, *, about: str) -> Drawing:
     Raises:
         FigureError: for a frame without these columns, or without a defined row.
 
-    Example:
-        >>> layer_quantity(ranks, "effective rank", about="Ranks of differences.")  # doctest: +SKIP
+    Example::
+
+        layer_quantity(ranks, "effective rank", about="Ranks of differences.")
     """
     require_columns(
         frame, ("instruction", "layer", "setting", "value", "low", "high"), "layer_quantity"

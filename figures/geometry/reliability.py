@@ -38,8 +38,9 @@ def cosines_by_number(
     Raises:
         FigureError: see `interval_curves`.
 
-    Example:
-        >>> cosines_by_number(frame, "at", "pairs", about="Cosines of vectors of N pairs.")
+    Example::
+
+        cosines_by_number(frame, "at", "pairs", about="Cosines of vectors of N pairs.")
     """
     require_columns(frame, (x, "series", "value", "low", "high"), "cosines_by_number")
     if "instruction" in frame.columns:

@@ -29,7 +29,10 @@ def answer_steps(frame: pl.DataFrame) -> Drawing:
         FigureError: for a frame without these columns.
 
     Example:
-        >>> answer_steps(steps).caption
+        >>> rows = [(0, "La", "it", 2.0, 1.5), (1, " torre", "it", 0.5, 0.1)]
+        >>> columns = ["step", "token", "property", "strength", "kl"]
+        >>> answer_steps(pl.DataFrame(rows, columns, orient="row")).caption
+        "The prediction changes most at step 0 ('La', 1.50 nats); ..."
     """
     require_columns(frame, ("step", "token", "property", "strength", "kl"), "answer_steps")
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.09)

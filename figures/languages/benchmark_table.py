@@ -59,8 +59,9 @@ def benchmark_table(frame: pl.DataFrame) -> Drawing:
     Raises:
         FigureError: for a frame without these columns, or with two rows of one number.
 
-    Example:
-        >>> benchmark_table(numbers).write(run.path, "benchmarks")
+    Example::
+
+        benchmark_table(numbers).write(run.path, "benchmarks")
     """
     require_columns(frame, COLUMNS, "benchmark_table")
     cells = _cells(frame)

@@ -38,8 +38,9 @@ def examples_curve(frame: pl.DataFrame) -> Drawing:
     Raises:
         FigureError: for a frame without these columns or quantities, or two rows of one number.
 
-    Example:
-        >>> examples_curve(stability).write(run.path, "examples")
+    Example::
+
+        examples_curve(stability).write(run.path, "examples")
     """
     require_columns(frame, ("n_examples", "quantity", "value", "low", "high"), "examples_curve")
     if "language" not in frame.columns:

@@ -32,8 +32,9 @@ def language_cosines(frame: pl.DataFrame) -> Drawing:
         FigureError: for a frame without these columns, with a missing pair, or with undefined
             cosines.
 
-    Example:
-        >>> language_cosines(cosines).write(run.path, "language_cosines")
+    Example::
+
+        language_cosines(cosines).write(run.path, "language_cosines")
     """
     require_columns(
         frame, ("language_a", "language_b", "cosine", "low", "high"), "language_cosines"

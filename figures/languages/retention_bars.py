@@ -35,8 +35,9 @@ def retention_bars(frame: pl.DataFrame) -> Drawing:
         FigureError: for a frame without these columns or the original's rows, or with two rows of
             one setting and benchmark.
 
-    Example:
-        >>> retention_bars(english).write(run.path, "english_kept")
+    Example::
+
+        retention_bars(english).write(run.path, "english_kept")
     """
     require_columns(frame, COLUMNS, "retention_bars")
     twice = frame.filter(frame.select("setting", "benchmark").is_duplicated())

@@ -86,8 +86,9 @@ def schedule_curves(records: pl.DataFrame, outcome: str = "in_language") -> Draw
     Raises:
         FigureError: for records without these columns, of several models, or without steering.
 
-    Example:
-        >>> schedule_curves(run.records, "perplexity").write(run.path, "perplexity_by_schedule")
+    Example::
+
+        schedule_curves(run.records, "perplexity").write(run.path, "perplexity_by_schedule")
     """
     require_columns(
         records, ("setting", "schedule", "strength", "query", outcome), "schedule_curves"
@@ -134,15 +135,7 @@ def schedule_curves(records: pl.DataFrame, outcome: str = "in_language") -> Draw
     )
     share = records[outcome].dtype == pl.Boolean
     _y_axis(figure, share, outcome, list(drawn.values()))
-    figure.update_xaxes(
-        range=list(ends),
-        tickvals=[*_spaced_ticks(ticks, ends), *places.values()],
-        ticktext=[
-            *(f"{s:g}" for s in _spaced_ticks(ticks, ends)),
-            *(_short_name(name, looks[name]) for name in places),
-        ],
-        tickangle=-40 if any(kind_of(name)[0] != "dynamic" for name in places) else 0,
-    )
+    _x_axis(figure, looks, ticks, places, ends)
     figure.update_traces(
         hovertemplate="%{x}: %{y:.3g} [%{customdata[0]:.3g}, %{customdata[1]:.3g}]",
         selector=lambda trace: trace.customdata is not None,
@@ -301,6 +294,25 @@ def _point(x: float, interval: Interval, style: Style, legend: str) -> go.Scatte
         mode="markers",
         name=legend,
         marker={"symbol": style.symbol, "size": 7, "color": style.colour},
+    )
+
+
+def _x_axis(
+    figure: go.Figure,
+    looks: Mapping[str, Style],
+    ticks: Sequence[float],
+    places: Mapping[str, float],
+    ends: tuple[float, float],
+) -> None:
+    """Label the x axis: the strengths, then the schedules of one strength."""
+    figure.update_xaxes(
+        range=list(ends),
+        tickvals=[*_spaced_ticks(ticks, ends), *places.values()],
+        ticktext=[
+            *(f"{s:g}" for s in _spaced_ticks(ticks, ends)),
+            *(_short_name(name, looks[name]) for name in places),
+        ],
+        tickangle=-40 if any(kind_of(name)[0] != "dynamic" for name in places) else 0,
     )
 
 

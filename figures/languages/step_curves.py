@@ -51,8 +51,9 @@ def step_curves(frame: pl.DataFrame, quantity: str) -> Drawing:
     Raises:
         FigureError: for a frame without these columns, or without a step of three queries.
 
-    Example:
-        >>> step_curves(strengths, "strength").write(run.path, "strength_by_step")
+    Example::
+
+        step_curves(strengths, "strength").write(run.path, "strength_by_step")
     """
     require_columns(frame, ("step", "query", "setting", quantity), "step_curves")
     absent = [name for name in ("schedule", "property") if name not in frame.columns]

@@ -32,8 +32,9 @@ def strength_text(frame: pl.DataFrame, answers: int = 4) -> Drawing:
         FigureError: for a frame without these columns, with two tokens at one step of an answer, or
             without a token that has a strength.
 
-    Example:
-        >>> strength_text(tokens.filter(pl.col("schedule") == "dynamic(0.5)"))
+    Example::
+
+        strength_text(tokens.filter(pl.col("schedule") == "dynamic(0.5)"))
     """
     require_columns(frame, ("answer_id", "step", "token", "strength"), "strength_text")
     names = frame["answer_id"].unique(maintain_order=True).to_list()[: max(1, answers)]

@@ -31,8 +31,9 @@ def switch_curves(frame: pl.DataFrame) -> Drawing:
         FigureError: for a frame without these columns, or with several shares of one language at
             one step.
 
-    Example:
-        >>> switch_curves(words).write(run.path, "switching")
+    Example::
+
+        switch_curves(words).write(run.path, "switching")
     """
     require_columns(
         frame, ("step", "language", "share", "low", "high", "switched_at"), "switch_curves"

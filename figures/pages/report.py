@@ -54,8 +54,9 @@ def write_report(
         FigureError: without runs.
         RunError: when the page cannot be written.
 
-    Example:
-        >>> write_report(Run.read("results/..."), "report.html", "Steering")  # doctest: +SKIP
+    Example::
+
+        write_report(Run.read("results/..."), "report.html", "Steering")
     """
     runs = [runs] if isinstance(runs, Results) else list(runs)
     if not runs:

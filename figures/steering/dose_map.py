@@ -43,7 +43,11 @@ def dose_map(
             values.
 
     Example:
-        >>> dose_map(cells, "follow the instruction", unit="norm", chosen=(5, 1.0)).caption
+        >>> columns = ["layer", "strength", "value", "low", "high", "n"]
+        >>> rows = [(2, 1.0, 0.5, 0.3, 0.7, 24), (4, 1.0, 0.75, 0.5, 0.9, 24)]
+        >>> cells = pl.DataFrame(rows, columns, orient="row")
+        >>> dose_map(cells, "follow the instruction", unit="norm", chosen=(4, 1.0)).caption
+        'Largest at layer 4, strength 1 norm: 75% [50%, 90%]. ...'
     """
     require_columns(frame, ("layer", "strength", "value", "low", "high", "n"), "dose_map")
     if frame.select("layer", "strength").is_duplicated().any():

@@ -55,8 +55,9 @@ def interval_dots(
         FigureError: for a frame without these columns, a label that occurs twice in one panel and
             setting, or undefined values.
 
-    Example:
-        >>> interval_dots(shares, "share of the effect", group="effect").caption  # doctest: +SKIP
+    Example::
+
+        interval_dots(shares, "share of the effect", group="effect").caption
     """
     frame = _checked_frame(frame, group)
     panels, groups, settings = (

@@ -88,8 +88,10 @@ def logprobs(
         InterventionError: when a direction does not fit the model.
 
     Example:
+        >>> query, answer = prompts[0], "The castle is old."
         >>> plain, steered = ist.logprobs(model, [query] * 2, [answer] * 2, [ist.unsteered, steer])
-        >>> steered.total - plain.total
+        >>> steered.total != plain.total
+        True
     """
 
     def score(rows: Sequence[AnsweredRequest]) -> list[AnswerScore]:

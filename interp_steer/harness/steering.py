@@ -64,8 +64,8 @@ def make_intervention(
         VectorError: when the vector does not have the layer, or is zero there.
 
     Example:
-        >>> str(intervention(italian, 5, "shift", 1.5, positions="all", schedule="start"))
-        'shift(italian@resid_post.5, coefficient=1.5, schedule=start)'
+        >>> str(intervention(vector, 5, "shift", 1.5, positions="all", schedule="start"))
+        'shift(title@resid_post.5, coefficient=1.5, schedule=start)'
     """
     stepped = isinstance(vector, SteppedVector)
     operation = operation or (Operation.SHIFT if stepped else Operation.ADD)

@@ -60,9 +60,9 @@ class Direction:
         SiteError: if a site is beyond the model's layers.
 
     Example:
-        >>> lowercase = vector.at(layer=5)
-        >>> str(lowercase.add(4.0))
-        'add(english_lowercase@resid_post.5, coefficient=4.0)'
+        >>> title = vector.at(layer=5)
+        >>> str(title.add(4.0))
+        'add(title@resid_post.5, coefficient=4.0)'
     """
 
     vector: Float[Tensor, "*step_and_shape"]
@@ -162,7 +162,7 @@ class Direction:
 
         Example:
             >>> str(vector.at(layer=5).apply("add", 4.0))
-            'add(english_lowercase@resid_post.5, coefficient=4.0)'
+            'add(title@resid_post.5, coefficient=4.0)'
         """
         chosen = Operation.parse(operation)
         if chosen is Operation.PROJECT and amount is None:
@@ -374,9 +374,10 @@ class Intervention:
         edits: the edits. An edit sees the effect of earlier edits at the same site.
 
     Example:
-        >>> steer = lowercase.at(5).project() + castle.at(3).add(-4.0)
+        >>> steer = vector.at(5).project() + vector.at(3).add(-4.0)
         >>> str(steer)
-        'project(lowercase@resid_post.5) + add(castle@resid_post.3, coefficient=-4.0)'
+        'project(title@resid_post.5) + add(title@resid_post.3, coefficient=-4.0)'
+        >>> tokens = torch.tensor(model.tokenize(prompts[:1]))
         >>> logits = model.bridge.run_with_hooks(tokens, fwd_hooks=steer.fwd_hooks())
     """
 

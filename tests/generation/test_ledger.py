@@ -124,7 +124,7 @@ def hash_with_a_changed_byte(package: Path, name: str) -> str:
     "name",
     [
         *("models/hooked_lm.py", "models/backends/bridge.py", "models/backends/protocol.py"),
-        *("interventions/hooks.py", "interventions/edits.py"),
+        *("interventions/hooks.py", "interventions/notation.py"),
         *("generation/decoding.py", "generation/__init__.py"),
     ],
 )

@@ -334,7 +334,7 @@ def test_an_unknown_name_says_what_there_is() -> None:
         load("some/name")
     with pytest.raises(ModelError, match=r"'some/name' at revision 'v2' is neither"):
         load("some/name", revision="v2")
-    with pytest.raises(ModelError, match=r"no folder '\./nowhere/at/all'; give a bundled model"):
+    with pytest.raises(ModelError, match=r"folder '\./nowhere/at/all' does not exist; give"):
         load("./nowhere/at/all")
 
 

@@ -213,7 +213,9 @@ def test_questions_name_what_is_asked_and_are_five_at_most():
         assert len(questions) == MOST_QUESTIONS == len(set(questions))
         assert all(one.endswith("?") for one in questions)
         assert grammar.name(query.subject, "en") in questions[0]
-    found = judge_exchanges(JUDGE, [("Tell me about the fox.", "The fox."), ("parlami della volpe.", "Sì.")])
+    found = judge_exchanges(
+        JUDGE, [("Tell me about the fox.", "The fox."), ("parlami della volpe.", "Sì.")]
+    )
     assert "the fox" in found[0].questions[0] and found[0].questions == found[1].questions
 
 

@@ -1,4 +1,4 @@
-/* The little that the browser does by itself. */
+/* The steps that run in the browser, without the server. */
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.explorer = {
   copy: async function (clicks, code) {
@@ -6,7 +6,7 @@ window.dash_clientside.explorer = {
       await navigator.clipboard.writeText(code);
       return "Copied";
     } catch (error) {
-      /* Browsers hand out the clipboard on loopback or https alone: show the lines, selected. */
+      /* Browsers allow the clipboard only on loopback or https: show and select the code. */
       const block = document.getElementById("code-block");
       block.open = true;
       window.getSelection().selectAllChildren(document.getElementById("code"));
@@ -15,11 +15,11 @@ window.dash_clientside.explorer = {
   },
 
   arrive: function (tab) {
-    /* What a closed tab has asked for need not be found. */
+    /* Stop the jobs of a closed tab. */
     window.addEventListener("pagehide", function () {
       navigator.sendBeacon("/gone/" + tab);
     });
-    /* Dash names its lists by their value alone; a reader of screens wants the label too. */
+    /* Dash names its dropdowns by their value only; screen readers need the label too. */
     document.querySelectorAll("label[for]").forEach(function (label) {
       const control = document.getElementById(label.htmlFor);
       if (control && control.classList.contains("dash-dropdown")) {
@@ -34,7 +34,7 @@ window.dash_clientside.explorer = {
 
 document.addEventListener("keydown", function (event) {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-    /* A field tells of its change when it is left. */
+    /* A field sends its value when it loses focus. */
     if (document.activeElement && document.activeElement.blur) document.activeElement.blur();
     setTimeout(function () { document.getElementById("go").click(); }, 50);
   }

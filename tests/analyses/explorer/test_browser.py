@@ -1,4 +1,4 @@
-"""The explorer in a real browser: what a user does with it, at two widths, and in ten tabs."""
+"""Test the explorer in a real browser, at two widths and in ten tabs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 import interp_steer as ist
-from analyses.explorer.form import Limits, Source, Steer
-from analyses.explorer.server import application, listen
-from analyses.explorer.workspace import Making, Workspace
-from interp_steer.interventions.operations import Operation
+from analyses.explorer.form import Limits, Source, SteeringChoice
+from analyses.explorer.server import make_application, make_listener
+from analyses.explorer.workspace import FitOptions, Workspace
 from tests.support.shapes import shapes_unchecked
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -37,23 +36,23 @@ SECONDS = 60
 
 
 @pytest.fixture(scope="module")
-def shelf() -> Iterator[Workspace]:
+def workspace() -> Iterator[Workspace]:
     with shapes_unchecked():
-        making = Making(model="burattino-tiny", n_fit=12, n_select=4, n_test=4)
-        yield Workspace(ist.load("burattino-tiny", device="cpu"), making)
+        fit_options = FitOptions(model="burattino-tiny", n_fit=12, n_select=4, n_test=4)
+        yield Workspace(ist.load("burattino-tiny", device="cpu"), fit_options)
 
 
 @pytest.fixture(scope="module")
-def address(shelf: Workspace) -> Iterator[str]:
-    app = application(shelf, Limits(letters=300))
-    server = listen(app, "127.0.0.1", 0)
+def address(workspace: Workspace) -> Iterator[str]:
+    app = make_application(workspace, Limits(letters=300))
+    server = make_listener(app, "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.port}/"
     server.shutdown()
     thread.join(10)
     server.server_close()
-    app.server.config["EXPLORER"].line.close()
+    app.server.config["EXPLORER"].queue.close()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def chromium() -> Iterator[Any]:
 
 
 class Watched:
-    """A page, and what it should not have said or asked for."""
+    """A page, with its console errors and its requests to other sites."""
 
     def __init__(self, context: Any, address: str) -> None:
         self.page = context.new_page()
@@ -135,10 +134,10 @@ def open_page(chromium: Any, address: str) -> Iterator[Any]:
         context.close()
 
 
-def expected(shelf: Workspace, prompt: str, *steers: Steer) -> list[str]:
+def expected(workspace: Workspace, prompt: str, *steers: SteeringChoice) -> list[str]:
     """What the API answers, without steering and with it."""
-    steering = [ist.unsteered, shelf.steering(steers)]
-    said = ist.generate(shelf.model, [prompt] * 2, steering, max_new_tokens=24)
+    steering = [ist.unsteered, workspace.make_steering(steers)]
+    said = ist.generate(workspace.model, [prompt] * 2, steering, max_new_tokens=24)
     return [completion.text for completion in said]
 
 
@@ -149,7 +148,7 @@ def short(page: Any) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_user_types_steers_and_reads(width: int, open_page: Any, shelf: Workspace) -> None:
+def test_a_user_types_steers_and_reads(width: int, open_page: Any, workspace: Workspace) -> None:
     watched = open_page(width)
     page = watched.page
     assert watched.overflow() <= 0
@@ -157,11 +156,11 @@ def test_a_user_types_steers_and_reads(width: int, open_page: Any, shelf: Worksp
     short(page)
     page.fill("#strength-0", "2")
     watched.steer()
-    steer = Steer(Source(ITALIAN), (1,), Operation.ADD, ist.Strength(2.0))
+    steer = SteeringChoice(Source(ITALIAN), (1,), "add", ist.Strength(2.0))
     assert [watched.text("unsteered"), watched.text("steered")] == expected(
-        shelf, "Tell me about the sea.", steer
+        workspace, "Tell me about the sea.", steer
     )
-    assert page.inner_text("#applied") == str(shelf.steering([steer]))
+    assert page.inner_text("#applied") == str(workspace.make_steering([steer]))
     assert page.locator("#steps .main-svg").first.is_visible()
     assert watched.overflow() <= 0
     assert page.locator("#text-steered").bounding_box()["width"] > 0.4 * min(width, 700)
@@ -174,7 +173,7 @@ def test_a_user_types_steers_and_reads(width: int, open_page: Any, shelf: Worksp
     assert watched.complaints == []
 
 
-def test_a_click_on_the_map_steers_there(open_page: Any, shelf: Workspace) -> None:
+def test_a_click_on_the_map_steers_there(open_page: Any, workspace: Workspace) -> None:
     watched = open_page()
     page = watched.page
     short(page)
@@ -182,11 +181,11 @@ def test_a_click_on_the_map_steers_there(open_page: Any, shelf: Workspace) -> No
     page.fill("#sweep-prompts", "2")
     page.click("#sweep-go")
     rows = page.locator("#sweep .yaxislayer-above text")
-    watched.until(lambda: rows.count() == shelf.model.n_layers)
+    watched.until(lambda: rows.count() == workspace.model.n_layers)
     watched.settled()
     page.locator("#block-sweep").scroll_into_view_if_needed()
     box = page.locator("#sweep .nsewdrag").bounding_box()
-    layers = shelf.model.n_layers
+    layers = workspace.model.n_layers
     at = box["x"] + 0.75 * box["width"], box["y"] + box["height"] * (layers - 2.5) / layers
     page.mouse.move(at[0] - 4, at[1])
     page.wait_for_timeout(300)
@@ -195,8 +194,8 @@ def test_a_click_on_the_map_steers_there(open_page: Any, shelf: Workspace) -> No
     assert page.inner_text("#layers-0").strip() == "2"
     watched.until(lambda: watched.answered())
     assert "resid_post.2" in page.inner_text("#applied")
-    steer = Steer(Source(ITALIAN), (2,), Operation.ADD, ist.Strength(4.0))
-    assert watched.text("steered") == expected(shelf, "Tell me about the castle.", steer)[1]
+    steer = SteeringChoice(Source(ITALIAN), (2,), "add", ist.Strength(4.0))
+    assert watched.text("steered") == expected(workspace, "Tell me about the castle.", steer)[1]
     assert watched.complaints == []
 
 
@@ -238,7 +237,7 @@ def test_errors_are_words_and_go_away(open_page: Any) -> None:
     page.evaluate("document.getElementById('prompt').removeAttribute('maxlength')")
     page.fill("#prompt", "x" * 400)
     page.click("#go")
-    page.wait_for_selector("#error:has-text('400 letters; 300 are allowed')")
+    page.wait_for_selector("#error:has-text('400 characters; 300 are allowed')")
     page.fill("#prompt", "Tell me about the fox.")
     watched.steer()
     assert not page.is_visible("#error") and watched.text("steered")
@@ -267,7 +266,7 @@ def test_the_keyboard_is_enough(open_page: Any) -> None:
 
 
 def test_vectors_are_saved_opened_and_combined(
-    open_page: Any, shelf: Workspace, tmp_path: Path
+    open_page: Any, workspace: Workspace, tmp_path: Path
 ) -> None:
     watched = open_page()
     page = watched.page
@@ -278,7 +277,7 @@ def test_vectors_are_saved_opened_and_combined(
     path = tmp_path / saved.value.suggested_filename
     saved.value.save_as(path)
     vector = ist.SteeringVector.load(path)
-    assert vector.check(shelf.model).card == shelf.vector(Source(ITALIAN)).card
+    assert vector.check(workspace.model).card == workspace.get_vector(Source(ITALIAN)).card
     with page.expect_file_chooser() as chooser:
         page.click("#upload button")
     chooser.value.set_files(path)
@@ -308,12 +307,14 @@ def test_vectors_are_saved_opened_and_combined(
 
 
 @pytest.mark.slow
-def test_ten_tabs_at_once(chromium: Any, address: str, shelf: Workspace) -> None:
+def test_ten_tabs_at_once(chromium: Any, address: str, workspace: Workspace) -> None:
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     about = ["castle", "sea", "school", "fox", "king"]
     prompts = [f"Tell me about the {what}." for what in about] * 2
-    steer = Steer(Source(ITALIAN), (1,), Operation.ADD, ist.Strength(3.0))
-    answers = [expected(shelf, prompt, steer) for prompt in prompts]  # before others run the model
+    steer = SteeringChoice(Source(ITALIAN), (1,), "add", ist.Strength(3.0))
+    answers = [
+        expected(workspace, prompt, steer) for prompt in prompts
+    ]  # before others run the model
     try:
         tabs = [Watched(context, address) for _ in prompts]
         for tab, prompt in zip(tabs, prompts, strict=True):

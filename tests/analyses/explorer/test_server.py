@@ -1,4 +1,4 @@
-"""The explorer without a browser: forms, the line before the model, what is found, the code."""
+"""Test the explorer without a browser: forms, the job queue, results and the exported code."""
 
 from __future__ import annotations
 
@@ -18,55 +18,61 @@ from hypothesis import strategies as st
 
 import interp_steer as ist
 from analyses.explorer import render
-from analyses.explorer.answer import SIDES, Told, answering
-from analyses.explorer.callbacks import Explorer, nested
-from analyses.explorer.download import printed
-from analyses.explorer.form import Ask, Limits, Source, Steer, ask_of, strengths_of
-from analyses.explorer.head_view import QUANTITIES, Heads, looking, measuring
+from analyses.explorer.answer import SIDES, AnswerPair, answer_request
+from analyses.explorer.callbacks import Explorer, group_cards
+from analyses.explorer.download import print_figure
+from analyses.explorer.form import (
+    Limits,
+    Request,
+    Source,
+    SteeringChoice,
+    parse_request,
+    parse_strengths,
+)
+from analyses.explorer.head_view import QUANTITIES, Heads, measure_heads, show_head
 from analyses.explorer.jobs import ExplorerError, Job, JobQueue
 from analyses.explorer.layout import FIELDS
-from analyses.explorer.server import allowed, application
-from analyses.explorer.sweep_view import Swept, sweeping
-from analyses.explorer.views import VIEWS, Seen
-from analyses.explorer.workspace import SAVED, Making, Workspace
+from analyses.explorer.server import is_allowed_host, make_application
+from analyses.explorer.sweep_view import SweepResult, run_sweep
+from analyses.explorer.views import VIEWS, ViewResult
+from analyses.explorer.workspace import SAVED, FitOptions, Workspace
 from figures.printing import export
 from figures.style.drawing import Drawing
 from interp_steer.errors import InterpSteerError
-from interp_steer.interventions.operations import Operation
 from tests.support.shapes import shapes_unchecked
 
 LOWER, ITALIAN = "change_case:english_lowercase", "language:response_language?language=it"
 PROMPT = "Tell me about the castle."
-SMALL = Making(model="burattino-tiny", n_fit=12, n_select=4, n_test=4)
+SMALL = FitOptions(model="burattino-tiny", n_fit=12, n_select=4, n_test=4)
 
 
 @pytest.fixture(scope="module")
-def shelf() -> Iterator[Workspace]:
+def workspace() -> Iterator[Workspace]:
     with shapes_unchecked():
         yield Workspace(ist.load("burattino-tiny", device="cpu"), SMALL)
 
 
 @pytest.fixture
-def line() -> Iterator[JobQueue]:
-    line = JobQueue(most_waiting=4, most_tabs=3)
-    yield line
-    line.close()
+def queue() -> Iterator[JobQueue]:
+    queue = JobQueue(max_waiting=4, max_tabs=3)
+    yield queue
+    queue.close()
 
 
 def done(work: Iterator[None], job: Job) -> Any:
-    """What a job's work finds, without a line."""
+    """Run a job's work without a queue and return the result."""
     for _ in work:
         pass
-    return job.found
+    return job.result
 
 
-def answered(shelf: Workspace, ask: Ask) -> Told:
+def answer(workspace: Workspace, request: Request) -> AnswerPair:
     job = Job("answer", 0, 0)
-    return done(answering(shelf, ask, job), job)
+    return done(answer_request(workspace, request, job), job)
 
 
-# ------------------------------------------------------------------ the line
-def test_the_newest_request_of_a_tab_counts(line: JobQueue) -> None:
+# ------------------------------------------------------------------ the queue
+def test_the_newest_request_of_a_tab_counts(queue: JobQueue) -> None:
     gate, begun, late = threading.Event(), threading.Event(), []
 
     def slow(job: Job) -> Iterator[None]:
@@ -76,20 +82,20 @@ def test_the_newest_request_of_a_tab_counts(line: JobQueue) -> None:
         late.append("slow")
 
     def fast(job: Job) -> Iterator[None]:
-        job.tell(found="fast")
+        job.report(result="fast")
         yield
 
-    first = line.submit("a", "answer", slow)
+    first = queue.submit("a", "answer", slow)
     begun.wait(10)
-    second = line.submit("a", "answer", fast)
-    other = line.submit("b", "answer", fast)
+    second = queue.submit("a", "answer", fast)
+    other = queue.submit("b", "answer", fast)
     gate.set()
-    assert line.wait(second).state == line.wait(other).state == "done"
-    assert line.wait(first).state == "stopped" and not late
-    assert second.found == "fast" and line.tab("a").jobs["answer"] is second
+    assert queue.wait(second).state == queue.wait(other).state == "done"
+    assert queue.wait(first).state == "stopped" and not late
+    assert second.result == "fast" and queue.tab("a").jobs["answer"] is second
 
 
-def test_answers_go_before_the_rest_of_a_sweep(line: JobQueue) -> None:
+def test_answers_go_before_the_rest_of_a_sweep(queue: JobQueue) -> None:
     order: list[str] = []
     gate = threading.Event()
 
@@ -103,42 +109,42 @@ def test_answers_go_before_the_rest_of_a_sweep(line: JobQueue) -> None:
         order.append("answer")
         yield
 
-    long = line.submit("a", "sweep", sweep, rank=2)
-    short = line.submit("b", "answer", answer, rank=0)
-    assert line.ahead(short) == 0
+    long = queue.submit("a", "sweep", sweep, rank=2)
+    short = queue.submit("b", "answer", answer, rank=0)
+    assert queue.ahead(short) == 0
     gate.set()
-    line.wait(short)
-    line.wait(long)
+    queue.wait(short)
+    queue.wait(long)
     assert order in (
         ["sweep 0", "answer", "sweep 1", "sweep 2"],
         ["answer", "sweep 0", "sweep 1", "sweep 2"],
     )
 
 
-def test_a_full_line_refuses_and_a_closed_tab_leaves_it(line: JobQueue) -> None:
+def test_a_full_queue_refuses_and_a_closed_tab_leaves_it(queue: JobQueue) -> None:
     gate = threading.Event()
 
     def wait(job: Job) -> Iterator[None]:
         gate.wait(10)
-        job.tell()
+        job.report()
         yield
 
-    jobs = [line.submit("a", f"kind {at}", wait) for at in range(4)]
+    jobs = [queue.submit("a", f"kind {at}", wait) for at in range(4)]
     with pytest.raises(ExplorerError, match="waiting for the model"):
-        line.submit("b", "answer", wait)
-    line.leave("a")
+        queue.submit("b", "answer", wait)
+    queue.leave("a")
     gate.set()
-    assert [line.wait(job).state for job in jobs] == ["stopped"] * 4
+    assert [queue.wait(job).state for job in jobs] == ["stopped"] * 4
 
 
-def test_tabs_that_are_silent_are_forgotten(line: JobQueue) -> None:
-    first = line.tab("0")
+def test_tabs_that_are_silent_are_forgotten(queue: JobQueue) -> None:
+    first = queue.tab("0")
     for name in "123":
-        line.tab(name)
-    assert line.tab("3") is not first and line.tab("0") is not first
+        queue.tab(name)
+    assert queue.tab("3") is not first and queue.tab("0") is not first
 
 
-def test_errors_are_words(line: JobQueue, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_words(queue: JobQueue, capsys: pytest.CaptureFixture[str]) -> None:
     def foreseen(job: Job) -> Iterator[None]:
         yield
         raise ExplorerError("There is no such thing; choose another.")
@@ -147,11 +153,11 @@ def test_errors_are_words(line: JobQueue, capsys: pytest.CaptureFixture[str]) ->
         yield
         raise ZeroDivisionError("secret/path.py")
 
-    assert line.wait(line.submit("a", "x", foreseen)).said.startswith("There is no such thing")
-    said = line.wait(line.submit("a", "y", unforeseen)).said
+    assert queue.wait(queue.submit("a", "x", foreseen)).message.startswith("There is no such thing")
+    said = queue.wait(queue.submit("a", "y", unforeseen)).message
     assert "ZeroDivisionError" in said and "secret" not in said and "Traceback" not in said
     assert "secret" in capsys.readouterr().err
-    assert line.wait(line.submit("a", "z", lambda job: iter(()))).state == "done"  # it goes on
+    assert queue.wait(queue.submit("a", "z", lambda job: iter(()))).state == "done"  # it goes on
 
 
 # ------------------------------------------------------------------ forms
@@ -165,8 +171,8 @@ def form(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"prompt": "x" * 4001}, "4,001 letters; 4,000 are allowed"),
-        ({"prompt": " \n"}, "There is no prompt"),
+        ({"prompt": "x" * 4001}, "4,001 characters; 4,000 are allowed"),
+        ({"prompt": " \n"}, "prompt is empty"),
         ({"name": None}, "No vector is chosen"),
         ({"layers": []}, "No layer is chosen"),
         ({"layers": [99]}, "from 0 to 3"),
@@ -176,7 +182,7 @@ def form(**changes: Any) -> dict[str, Any]:
         ({"operation": "add", "strength": "1", "unit": "miles"}, "The unit is 'miles'"),
         ({"operation": "drop"}, "The operation is 'drop'"),
         ({"schedule": "sometimes"}, "schedule 'sometimes' is unknown"),
-        ({"schedule": "steps(" + "1;" * 300 + "1)"}, "letters; 400 are allowed"),
+        ({"schedule": "steps(" + "1;" * 300 + "1)"}, "characters; 400 are allowed"),
         ({"positions": "nowhere"}, "unknown positions"),
         ({"max_new_tokens": "100000"}, "from 1 to 256"),
         ({"max_new_tokens": "1.5"}, "give a whole number"),
@@ -186,7 +192,7 @@ def form(**changes: Any) -> dict[str, Any]:
 )
 def test_forms_are_refused_in_words(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InterpSteerError) as refused:
-        ask_of(form(**changes), Limits(), 4)
+        parse_request(form(**changes), Limits(), 4)
     assert words in str(refused.value)
 
 
@@ -197,21 +203,21 @@ anything = st.none() | st.text(max_size=12) | st.integers() | st.floats() | st.l
 @given(st.dictionaries(st.sampled_from([*FIELDS, "prompt", "max_new_tokens", "seed"]), anything))
 def test_whatever_comes_in_a_form_is_an_ask_or_refused(changes: dict[str, Any]) -> None:
     with contextlib.suppress(InterpSteerError):
-        ask = ask_of(form(**changes), Limits(), 4)
-        assert all(0 <= layer < 4 for steer in ask.steers for layer in steer.layers)
-        assert 1 <= ask.max_new_tokens <= 256
+        request = parse_request(form(**changes), Limits(), 4)
+        assert all(0 <= layer < 4 for choice in request.choices for layer in choice.layers)
+        assert 1 <= request.max_new_tokens <= 256
 
 
 def test_strengths_are_read_once_and_in_order() -> None:
-    found = strengths_of("2, 0.5; 2,-1,", "kl", Limits())
+    found = parse_strengths("2, 0.5; 2,-1,", "kl", Limits())
     assert [str(one) for one in found] == ["-1kl", "0.5kl", "2kl"]
     with pytest.raises(ExplorerError, match="no strengths"):
-        strengths_of(" , ", "norm", Limits())
+        parse_strengths(" , ", "norm", Limits())
 
 
 def test_fields_of_a_card_come_together() -> None:
     flat = {f"{name}-{at}": f"{name}{at}" for name in FIELDS for at in range(3)}
-    found = nested(flat | {"prompt": "p"})
+    found = group_cards(flat | {"prompt": "p"})
     assert found["prompt"] == "p" and found["steers"][2]["unit"] == "unit2"
     assert [*found["steers"][0]] == list(FIELDS)
 
@@ -220,14 +226,14 @@ def test_fields_of_a_card_come_together() -> None:
 @given(st.ip_addresses(), st.integers(1, 65535))
 def test_addresses_and_given_names_are_answered_to(address: Any, port: int) -> None:
     name = f"[{address}]" if address.version == 6 else str(address)
-    assert allowed(f"{name}:{port}", ())
-    assert allowed("LocalHost:8050", {"localhost"})
+    assert is_allowed_host(f"{name}:{port}", ())
+    assert is_allowed_host("LocalHost:8050", {"localhost"})
     for stranger in ("evil.example", f"{address}.evil.example", "localhost.evil.example", ""):
-        assert not allowed(f"{stranger}:{port}", {"localhost"})
+        assert not is_allowed_host(f"{stranger}:{port}", {"localhost"})
 
 
-def test_the_server_answers_its_own_page_alone(shelf: Workspace) -> None:
-    app = application(shelf)
+def test_the_server_answers_its_own_page_alone(workspace: Workspace) -> None:
+    app = make_application(workspace)
     client = app.server.test_client()
     try:
         page = client.get("/")
@@ -242,7 +248,7 @@ def test_the_server_answers_its_own_page_alone(shelf: Workspace) -> None:
         layouts = [client.get("/_dash-layout").get_data() for _ in range(2)]
         assert layouts[0] != layouts[1]  # each tab has a name of its own
     finally:
-        app.server.config["EXPLORER"].line.close()
+        app.server.config["EXPLORER"].queue.close()
 
 
 def test_the_command_line_has_the_page_beside_the_analyses(tmp_path: Path) -> None:
@@ -257,179 +263,186 @@ def test_the_command_line_has_the_page_beside_the_analyses(tmp_path: Path) -> No
 
 # ------------------------------------------------------------------ answers, and their code
 STEERINGS = {
-    "projection": (Steer(Source(LOWER), (1,)),),
+    "projection": (SteeringChoice(Source(LOWER), (1,)),),
     "addition": (
-        Steer(
-            Source(ITALIAN), (1, 2), Operation.ADD, ist.Strength(3.0), "diminishing(6)", "generated"
+        SteeringChoice(
+            Source(ITALIAN), (1, 2), "add", ist.Strength(3.0), "diminishing(6)", "generated"
         ),
     ),
     "two": (
-        Steer(
-            Source(LOWER, position="generated"), (2,), Operation.ADD, ist.Strength(2.0, "residual")
+        SteeringChoice(
+            Source(LOWER, position="generated"), (2,), "add", ist.Strength(2.0, "residual")
         ),
-        Steer(Source(ITALIAN, estimator="pca"), (1,), Operation.PROJECT, ist.Strength(1.5)),
+        SteeringChoice(Source(ITALIAN, estimator="pca"), (1,), "project", ist.Strength(1.5)),
     ),
     "dynamic": (
-        Steer(Source(ITALIAN), (1,), Operation.ADD, ist.Strength(2.0), "dynamic(0.5)", "generated"),
+        SteeringChoice(
+            Source(ITALIAN), (1,), "add", ist.Strength(2.0), "dynamic(0.5)", "generated"
+        ),
     ),
-    "heads": (Steer(Source(LOWER, component="z"), (2,), Operation.ADD, ist.Strength(2.0)),),
-    "ablation": (Steer(Source(LOWER), (0, 3), Operation.ABLATE),),
+    "heads": (SteeringChoice(Source(LOWER, component="z"), (2,), "add", ist.Strength(2.0)),),
+    "ablation": (SteeringChoice(Source(LOWER), (0, 3), "ablate"),),
     "turn": (
-        Steer(Source(ITALIAN), (2,), Operation.TURN, ist.Strength(6.0), "fixed", "generated"),
+        SteeringChoice(Source(ITALIAN), (2,), "turn", ist.Strength(6.0), "fixed", "generated"),
     ),
 }
 
 
 @pytest.mark.parametrize("name", STEERINGS)
 def test_the_answers_are_the_apis_and_so_are_those_of_the_code(
-    name: str, shelf: Workspace, monkeypatch: pytest.MonkeyPatch
+    name: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     temperature = 0.7 if name == "two" else 0.0
-    ask = Ask(PROMPT, STEERINGS[name], max_new_tokens=14, temperature=temperature, seed=3)
-    told = answered(shelf, ask)
-    assert told.completions is not None and told.tokens is not None and told.steps is not None
-    steering = shelf.steering(ask.steers)
+    request = Request(PROMPT, STEERINGS[name], max_new_tokens=14, temperature=temperature, seed=3)
+    answers = answer(workspace, request)
+    assert (
+        answers.completions is not None and answers.tokens is not None and answers.steps is not None
+    )
+    steering = workspace.make_steering(request.choices)
     api = ist.generate(
-        shelf.model,
+        workspace.model,
         [PROMPT] * 2,
         [ist.unsteered, steering],
         max_new_tokens=14,
-        sampling=ask.sampling,
+        sampling=request.sampling,
     )
-    assert list(told.completions) == api
-    assert told.texts == (api[0].text, api[1].text)
-    for side, text in zip(SIDES, told.texts, strict=True):
-        assert "".join(span.children for span in render.spans(told, side)) == text
-    assert told.steps["property"].n_unique() == len(ask.steers)
-    monkeypatch.setattr(ist, "load", lambda given: shelf.model)  # loaded already
+    assert list(answers.completions) == api
+    assert answers.texts == (api[0].text, api[1].text)
+    for side, text in zip(SIDES, answers.texts, strict=True):
+        assert "".join(span.children for span in render.make_spans(answers, side)) == text
+    assert answers.steps["property"].n_unique() == len(request.choices)
+    monkeypatch.setattr(ist, "load", lambda given: workspace.model)  # loaded already
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         left: dict[str, Any] = {}
-        exec(compile(told.code, "copied.py", "exec"), left)
+        exec(compile(answers.code, "copied.py", "exec"), left)
     assert said.getvalue() == f"{api[0].text}\n{api[1].text}\n"
-    assert str(left["steer"]) == str(steering) == told.completions[1].applied
+    assert str(left["steer"]) == str(steering) == answers.completions[1].applied
 
 
-def test_the_code_loads_the_model_that_was_given(shelf: Workspace) -> None:
-    told = answered(shelf, Ask('A "quoted"\nprompt', STEERINGS["projection"], max_new_tokens=2))
-    assert "model = ist.load('burattino-tiny')" in told.code
-    assert "fit=12, select=4, test=4" in told.code
-    compile(told.code, "copied.py", "exec")
+def test_the_code_loads_the_model_that_was_given(workspace: Workspace) -> None:
+    answers = answer(
+        workspace, Request('A "quoted"\nprompt', STEERINGS["projection"], max_new_tokens=2)
+    )
+    assert "model = ist.load('burattino-tiny')" in answers.code
+    assert "fit=12, select=4, test=4" in answers.code
+    compile(answers.code, "copied.py", "exec")
 
 
-def test_projections_are_those_of_a_trace(shelf: Workspace) -> None:
-    ask = Ask(PROMPT, STEERINGS["projection"], max_new_tokens=6, read_layer=1)
-    told = answered(shelf, ask)
-    assert told.tokens is not None and told.target is not None
-    steered = told.tokens.filter(told.tokens["answer_id"] == "steered")["projection"]
-    assert steered.to_list() == pytest.approx([told.target] * len(steered), abs=1e-3)
-    assert Ask(PROMPT, ask.steers).read_at(range(4)) == 2  # not where all are the same
+def test_projections_are_those_of_a_trace(workspace: Workspace) -> None:
+    request = Request(PROMPT, STEERINGS["projection"], max_new_tokens=6, read_layer=1)
+    answers = answer(workspace, request)
+    assert answers.tokens is not None and answers.target is not None
+    steered = answers.tokens.filter(answers.tokens["answer_id"] == "steered")["projection"]
+    assert steered.to_list() == pytest.approx([answers.target] * len(steered), abs=1e-3)
+    assert Request(PROMPT, request.choices).read_at(range(4)) == 2  # not where all are the same
 
 
 def test_a_saved_vector_steers_as_it_did(
-    shelf: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Source(LOWER)
-    vector = shelf.vector(source)
-    name, content = render.vector_file(shelf, source)
+    vector = workspace.get_vector(source)
+    name, content = render.save_vector_file(workspace, source)
     (tmp_path / name).write_bytes(content)
     again = ist.SteeringVector.load(tmp_path / name)
     assert torch.equal(again.directions, vector.directions) and again.card == vector.card
-    key = shelf.keep(name, content)
-    assert key in [option["value"] for option in shelf.options()]
-    steer = Steer(Source(key), (1,), Operation.ADD, ist.Strength(2.0))
-    told = answered(shelf, Ask(PROMPT, (steer,), max_new_tokens=6))
-    fitted = Steer(source, (1,), Operation.ADD, ist.Strength(2.0))
-    assert told.texts == answered(shelf, Ask(PROMPT, (fitted,), max_new_tokens=6)).texts
+    key = workspace.open_file(name, content)
+    assert key in [option["value"] for option in workspace.list_options()]
+    steer = SteeringChoice(Source(key), (1,), "add", ist.Strength(2.0))
+    answers = answer(workspace, Request(PROMPT, (steer,), max_new_tokens=6))
+    fitted = SteeringChoice(source, (1,), "add", ist.Strength(2.0))
+    assert answers.texts == answer(workspace, Request(PROMPT, (fitted,), max_new_tokens=6)).texts
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ist, "load", lambda given: shelf.model)
+    monkeypatch.setattr(ist, "load", lambda given: workspace.model)
     with contextlib.redirect_stdout(io.StringIO()) as said:
-        exec(told.code, {})
-    assert said.getvalue() == "\n".join([*told.texts, ""])
+        exec(answers.code, {})
+    assert said.getvalue() == "\n".join([*answers.texts, ""])
 
 
 @pytest.mark.parametrize("content", [b"", b"no safetensors", b"\x80\x04pickle" * 99])
-def test_what_is_no_vector_is_refused_by_its_name(shelf: Workspace, content: bytes) -> None:
+def test_what_is_no_vector_is_refused_by_its_name(workspace: Workspace, content: bytes) -> None:
     with pytest.raises(InterpSteerError, match=r"mine\.safetensors") as refused:
-        shelf.keep("mine.safetensors", content)
+        workspace.open_file("mine.safetensors", content)
     assert "/tmp" not in str(refused.value)
 
 
-def test_names_that_stand_for_nothing_are_refused(shelf: Workspace) -> None:
+def test_names_that_stand_for_nothing_are_refused(workspace: Workspace) -> None:
     for name in (f"{SAVED}gone", "no:such", "language:response_language?language=xx"):
         with pytest.raises(InterpSteerError):
-            shelf.vector(Source(name))
+            workspace.get_vector(Source(name))
     with pytest.raises(ExplorerError, match="press Steer first"):
-        render.vector_file(shelf, Source(LOWER, position="all"))
+        render.save_vector_file(workspace, Source(LOWER, position="all"))
 
 
 # ------------------------------------------------------------------ views
-def test_a_sweep_fills_its_map(shelf: Workspace) -> None:
+def test_a_sweep_fills_its_map(workspace: Workspace) -> None:
     job = Job("sweep", 2, 0)
-    steer = Steer(Source(LOWER), (1,), Operation.ADD)
-    strengths = strengths_of("1, 3", "norm", Limits())
-    work = sweeping(shelf, steer, strengths, 2, 6, 160, job)
+    steer = SteeringChoice(Source(LOWER), (1,), "add")
+    strengths = parse_strengths("1, 3", "norm", Limits())
+    work = run_sweep(workspace, steer, strengths, 2, 6, 160, job)
     sizes = []
     for _ in work:
-        if isinstance(job.found, Swept):
-            sizes.append(len(job.found.records))
-    assert sizes == [4 * (layer + 1) for layer in range(shelf.model.n_layers)]  # as it goes
-    found = job.found
-    assert isinstance(found, Swept) and found.measures == ["follow", "kl"]
+        if isinstance(job.result, SweepResult):
+            sizes.append(len(job.result.records))
+    assert sizes == [4 * (layer + 1) for layer in range(workspace.model.n_layers)]  # as it goes
+    found = job.result
+    assert isinstance(found, SweepResult) and found.measures == ["follow", "kl"]
     drawing = found.drawing("kl", (2, 3.0))
     assert drawing is not None and len(drawing.figure.layout.shapes) == 1
-    assert render.clicked_cell(found, {"points": [{"x": 1, "y": 2}]}) == (2, 3.0)
-    with pytest.raises(InterpSteerError, match="no cell"):
-        render.clicked_cell(found, {"points": []})
+    assert render.find_clicked_cell(found, {"points": [{"x": 1, "y": 2}]}) == (2, 3.0)
+    with pytest.raises(InterpSteerError, match="a cell"):
+        render.find_clicked_cell(found, {"points": []})
     with pytest.raises(ExplorerError, match="8 cells; 4 are allowed"):
-        done(sweeping(shelf, steer, strengths, 2, 6, 4, job), job)
+        done(run_sweep(workspace, steer, strengths, 2, 6, 4, job), job)
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_views_draw_figures_that_say_what_they_show(name: str, shelf: Workspace) -> None:
-    shelf.vector(Source(ITALIAN))  # another to compare with
+def test_views_draw_figures_that_say_what_they_show(name: str, workspace: Workspace) -> None:
+    workspace.get_vector(Source(ITALIAN))  # another to compare with
     job = Job("view", 1, 0)
-    seen = done(VIEWS[name](shelf, STEERINGS["projection"], job), job)
-    assert isinstance(seen, Seen) and seen.drawings
+    seen = done(VIEWS[name](workspace, STEERINGS["projection"], job), job)
+    assert isinstance(seen, ViewResult) and seen.drawings
     for drawing in seen.drawings.values():
         assert isinstance(drawing, Drawing) and drawing.caption.endswith(".")
 
 
-def test_views_refuse_what_they_cannot_show_in_words(shelf: Workspace) -> None:
-    heads = (Steer(Source(LOWER, component="z"), (1,)),)
+def test_views_refuse_what_they_cannot_show_in_words(workspace: Workspace) -> None:
+    heads = (SteeringChoice(Source(LOWER, component="z"), (1,)),)
     for name in ("lens", "propagation"):
         job = Job("view", 1, 0)
         with pytest.raises(InterpSteerError):
-            done(VIEWS[name](shelf, heads, job), job)
+            done(VIEWS[name](workspace, heads, job), job)
 
 
-def test_heads_are_measured_and_seen_from_near(shelf: Workspace) -> None:
+def test_heads_are_measured_and_seen_from_near(workspace: Workspace) -> None:
     job = Job("view", 1, 0)
-    heads = done(measuring(shelf, Source(LOWER), job), job)
+    heads = done(measure_heads(workspace, Source(LOWER), job), job)
     assert isinstance(heads, Heads)
-    assert len(heads.table) == shelf.model.n_layers * shelf.model.n_heads
+    assert len(heads.table) == workspace.model.n_layers * workspace.model.n_heads
     assert all(heads.drawing(quantity).caption for quantity in QUANTITIES)
-    near = done(looking(shelf, heads, 1, 0, job), job)
+    near = done(show_head(workspace, heads, 1, 0, job), job)
     assert ("head", "1.0") in near.facts
     assert set(near.drawings) == {"head_sides", "head_raised", "head_lowered"}
     with pytest.raises(ExplorerError, match=r"no head 99\.0"):
-        done(looking(shelf, heads, 99, 0, job), job)
+        done(show_head(workspace, heads, 99, 0, job), job)
 
 
-def test_ten_tabs_get_their_own_answers(shelf: Workspace) -> None:
-    line = JobQueue()
-    explorer = Explorer(shelf, line, Limits())
+def test_ten_tabs_get_their_own_answers(workspace: Workspace) -> None:
+    queue = JobQueue()
+    explorer = Explorer(workspace, queue, Limits())
     prompts = [
         f"Tell me about the {what}." for what in ["castle", "sea", "school", "fox", "king"]
     ] * 2
     flat = {f"{name}-{at}": None for name in FIELDS for at in range(3)}
     flat |= {"name-0": LOWER, "layers-0": [1], "max_new_tokens": "8", "seed": "0"}
     jobs = [
-        explorer.steer(f"tab {at}", flat | {"prompt": prompt}) for at, prompt in enumerate(prompts)
+        explorer.submit_answer(f"tab {at}", flat | {"prompt": prompt})
+        for at, prompt in enumerate(prompts)
     ]
-    said = [line.wait(job).found.texts[0] for job in jobs]
-    line.close()
-    api = ist.generate(shelf.model, prompts[:5], max_new_tokens=8)
+    said = [queue.wait(job).result.texts[0] for job in jobs]
+    queue.close()
+    api = ist.generate(workspace.model, prompts[:5], max_new_tokens=8)
     assert said == [completion.text for completion in api] * 2
 
 
@@ -438,11 +451,11 @@ def test_ten_tabs_get_their_own_answers(shelf: Workspace) -> None:
 @pytest.mark.parametrize(
     ("kind", "start"), [("pdf", b"%PDF"), ("svg", b"<svg"), ("png", b"\x89PNG")]
 )
-def test_figures_are_saved(kind: str, start: bytes, shelf: Workspace) -> None:
+def test_figures_are_saved(kind: str, start: bytes, workspace: Workspace) -> None:
     job = Job("view", 1, 0)
-    seen = done(VIEWS["card"](shelf, STEERINGS["projection"], job), job)
-    content = printed(seen.drawings["norms"], "norms", kind, shelf)
+    seen = done(VIEWS["card"](workspace, STEERINGS["projection"], job), job)
+    content = print_figure(seen.drawings["norms"], "norms", kind, workspace)
     assert content.startswith(start)
-    assert shelf.model.fingerprint.encode() in content or kind == "pdf"
+    assert workspace.model.fingerprint.encode() in content or kind == "pdf"
     with pytest.raises(ExplorerError, match="not as 'exe'"):
-        printed(seen.drawings["norms"], "norms", "exe", shelf)
+        print_figure(seen.drawings["norms"], "norms", "exe", workspace)

@@ -7,7 +7,7 @@ import pytest
 
 import interp_steer as ist
 from analyses.geometry import causality
-from analyses.geometry.causality_edits import ACTS, Editor
+from analyses.geometry.causality_edits import EDITS, Editor
 from analyses.kit.cli import command_line
 from analyses.kit.instruction_following import Answering, InstructionFollowing
 from interp_steer.models.sites import Site
@@ -30,7 +30,7 @@ def test_what_is_taken_away_is_gone_and_what_is_set_is_there(llama, pairs):
             along = rows.values[Site("resid_post", LAYER)].double() @ u
             assert along.tolist() == pytest.approx([expected[act.name]] * 3, abs=1e-4)
     names = {act.name for act in (*editor.at_layer(LAYER), *editor.at_every_layer(LAYER))}
-    assert names == set(ACTS)
+    assert names == set(EDITS)
 
 
 def test_random_acts_move_prompts_as_far_as_the_directions(llama, pairs):
@@ -90,7 +90,7 @@ def records(edited: list[bool], scores: list[float], effect: str = "sufficiency"
 def test_shares_are_those_of_the_texts_effect(effect, obeying):
     edited = [k < obeying for k in range(8)]
     frame = records(edited, [-0.5 if told else -2.5 for told in edited], effect)
-    shares = causality.effects(frame, seed=0)
+    shares = causality.compute_shares(frame, seed=0)
     expected = obeying / 8 if effect == "sufficiency" else 1 - obeying / 8
     assert shares["value"].to_list() == pytest.approx([expected] * 2)
     assert (shares["low"] <= shares["value"]).all() and (shares["value"] <= shares["high"]).all()
@@ -100,7 +100,7 @@ def test_no_share_is_made_of_an_instruction_that_does_nothing():
     frame = records([False] * 8, [-2.5] * 8).with_columns(
         pl.lit(False).alias("strict_told"), pl.lit(-2.5).alias("logprob_told")
     )
-    assert causality.effects(frame, seed=0).is_empty()
+    assert causality.compute_shares(frame, seed=0).is_empty()
 
 
 # ------------------------------------------------------------------ the analysis
@@ -134,4 +134,4 @@ def test_a_model_that_obeys_nothing_is_told_so(checkpoint, tmp_path, capsys):
     given += ["--instruction", "detectable_format:title", "--n-select", "2"]
     given += ["--max-new-tokens", "8", "--results", str(tmp_path)]
     assert command_line(["causality", *given]) == 2
-    assert "no obedience to lose" in capsys.readouterr().err
+    assert "detectable_format:title" in capsys.readouterr().err

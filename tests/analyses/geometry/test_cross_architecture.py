@@ -13,26 +13,26 @@ from hypothesis import strategies as st
 import interp_steer as ist
 from analyses import all_geometry
 from analyses.geometry import cross_architecture
-from analyses.geometry.cross_architecture import Config, kinds_between
-from analyses.geometry.cross_architecture_alignment import BothSides, Moved
-from analyses.geometry.cross_architecture_figures import Moves, answers
+from analyses.geometry.cross_architecture import Config, list_kinds
+from analyses.geometry.cross_architecture_alignment import BothSides, VectorsInBothModels
+from analyses.geometry.cross_architecture_figures import TransferFigures, draw_answers
 from analyses.geometry.cross_architecture_prompts import (
-    ASKING,
     FOREIGN,
+    PROMPT_SETS,
     check_apart,
     shared_prompts,
 )
 from analyses.geometry.cross_architecture_steering import (
-    ANOTHER,
     OWN,
     RANDOM,
+    RANDOM_VECTOR,
     Contender,
     Steering,
-    _best,
-    against,
-    mapped,
-    numbers,
-    with_sound,
+    _choose_best,
+    add_sound,
+    compute_p_values,
+    name_mapped,
+    summarise_answers,
 )
 from analyses.kit.cli import command_line
 from analyses.kit.parts import configure
@@ -46,7 +46,7 @@ CAPITAL, ITALIAN = "change_case:english_capital", "language:response_language?la
 
 
 # ------------------------------------------------------------------ shared prompts
-@given(st.sampled_from(sorted(ASKING)), st.integers(1, 120), st.integers(0, 50))
+@given(st.sampled_from(sorted(PROMPT_SETS)), st.integers(1, 120), st.integers(0, 50))
 @settings(deadline=None, max_examples=25)
 def test_shared_prompts_never_ask_for_what_is_steered_towards(asking, n, seed):
     prompts = shared_prompts(asking, [CAPITAL, ITALIAN], n, seed)
@@ -82,7 +82,7 @@ def test_shared_prompts_that_cannot_be_are_refused():
             shared_prompts(asking, [CAPITAL], n, 0)
     pairs = ist.world.instruction(CAPITAL, fit=2, select=0, test=2)
     check_apart(shared_prompts("kin", [CAPITAL], 50, 0), [pairs])
-    with pytest.raises(OptionError, match="asks what a contrast set asks"):
+    with pytest.raises(OptionError, match="contrast set"):
         check_apart([f"{pairs.queries[0]} In French, please."], [pairs])
 
 
@@ -95,17 +95,17 @@ def pairs() -> ist.ContrastSet:
 @pytest.mark.parametrize("read", ["last", "generated"])
 def test_through_a_map_to_itself_a_model_is_as_good_as_itself(tiny, pairs, read):
     model = tiny("llama3")
-    moved = Moved.of(model, model, pairs, read)
+    moved = VectorsInBothModels.of(model, model, pairs, read)
     made = fitting.fit_map(
         model, model, pairs.fit.absent, "identity", position=read, max_new_tokens=2
     )
     scores = {}
-    for setting, quantity, layer, value in moved.scores(
+    for setting, quantity, layer, value in moved.score_map(
         made, [made.like_random(0)], draws=20, seed=0
     ):
         assert value.low <= value.value <= value.high
         scores[setting, quantity, layer] = value.value
-    ceiling = moved.ceiling(0)
+    ceiling = moved.measure_ceiling(0)
     for layer in range(1, model.n_layers):
         assert scores["mapped", "cosine", layer] == pytest.approx(1, abs=1e-4)
         assert scores["mapped", "auroc", layer] == pytest.approx(ceiling[layer].value)
@@ -114,7 +114,7 @@ def test_through_a_map_to_itself_a_model_is_as_good_as_itself(tiny, pairs, read)
 
 def test_resampled_pairs_give_vectors_about_the_vector(tiny, pairs):
     both = BothSides.of(tiny("gemma2"), pairs.fit, "generated")
-    vector, drawn = both.vector.directions.double(), both.resampled(400, 0)
+    vector, drawn = both.vector.directions.double(), both.resample(400, 0)
     spread = drawn.std(dim=0) / 400**0.5
     assert ((drawn.mean(dim=0) - vector).abs() <= 6 * spread + 1e-6).all()
     mean = both.sums.sum(dim=1) / both.counts.sum(dim=1)[:, None, None]
@@ -134,9 +134,9 @@ def searched() -> pl.DataFrame:
 
 
 def test_the_first_of_the_best_cells_is_chosen_for_each_contender():
-    choice = _best(searched(), Contender("ridge, kin", {}))
+    choice = _choose_best(searched(), Contender("ridge, kin", {}))
     assert (choice.operation, choice.layer, choice.sound) == ("a", 1, 3)
-    random = _best(searched(), Contender(RANDOM, {}, 0))
+    random = _choose_best(searched(), Contender(RANDOM, {}, 0))
     assert (random.operation, random.layer, random.sound) == ("b", 1, 4)
 
 
@@ -144,15 +144,15 @@ def test_an_answer_is_sound_that_obeys_and_is_a_text():
     rows = [(True, False, None), (True, None, None), (True, True, False), (True, False, True),
             (False, False, False)]  # fmt: skip
     frame = pl.DataFrame(rows, schema=["strict", "degenerate", "garbled"], orient="row")
-    assert with_sound(frame)["sound"].to_list() == [True, True, False, False, False]
+    assert add_sound(frame)["sound"].to_list() == [True, True, False, False, False]
 
 
 def steered(mine: list[bool], *random: list[bool]) -> pl.DataFrame:
     """Answers to as many prompts: under a mapped vector, under random ones, and unsteered."""
     settings_ = [("none", None, [False] * len(mine)), ("instruction", None, [True] * len(mine))]
-    settings_ += [(OWN, None, [True] * len(mine)), (mapped("ridge", "broad"), None, mine)]
+    settings_ += [(OWN, None, [True] * len(mine)), (name_mapped("ridge", "broad"), None, mine)]
     settings_ += [(RANDOM, draw, each) for draw, each in enumerate(random)]
-    settings_ += [(ANOTHER, 0, mine)]
+    settings_ += [(RANDOM_VECTOR, 0, mine)]
     rows = [
         (name, setting, draw, f"{k}", f"{k}", strict, strict, 0.1)
         for name in (CAPITAL, ITALIAN)
@@ -166,11 +166,11 @@ def steered(mine: list[bool], *random: list[bool]) -> pl.DataFrame:
 def test_a_mapped_vector_is_tested_against_each_random_one():
     records = steered([True] * 10, [False] * 10, [True] * 4 + [False] * 6)
     rows = records.filter(pl.col("instruction") == CAPITAL)
-    setting = mapped("ridge", "broad")
-    assert against(rows, setting, RANDOM, "strict") == pytest.approx([2 / 2**10, 2 / 2**6])
+    setting = name_mapped("ridge", "broad")
+    assert compute_p_values(rows, setting, RANDOM, "strict") == pytest.approx([2 / 2**10, 2 / 2**6])
     worse = steered([False] * 10, [True] * 10).filter(pl.col("instruction") == CAPITAL)
-    assert against(worse, setting, RANDOM, "strict") == [1.0]
-    found = numbers(records)
+    assert compute_p_values(worse, setting, RANDOM, "strict") == [1.0]
+    found = summarise_answers(records)
     assert found[f"mcnemar_p.strict.ridge_broad.{CAPITAL}"] == pytest.approx(2 / 2**6)
     assert found[f"mcnemar_p_holm.sound.ridge_broad.{ITALIAN}"] == pytest.approx(4 / 2**6)
     assert found[f"mcnemar_p_vector.strict.ridge_broad.{CAPITAL}"] == 1.0
@@ -180,8 +180,8 @@ def test_a_mapped_vector_is_tested_against_each_random_one():
 
 
 def drawn():
-    moves = Moves("burattino-instruct", "burattino-gemma", "ridge", "broad", "last")
-    return answers(steered([True] * 9 + [False], [False] * 10), moves)
+    moves = TransferFigures("burattino-instruct", "burattino-gemma", "ridge", "broad", "last")
+    return draw_answers(steered([True] * 9 + [False], [False] * 10), moves)
 
 
 def test_the_figure_of_answers_says_what_was_found():
@@ -205,7 +205,7 @@ def test_the_analysis_leaves_what_it_says(run):
     found = run("cross_architecture", *given)["cross_architecture"]
     records, quality = found.records(), found.records("quality")
     # Ridge of both kinds of prompts, and the other kinds of maps of the last.
-    settings_ = {"none", "instruction", OWN, RANDOM, ANOTHER, "ridge, plain", "ridge, kin"}
+    settings_ = {"none", "instruction", OWN, RANDOM, RANDOM_VECTOR, "ridge, plain", "ridge, kin"}
     assert set(records["setting"]) == settings_ | {"procrustes, kin", "cca, kin"}
     assert quality.group_by("prompts", "kind", "setting").len()["len"].to_list() == [6] * 12
     assert set(found.records("directions")["quantity"]) == {"cosine", "auroc"}
@@ -231,11 +231,11 @@ def test_the_analysis_leaves_what_it_says(run):
 def test_a_model_is_no_target_of_its_own_vectors(capsys, tmp_path):
     given = ["--model", "burattino-tiny", "--source", "burattino-tiny", "--results", str(tmp_path)]
     assert command_line(["cross_architecture", *given]) != 0
-    assert "name another --source" in capsys.readouterr().err
+    assert "--source" in capsys.readouterr().err
     whole = all_geometry.Config(model="burattino-small", target="burattino-tiny")
     parts = {
         analysis: configure(analysis, whole, **own)
-        for analysis, own in all_geometry.own_fields(whole).items()
+        for analysis, own in all_geometry.set_own_fields(whole).items()
     }
     moved = parts.pop(cross_architecture)
     assert (moved.source, moved.model) == ("burattino-small", "burattino-tiny")
@@ -244,8 +244,9 @@ def test_a_model_is_no_target_of_its_own_vectors(capsys, tmp_path):
 
 def test_widths_that_agree_have_an_identity_too_and_kinds_are_checked(capsys, tiny):
     config = Config()
-    assert kinds_between(tiny("llama3"), tiny("gemma2"), config)[-1] == "identity"
+    assert list_kinds(tiny("llama3"), tiny("gemma2"), config)[-1] == "identity"
     small = ist.load("burattino-small")
-    assert "identity" not in kinds_between(tiny("llama3"), small, config)
+    assert "identity" not in list_kinds(tiny("llama3"), small, config)
     assert command_line(["cross_architecture", "--kind", "ridge", "--kinds", "cca"]) == 2
-    assert "steer with one of the kinds" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "--kind ridge" in error and "--kinds cca" in error

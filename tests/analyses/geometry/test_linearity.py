@@ -14,8 +14,8 @@ from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from torch import Tensor
 
 import interp_steer as ist
-from analyses.geometry.linearity_equal_damage import NEAR, at_budget, outcomes
-from analyses.geometry.linearity_readouts import LINEAR, MOVES, AtLayer, Property
+from analyses.geometry.linearity_equal_damage import NEAR, match_cost, summarise_outcomes
+from analyses.geometry.linearity_readouts import LINEAR, MOVES, LayerReadouts, PropertyReadouts
 from figures.geometry.pair_shifts import pair_shifts
 from interp_steer.errors import CaptureError, FigureError, VectorError
 from interp_steer.geometry import probes
@@ -211,7 +211,7 @@ def test_all_are_brought_to_the_same_cost(costs, budget):
     def spent(amounts):
         return {n: costs[n][0] * amounts[n] ** costs[n][1] for n in amounts}
 
-    found = at_budget(spent, dict.fromkeys(range(len(costs)), 1.0), budget)
+    found = match_cost(spent, dict.fromkeys(range(len(costs)), 1.0), budget)
     for cost in spent(found).values():
         assert abs(math.log(cost / budget)) <= math.log(NEAR) + 1e-9
 
@@ -223,7 +223,7 @@ def test_a_cost_that_jumps_is_met_as_nearly_as_was_tried():
         tried.append(amounts[0])
         return {0: 0.0 if amounts[0] < 3 else 10.0}
 
-    found = at_budget(spent, {0: 1.0}, 1.0)
+    found = match_cost(spent, {0: 1.0}, 1.0)
     assert found[0] in tried and found[0] >= 3 and len(tried) <= 8
 
 
@@ -250,26 +250,26 @@ def answers() -> pl.DataFrame:
 def test_outcomes_are_those_of_each_contender():
     found = {
         (row["of"], row["quantity"]): row["value"]
-        for row in outcomes(answers(), seed=0).iter_rows(named=True)
+        for row in summarise_outcomes(answers(), seed=0).iter_rows(named=True)
     }
     assert found["difference_in_means", "obeys"] == 1 and found["lda", "obeys"] == 0
     assert found["random", "obeys"] == 0.5 and found["random", "recovered"] == 0.25
     assert found["difference_in_means", "recovered"] == 0.5 and found["lda", "recovered"] == 0.25
     assert found["lda", "broken"] == 0.25 and found["lda", "kl"] == pytest.approx(0.1)
     nothing = answers().with_columns(logprob=pl.lit(None, dtype=pl.Float64))
-    assert "recovered" not in outcomes(nothing, seed=0)["quantity"]
+    assert "recovered" not in summarise_outcomes(nothing, seed=0)["quantity"]
 
 
 # ------------------------------------------------------------------ a layer
 @pytest.fixture(scope="module")
-def layer(tiny) -> AtLayer:
+def layer(tiny) -> LayerReadouts:
     pairs = ist.world.instruction("change_case:english_lowercase", fit=12, select=4, test=6)
-    return Property.of(tiny("llama3"), pairs, seed=0).layers[2]
+    return PropertyReadouts.of(tiny("llama3"), pairs, seed=0).layers[2]
 
 
 def test_vectors_of_a_property_are_its_directions(tiny):
     pairs = ist.world.instruction("detectable_format:title", fit=6, select=3, test=3)
-    found = Property.of(tiny("gemma2"), pairs, seed=0)
+    found = PropertyReadouts.of(tiny("gemma2"), pairs, seed=0)
     for name, vector in found.vectors.items():
         assert vector.name == f"{name}(title)" and vector.card.estimator == name
         for layer, unit in zip(found.layers, vector.unit, strict=True):
@@ -284,18 +284,18 @@ def test_readings_score_every_prompt_of_a_split(layer):
         assert set(LINEAR) < set(found) and all(
             len(side) == n for both in found.values() for side in both
         )
-    assert layer.best_linear() in LINEAR
+    assert layer.choose_linear() in LINEAR
 
 
 def test_the_mean_shift_leaves_a_linear_probe_at_chance(layer):
-    left = {(move, what): value for move, what, value in layer.left()}
+    left = {(move, what): value for move, what, value in layer.measure_remaining()}
     assert {move for move, _ in left} == set(MOVES)
     assert left["mean", "left.logistic"].value == pytest.approx(0.5, abs=0.2)
     assert left["nothing", "left.logistic"].value > left["mean", "left.logistic"].value
 
 
 def test_cosines_lie_in_their_intervals(layer):
-    found = {of: value for of, _, value in layer.cosines()}
+    found = {of: value for of, _, value in layer.measure_cosines()}
     assert set(found) == set(layer.directions) - {"difference_in_means"}
     assert all(-1 <= one.low <= one.value <= one.high <= 1 for one in found.values())
 

@@ -47,8 +47,10 @@ def test_depth_is_of_the_layers(study):
 
 def test_what_is_added_is_a_share_of_the_residual_stream(study):
     """In units of its length, measured on the prompts that strengths are measured on."""
-    acts = study.acts(study.test, study.layers, study.strengths[:1], [None, 0])
-    rows = ist.capture.capture_moments(study.gauge.model, study.gauge.prompts, keep_rows=True).rows
+    acts = study.list_edits(study.test, study.layers, study.strengths[:1], [None, 0])
+    rows = ist.capture.capture_moments(
+        study.calibrator.model, study.calibrator.prompts, keep_rows=True
+    ).rows
     for act in acts:
         (edit,) = act.steering[0].edits
         length = (rows.values[ist.Site("resid_post", act.layer)].double() ** 2).sum(1).mean().sqrt()
@@ -63,7 +65,7 @@ def test_what_is_added_is_a_share_of_the_residual_stream(study):
 
 def test_the_best_depth_is_where_the_obedient_answer_is_likeliest(study):
     layer, depth = study.best_depth(seed=0)
-    acts = study.acts(study.select, study.layers, study.strengths[-1:], [None])
+    acts = study.list_edits(study.select, study.layers, study.strengths[-1:], [None])
     means = [
         sum(score for score in scores if score is not None)
         for scores in study.select.score_answers(acts)
@@ -75,8 +77,10 @@ def test_the_best_depth_is_where_the_obedient_answer_is_likeliest(study):
 def test_equal_kl_is_equal(study):
     """What is added moves predictions by the budget, on the prompts that it was found on."""
     for layer in study.layers:
-        steering = study.vector.at(layer).add(study.gauge.coefficient(layer, study.strengths[-1]))
-        assert study.gauge.damage(steering).kl == pytest.approx(0.3, rel=0.06)
+        steering = study.vector.at(layer).add(
+            study.calibrator.coefficient(layer, study.strengths[-1])
+        )
+        assert study.calibrator.damage(steering).kl == pytest.approx(0.3, rel=0.06)
 
 
 def test_a_model_that_does_not_obey_is_refused(tiny, tmp_path):
@@ -117,7 +121,7 @@ def test_rows_of_the_best_layer_are_those_of_each_model():
     frame = pl.DataFrame(
         rows, schema=["model", "instruction", "quantity", "layer", "value"], orient="row"
     )
-    kept = model_scale.at_best(frame)
+    kept = model_scale.select_best_layers(frame)
     assert kept.select("model", "layer").rows() == [
         ("one", 3),
         ("one", 3),
@@ -150,4 +154,4 @@ def test_models_that_cannot_be_asked_are_notes(run, checkpoint, tmp_path):
 def test_when_no_model_can_be_asked_it_is_said(tmp_path, capsys):
     given = ["--models", str(tmp_path / "absent"), "--results", str(tmp_path)]
     assert command_line(["model_scale", *given]) == 2
-    assert "can be asked" in capsys.readouterr().err
+    assert str(tmp_path / "absent") in capsys.readouterr().err

@@ -8,8 +8,8 @@ import torch
 
 import interp_steer as ist
 from analyses.geometry import stability
-from analyses.geometry.stability_drift import change, smoothed
-from analyses.geometry.stability_extractions import Extractions, base_queries, crossed
+from analyses.geometry.stability_drift import measure_drift, smooth
+from analyses.geometry.stability_extractions import Extractions, cross_phrasings, sample_queries
 from analyses.geometry.stability_rows import ALL_PAIRS
 from analyses.kit.cli import command_line
 
@@ -69,14 +69,14 @@ def test_the_analysis_compares_with_the_base_and_follows_long_answers(run):
 
 def test_sizes_that_make_no_two_extractions_are_refused(capsys):
     assert command_line(["stability", "--n-fit", "70"]) == 2
-    assert "twice as many queries" in capsys.readouterr().err
+    assert "--n-queries" in capsys.readouterr().err
     assert command_line(["stability", "--n-phrasings", "40", "--base", "None"]) == 2
-    assert "take 2 or more" in capsys.readouterr().err
+    assert "2 or more" in capsys.readouterr().err
 
 
 def test_any_choice_of_queries_has_the_vector_that_a_fit_on_it_gives(burattino_instruct):
-    name, queries = "detectable_format:title", base_queries("detectable_format:title", 10, 0)
-    grid = crossed(name, queries, 3, 0)
+    name, queries = "detectable_format:title", sample_queries("detectable_format:title", 10, 0)
+    grid = cross_phrasings(name, queries, 3, 0)
     assert len(grid) == 30 and len(set(grid.queries)) == 10
     found = Extractions.read(burattino_instruct, grid, 4)
     chosen = torch.tensor([[7, 2], [0, 9]])
@@ -87,13 +87,13 @@ def test_any_choice_of_queries_has_the_vector_that_a_fit_on_it_gives(burattino_i
             for said in (phrasing[0][at : at + 1] if times == 1 else phrasing[at])
         ]
         fitted = ist.fit(burattino_instruct, ist.ContrastSet("some", tuple(cells)))
-        mine = found.of_queries(4, chosen, times)[0].float()
+        mine = found.fit_queries(4, chosen, times)[0].float()
         torch.testing.assert_close(mine, fitted.directions[4], atol=1e-4, rtol=1e-3)
     others = ist.ContrastSet(
         "others", tuple(p for p in grid if p.query not in (queries[0], queries[9]))
     )
     left = ist.fit(burattino_instruct, others)
-    mine = found.of_others(4, chosen)[1].float()
+    mine = found.fit_others(4, chosen)[1].float()
     torch.testing.assert_close(mine, left.directions[4], atol=1e-4, rtol=1e-3)
     assert found.pairs.queries == queries[:4]
     assert [pair.phrasing for pair in found.pairs] == [
@@ -110,7 +110,7 @@ def test_a_drift_is_read_within_answers():
         pl.lit("x").alias("instruction"),
         pl.lit(0.0).alias("kl"),
     )
-    assert change(steps, "steered", 0).value == pytest.approx((0 - 1) / 2)
-    smooth = smoothed(steps).filter(pl.col("query") == 1)
-    assert smooth["step"].to_list() == [0, 8]
-    assert smooth["scaled_projection"].to_list() == pytest.approx([0, -4.5 / 6])
+    assert measure_drift(steps, "steered", 0).value == pytest.approx((0 - 1) / 2)
+    means = smooth(steps).filter(pl.col("query") == 1)
+    assert means["step"].to_list() == [0, 8]
+    assert means["scaled_projection"].to_list() == pytest.approx([0, -4.5 / 6])

@@ -119,5 +119,5 @@ def test_the_accuracy_table_in_latex(tmp_path: Path) -> None:
     written = latex.write_tables(read, tmp_path / "tables")
     assert [path.name for path in written] == ["summary.tex", "accuracy.tex"]
     assert written[1].read_text("utf-8") == table
-    with pytest.raises(FigureError, match="no accuracy table"):
+    with pytest.raises(FigureError, match="accuracy table"):
         accuracy_booktabs(finish_run(tmp_path, {"n": 1}))

@@ -326,9 +326,9 @@ def test_without_data_the_hub_is_asked(ifeval_file: Path, monkeypatch: pytest.Mo
 def test_data_that_cannot_be_reached_are_refused_with_the_three_ways(tmp_path: Path) -> None:
     """No test reaches the hub, so that without data nothing can be read."""
     ways = [HUB, "JSONL file", *(name for name, _ in list(FILES.values())[:2])]
-    for options in ({}, {"data": str(tmp_path / "none")}):
+    for data in (None, str(tmp_path / "none")):
         with pytest.raises(ContrastError) as caught:
-            ist.contrast.ifeval(TITLE, **options)
+            ist.contrast.ifeval(TITLE, data)
         assert all(way in str(caught.value).rpartition(";")[2] for way in ways)
 
 
