@@ -63,7 +63,9 @@ class Prompted:
         batch_size: number of rows run together.
 
     Example:
-        >>> Prompted("system prompt", model, before=(chat_turn("system", "Answer in Italian."),))
+        >>> before = (chat_turn("system", "Answer in Italian."),)
+        >>> Prompted("system prompt", model, before=before).prompt("What is a castle?")[0]
+        {'role': 'system', 'content': 'Answer in Italian.'}
     """
 
     name: str
