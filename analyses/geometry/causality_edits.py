@@ -8,7 +8,7 @@ from typing import get_args
 
 import interp_steer as ist
 from analyses.kit.instruction_following import EditedPrompts
-from interp_steer.geometry.exchange import Part, Rows, displacement_along, exchange_activations
+from interp_steer.geometry import Part, Rows, displacement_along, exchange_activations
 
 EDITS = {
     "zero": "set to zero",
@@ -28,7 +28,8 @@ class Editor:
 
     vector: ist.SteeringVector
     sides: tuple[Rows, Rows]
-    """Activations with and without the instruction; see :func:`~interp_steer.geometry.exchange.capture_last_tokens`."""
+    """Activations with and without the instruction; see
+    :func:`~interp_steer.geometry.exchange.capture_last_tokens`."""
     removed_at: str
     """Positions at which components are set to zero; see
     :func:`interp_steer.interventions.positions.span`."""

@@ -20,7 +20,7 @@ from analyses.geometry.cross_architecture_steering import (
 from figures.style import theme
 from figures.style.drawing import Drawing, interval_text, list_words, p_text, short_names
 from figures.style.interval_dots import interval_dots
-from interp_steer.statistics.records import share_of
+from interp_steer.statistics import share_of
 
 OUTCOMES = {"strict": "follows the instruction", "sound": "and is sound"}
 """Outcomes of an answer: the column of the records, and the name in figures."""
@@ -81,7 +81,8 @@ class TransferFigures:
         ]
         random = quality.filter(pl.col("setting") == "random")["value"].to_numpy().max()
         return (
-            f"The highest values of {self.kind} maps are {list_words(values)}; no random map is above "
+            f"The highest values of {self.kind} maps are {list_words(values)}; no random map is "
+            "above "
             f"{random:.2f}. Share of the variance of {self.target}'s activations that maps from "
             f"{self.source} explain, on held-out shared prompts; bands are 95% intervals over "
             "prompts."
@@ -103,7 +104,8 @@ class TransferFigures:
             "is chance",
         }
         return (
-            f"The highest values are {list_words(values)}. {about[quantity]}. Bands are 95% intervals; "
+            f"The highest values are {list_words(values)}. {about[quantity]}. Bands are 95% "
+            "intervals; "
             "the bands of random maps are for their mean."
         )
 
@@ -147,7 +149,8 @@ def draw_answers(records: pl.DataFrame, moves: TransferFigures) -> Drawing:
     caption = (
         f"Shares of sound answers: {'. '.join(values)}. {moves.target} answers under mapped "
         f"vectors of {moves.source}, n = {n} for each instruction; p is the largest of McNemar's "
-        "p-values against the random maps. A sound answer follows the instruction and is neither degenerate "
+        "p-values against the random maps. A sound answer follows the instruction and is "
+        "neither degenerate "
         "nor garbled. Layers and strengths are chosen on other prompts; whiskers are 95% "
         "intervals."
     )

@@ -40,10 +40,8 @@ from figures.geometry.embedding_map import embedding_map
 from figures.geometry.similarity import similarity_by_layer, similarity_map
 from figures.style.drawing import interval_text, percent
 from interp_steer.errors import OptionError
-from interp_steer.geometry.ranks import effective_rank
-from interp_steer.geometry.subspaces import principal_angles, shared_part
-from interp_steer.statistics.intervals import Interval, bootstrap_mean
-from interp_steer.statistics.resampling import normal_interval, resampled_means
+from interp_steer.geometry import effective_rank, principal_angles, shared_part
+from interp_steer.statistics import Interval, bootstrap_mean, normal_interval, resampled_means
 
 MOST_ANGLE_DRAWS = 50
 """Maximum number of draws for angles, which are slow to compute."""
@@ -118,18 +116,38 @@ def main(config: Config, run: ist.Run) -> None:
     run.draw("angles_by_layer", figures.interval_curves(
         angles, "layer", "layer", "mean principal angle (degrees)", chance="random subspaces"
     ))  # fmt: skip
-    explained = percent(points["explained"][0])
-    caption = (
-        f"Unit directions of {len(sets)} instructions at {model.n_layers} layers, by family, on "
-        f"their two principal axes, which explain {explained} of their variance."
-    )
-    if nearest is not None:
-        caption = (
-            "In the whole space the nearest direction of another instruction is of the same "
-            f"family for {interval_text(nearest)} of the directions ({percent(chance)} by chance). "
-            + caption
-        )
+    caption = describe_map(points, len(sets), model.n_layers, nearest, chance)
     run.draw("map", replace(embedding_map(points), caption=caption))
+
+
+def describe_map(
+    points: pl.DataFrame,
+    n_instructions: int,
+    n_layers: int,
+    nearest: Interval | None,
+    chance: float,
+) -> str:
+    """Return the caption of the map of all directions.
+
+    Args:
+        points: the directions on their two principal axes.
+        n_instructions: the number of instructions.
+        n_layers: the number of layers.
+        nearest: the share of directions whose nearest neighbour is of the same family, if known.
+        chance: the same share by chance.
+    """
+    caption = (
+        f"Unit directions of {n_instructions} instructions at {n_layers} layers, by family, on "
+        f"their two principal axes, which explain {percent(points['explained'][0])} of their "
+        "variance."
+    )
+    if nearest is None:
+        return caption
+    return (
+        "In the whole space the nearest direction of another instruction is of the same "
+        f"family for {interval_text(nearest)} of the directions ({percent(chance)} by chance). "
+        f"{caption}"
+    )
 
 
 def read_differences(
