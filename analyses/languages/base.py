@@ -144,7 +144,7 @@ def with_language(records: pl.DataFrame, code: str, column: str = "answer") -> p
         averages.
     """
     texts = records[column].to_list()
-    distinct = dict.fromkeys(texts)
+    distinct = list(dict.fromkeys(texts))
     by_text = dict(zip(distinct, language.detect_all(distinct), strict=True))
     detections = [by_text[text] for text in texts]
     return records.with_columns(
