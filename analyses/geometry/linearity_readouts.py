@@ -14,25 +14,24 @@ from jaxtyping import Float64
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer.capture.contrast_moments import ContrastMoments
-from interp_steer.geometry.probes import (
-    Both,
-    Kind,
-    Probe,
-    density_ratio,
-    train_probe,
-    train_with_penalty,
-)
-from interp_steer.statistics.intervals import (
+from interp_steer.capture import ContrastMoments
+from interp_steer.geometry import Both, Kind, Probe, density_ratio, train_probe, train_with_penalty
+from interp_steer.statistics import (
     Interval,
+    auroc_gain,
     bootstrap,
     jackknife_interval,
     jackknife_subsets,
+    measure_separation,
 )
-from interp_steer.statistics.separation import auroc_gain, measure_separation
-from interp_steer.vectors.estimators import ESTIMATORS, shift_along
-from interp_steer.vectors.fitting import fit_along
-from interp_steer.vectors.transport import KINDS, TransportMap, transport_of
+from interp_steer.vectors import (
+    ESTIMATORS,
+    KINDS,
+    TransportMap,
+    fit_along,
+    shift_along,
+    transport_of,
+)
 
 LINEAR = {
     "difference_in_means": "difference in means",
@@ -74,6 +73,9 @@ N_GROUPS = 12
 
 Readout: TypeAlias = Callable[[Tensor], Float64[Tensor, " row"]]
 """Returns a score for each activation; larger scores mean that the property is more likely."""
+
+Scores: TypeAlias = tuple[Float64[Tensor, " present"], Float64[Tensor, " absent"]]
+"""Scores of a readout on prompts with and without the property."""
 
 Measurement: TypeAlias = tuple[str, str, Interval]
 """The readout or map, the quantity, and the value."""
@@ -183,7 +185,7 @@ class LayerReadouts:
         }
         return {**along, **self.probes, **ratios}
 
-    def scores(self, split: str) -> dict[str, Both]:
+    def scores(self, split: str) -> dict[str, Scores]:
         """Return the scores of each readout on both sides of a split."""
         present, absent = get_rows(getattr(self.splits, split), self.site)
         return {name: (read(present), read(absent)) for name, read in self.readouts.items()}
