@@ -240,7 +240,7 @@ def test_what_cannot_be_traced(model):
     steer = random_steps(model).shift(1.0, Dynamic())
     with pytest.raises(GenerationError, match="1 answers for 2 prompts"):
         trace(model, PROMPTS[:2], ["a"], steer)
-    with pytest.raises(GenerationError, match="one text for 2 prompts"):
+    with pytest.raises(GenerationError, match="answers is one text"):
         trace(model, PROMPTS[:2], "a", steer)
     with pytest.raises(GenerationError, match="answer 1 has no tokens"):
         trace(model, PROMPTS[:2], ["a", ""], steer)
