@@ -28,14 +28,28 @@ def check_list(name: str, value: Any, error: type[InterpSteerError]) -> None:
         >>> from interp_steer.errors import ScoringError
         >>> check_list("texts", ["one", "two"], ScoringError)
     """
-    kind = (
-        "text"
-        if isinstance(value, str | bytes)
-        else "mapping"
-        if isinstance(value, Mapping)
-        else "path"
-        if isinstance(value, os.PathLike)
-        else None
-    )
-    if kind is not None:
+    check_texts(name, value, error)
+    if isinstance(value, Mapping):
+        raise error(f"{name} is one mapping, {value!r:.80}; give a list of them")
+
+
+def check_texts(name: str, value: Any, error: type[InterpSteerError]) -> None:
+    """Refuse one text or path where several texts are meant.
+
+    A mapping passes: where texts are only iterated over, its keys are texts in order.
+
+    Args:
+        name: the name of the argument, for the message.
+        value: the argument; None and every other value pass.
+        error: the type of the error to raise.
+
+    Raises:
+        InterpSteerError: of the given type, showing the value.
+
+    Example:
+        >>> from interp_steer.errors import ScoringError
+        >>> check_texts("texts", dict.fromkeys(["one", "two", "one"]), ScoringError)
+    """
+    if isinstance(value, str | bytes | os.PathLike):
+        kind = "path" if isinstance(value, os.PathLike) else "text"
         raise error(f"{name} is one {kind}, {value!r:.80}; give a list of them")

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 import interp_steer as ist
-from interp_steer.arguments import check_list
+from interp_steer.arguments import check_list, check_texts
 from interp_steer.contrast import languages, two_lists, words_and_lengths
 from interp_steer.contrast.instructions import ifeval_rows, ifeval_sets, stripping
 from interp_steer.errors import InterpSteerError, ScoringError
@@ -232,3 +232,9 @@ def test_anything_else_passes(value: object) -> None:
 def test_what_is_refused_is_shown(value: object) -> None:
     with pytest.raises(ScoringError, match="texts is one"):
         check_list("texts", value, ScoringError)
+
+
+def test_the_keys_of_a_mapping_are_texts_where_they_are_only_gone_through() -> None:
+    texts = dict.fromkeys(["La locanda è molto antica.", "The inn is very old indeed."])
+    check_texts("texts", texts, ScoringError)
+    assert [each.lingua for each in language.detect_all(texts)] == ["it", "en"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from interp_steer.arguments import check_list
+from interp_steer.arguments import check_texts
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.instructions.registry import LANGUAGE
 from interp_steer.contrast.pair import Pair, Prompt
@@ -238,7 +238,7 @@ def check_disjoint(extraction: ContrastSet, evaluation: Iterable[ParallelItem | 
         >>> pairs = language_set(parallel(9), shots=1, fit=4, select=0, test=0)
         >>> check_disjoint(pairs, ["Who was Collodi?"])
     """
-    check_list("evaluation", evaluation, ContrastError)
+    check_texts("evaluation", evaluation, ContrastError)
     fitted = {plain_text(text) for pair in extraction for text in _user_texts(pair)}
     shared = [
         text

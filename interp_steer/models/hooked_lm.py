@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp_steer.arguments import check_list
+from interp_steer.arguments import check_list, check_texts
 from interp_steer.errors import ModelError, SiteError
 from interp_steer.models import plain_twin
 from interp_steer.models.backends.bridge import WrappedBridge
@@ -357,7 +357,7 @@ class HookedLM:
         Raises:
             ModelError: as :meth:`tokenize`, except for an empty list.
         """
-        check_list("texts", texts, ModelError)
+        check_texts("texts", texts, ModelError)
         rows: list[list[int]] = []
         remaining = iter(texts)
         # A tokenizer holds far more than the ids of the texts that it is given, so it is given a

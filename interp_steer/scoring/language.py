@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from interp_steer.arguments import check_list
+from interp_steer.arguments import check_texts
 from interp_steer.errors import ScoringError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean, share
 
@@ -74,7 +74,7 @@ def detect(text: str, languages: Sequence[str] = CANDIDATES) -> str | None:
         >>> detect("La locanda è molto antica."), detect("42")
         ('it', None)
     """
-    check_list("languages", languages, ScoringError)
+    check_texts("languages", languages, ScoringError)
     verdict = _lingua(tuple(languages)).detect_language_of(text)
     return None if verdict is None else verdict.iso_code_639_1.name.lower()
 
@@ -92,8 +92,8 @@ def detect_all(texts: Iterable[str], languages: Sequence[str] = CANDIDATES) -> l
     Raises:
         ScoringError: as :func:`detect`.
     """
-    check_list("texts", texts, ScoringError)
-    check_list("languages", languages, ScoringError)
+    check_texts("texts", texts, ScoringError)
+    check_texts("languages", languages, ScoringError)
     texts = list(texts)
     detections = {text: _detection(text, languages) for text in dict.fromkeys(texts)}
     return [detections[text] for text in texts]

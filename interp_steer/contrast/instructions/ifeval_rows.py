@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from interp_steer.arguments import check_list
+from interp_steer.arguments import check_texts
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.instructions.arguments import REQUIRED, check_arguments
 from interp_steer.contrast.instructions.stripping import Rule, strip
@@ -178,7 +178,7 @@ def rows_with_one_instruction(
         rows: of :func:`read`.
         ids: the instructions to select; all when not given.
     """
-    check_list("ids", ids, ContrastError)
+    check_texts("ids", ids, ContrastError)
     return tuple(
         row
         for row in rows

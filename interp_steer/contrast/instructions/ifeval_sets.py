@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from interp_steer.arguments import check_list
+from interp_steer.arguments import check_list, check_texts
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.from_phrasings import build
 from interp_steer.contrast.instructions.ifeval_rows import (
@@ -114,7 +114,7 @@ def format_sets(
         sets = format_sets("llm-steer-instruct")
         sum(len(pairs.test) for pairs in sets.values())  # 163
     """
-    check_list("ids", ids, ContrastError)
+    check_texts("ids", ids, ContrastError)
     rows = read(source) if isinstance(source, (str, Path)) else source
     return {
         name: ifeval_set(name, rows, seed=seed, fit=fit, select=select, test=test) for name in ids
@@ -263,7 +263,7 @@ def augmented_sets(
     test: int = 48,
 ) -> dict[str, ContrastSet]:
     """Build :func:`augmented_set` for each of the instructions, by id."""
-    check_list("ids", ids, ContrastError)
+    check_texts("ids", ids, ContrastError)
     return {
         name: augmented_set(
             queries, name, apart_from=apart_from, seed=seed, fit=fit, select=select, test=test
