@@ -147,8 +147,8 @@ def draw_answers(records: pl.DataFrame, moves: TransferFigures) -> Drawing:
     caption = (
         f"Shares of sound answers: {'. '.join(values)}. {moves.target} answers under mapped "
         f"vectors of {moves.source}, n = {n} for each instruction; p is the largest of McNemar's "
-        "p-values against the random maps. A sound answer follows the instruction and is neither degenerate "
-        "nor garbled. Layers and strengths are chosen on other prompts; whiskers are 95% "
+        "p-values against the random maps. A sound answer follows the instruction and is "
+        "neither degenerate nor garbled. Layers and strengths are chosen on other prompts; whiskers are 95% "
         "intervals."
     )
     return replace(interval_dots(frame, "share of answers"), caption=caption)

@@ -71,6 +71,9 @@ N_GROUPS = 12
 Readout: TypeAlias = Callable[[Tensor], Float64[Tensor, " row"]]
 """Returns a score for each activation; larger scores mean that the property is more likely."""
 
+Scores: TypeAlias = tuple[Float64[Tensor, " present"], Float64[Tensor, " absent"]]
+"""Scores of a readout on prompts with and without the property."""
+
 Measurement: TypeAlias = tuple[str, str, Interval]
 """The readout or map, the quantity, and the value."""
 
@@ -179,7 +182,7 @@ class LayerReadouts:
         }
         return {**along, **self.probes, **ratios}
 
-    def scores(self, split: str) -> dict[str, Both]:
+    def scores(self, split: str) -> dict[str, Scores]:
         """Return the scores of each readout on both sides of a split."""
         present, absent = get_rows(getattr(self.splits, split), self.site)
         return {name: (read(present), read(absent)) for name, read in self.readouts.items()}
