@@ -44,19 +44,13 @@ test: $(STAMP)   ## the tests that a change must pass
 test-all: $(STAMP) ## every test, the slow ones too
 	$(PYTEST)
 
-LEGACY := basis model selfcheck capture generation
+LEGACY := models/test_basis models/test_loading models/test_self_check capture/test_activations \
+  generation/test_completions
 test-legacy: .peers/legacy/.installed ## HookedTransformer and the bridge of TransformerLens 3.9
-	.peers/legacy/bin/python -m pytest -m 'not slow' tests/legacy $(LEGACY:%=tests/test_%.py)
+	.peers/legacy/bin/python -m pytest -m 'not slow' tests/legacy $(LEGACY:%=tests/%.py)
 
-# Files that between them touch every dependency. Shapes are checked by `make test`: the plugin of the
-# lowest jaxtyping does not go with our conftest.
-LOWEST := adaptation analyses_cli basis burattino_models capture cards cluster displays estimators explorer \
-  figures gallery generation geometry grid harness hub ifeval_rows ifeval_sets interchange interventions \
-  language_detection language_sets linearity model parallel print prompts propagation results \
-  scoring selfcheck stability statistics subspaces tracing transfer vectors
 test-lowest: .peers/lowest/.installed ## the same code with the lowest versions that pyproject.toml allows
-	OMP_NUM_THREADS=1 .peers/lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' \
-	  -o addopts='--strict-markers -pno:dash' $(LOWEST:%=tests/test_%.py)
+	OMP_NUM_THREADS=1 .peers/lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not slow'
 
 test-interchange: $(STAMP) .peers/repeng/.installed .peers/steering_vectors/.installed ## rivals steer by our files, logits equal
 	$(PY) -m pytest tests/interchange/test_rivals.py

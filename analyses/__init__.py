@@ -1,1 +1,1 @@
-"""One script per question; `python -m analyses` lists them."""
+"""Answer research questions, one script for each; `python -m analyses` lists the scripts."""

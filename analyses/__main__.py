@@ -1,4 +1,4 @@
-"""``python -m analyses``: list the analyses, or run one."""
+"""List the analyses, or run one: ``python -m analyses``."""
 
 import sys
 

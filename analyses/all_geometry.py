@@ -23,7 +23,7 @@ from analyses.geometry import (
     stability,
     subspaces,
 )
-from analyses.kit.parts import perform
+from analyses.kit.parts import run_experiments
 
 ANALYSES = (
     layer_geometry,
@@ -62,7 +62,7 @@ class Config:
 
 def main(config: Config, run: ist.Run) -> None:
     """Run the analyses one after another and write the report."""
-    perform(run, config, set_own_fields(config), HEADLINES, f"Geometry of {config.model}")
+    run_experiments(run, config, set_own_fields(config), HEADLINES, f"Geometry of {config.model}")
 
 
 def set_own_fields(config: Config) -> dict[Any, dict[str, Any]]:

@@ -1,9 +1,9 @@
-"""The main job: three analyses of one model for all the format instructions, and one report.
+"""Run three analyses of one model for all format instructions, and write one report.
 
-The model's activations are compared (similarity), a difference-in-means vector is fitted for each
-instruction, every layer is tried (layer_sweep), and the chosen layers are put to the test against
-no steering, a random direction, and the text instruction (format_steering). The report, one page
-that opens with no network, is ``<results>/demo/report.html``.
+The model's activations are compared (similarity). A difference-in-means vector is fitted for each
+instruction, and every layer is tried (layer_sweep). Steering at the chosen layers is then compared
+with no steering, a random direction, and the text instruction (format_steering). The report is
+``<results>/demo/report.html``, a page that opens without a network.
 """
 
 from __future__ import annotations
@@ -14,28 +14,34 @@ from typing import Literal
 
 import interp_steer as ist
 from analyses.instructions import format_steering, layer_sweep, similarity
-from analyses.kit.answer_options import asking
+from analyses.instructions.layer_search import (
+    SteeringSetup,
+    choose_layers,
+    fit_for_instructions,
+    search_layers,
+)
+from analyses.kit.answer_options import open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
-from analyses.kit.parts import configured, opened
+from analyses.kit.parts import configure, open_part
 from figures.pages.report import write_report
 
 
 @dataclass(frozen=True)
 class Config(format_steering.Config):
-    """The size of the job; with the defaults it takes a few minutes on two cores."""
+    """Size of the job; with the defaults it takes a few minutes on two cores."""
 
     operations: tuple[str, ...] = ("project", "generated/add:3")
     """Ways to steer, of which the best is chosen; see layer_sweep."""
     n_select: int = 10
-    """Prompts that each layer is tried on."""
+    """Prompts on which each layer is tried."""
     n_test: int = 24
-    """Prompts that are reported."""
+    """Prompts in the test split, on which results are reported."""
     max_new_tokens: int = 112
-    """Where an answer is cut; plain answers have about 55 tokens."""
+    """Maximum number of new tokens per answer; unsteered answers have about 55."""
     draws: int = 1
     """Random directions that each vector is compared with."""
     controls: tuple[Literal["shuffled", "others"], ...] = ()
-    """Other vectors that each is compared with."""
+    """Further controls that each vector is compared with; see format_steering."""
 
 
 def main(config: Config, run: ist.Run) -> None:
@@ -45,27 +51,26 @@ def main(config: Config, run: ist.Run) -> None:
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
     sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
-    steerers = layer_sweep.fitted(model, sets, run, config.operations)
+    steerers = fit_for_instructions(model, sets, run, config.operations)
 
-    looking = configured(similarity, config)
-    with opened(run, similarity, looking) as part:
-        similarity.main(looking, part)
+    part_config = configure(similarity, config)
+    with open_part(run, similarity, part_config) as part:
+        similarity.main(part_config, part)
         similar = part.finish()
 
-    with asking(config, model, run) as options:
-        with opened(run, layer_sweep, configured(layer_sweep, config)) as part:
+    with open_sweep_options(config, model, run) as options:
+        setup = SteeringSetup(model, reference, sets, steerers, options)
+        with open_part(run, layer_sweep, configure(layer_sweep, config)) as part:
             part.used(model, *sets.values())
-            searched = layer_sweep.search(model, reference, sets, steerers, config, options)
-            choices = layer_sweep.choose(searched)
-            layer_sweep.leave(part, searched, steerers, choices)
+            searched = search_layers(setup, config)
+            choices = choose_layers(searched)
+            layer_sweep.write_results(part, searched, steerers, choices)
             swept = part.finish()
 
-        with opened(run, format_steering, configured(format_steering, config)) as part:
+        with open_part(run, format_steering, configure(format_steering, config)) as part:
             part.used(model, *sets.values())
-            records = format_steering.compare(
-                model, reference, sets, steerers, choices, config, run, options
-            )
-            format_steering.leave(part, records, steerers, choices, config.rule)
+            records = format_steering.compare_settings(setup, choices, config, run)
+            format_steering.write_results(part, records, steerers, choices, config.rule)
             steered = part.finish()
 
     run.write_records(records)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import interp_steer as ist
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def serve(config: Config) -> None:
     """Load the model, then serve the page until Ctrl+C.
 
     Raises:
-        RunError: if Dash is missing or the port is taken.
+        OptionError: if Dash is missing or the port is taken.
     """
     try:
         from analyses.explorer.form import Limits
@@ -62,7 +62,7 @@ def serve(config: Config) -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("dash", "flask", "werkzeug"):
             raise
-        raise RunError(
+        raise OptionError(
             f"the explorer needs {error.name}; install it: pip install 'interp_steer[explore]'"
         ) from error
     fit_options = FitOptions(
@@ -80,7 +80,7 @@ def serve(config: Config) -> None:
     try:
         server = make_listener(app, config.host, config.port)
     except OSError as error:
-        raise RunError(
+        raise OptionError(
             f"cannot listen at {config.host}:{config.port} ({error.strerror or error}); give "
             "another --port, or 0 for a free port"
         ) from error

@@ -1,8 +1,8 @@
-"""Paper A in full: every experiment of Stolfo et al. (2025) on one model, and one report.
+"""Run every experiment of paper A, Stolfo et al. (2025), on one model, and write one report.
 
-Each experiment is an analysis of its own and leaves its own results folder; answers that several of
-them need are made once. The report, one page that opens with no network, is
-``<results>/paper_a/report.html``.
+Each experiment is an analysis that leaves its own results folder. Answers that several experiments
+need are generated once. The report is ``<results>/paper_a/report.html``, a page that opens without
+a network.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from analyses.instructions import (
 )
 from analyses.kit.answer_options import AnswerOptions
 from analyses.kit.instruction_sets import FORMATS
-from analyses.kit.parts import perform
+from analyses.kit.parts import run_experiments
 
 HEADLINES: dict[str, tuple[str, ...]] = {
     "format_steering": ("accuracy.", "kl.", "gain.", "mcnemar_p."),
@@ -37,23 +37,24 @@ HEADLINES: dict[str, tuple[str, ...]] = {
     "cross_model": ("accuracy.", "mcnemar_p."),
     "response_quality": ("quality.",),
 }
-"""What of each experiment's summary stands in the summary of the whole."""
+"""For each experiment, the beginnings of the names of the summary values that the summary of the
+whole repeats."""
 
 
 @dataclass(frozen=True)
 class Config(AnswerOptions):
-    """The size of the experiments; with the defaults they take 19 minutes on two cores."""
+    """Size of the experiments; with the defaults they take 19 minutes on two cores."""
 
     model: str = "burattino-instruct"
-    """A bundled model, a Hugging Face name, or a folder."""
+    """Model to steer: a bundled model, a Hugging Face name, or a folder."""
     base: str = "burattino-base"
-    """The base of the model, which its vectors are tried on."""
+    """Base of the model, on which the vectors of the model are tried."""
     models: tuple[str, ...] = ("burattino-instruct", "burattino-gemma")
     """The models of the table."""
     instruction: tuple[str, ...] = FORMATS
     """IFEval ids of the format instructions."""
     data: str | None = None
-    """IFEval's prompts to report on; see layer_sweep."""
+    """Source of IFEval's prompts for the test split; see layer_sweep."""
     operations: tuple[str, ...] = (
         "project",
         "project@generated",
@@ -61,22 +62,22 @@ class Config(AnswerOptions):
     )
     """Ways to steer, of which the best is chosen; see layer_sweep."""
     search: Literal["whole", "early", "race"] = "race"
-    """Which answers are asked for where layers are chosen; see layer_sweep."""
+    """How the search for layers saves work; see layer_sweep."""
     judge: str = "world"
-    """Who judges the quality of answers; see response_quality."""
+    """Judge of the quality of answers; see response_quality."""
     n_fit: int = 64
-    """Pairs of prompts that each vector is fitted on."""
+    """Pairs of prompts on which each vector is fitted."""
     n_select: int = 24
-    """Prompts that each layer is tried on."""
+    """Prompts on which each layer is tried."""
     n_test: int = 24
-    """Prompts that are reported."""
+    """Prompts in the test split, on which results are reported."""
     max_new_tokens: int = 112
-    """Where an answer is cut."""
+    """Maximum number of new tokens per answer."""
 
 
 def main(config: Config, run: ist.Run) -> None:
     """Run the experiments one after the other, and gather them into one page."""
-    # As format_steering has them, so that its answers are those that are judged and tabled.
+    # The defaults of format_steering, so that its answers are the ones that are judged and tabled.
     controlled = {field: getattr(format_steering.Config, field) for field in ("draws", "controls")}
     own: dict[Any, dict[str, Any]] = {
         similarity: {},
@@ -96,4 +97,4 @@ def main(config: Config, run: ist.Run) -> None:
         vocabulary: {},
         instruction_table: controlled,
     }
-    perform(run, config, own, HEADLINES, f"Instruction steering of {config.model}")
+    run_experiments(run, config, own, HEADLINES, f"Instruction steering of {config.model}")

@@ -1,10 +1,10 @@
-"""Paper B in full: every experiment of Scalena et al. (2024) on one model, and one report.
+"""Run every experiment of paper B, Scalena et al. (2024), on one model, and write one report.
 
-The schedules and strengths of language steering, the Italian benchmarks, what is retained of
-English, several properties and several languages at once, other ways to adapt a model on the same
-examples, and prompts outside of benchmarks. Each experiment is an analysis of its own and leaves
-its own results folder. The report, one page that opens with no network, is
-``<results>/paper_b/report.html``.
+The experiments are: schedules and strengths of language steering, Italian benchmarks, retained
+English abilities, several properties and several languages at once, other ways to adapt a model to
+the same examples, and prompts outside of benchmarks. Each experiment is an analysis that leaves its
+own results folder. The report is ``<results>/paper_b/report.html``, a page that opens without a
+network.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import interp_steer as ist
-from analyses.kit.parts import perform
+from analyses.kit.parts import run_experiments
 from analyses.languages import (
     adaptation_baselines,
     creative_tasks,
@@ -33,7 +33,7 @@ EXPERIMENTS = (
     adaptation_baselines,
     creative_tasks,
 )
-"""In the order of the report."""
+"""The experiments, in the order of the report."""
 
 HEADLINES: dict[str, tuple[str, ...]] = {
     "language_steering": (
@@ -48,26 +48,27 @@ HEADLINES: dict[str, tuple[str, ...]] = {
     "adaptation_baselines": ("in_language.",),
     "language_switching": ("in_language.",),
 }
-"""What of each experiment's summary stands in the summary of the whole."""
+"""For each experiment, the beginnings of the names of the summary values that the summary of the
+whole repeats."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is steered; the sizes are each analysis' own."""
+    """Options that all experiments share. The sizes are the defaults of each analysis."""
 
     model: str = "burattino-instruct"
-    """A bundled model, a Hugging Face name, or a folder."""
+    """Model to steer: a bundled model, a Hugging Face name, or a folder."""
     data: str | None = None
-    """A folder of parallel answers; the bundled world when not given."""
+    """Folder of parallel answers. Default: the bundled world."""
     positive: str = "it-it"
-    """Languages of the questions and answers that are steered to."""
+    """Languages of the questions and answers to steer towards."""
     reference: str = "burattino-base"
-    """The model whose perplexity tells degenerate and garbled answers."""
+    """Model whose perplexity shows which answers are degenerate or garbled."""
     ray: str | None = None
-    """The ray cluster that answers; see layer_sweep."""
+    """Ray cluster that generates the answers; see layer_sweep."""
 
 
 def main(config: Config, run: ist.Run) -> None:
     """Run the experiments one after the other, and gather them into one page."""
     own: dict[Any, dict[str, Any]] = {analysis: {} for analysis in EXPERIMENTS}
-    perform(run, config, own, HEADLINES, f"Language steering of {config.model}")
+    run_experiments(run, config, own, HEADLINES, f"Language steering of {config.model}")

@@ -1,4 +1,7 @@
-"""Records to figures: each function takes frames and returns a `Drawing` with its caption."""
+"""Draw figures from records: each function takes frames and returns a `Drawing` with its caption.
+
+May import from `interp_steer`, and not from `analyses`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command lines of figures share: they read finished results folders, and say errors."""
+"""Read results folders and report errors, for the command lines of figures."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from interp_steer.errors import InterpSteerError, RunError
 from interp_steer.results.finished import Results, find, read
 
 
-def gathered(root: Path) -> list[Results]:
-    """Every finished results folder below a root, or the root itself; spoilt ones are named.
+def read_runs(root: Path) -> list[Results]:
+    """Read every finished results folder below a root; a line on stderr names each damaged folder.
 
     Raises:
         RunError: when none can be read.
@@ -33,12 +33,12 @@ def gathered(root: Path) -> list[Results]:
     return runs
 
 
-def command(config: type, main: Callable[[Any], object], module: str) -> None:
+def run_command(config: type, main: Callable[[Any], object], module: str) -> None:
     """Run a module as a command: its config from the arguments, its answer on stdout.
 
     Args:
         config: the dataclass that the arguments make; its docstring is the help.
-        main: what is done with it; returns what is printed.
+        main: called with the config; its result is printed.
         module: the name of the module, for the help.
     """
     try:

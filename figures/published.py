@@ -1,4 +1,4 @@
-"""What the papers report, in one table, to be drawn beside a run on the same model."""
+"""Look up the numbers that the papers report, to draw them beside a run on the same model."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ SCHEMA = {
     "n": pl.Int64,
     "source": pl.String,
 }
-"""``at`` is what an experiment varies: a weight, a number of sentences, an instruction, a variant,
-a task; empty where it varies nothing. ``outcome`` is what ``value`` is: a share under the strict or
-loose check, mean words, judged quality, the accuracy of a benchmark, or the layer or weight that
-was chosen, null where the paper chose not to steer. ``n`` is the number of prompts, null where it
-is not stated."""
+"""``at`` is the variable of an experiment: a weight, a number of sentences, an instruction, a
+variant, a task; empty without a variable. ``outcome`` names the quantity of ``value``: a share
+under the strict or loose check, mean words, judged quality, the accuracy of a benchmark, or the
+chosen layer or weight, null where the paper chose not to steer. ``n`` is the number of prompts,
+null where the paper does not state it."""
 
 BASELINES = {"steered": "none", "both": "instruction"}
-"""What a steered setting is compared with."""
+"""Baseline of each steered setting."""
 
 OVERRIDDEN = ("detectable_format:title", "detectable_format:multiple_sections")
-"""Instructions whose steered answers the published plot replaced by those of the baseline."""
+"""Instructions whose steered answers the published plot replaced by the baseline's answers."""
 
 OVERRIDE = "unsteered title and sections"
-"""``at`` of what is reported with that replacement."""
+"""``at`` of the numbers that are reported with this replacement."""
 
 
 @cache
 def published() -> pl.DataFrame:
-    """The whole table."""
+    """Return the whole table."""
     return pl.read_csv(TABLE, schema=SCHEMA).with_columns(pl.col("at").fill_null(""))
 
 
 def reported(model: str, experiment: str, outcome: str) -> dict[tuple[str, str], float]:
-    """What a paper reports of a model.
+    """Return the numbers that a paper reports of a model.
 
     Args:
-        model: a Hugging Face name; one that no paper ran has nothing reported.
-        experiment: as the table names it.
-        outcome: as the table names it.
+        model: a Hugging Face name.
+        experiment: its name in the table.
+        outcome: its name in the table.
 
     Returns:
-        Values by setting and ``at``.
+        Values by setting and ``at``; empty for a model that no paper ran.
     """
     rows = published().filter(
         (pl.col("model") == model)
@@ -65,7 +65,7 @@ def reported(model: str, experiment: str, outcome: str) -> dict[tuple[str, str],
 
 
 def reported_sentences(model: str) -> dict[tuple[str, str, int], float]:
-    """What a paper reports of numbers of sentences: values by relation, setting and number."""
+    """Return the reported shares for numbers of sentences, by relation, setting and number."""
     return {
         (relation, setting, int(k)): value
         for relation in ("at most", "exactly")
@@ -74,7 +74,8 @@ def reported_sentences(model: str) -> dict[tuple[str, str, int], float]:
 
 
 def as_plotted(records: pl.DataFrame) -> pl.DataFrame:
-    """Records of the four settings as the published plot counts them: see :data:`OVERRIDDEN`.
+    """Return the records of the four settings as the published plot counts them: see
+    :data:`OVERRIDDEN`.
 
     Args:
         records: columns ``instruction`` and ``setting``; an argument behind the name of an

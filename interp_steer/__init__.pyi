@@ -13,6 +13,7 @@ from .contrast import ContrastSet as ContrastSet
 from .errors import InterpSteerError as InterpSteerError
 from .generation import Cluster as Cluster
 from .generation import Completion as Completion
+from .generation import GenerationOptions as GenerationOptions
 from .generation import Ledger as Ledger
 from .generation import Sampling as Sampling
 from .generation import Trace as Trace

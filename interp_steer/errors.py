@@ -1,4 +1,4 @@
-"""The errors of interp_steer: each names what is wrong, with the offending values, and the mend."""
+"""Define the errors of interp_steer: each message shows the offending values and a fix."""
 
 
 class InterpSteerError(ValueError):
@@ -26,7 +26,7 @@ class VectorError(InterpSteerError):
 
 
 class BasisError(InterpSteerError):
-    """A vector that was read from weights in one basis, where they are in another."""
+    """A vector that was read from weights in another basis than the model's."""
 
 
 class TransferError(InterpSteerError):
@@ -49,8 +49,12 @@ class RunError(InterpSteerError):
     """A results folder that is unwritable, half-written, or was made by something else."""
 
 
+class OptionError(InterpSteerError):
+    """An option of an analysis with a value that is unknown, impossible, or too much for the data."""
+
+
 class InterchangeError(InterpSteerError):
-    """A file of another tool that cannot be read, or what a format cannot hold."""
+    """A file of another tool that cannot be read, or a vector that a format cannot hold."""
 
 
 class HubError(InterpSteerError):
@@ -58,7 +62,7 @@ class HubError(InterpSteerError):
 
 
 class InterchangeWarning(UserWarning):
-    """What a format does not hold, and is therefore left out."""
+    """A part of a vector that a format does not hold, so that it was left out."""
 
 
 class StatisticsError(InterpSteerError):

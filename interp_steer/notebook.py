@@ -1,8 +1,8 @@
-"""What notebooks show of vectors, contrast sets, runs and answers: HTML of their own values.
+"""Render vectors, contrast sets, runs and answers as HTML for notebooks.
 
-Every function takes plain values and returns a fragment in which all text is escaped, whatever a
-prompt or a name holds. Styles stand in the elements, since notebooks differ in what they keep, and
-take the colours of the page, so that they read on dark ones too.
+Every function takes plain values and returns a fragment in which all text is escaped. Styles are
+attributes of the elements, because notebooks differ in the style sheets that they allow. Texts have
+the colour of the page, so that they can be read on dark pages too.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 EXAMPLES = 3
-"""Pairs of a contrast set that are shown."""
+"""The number of pairs of a contrast set that are shown."""
 
 ROWS = 12
-"""Numbers of a summary in sight; the rest unfold."""
+"""The numbers of a summary that are shown at once; the others are folded."""
 
 LONGEST = 2000
-"""Letters of a text that are shown."""
+"""The most letters of a text that are shown."""
 
 _BLUE = "#0072b2"
 _RULE = "1px solid rgba(128,128,128,.4)"
@@ -31,39 +31,40 @@ _MUTED = "opacity:.7"
 Prompt = str | Sequence[Mapping[str, str]]
 
 
-def bare_card(name: str, facts: Mapping[str, str]) -> str:
-    """The card of a vector, without the vector.
+def render_card(name: str, facts: Mapping[str, str]) -> str:
+    """Return the card of a vector, without the vector.
 
     Args:
-        name: of the vector.
-        facts: what the card says, by what it is about.
+        name: the name of the vector.
+        facts: the entries of the card by their heading.
     """
-    return _card(name, "Card", facts)
+    return compose_card(name, "Card", facts)
 
 
-def vector_card(
+def render_vector(
     name: str,
     facts: Mapping[str, str],
     layers: Sequence[int],
     norms: Sequence[float],
     targets: Sequence[float] | None = None,
 ) -> str:
-    """The card of a steering vector, with its norm at each layer.
+    """Return the card of a steering vector, with its norm at each layer.
 
     Args:
-        name: of the vector.
-        facts: what its card says, by what it is about.
-        layers: that it was read at.
-        norms: of its direction at each, in the units of the activations.
-        targets: the mean projection of prompts with the property at each; None when not measured.
+        name: the name of the vector.
+        facts: the entries of the card by their heading.
+        layers: the layers of the vector.
+        norms: the norm of the direction at each layer, in the units of the activations.
+        targets: the mean projection at each layer of prompts with the property; None when not
+            measured.
     """
     parts = [_bars("norm by layer", layers, norms)]
     if targets is not None:
         parts.append(_bars("target projection by layer", layers, targets))
-    return _card(name, "SteeringVector", facts, *parts)
+    return compose_card(name, "SteeringVector", facts, *parts)
 
 
-def stepped_card(
+def render_stepped_vector(
     name: str,
     facts: Mapping[str, str],
     layers: Sequence[int],
@@ -71,21 +72,21 @@ def stepped_card(
     by_layer: Sequence[float],
     running: Sequence[int],
 ) -> str:
-    """The card of a vector of several steps, with its norm at each step and each layer.
+    """Return the card of a vector of several steps, with its norm at each step and each layer.
 
     Args:
-        name: of the vector.
-        facts: what its card says, by what it is about.
-        layers: that it was read at.
+        name: the name of the vector.
+        facts: the entries of the card by their heading.
+        layers: the layers of the vector.
         by_step: the norm at each step, over all layers.
         by_layer: the norm at each layer, over all steps.
-        running: at each step the answers that were still running, of the side with fewer.
+        running: the number of answers that were not finished at each step, on the side with fewer.
     """
     steps = range(len(by_step))
     facts = {"steps": str(len(by_step)), **facts}
     if len(running):
         facts["answers running"] = f"{running[0]} at step 0, {running[-1]} at step {steps[-1]}"
-    return _card(
+    return compose_card(
         name,
         "SteppedVector",
         facts,
@@ -94,65 +95,71 @@ def stepped_card(
     )
 
 
-def pairs_card(
+def render_pairs(
     name: str, digest: str, splits: Mapping[str, Sequence[tuple[Prompt, Prompt, str]]]
 ) -> str:
-    """A contrast set: how large its splits are, and its first pairs side by side.
+    """Return the card of a contrast set: the sizes of its splits, and its first pairs.
 
     Args:
-        name: what the pairs differ in.
+        name: the property that the pairs differ in.
         digest: the set's hash.
-        splits: of each the prompts without the property and with it, and how it was said.
+        splits: the pairs of each split: the prompts without and with the property, and the
+            phrasing of the property.
     """
     n = sum(map(len, splits.values()))
     counts = [
-        (split, str(len(pairs)), str(len({said for *_, said in pairs})))
+        (split, str(len(pairs)), str(len({phrasing for *_, phrasing in pairs})))
         for split, pairs in splits.items()
     ]
     every = [pair for pairs in splits.values() for pair in pairs]
-    shown = [(_said(without), _said(with_it)) for without, with_it, _ in every[:EXAMPLES]]
+    shown = [
+        (_prompt_text(without), _prompt_text(with_it)) for without, with_it, _ in every[:EXAMPLES]
+    ]
     more = f"The first {len(shown)} of {n} pairs." if n > len(shown) else ""
-    return _card(
+    return compose_card(
         name,
         f"ContrastSet, {n} {'pair' if n == 1 else 'pairs'}",
         {"hash": digest[:12]},
-        _table(("split", "pairs", "phrasings"), counts, numeric=(1, 2)),
-        _table(("without", "with"), shown, wrap=True),
+        render_table(("split", "pairs", "phrasings"), counts, numeric=(1, 2)),
+        render_table(("without", "with"), shown, wrap=True),
         f'<div style="{_MUTED}">{more}</div>' if more else "",
     )
 
 
-def completion_card(prompt: str, text: str, n_tokens: int, finish_reason: str, applied: str) -> str:
-    """An answer: what shaped it, the text, and the prompt that the model read, folded."""
+def render_completion(
+    prompt: str, text: str, n_tokens: int, finish_reason: str, applied: str
+) -> str:
+    """Return the card of an answer: the intervention, the text, and the prompt, folded."""
     ends = {"stop": "ended by itself", "length": "cut at the limit", "settled": "settled early"}
     tokens = "1 token" if n_tokens == 1 else f"{n_tokens} tokens"
-    return _card(
+    return compose_card(
         "Completion",
         f"{tokens}, {ends.get(finish_reason, finish_reason)}",
         {},
-        f'<div style="{_MONO};{_WRAP};{_MUTED}">{_text(applied)}</div>',
-        f'<div style="{_WRAP};margin:.5em 0">{_text(text) or "(no answer)"}</div>',
-        _folded("prompt", f'<div style="{_MONO};{_WRAP}">{_text(prompt)}</div>'),
+        f'<div style="{_MONO};{_WRAP};{_MUTED}">{_escape(applied)}</div>',
+        f'<div style="{_WRAP};margin:.5em 0">{_escape(text) or "(no answer)"}</div>',
+        fold_details("prompt", f'<div style="{_MONO};{_WRAP}">{_escape(prompt)}</div>'),
     )
 
 
-def _card(title: str, kind: str, facts: Mapping[str, Any], *parts: str) -> str:
+def compose_card(title: str, kind: str, facts: Mapping[str, Any], *parts: str) -> str:
+    """Return a frame with a title, facts by name, and parts in HTML below them."""
     known = {name: value for name, value in facts.items() if value not in (None, "")}
     listed = "".join(
-        f'<div style="display:flex;gap:.8em"><span style="{_MUTED};flex:0 0 8.5em">{_text(name)}'
-        f'</span><span style="overflow-wrap:anywhere;min-width:0">{_text(value)}</span></div>'
+        f'<div style="display:flex;gap:.8em"><span style="{_MUTED};flex:0 0 8.5em">{_escape(name)}'
+        f'</span><span style="overflow-wrap:anywhere;min-width:0">{_escape(value)}</span></div>'
         for name, value in known.items()
     )
     return (
         f'<div style="{_SANS};border:{_RULE};border-radius:6px;padding:.7em 1em;max-width:46em;'
         'margin:.3em 0">'
-        f'<div style="overflow-wrap:anywhere"><b>{_text(title)}</b> '
-        f'<span style="{_MUTED}">{_text(kind)}</span></div>{listed}{"".join(parts)}</div>'
+        f'<div style="overflow-wrap:anywhere"><b>{_escape(title)}</b> '
+        f'<span style="{_MUTED}">{_escape(kind)}</span></div>{listed}{"".join(parts)}</div>'
     )
 
 
 def _bars(title: str, places: Iterable[Any], values: Sequence[float]) -> str:
-    """Small bars on a line at zero, the smallest and the largest value said in words."""
+    """Draw small bars on a line at zero, and write the smallest and the largest value."""
     known = [value if math.isfinite(value) else 0.0 for value in map(float, values)]
     places = [str(place) for place in places]
     if not known:
@@ -164,33 +171,43 @@ def _bars(title: str, places: Iterable[Any], values: Sequence[float]) -> str:
     bars = "".join(
         f'<rect x="{at * step + 0.5:.1f}" y="{1 + min(zero, zero - 34 * value / span):.1f}" '
         f'width="{max(step - 1.5, 0.8):.1f}" height="{max(34 * abs(value) / span, 0.5):.1f}" '
-        f'fill="{_BLUE}"><title>{_text(place)}: {value:.4g}</title></rect>'
+        f'fill="{_BLUE}"><title>{_escape(place)}: {value:.4g}</title></rect>'
         for at, (place, value) in enumerate(zip(places, known, strict=True))
     )
     low, high = known.index(min(known)), known.index(max(known))
-    said = f"{known[low]:.3g} at {places[low]}, {known[high]:.3g} at {places[high]}"
+    extremes = f"{known[low]:.3g} at {places[low]}, {known[high]:.3g} at {places[high]}"
     wide = step * len(known) + 1
     return (
-        f'<div style="margin:.5em 0 0"><span style="{_MUTED}">{_text(title)}: {_text(said)}</span>'
+        f'<div style="margin:.5em 0 0"><span style="{_MUTED}">'
+        f"{_escape(title)}: {_escape(extremes)}</span>"
         f'<br><svg width="{wide:.0f}" height="37" viewBox="0 0 {wide:.0f} 37" role="img" '
-        f'aria-label="{_text(title)}" style="max-width:100%">{bars}<line x1="0" '
+        f'aria-label="{_escape(title)}" style="max-width:100%">{bars}<line x1="0" '
         f'x2="{wide:.0f}" y1="{1 + zero:.1f}" y2="{1 + zero:.1f}" stroke="currentColor" '
         'stroke-opacity=".5"/></svg></div>'
     )
 
 
-def _table(
+def render_table(
     header: Sequence[str],
     lines: Sequence[Sequence[str]],
     *,
     numeric: Sequence[int] = (),
     wrap: bool = False,
 ) -> str:
+    """Return a table.
+
+    Args:
+        header: the headings of the columns.
+        lines: the texts of each line.
+        numeric: the columns that are set on the right.
+        wrap: whether texts keep their line breaks.
+    """
+
     def cell(tag: str, at: int, text: str) -> str:
         side = "right" if at in numeric else "left"
-        kept = _WRAP if wrap else "overflow-wrap:anywhere"
-        style = f"text-align:{side};vertical-align:top;padding:.2em .8em .2em 0;{kept}"
-        return f'<{tag} style="{style};border-bottom:{_RULE}">{_text(text)}</{tag}>'
+        breaking = _WRAP if wrap else "overflow-wrap:anywhere"
+        style = f"text-align:{side};vertical-align:top;padding:.2em .8em .2em 0;{breaking}"
+        return f'<{tag} style="{style};border-bottom:{_RULE}">{_escape(text)}</{tag}>'
 
     head = "".join(cell("th", at, text) for at, text in enumerate(header))
     body = "".join(
@@ -203,21 +220,22 @@ def _table(
     )
 
 
-def _folded(summary: str, inner: str) -> str:
-    return f"<details><summary>{_text(summary)}</summary>{inner}</details>"
+def fold_details(summary: str, inner: str) -> str:
+    """Return a part in HTML that unfolds when its summary is clicked."""
+    return f"<details><summary>{_escape(summary)}</summary>{inner}</details>"
 
 
-def _said(prompt: Prompt) -> str:
-    """A prompt as it is read: of a conversation every message under its role."""
+def _prompt_text(prompt: Prompt) -> str:
+    """Return a prompt as text; a conversation with its roles."""
     if isinstance(prompt, str):
         return prompt
     return "\n".join(f"{one.get('role', '')}: {one.get('content', '')}" for one in prompt)
 
 
-def _text(value: Any) -> str:
-    """A value as text of an HTML page, cut where it is very long."""
+def _escape(value: Any) -> str:
+    """Escape a value for an HTML page; cut a very long text."""
     text = str(value)
     cut = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\u2026"
-    # Characters that no HTML may hold, which an answer of a model can.
-    kept = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in cut)
-    return html.escape(kept)
+    # A model's answer can contain characters that HTML may not.
+    printable = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in cut)
+    return html.escape(printable)

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "notebook", "version"),
+    ("arguments",),
     ("statistics", "storage"),
     ("models", "results"),
     ("interventions",),

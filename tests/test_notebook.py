@@ -99,7 +99,7 @@ def test_a_run_shows_its_numbers(tmp_path: Path) -> None:
 
 
 def test_an_answer_shows_what_shaped_it() -> None:
-    answer = Completion("the prompt", "An answer.", (1, 2, 3), "length", "add(it@resid_post.3, 2)")
+    answer = Completion("An answer.", (1, 2, 3), "length", "the prompt", "add(it@resid_post.3, 2)")
     text = " ".join(check_harmless(shown(answer)).text)
     for words in ("An answer.", "3 tokens", "cut at the limit", "add(it@resid_post.3, 2)"):
         assert words in text
@@ -112,7 +112,7 @@ def test_an_answer_shows_what_shaped_it() -> None:
         vector(name=HOSTILE, model=HOSTILE, position=HOSTILE, estimator=HOSTILE, revision=HOSTILE),
         stepped(name=HOSTILE, model=HOSTILE, data_hash=HOSTILE, fingerprint=HOSTILE),
         hostile_set(),
-        Completion(HOSTILE, HOSTILE, (1,), HOSTILE, HOSTILE),
+        Completion(HOSTILE, (1,), HOSTILE, HOSTILE, HOSTILE),
     ],
     ids=["vector", "stepped", "set", "answer"],
 )
@@ -126,18 +126,18 @@ def test_hostile_names_are_only_text(thing: Any) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=80), st.lists(st.floats(width=32), max_size=9))
 def test_any_text_and_any_numbers_are_well_formed(text: str, numbers: list[float]) -> None:
-    said = notebook.vector_card(
+    said = notebook.render_vector(
         text, card(name=text, model=text).facts(), range(len(numbers)), numbers
     )
     read = check_harmless(said)
     assert read.tags.count("rect") == len(numbers)
     heights = [float(v) for tag, k, v in read.attributes if tag == "rect" and k in ("height", "y")]
     assert all(math.isfinite(height) and -1 <= height <= 40 for height in heights)
-    check_harmless(notebook.completion_card(text, text, 1, text, text))
+    check_harmless(notebook.render_completion(text, text, 1, text, text))
 
 
 def test_long_texts_are_cut() -> None:
-    said = notebook.completion_card("", "x" * 10 * notebook.LONGEST, 1, "stop", "unsteered")
+    said = notebook.render_completion("", "x" * 10 * notebook.LONGEST, 1, "stop", "unsteered")
     assert len(said) < 2 * notebook.LONGEST and "\u2026" in said
 
 

@@ -20,10 +20,12 @@ SOURCES = sorted(
     if "lexicon" not in path.parts
 )
 
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
 VERBS = frozenset(
     """
-    accept add address admit advance aggregate align allow animate annotate answer append apply
-    approximate ask assemble assert assess assign attach average balance batch bind blend block
+    accept add address admit advance aggregate align allow animate annotate announce answer append
+    apply approximate ask assemble assert assess assign attach average balance batch bind blend block
     bootstrap bound break bring build cache calibrate calculate call capture carry cast catch center
     centre change check choose clamp clean clear clip close code collect colour combine compare
     compile complete compose compress compute concatenate condition configure connect consume contain
@@ -46,11 +48,11 @@ VERBS = frozenset(
     refer refill refit refuse register reject relate release reload remember remove rename render
     reopen repair repeat replace reply report represent request require rerun resample rescale reserve
     reset reshape resize resolve respond restart restore restrict result resume retain retrieve return
-    reuse reverse rewrite rotate round route run sample save say scale scan schedule score search
+    reuse reverse rewrite rotate round route run sample save say scale scan schedule score search seed
     select send separate serve set settle shift shorten show shrink shuffle signal skip slice smooth
     sort span speak specify spell split spread stack stamp start state steer step stop store stream
-    stretch strip style subtract suggest sum summarise supply support swap sweep switch take tally
-    tell test throw tile time tokenise trace track train transform translate transport treat trim
+    stretch strip style subtract suggest sum summarise supply support swap sweep switch tabulate take
+    tally tell test throw tile time tokenise trace track train transform translate transport treat trim
     truncate try turn type undo unfold unify unite unpack update upload use validate vary verify view
     visit wait walk warn watch weigh weight whiten wire work wrap write yield
     """.split()
@@ -58,7 +60,9 @@ VERBS = frozenset(
 """The verbs that a docstring may begin with; add the verb that you need."""
 
 HARD_TO_READ = {
-    "is none, is no X": re.compile(r"\b(?:is|are|was|were) (?:none\b|no (?!longer\b|more\b)[a-z])"),
+    "is none, is no X": re.compile(
+        r"(?<![Tt]here )\b(?:is|are|was|were) (?:none\b|no (?!longer\b|more\b)[a-z])"
+    ),
     "a sentence that starts with What": re.compile(r"(?:^|[.;:!?] +)What\b(?![^.!?]*\?)"),
 }
 PRIVATE_WORDS = frozenset({"said", "told", "found", "kept", "one", "each"})
@@ -144,5 +148,18 @@ def test_no_text_is_hard_to_read(path: Path) -> None:
 def test_names_are_nouns_of_the_field(path: Path) -> None:
     wrong = [
         f"{place(path, line)} {name}" for line, name in bound_names(path) if name in PRIVATE_WORDS
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_page_is_hard_to_read(page: Path) -> None:
+    prose = re.sub(r"(?ms)^```.*?^```", "", page.read_text("utf-8"))
+    lines = [line for line in prose.splitlines() if not line.startswith(("|", "#"))]
+    wrong = [
+        f"{page.name} {rule}: {sentence[:160]}"
+        for sentence in re.split(r"(?<=[.!?])\s+", " ".join(lines))
+        for rule, pattern in HARD_TO_READ.items()
+        if pattern.search(sentence)
     ]
     assert not wrong, "\n".join(wrong)

@@ -13,7 +13,7 @@ from analyses.explorer.form import Request
 from analyses.explorer.jobs import Job
 from analyses.explorer.workspace import READING, Workspace, make_label
 from figures.geometry.projection_text import Shades
-from interp_steer.generation.tracing import HALF, token_texts
+from interp_steer.generation.tracing import HALF, split_by_token
 from interp_steer.interventions.intervention import Intervention, compose
 
 SIDES = ("unsteered", "steered")
@@ -75,7 +75,7 @@ def answer_request(workspace: Workspace, request: Request, job: Job) -> Iterator
         [ist.unsteered, steering],
         max_new_tokens=request.max_new_tokens,
         sampling=request.sampling,
-        on_token=on_token,
+        options=ist.GenerationOptions(on_token=on_token),
     )
     answers = AnswerPair(request, (plain.text, steered.text), (plain, steered))
     job.report("Reading projections", answers)
@@ -104,7 +104,7 @@ def _add_projections(
     )
     rows, steps = [], []
     for side, completion, trace in zip(SIDES, answers.completions, traces, strict=True):
-        texts = token_texts(model, completion.tokens, completion.text)
+        texts = split_by_token(model, completion.tokens, completion.text)
         along = trace.projection[trace.properties.index(READING)].tolist()
         rows += [
             (side, step, text, value)

@@ -9,7 +9,8 @@ from analyses.explorer.form import Request, Source, SteeringChoice
 from analyses.explorer.workspace import SAVED, FitOptions, Workspace
 from analyses.kit.instruction_sets import arguments, instruction_id
 from analyses.kit.operations import READ_TOKENS
-from interp_steer.interventions.edits import Edit
+from interp_steer.interventions.intervention import Edit
+from interp_steer.interventions.operations import Operation
 
 _DEFAULTS = {"component": "resid_post", "position": "last", "estimator": "difference_in_means"}
 """Fit options that need not be written."""
@@ -25,14 +26,8 @@ def write_python(request: Request, workspace: Workspace) -> str:
         workspace: the vectors that steered.
     """
     names = _name_variables([choice.source for choice in request.choices])
-    from_file = bool(workspace.fit_options.data) and any(
-        not source.name.startswith(SAVED) for source in names
-    )
     lines = ["import interp_steer as ist"]
-    lines += ["from interp_steer.contrast.instructions import ifeval_rows, ifeval_sets"] * from_file
     lines += ["", f"model = ist.load({workspace.fit_options.model!r})"]
-    if from_file:
-        lines.append(f"rows = ifeval_rows.read({workspace.fit_options.data!r})")
     for source, name in names.items():
         lines += _write_vector(source, name, workspace.fit_options)
     edits = [
@@ -76,7 +71,7 @@ def _write_vector(source: Source, name: str, fit_options: FitOptions) -> list[st
     defaults = FitOptions()
     where = arguments(source.name)
     call = [repr(instruction_id(source.name))]
-    call += ["rows"] * bool(fit_options.data)
+    call += [repr(fit_options.data)] * bool(fit_options.data)
     call += [f"where={where!r}"] * bool(where)
     call += [f"seed={fit_options.seed}"] * (fit_options.seed != 0)
     call += [
@@ -84,7 +79,7 @@ def _write_vector(source: Source, name: str, fit_options: FitOptions) -> list[st
         for size in ("fit", "select", "test")
         if fit_options.data or getattr(fit_options, f"n_{size}") != getattr(defaults, f"n_{size}")
     ]
-    build = "ifeval_sets.ifeval_set" if fit_options.data else "ist.world.instruction"
+    build = "ist.contrast.ifeval" if fit_options.data else "ist.world.instruction"
     options = [
         f"{option}={getattr(source, option)!r}"
         for option, default in _DEFAULTS.items()
@@ -99,8 +94,8 @@ def _write_vector(source: Source, name: str, fit_options: FitOptions) -> list[st
 
 def _write_edit(choice: SteeringChoice, layer: int, edit: Edit, name: str) -> str:
     """Return the code of one edit; `repr` writes numbers that Python reads back exactly."""
-    own_target = choice.operation == "project" and choice.strength is None
-    call = [] if choice.operation == "ablate" or own_target else [repr(edit.value)]
+    own_target = choice.operation is Operation.PROJECT and choice.strength is None
+    call = [] if choice.operation.parameter is None or own_target else [repr(edit.value)]
     call += [f"positions={choice.positions!r}"] * (choice.positions != "all")
     if choice.schedule != "fixed":
         call.append(f"schedule=ist.schedules.parse({choice.schedule!r})")

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import interp_steer as ist
 from analyses.explorer.jobs import ExplorerError
+from interp_steer.interventions.operations import Operation
 from interp_steer.interventions.positions import span
 from interp_steer.interventions.schedules import parse as parse_schedule
 from interp_steer.models.sites import COMPONENTS
 from interp_steer.vectors.estimators import ESTIMATORS
 from interp_steer.vectors.strength import Unit
 
-Operation = Literal["project", "add", "turn", "ablate"]
+OPERATIONS = (Operation.PROJECT, Operation.ADD, Operation.TURN, Operation.ABLATE)
+"""The operations that a page offers, in this order."""
+
 POSITIONS = ("all", "generated", "prompt", "last", "not_bos")
 READS = ("last", "all", "generated")
 
@@ -60,7 +63,7 @@ class SteeringChoice:
 
     source: Source
     layers: tuple[int, ...]
-    operation: Operation = "project"
+    operation: Operation = Operation.PROJECT
     strength: ist.Strength | None = None
     """None projects to the vector's fitted target."""
     schedule: str = "fixed"
@@ -150,8 +153,8 @@ def parse_choice(form: Mapping[str, Any], limits: Limits, n_layers: int) -> Stee
     layers = layers if isinstance(layers, list) else [layers]
     if layers in ([], [None], [""]):
         raise ExplorerError("No layer is chosen. Choose one or more layers.")
-    operation = _check_known(
-        "The operation", form.get("operation") or "project", get_args(Operation)
+    operation = Operation(
+        _check_known("The operation", form.get("operation") or Operation.PROJECT, OPERATIONS)
     )
     schedule = str(form.get("schedule") or "fixed").strip()
     if len(schedule) > limits.schedule:
@@ -189,7 +192,7 @@ def parse_strength(
 ) -> ist.Strength | None:
     """Return the strength of a card; None to project to the vector's fitted target."""
     given = form.get("strength")
-    if operation == "ablate" or (operation == "project" and given in (None, "")):
+    if operation.parameter is None or (operation is Operation.PROJECT and given in (None, "")):
         return None
     amount = _parse_number("The strength", given, -limits.strength, limits.strength)
     return ist.Strength(

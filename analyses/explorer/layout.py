@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from dash import dcc, html
 
-from analyses.explorer.form import MAX_VECTORS, POSITIONS, READS, Limits
+from analyses.explorer.form import MAX_VECTORS, OPERATIONS, POSITIONS, READS, Limits
 from analyses.explorer.head_view import QUANTITIES
 from analyses.explorer.widgets import (
     add_label,
@@ -24,6 +24,7 @@ from analyses.explorer.widgets import (
     set_aria_live,
 )
 from analyses.explorer.workspace import Workspace
+from interp_steer.interventions.operations import Operation
 from interp_steer.models import bundled
 from interp_steer.models.sites import COMPONENTS
 from interp_steer.vectors.estimators import ESTIMATORS
@@ -40,7 +41,6 @@ FIELDS = (
 )  # fmt: skip
 """Fields of a vector's card; the field of the first card has the id ``name-0``."""
 
-OPERATIONS = {"project": "Project", "add": "Add", "turn": "Turn", "ablate": "Ablate"}
 SCHEDULES = (
     "fixed",
     "start",
@@ -249,7 +249,12 @@ def _build_operation_fields(workspace: Workspace, at: int) -> list[html.Div]:
         html.Div(
             [
                 add_label(f"layers-{at}", "Layers", layer_choice),
-                make_segments(f"operation-{at}", "Operation", OPERATIONS, "add"),
+                make_segments(
+                    f"operation-{at}",
+                    "Operation",
+                    {operation.value: operation.value.capitalize() for operation in OPERATIONS},
+                    Operation.ADD.value,
+                ),
             ],
             className="grid uneven",
         ),

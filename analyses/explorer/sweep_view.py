@@ -15,6 +15,7 @@ from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.workspace import SAVED, Workspace, make_label
 from figures.style.drawing import Drawing
 from interp_steer.contrast.pair import Pair, Prompt
+from interp_steer.interventions.operations import Operation
 from interp_steer.statistics.intervals import bootstrap_mean, wilson
 from interp_steer.sweeps.grid import follows_instruction
 
@@ -63,10 +64,10 @@ class SweepResult:
 
 
 OPERATION_TITLES = {
-    "project": "Projection on",
-    "add": "Addition of",
-    "turn": "Turn towards",
-    "ablate": "Ablation of",
+    Operation.PROJECT: "Projection on",
+    Operation.ADD: "Addition of",
+    Operation.TURN: "Turn towards",
+    Operation.ABLATE: "Ablation of",
 }
 
 
@@ -90,7 +91,7 @@ def run_sweep(
     """
     vector = workspace.get_vector(choice.source, job)
     yield
-    if choice.operation == "ablate":
+    if choice.operation.parameter is None:
         strengths = (ist.Strength(1.0),)  # ablation has no strength
     cells = len(vector.layers) * len(strengths)
     if cells > most_cells:
@@ -101,9 +102,10 @@ def run_sweep(
     asked = _list_prompts(workspace, choice, n_prompts)
     prompts = [prompt for prompt, _ in asked]
     job.report("Answering without steering")
-    plain = ist.generate(
-        workspace.model, prompts, max_new_tokens=max_new_tokens, on_token=lambda *_: job.report()
-    )
+    options = ist.GenerationOptions(on_token=lambda *_: job.report())
+    options = ist.GenerationOptions(on_token=lambda *_: job.report())
+    options = ist.GenerationOptions(on_token=lambda *_: job.report())
+    plain = ist.generate(workspace.model, prompts, max_new_tokens=max_new_tokens, options=options)
     followed = _judge_answers(asked, plain)
     share = sum(followed) / len(followed) if followed else None
     cells_done: list[tuple[str, int, float, float, float, float, int]] = []
@@ -117,7 +119,7 @@ def run_sweep(
             prompts * len(edits),
             [edit for edit in edits for _ in prompts],
             max_new_tokens=max_new_tokens,
-            on_token=lambda *_: job.report(),
+            options=options,
         )
         for k, (edit, strength) in enumerate(zip(edits, strengths, strict=True)):
             cell = (layer, strength.amount)

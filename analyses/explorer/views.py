@@ -16,6 +16,7 @@ from analyses.geometry.propagation import CURVES, average_over_prompts
 from figures.style.drawing import Drawing
 from interp_steer.geometry.cosines import cosine_map, vocabulary
 from interp_steer.geometry.propagation import propagate
+from interp_steer.interventions.operations import Operation
 from interp_steer.vectors.algebra import inner_product
 
 MAX_PROPAGATION_PROMPTS = 12
@@ -136,9 +137,9 @@ def draw_propagation(
         if len(rows):
             drawings[figure] = figures.layer_quantity(rows, title, about=f"{about} {setting}")
     note = ""
-    if choice.operation == "turn":
+    if choice.operation is Operation.TURN:
         note = "A turn adds the vector and restores the norm; the figures show the addition alone."
-    elif choice.operation != "add":
+    elif choice.operation is not Operation.ADD:
         note = (
             f"The length that a {OPERATION_NOUNS[choice.operation]} adds differs between "
             f"activations; the figures show the addition of the mean length, {coefficient:.3g}."
@@ -148,7 +149,7 @@ def draw_propagation(
     job.report("", ViewResult(drawings, note=note.strip()))
 
 
-OPERATION_NOUNS = {"project": "projection", "ablate": "ablation"}
+OPERATION_NOUNS = {Operation.PROJECT: "projection", Operation.ABLATE: "ablation"}
 
 
 def measure_injection(workspace: Workspace, choice: SteeringChoice, layer: int) -> float:
@@ -159,7 +160,7 @@ def measure_injection(workspace: Workspace, choice: SteeringChoice, layer: int) 
     """
     vector, edit = workspace.get_vector(choice.source), workspace.make_edit(choice, layer).edits[0]
     length = edit.value
-    if choice.operation not in ("add", "turn"):
+    if choice.operation.sets_projection:
         if vector.baseline is None:
             raise ExplorerError(
                 f"{vector.name} has no baseline, so that the length that a "
@@ -188,7 +189,7 @@ def list_facts(vector: ist.SteeringVector) -> tuple[tuple[str, str], ...]:
     about = vector.card
     facts = {
         "property": about.name,
-        "model": about.whose,
+        "model": str(about.identity),
         "revision": about.revision,
         "fitted at": f"{about.component}, {about.position}",
         "estimator": about.estimator.replace("_", " "),

@@ -133,8 +133,10 @@ class Workspace:
                 position=source.position,
                 estimator=source.estimator,
                 max_new_tokens=READ_TOKENS,
-                on_read=job
-                and partial(_report_progress, job, make_label(source.name), 2 * len(pairs), [0]),
+                options=ist.capture.CaptureOptions(
+                    on_read=job
+                    and partial(_report_progress, job, make_label(source.name), 2 * len(pairs), [0])
+                ),
             )
             while len(self._fitted) > MAX_FITTED:
                 gone, _ = self._fitted.popitem(last=False)
@@ -194,10 +196,8 @@ class Workspace:
         """Return the intervention of a choice at one layer."""
         vector = self.get_vector(choice.source, job)
         schedule = parse_schedule(choice.schedule)
-        if choice.operation == "ablate":
-            return vector.at(layer).ablate(choice.positions, schedule)
-        if choice.strength is None:
-            return vector.at(layer).project(None, choice.positions, schedule)
+        if choice.strength is None or choice.operation.parameter is None:
+            return vector.at(layer).apply(choice.operation, None, choice.positions, schedule)
         if job is not None and choice.strength.unit in ("kl", "ppl"):
             job.report(f"Calibrating {choice.strength} at layer {layer}")
         calibrator = self.get_calibrator(choice.source, job)

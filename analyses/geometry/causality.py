@@ -42,8 +42,8 @@ from analyses.kit.instruction_following import Answering, EditedPrompts, Instruc
 from analyses.kit.instruction_sets import contrast_sets
 from figures.style.drawing import short_names
 from figures.style.interval_dots import interval_dots
-from interp_steer.errors import RunError, StatisticsError
-from interp_steer.geometry.exchange import last_tokens
+from interp_steer.errors import OptionError, StatisticsError
+from interp_steer.geometry.exchange import capture_last_tokens
 from interp_steer.statistics.effect_shares import ratio_of_means, share_between
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.paired import holm, mcnemar
@@ -124,10 +124,12 @@ def main(config: Config, run: ist.Run) -> None:
                 f"{name} is left out: {model.name} follows the instruction in no prompt of a split"
             )
             continue
-        vector = ist.fit(model, pairs.fit, checkpoints=run.partial)
+        vector = ist.fit(
+            model, pairs.fit, options=ist.capture.CaptureOptions(checkpoint=run.partial)
+        )
         run.leave(vector, name=name)
         editors = [
-            Editor(vector, last_tokens(model, split), config.removed_at, config.set_at)
+            Editor(vector, capture_last_tokens(model, split), config.removed_at, config.set_at)
             for split in (pairs.select, pairs.test)
         ]
         chosen[name] = choose_layers(select, editors[0], layers)
@@ -135,7 +137,7 @@ def main(config: Config, run: ist.Run) -> None:
         records = measure_edits(test, editors[1], layers, chosen[name], draws)
         frames.append(records.with_columns(pl.lit(name).alias("instruction")))
     if not frames:
-        raise RunError(
+        raise OptionError(
             f"{model.describe()} follows none of {', '.join(config.instruction)} when the "
             "instruction is in the prompt; give other instructions, or another model"
         )
@@ -165,7 +167,9 @@ def choose_layers(
     ]
     with_text, without_text, *edited = (
         sum(score for score in scores if score is not None)
-        for scores in obedience.graded([obedience.unedited(True), obedience.unedited(False), *acts])
+        for scores in obedience.score_answers(
+            [obedience.unedited(True), obedience.unedited(False), *acts]
+        )
     )
     changes: dict[str, dict[int, float]] = {effect: {} for effect in MAIN_EDITS}
     for act, score in zip(acts, edited, strict=True):
@@ -208,11 +212,11 @@ def measure_edits(
     # An exchange that removes the instruction inserts activations of the prompt without the
     # instruction; on that prompt it changes nothing, so its damage is not measured.
     with_damage = [a for a in acts if is_reported(a) and not (a.instructed and a.name in EXCHANGES)]
-    obeyed = obedience.obeyed(answered_acts)
+    obeyed = obedience.check_answers(answered_acts)
     strict = {id(act): values for act, values in zip(answered_acts, obeyed, strict=True)}
     damage = obedience.damage(with_damage)
     kl = {id(act): values for act, values in zip(with_damage, damage, strict=True)}
-    with_text, without_text, *scores = obedience.graded(
+    with_text, without_text, *scores = obedience.score_answers(
         [obedience.unedited(True), obedience.unedited(False), *acts]
     )
     missing = [None] * len(obedience.pairs)

@@ -8,7 +8,7 @@ from typing import get_args
 
 import interp_steer as ist
 from analyses.kit.instruction_following import EditedPrompts
-from interp_steer.geometry.exchange import Part, Rows, interchange, moved_along
+from interp_steer.geometry.exchange import Part, Rows, displacement_along, exchange_activations
 
 EDITS = {
     "zero": "set to zero",
@@ -28,7 +28,7 @@ class Editor:
 
     vector: ist.SteeringVector
     sides: tuple[Rows, Rows]
-    """Activations with and without the instruction; see :func:`last_tokens`."""
+    """Activations with and without the instruction; see :func:`~interp_steer.geometry.exchange.capture_last_tokens`."""
     removed_at: str
     """Positions at which components are set to zero; see
     :func:`interp_steer.interventions.positions.span`."""
@@ -55,10 +55,10 @@ class Editor:
             if draw is None:
                 for part in get_args(Part):
                     yield EditedPrompts(
-                        part, instructed, interchange(own, donor, receiver, part), layer
+                        part, instructed, exchange_activations(own, donor, receiver, part), layer
                     )
             else:
-                distances = moved_along(own, donor, receiver).tolist()
+                distances = displacement_along(own, donor, receiver).tolist()
                 edits = [along.add(amount, "last") for amount in distances]
                 yield EditedPrompts("component", instructed, edits, layer, draw)
 

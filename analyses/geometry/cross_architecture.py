@@ -30,7 +30,7 @@ reaches few directions of the target may map random vectors to the property too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 from tqdm import tqdm
@@ -50,10 +50,10 @@ from analyses.geometry.cross_architecture_steering import (
     make_key,
     name_mapped,
 )
-from analyses.kit.answer_options import asking
+from analyses.kit.answer_options import open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import READ_TOKENS, position_of
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.vectors.transfer.fitting import fit_map_on, r_squared
 from interp_steer.vectors.transfer.paired_activations import SharedTexts
@@ -98,13 +98,13 @@ class Config(Steering):
 def main(config: Config, run: ist.Run) -> None:
     """Fit maps, map vectors, compare directions, then steer."""
     if config.kind not in config.kinds or not config.prompts:
-        raise RunError(
+        raise OptionError(
             f"--kind {config.kind} --kinds {' '.join(config.kinds)} --prompts "
             f"{' '.join(config.prompts)}: give a --kind that is among --kinds, and one or more "
             "sets of --prompts"
         )
     if config.source == config.model:
-        raise RunError(
+        raise OptionError(
             f"the vectors of {config.source} are already {config.model}'s own: give another "
             "--source, or another --model"
         )
@@ -120,7 +120,7 @@ def main(config: Config, run: ist.Run) -> None:
         for key, fitted_map in maps.items()
     }
     scores, frames = [], []
-    with asking(config, target, run) as options:
+    with open_sweep_options(config, target, run) as options:
         for name, pairs in tqdm(sets.items(), desc="move", unit="instruction", disable=None):
             moved = {
                 read: VectorsInBothModels.of(source, target, pairs, read) for read in config.reads
@@ -168,8 +168,8 @@ def fit_maps(
                 prompts,
                 position=position_of(read),
                 max_new_tokens=READ_TOKENS,
-                seed=run.seed,
             )
+            texts = replace(texts, seed=run.seed)
             for kind in list_kinds(source, target, config):
                 fitted_map = fit_map_on(texts, kind)
                 maps[read, asked, kind] = fitted_map

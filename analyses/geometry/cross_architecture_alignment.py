@@ -43,7 +43,7 @@ class BothSides:
         Args:
             model: the model that reads the prompts.
             pairs: the pairs of one split.
-            read: where activations are read; see :class:`analyses.kit.operations.Operation`.
+            read: where activations are read; see :class:`analyses.kit.operations.SteeringSpec`.
         """
         present, absent = (
             ist.capture.capture_moments(
@@ -113,7 +113,7 @@ class VectorsInBothModels:
             source: the model that vectors are transferred from.
             target: the model that vectors are transferred to.
             pairs: the pairs of the instruction, with their splits.
-            read: where activations are read; see :class:`analyses.kit.operations.Operation`.
+            read: where activations are read; see :class:`analyses.kit.operations.SteeringSpec`.
         """
         return cls(
             BothSides.of(source, pairs.fit, read),

@@ -18,7 +18,7 @@ from analyses.geometry.cross_architecture_steering import (
     name_mapped,
 )
 from figures.style import theme
-from figures.style.drawing import Drawing, interval_text, listed, p_text, short_names
+from figures.style.drawing import Drawing, interval_text, list_words, p_text, short_names
 from figures.style.interval_dots import interval_dots
 from interp_steer.statistics.records import share_of
 
@@ -81,7 +81,7 @@ class TransferFigures:
         ]
         random = quality.filter(pl.col("setting") == "random")["value"].to_numpy().max()
         return (
-            f"The highest values of {self.kind} maps are {listed(values)}; no random map is above "
+            f"The highest values of {self.kind} maps are {list_words(values)}; no random map is above "
             f"{random:.2f}. Share of the variance of {self.target}'s activations that maps from "
             f"{self.source} explain, on held-out shared prompts; bands are 95% intervals over "
             "prompts."
@@ -103,7 +103,7 @@ class TransferFigures:
             "is chance",
         }
         return (
-            f"The highest values are {listed(values)}. {about[quantity]}. Bands are 95% intervals; "
+            f"The highest values are {list_words(values)}. {about[quantity]}. Bands are 95% intervals; "
             "the bands of random maps are for their mean."
         )
 
@@ -140,7 +140,7 @@ def draw_answers(records: pl.DataFrame, moves: TransferFigures) -> Drawing:
             for setting, group in by_setting.items()
             if setting not in UNMAPPED and (setting == drawn or setting.endswith(moves.prompts))
         ]
-        values.append(f"{panel}: {listed(tested)}, {', '.join(controls)}")
+        values.append(f"{panel}: {list_words(tested)}, {', '.join(controls)}")
     columns = ["label", "panel", "setting", "value", "low", "high"]
     frame = pl.DataFrame(rows, schema=columns, orient="row")
     n = records.filter(pl.col("setting") == OWN).n_unique(["instruction", "key"]) // len(names)

@@ -10,7 +10,7 @@ from analyses.geometry.subspaces import get_family
 from analyses.kit.instruction_sets import arguments, instruction_id
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.instructions import registry
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.world import model_answers
 from interp_steer.world.facts import LANGUAGES
 from interp_steer.world.queries import Query, list_queries
@@ -43,14 +43,14 @@ def shared_prompts(asking: str, steered: Sequence[str], n: int, seed: int) -> li
         seed: seed of the choice of requests, formats and phrasings.
 
     Raises:
-        RunError: if the set is unknown, or more prompts are asked for than there are requests.
+        OptionError: if the set is unknown, or more prompts are asked for than there are requests.
     """
     if asking not in PROMPT_SETS:
-        raise RunError(
+        raise OptionError(
             f"unknown set of shared prompts {asking!r}; give one of {', '.join(PROMPT_SETS)}"
         )
     if n < 1:
-        raise RunError(f"{n} shared prompts were asked for; give 1 or more")
+        raise OptionError(f"{n} shared prompts were asked for; give 1 or more")
     if asking == "broad":
         kin = shared_prompts("kin", steered, (n + 1) // 2, seed)
         foreign = [
@@ -78,7 +78,7 @@ def _sample_queries(n: int, seed: int, language: str = "en") -> list[Query]:
     """Sample requests in a language."""
     known = list_queries("train", language)
     if not 0 <= n <= len(known):
-        raise RunError(
+        raise OptionError(
             f"{n} shared prompts in {language} were asked for, but there are {len(known)} "
             "requests; give fewer"
         )
@@ -110,13 +110,13 @@ def check_apart(prompts: Iterable[str], sets: Iterable[ContrastSet]) -> None:
     """Refuse shared prompts that begin with a request of a contrast set.
 
     Raises:
-        RunError: if a prompt does.
+        OptionError: if a prompt does.
     """
     requests = {plain_text(query) for pairs in sets for query in pairs.queries}
     for prompt in prompts:
         text = plain_text(prompt)
         if any(text.startswith(query) for query in requests):
-            raise RunError(
+            raise OptionError(
                 f"the shared prompt {prompt!r} contains a request of a contrast set; give prompts "
                 "without such requests"
             )

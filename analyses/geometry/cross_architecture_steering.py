@@ -10,7 +10,7 @@ import polars as pl
 
 import interp_steer as ist
 from analyses.kit.answer_options import AnswerOptions
-from analyses.kit.operations import Operation, Steerer
+from analyses.kit.operations import Steerer, SteeringSpec
 from interp_steer.statistics.paired import holm, mcnemar
 from interp_steer.statistics.records import compare, mean_of, share_of
 from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
@@ -61,7 +61,7 @@ class Steering(AnswerOptions):
     @property
     def reads(self) -> tuple[str, ...]:
         """Return where vectors are read and maps are fitted."""
-        return tuple(dict.fromkeys(Operation.parse(text).read for text in self.operations))
+        return tuple(dict.fromkeys(SteeringSpec.parse(text).read for text in self.operations))
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def choose_and_steer(
     )
 
     def make_cell(contender: Contender, layer: int, operation: str) -> ist.Cell:
-        along = contender.vectors[Operation.parse(operation).read]
+        along = contender.vectors[SteeringSpec.parse(operation).read]
         steering = steerer.steering(layer, operation, lambda _: along)
         return ist.Cell(
             contender.setting, steering, layer=layer, draw=contender.draw, operation=operation

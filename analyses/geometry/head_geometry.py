@@ -45,7 +45,7 @@ from analyses.kit.instruction_sets import contrast_sets
 from figures.geometry.head_map import head_map
 from figures.style.drawing import short_names
 from interp_steer.contrast.contrast_set import ContrastSet
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.resampling import resampled_means
 
@@ -93,7 +93,7 @@ def main(config: Config, run: ist.Run) -> None:
     model = ist.load(config.model)
     most = model.n_layers * model.n_heads
     if not config.k or min(config.k) < 1 or max(config.k) > most:
-        raise RunError(f"--k {config.k}: {model.describe()} has {most} heads; give 1 to {most}")
+        raise OptionError(f"--k {config.k}: {model.describe()} has {most} heads; give 1 to {most}")
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
     sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
@@ -248,7 +248,7 @@ def summarise_heads(name: str, readings: PropertyHeads) -> dict[str, object]:
     """Return the best head, chosen on the select split, and the shares of the last layer."""
     layer, head = readings.rankings()["auroc"][0]
     last = readings.shares.layers[-1]
-    by_part = readings.shares.summed(lambda writer: writer.part)
+    by_part = readings.shares.sum_by(lambda writer: writer.part)
     test = readings.test
     value, low, high = (float(values[layer, head]) for values in (test.auroc, test.low, test.high))
     best: dict[str, object] = {

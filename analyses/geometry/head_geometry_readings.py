@@ -45,7 +45,7 @@ class PropertyHeads:
 
     def heads(self, name: str) -> pl.DataFrame:
         """Return a table with a row for each head."""
-        shares = self.shares.summed(lambda writer: (writer.layer, writer.head))
+        shares = self.shares.sum_by(lambda writer: (writer.layer, writer.head))
         last, norms = self.shares.layers[-1], self.vector.head_norms[0]
         rows = []
         for layer, head in np.ndindex(*norms.shape):
@@ -151,10 +151,10 @@ def tabulate_shares(name: str, shares: Shares) -> pl.DataFrame:
     """Return a table with a row for each layer of the direction and each component."""
     rows = [
         (name, layer, writer.kind, writer.layer, writer.head, each.value, each.low, each.high)
-        for (layer, writer), each in shares.summed(lambda writer: writer).items()
+        for (layer, writer), each in shares.sum_by(lambda writer: writer).items()
     ] + [
         (name, layer, f"all {part}", None, None, each.value, each.low, each.high)
-        for (layer, part), each in shares.summed(lambda writer: writer.part).items()
+        for (layer, part), each in shares.sum_by(lambda writer: writer.part).items()
     ]
     schema = {"instruction": pl.String, "layer": pl.Int64, "writer": pl.String}
     schema |= {"source": pl.Int64, "head": pl.Int64}

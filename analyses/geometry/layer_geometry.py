@@ -26,16 +26,16 @@ from analyses.kit.instruction_sets import contrast_sets
 from interp_steer.geometry.layers import (
     cosine_between_layers,
     discrimination,
-    energy_shares,
     spread,
     unembedding_angle,
 )
+from interp_steer.geometry.ranks import energy_shares
 from interp_steer.statistics.intervals import Interval, bootstrap
 from interp_steer.vectors.fitting import difference_in_means
 
 CURVES = {
     "effective_rank": (
-        "effective rank",
+        "effective rank (squared singular values)",
         "Effective rank of the differences of single pairs; the vector is their mean.",
     ),
     "relative_norm": (

@@ -114,7 +114,9 @@ def choose_layer(
     acts = [
         EditedPrompts("steered", False, [steer] * len(select.pairs)) for steer in steering.values()
     ]
-    likely = [sum(score for score in row if score is not None) for row in select.graded(acts)]
+    likely = [
+        sum(score for score in row if score is not None) for row in select.score_answers(acts)
+    ]
     ranks = {
         layer: (len(sound.filter(pl.col("layer") == layer)), score)
         for layer, score in zip(steering, likely, strict=True)
@@ -221,7 +223,7 @@ def steer_contenders(
         EditedPrompts(cell.setting, cell.instructed, [cell.steering] * len(test.pairs), layer)
         for cell in cells
     ]
-    graded = [score for row in test.graded(acts) for score in row]
+    graded = [score for row in test.score_answers(acts) for score in row]
     divergences = [None] * (2 * len(test.pairs)) + [
         kl for row in test.damage(acts[2:]) for kl in row
     ]

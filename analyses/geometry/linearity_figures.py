@@ -20,7 +20,7 @@ from analyses.geometry.linearity_readouts import (
     select_values,
 )
 from figures.geometry.pair_shifts import pair_shifts
-from figures.style.drawing import listed, short_names
+from figures.style.drawing import list_words, short_names
 from figures.style.interval_dots import interval_dots
 from interp_steer.statistics.intervals import Interval
 
@@ -95,7 +95,7 @@ def draw_auroc(
             f"random directions ({name_panels(chosen)[name]}, layer {layer})"
         )
     caption = (
-        f"The AUROC is {listed(values)}. Held-out prompts with and without the property, with "
+        f"The AUROC is {list_words(values)}. Held-out prompts with and without the property, with "
         "other requests and phrasings than in the fit"
     )
     curves = records.filter((pl.col("quantity") == "auroc") & pl.col("of").is_in(CURVES))
@@ -137,7 +137,7 @@ def draw_gain(run: ist.Run, records: pl.DataFrame, chosen: Mapping[str, int]) ->
         drawn, "layer", "layer", "MLP's gain in AUROC", chance=series["gain_control"]
     )
     run.draw("gain", replace(drawing, caption=(
-        f"The AUROC of the MLP is {listed(gains)}. Held-out prompts; the linear readout at each "
+        f"The AUROC of the MLP is {list_words(gains)}. Held-out prompts; the linear readout at each "
         "layer is the one with the highest AUROC on the select split. In the control the mean "
         "shift is removed, so that only non-linear structure remains; its gain shows what the MLP "
         "can find. Bands are 95% intervals."
@@ -163,7 +163,7 @@ def draw_cosines(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) ->
             f"{cosines['lda']!s} ({name_panels(chosen)[name]}, layer {layer})"
         )
     run.draw("cosine", replace(drawing, caption=(
-        f"Cosine with the difference in means: {listed(values)}. The centred axis is the principal "
+        f"Cosine with the difference in means: {list_words(values)}. The centred axis is the principal "
         "axis of the differences after their mean is subtracted. Whiskers are jackknife 95% "
         "intervals over pairs, with the chosen penalties."
     )))  # fmt: skip
@@ -188,7 +188,7 @@ def draw_remaining(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) 
         )
     run.draw("left", replace(drawing, caption=(
         "Prompts without the property are mapped to prompts with the property. The AUROC of an "
-        f"MLP between mapped and real prompts is {listed(values)}; 0.5 is chance. Probes are "
+        f"MLP between mapped and real prompts is {list_words(values)}; 0.5 is chance. Probes are "
         "trained on the mapped prompts of the fit split and measured on the test split; whiskers "
         "are 95% intervals."
     )))  # fmt: skip
@@ -206,7 +206,7 @@ def draw_steering(
         pl.col("matched").replace_strict(MATCHED).alias("setting"),
     )
     steered = [name for name in panels if name in outcomes["property"]]
-    layers = listed([f"layer {chosen[name]} ({panels[name]})" for name in steered])
+    layers = list_words([f"layer {chosen[name]} ({panels[name]})" for name in steered])
     about = (
         f"All steer at {layers}, with a displacement of {strength:g} times the difference in "
         "means, or at the KL divergence that the difference in means has on the select split. "

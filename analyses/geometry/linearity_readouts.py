@@ -19,15 +19,19 @@ from interp_steer.geometry.probes import (
     Both,
     Kind,
     Probe,
-    auroc_gain,
     density_ratio,
-    train,
-    trained,
+    train_probe,
+    train_with_penalty,
 )
-from interp_steer.statistics.intervals import Interval, bootstrap, jackknife_interval, left_out
-from interp_steer.statistics.separation import measure_separation
+from interp_steer.statistics.intervals import (
+    Interval,
+    bootstrap,
+    jackknife_interval,
+    jackknife_subsets,
+)
+from interp_steer.statistics.separation import auroc_gain, measure_separation
 from interp_steer.vectors.estimators import ESTIMATORS, shift_along
-from interp_steer.vectors.fitting import along
+from interp_steer.vectors.fitting import fit_along
 from interp_steer.vectors.transport import KINDS, TransportMap, transport_of
 
 LINEAR = {
@@ -135,7 +139,7 @@ class PropertyReadouts:
             for site in splits.fit.sites
         )
         vectors = {
-            name: along(
+            name: fit_along(
                 splits.fit,
                 torch.stack([layer.directions[name] for layer in layers]),
                 name,
@@ -167,7 +171,7 @@ class LayerReadouts:
     ) -> LayerReadouts:
         """Fit every estimator, and train every probe."""
         fit, select = (get_rows(sides, site) for sides in (splits.fit, splits.select))
-        probes = {kind: train(kind, fit, select, seed=seed) for kind in get_args(Kind)}
+        probes = {kind: train_probe(kind, fit, select, seed=seed) for kind in get_args(Kind)}
         return cls(site, splits, maps, probes, _fit_directions(splits.fit, site, probes), seed)
 
     @cached_property
@@ -231,7 +235,7 @@ class LayerReadouts:
     def measure_cosines(self) -> Iterator[Measurement]:
         """Yield each direction's cosine with the difference in means, with a jackknife interval."""
         fit = self.splits.fit
-        subsets = left_out(fit.present.prompts, N_GROUPS)
+        subsets = jackknife_subsets(fit.present.prompts, N_GROUPS)
         without = [self._refit_directions(fit.subset(torch.from_numpy(pairs))) for pairs in subsets]
         for name, direction in self.directions.items():
             if name == "difference_in_means":
@@ -264,7 +268,9 @@ class LayerReadouts:
         for move in MOVES:
             apply_map = self._get_map(move)
             fit, select, test = ((present, apply_map(absent)) for present, absent in rows)
-            probes = {kind: train(kind, fit, select, seed=self.seed) for kind in CHECKING_PROBES}
+            probes = {
+                kind: train_probe(kind, fit, select, seed=self.seed) for kind in CHECKING_PROBES
+            }
             probes_of_moves[move] = {kind: (probe, test) for kind, probe in probes.items()}
         return probes_of_moves
 
@@ -279,7 +285,7 @@ class LayerReadouts:
         """Fit the directions on other pairs, with the same penalties."""
         rows = get_rows(fit, self.site)
         probes = {
-            name: trained(probe.kind, rows, probe.penalty, seed=self.seed)
+            name: train_with_penalty(probe.kind, rows, probe.penalty, seed=self.seed)
             for name, probe in self.probes.items()
         }
         return _fit_directions(fit, self.site, probes)

@@ -28,7 +28,7 @@ from analyses.kit.instruction_sets import contrast_sets
 from figures.geometry.model_curves import model_curves
 from figures.style.drawing import short_names
 from figures.style.interval_dots import interval_dots
-from interp_steer.errors import InterpSteerError, InterventionError, RunError
+from interp_steer.errors import InterpSteerError, InterventionError, OptionError, RunError
 from interp_steer.statistics.intervals import Interval
 
 CURVES = {
@@ -101,13 +101,13 @@ def main(config: Config, run: ist.Run) -> None:
                     columns = {"model": pl.lit(name), "instruction": pl.lit(instruction)}
                     frames.append(rows.with_columns(**columns))
                     run.leave(study.vector, name=f"{name}.{instruction}")
-                except (RunError, InterventionError) as error:
+                except (OptionError, RunError, InterventionError) as error:
                     notes.append((name, instruction, str(error)))
                 bar.update()
     for name, instruction, reason in notes:
         print(f"note: {name}{f', {instruction}' if instruction else ''} is left out: {reason}")
     if not frames:
-        raise RunError(
+        raise OptionError(
             f"no model of {', '.join(config.models)} can be analysed; the first failed with: "
             f"{notes[0][2]}"
         )

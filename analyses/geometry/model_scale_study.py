@@ -17,8 +17,8 @@ from einops import einsum
 import interp_steer as ist
 from analyses.kit.instruction_following import Answering, EditedPrompts, InstructionFollowing
 from interp_steer.contrast.contrast_set import ContrastSet
-from interp_steer.errors import RunError, StatisticsError
-from interp_steer.geometry.exchange import Rows, last_tokens
+from interp_steer.errors import OptionError, StatisticsError
+from interp_steer.geometry.exchange import Rows, capture_last_tokens
 from interp_steer.geometry.layers import Discrimination, discrimination, spread
 from interp_steer.statistics.effect_shares import ratio_of_means
 from interp_steer.statistics.intervals import Interval, share
@@ -96,7 +96,7 @@ class Study:
             checkpoints: see :func:`interp_steer.fit`.
 
         Raises:
-            RunError: if the model does not follow the text instruction.
+            OptionError: if the model does not follow the text instruction.
         """
         select, test = (
             InstructionFollowing.of(model, split, config, ledger)
@@ -104,16 +104,18 @@ class Study:
         )
         for split in (select, test):
             if not split.obedient:
-                raise RunError(
+                raise OptionError(
                     f"the model follows the text instruction {pairs.name} in none of "
                     f"{len(split.pairs)} prompts of the {split.pairs.split} split, so that the "
                     "effect of the vector has no reference"
                 )
-        vector = ist.fit(model, pairs.fit, checkpoints=checkpoints)
+        vector = ist.fit(
+            model, pairs.fit, options=ist.capture.CaptureOptions(checkpoint=checkpoints)
+        )
         calibrator = ist.StrengthCalibrator(
             model, vector, pairs.select.absent, max_new_tokens=config.graded_tokens
         )
-        fitted, held = (last_tokens(model, split) for split in (pairs.fit, pairs.test))
+        fitted, held = (capture_last_tokens(model, split) for split in (pairs.fit, pairs.test))
         return cls(vector, select, test, fitted, held, calibrator, config)
 
     @property
@@ -158,7 +160,7 @@ class Study:
             for quantity, value, setting in self._separation(layer, seed):
                 yield self._row(quantity, layer, value, setting)
         added = self.list_edits(self.test, self.layers, self.strengths, draws)
-        yield from self._pooled("success", added, self.test.obeyed(added))
+        yield from self._pooled("success", added, self.test.check_answers(added))
         equal = [edit for edit in added if edit.name == str(self.strengths[-1])]
         yield from self._likelihood(equal, seed)
         layer, depth = self.best_depth(seed)
@@ -175,7 +177,7 @@ class Study:
         """
         edits = self.list_edits(self.select, self.layers, self.strengths[-1:], [None])
         scores = torch.tensor(
-            [[s for s in scores if s is not None] for scores in self.select.graded(edits)],
+            [[s for s in scores if s is not None] for scores in self.select.score_answers(edits)],
             dtype=torch.float64,
         )
         n = scores.shape[1]
@@ -217,7 +219,7 @@ class Study:
         ends = [self.test.unedited(instructed) for instructed in (True, False)]
         with_text, without_text, *scores = (
             np.array([score for score in row if score is not None])
-            for row in self.test.graded([*ends, *edits])
+            for row in self.test.score_answers([*ends, *edits])
         )
         for edit, group in _group_draws(edits, scores):
             gained = np.mean(group, axis=0) - without_text

@@ -24,7 +24,7 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.kit.instruction_sets import contrast_sets
-from interp_steer.geometry.propagation import QUANTITIES, Propagation, propagate
+from interp_steer.geometry.propagation import QUANTITIES, Propagation, PropagationOptions, propagate
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 
 CURVES = {
@@ -138,7 +138,7 @@ def _measure_instruction(
         The quantities by layer and prompt, the tokens of the logit lens, and the layers of erasure.
     """
     run.used(pairs)
-    vector = ist.fit(model, pairs.fit, checkpoints=run.partial)
+    vector = ist.fit(model, pairs.fit, options=ist.capture.CaptureOptions(checkpoint=run.partial))
     run.leave(vector, name=name)
     calibrator = ist.StrengthCalibrator(model, vector, pairs.select.absent)
     prompts = pairs.test.absent
@@ -157,7 +157,7 @@ def _measure_instruction(
             answers=answers,
             fitted=vector,
             positions=config.positions,
-            batch_size=config.batch_size,
+            options=PropagationOptions(batch_size=config.batch_size),
         )
         columns = [
             pl.lit(name).alias("instruction"),

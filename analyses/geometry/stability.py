@@ -43,8 +43,8 @@ from analyses.geometry.stability_rows import (
     select_at_layer,
     select_by_number,
 )
-from figures.languages.examples_curve import enough
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
+from interp_steer.statistics import find_stable_size
 from interp_steer.statistics.intervals import bootstrap_mean
 from interp_steer.statistics.paired import holm
 
@@ -111,7 +111,7 @@ def main(config: Config, run: ist.Run) -> None:
             settings = DriftSettings(
                 config.operation, layer, read_layer, config.max_new_tokens, run.seed
             )
-            phrasings = [pair.said for pair in extractions.pairs]
+            phrasings = [pair.instruction_text for pair in extractions.pairs]
             plain = [f"{query} {config.at_length}" for query in others]
             instructed = [
                 f"{text} {phrasings[number % len(phrasings)]}" for number, text in enumerate(plain)
@@ -134,15 +134,15 @@ def check_sizes(config: Config) -> None:
     """Refuse sizes that do not allow two disjoint extractions.
 
     Raises:
-        RunError: if the queries are fewer than twice the pairs, or a size is too small.
+        OptionError: if the queries are fewer than twice the pairs, or a size is too small.
     """
     if max(config.n_fit, *config.n_pairs) * 2 > config.n_queries or min(config.n_pairs) < 1:
-        raise RunError(
+        raise OptionError(
             f"--n-queries {config.n_queries} is too small for two disjoint extractions of --n-fit "
             f"{config.n_fit} or --n-pairs {config.n_pairs}; give twice as many queries or more"
         )
     if config.n_fit < 4 or min(config.requests) < 1:
-        raise RunError(
+        raise OptionError(
             f"--n-fit {config.n_fit}, --requests {config.requests}: fit 4 pairs or more, and join "
             "1 request or more"
         )
@@ -152,13 +152,13 @@ def load_base(config: Config, model: ist.HookedLM) -> ist.HookedLM | None:
     """Load the base model; None without ``--base``.
 
     Raises:
-        RunError: if the base model has another shape.
+        OptionError: if the base model has another shape.
     """
     if config.base is None:
         return None
     base = ist.load(config.base)
     if (base.n_layers, base.d_model) != (model.n_layers, model.d_model):
-        raise RunError(
+        raise OptionError(
             f"--base {base.describe()} does not have the shape of {model.describe()}; give the "
             "base model that it was tuned from, or --base None"
         )
@@ -181,7 +181,7 @@ def leave_summary(run: ist.Run, records: pl.DataFrame, layer: int, config: Confi
         run.leave(summary={f"{name}.{instruction}": value for instruction, value in values.items()})
     for (instruction,), rows in records.group_by("instruction", maintain_order=True):
         pairs = select_by_number(rows, "pairs", ALL_PAIRS)
-        run.leave(summary={f"pairs_enough.{instruction}": enough(pairs) or float("nan")})
+        run.leave(summary={f"pairs_enough.{instruction}": find_stable_size(pairs) or float("nan")})
         for part, series in (
             ("queries", f"{config.n_fit} pairs"),
             ("requests", ALL_PAIRS),

@@ -32,7 +32,7 @@ class DriftSettings:
     """Settings for steering and reading long answers."""
 
     operation: str
-    """See :class:`analyses.kit.operations.Operation`."""
+    """See :class:`analyses.kit.operations.SteeringSpec`."""
     layer: int
     """Layer at which the vector acts."""
     read_layer: int

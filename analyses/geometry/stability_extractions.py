@@ -15,11 +15,11 @@ import interp_steer as ist
 from analyses.kit.instruction_sets import arguments, instruction_id
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.instructions import ifeval_rows
-from interp_steer.contrast.instructions.ifeval_sets import asking
-from interp_steer.contrast.instructions.phrasings import draw, list_phrasings, say
-from interp_steer.contrast.instructions.stripping import carries
+from interp_steer.contrast.instructions.ifeval_sets import ask_for
+from interp_steer.contrast.instructions.phrasings import draw_arguments, list_phrasings, say
+from interp_steer.contrast.instructions.stripping import carries_instruction
 from interp_steer.contrast.pair import Pair
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.world.queries import list_queries as known_queries
 
 
@@ -33,16 +33,16 @@ def sample_queries(name: str, n: int, seed: int, data: str | None = None) -> lis
         data: argument of :func:`interp_steer.contrast.instructions.ifeval_rows.read`.
 
     Raises:
-        RunError: if fewer requests are available.
+        OptionError: if fewer requests are available.
     """
     if data is None:
         texts = [query.text for query in known_queries("held")]
     else:
         texts = [row.query for row in ifeval_rows.read(data) if row.query]
     known = instruction_id(name)
-    distinct = {plain_text(text): text for text in texts if not carries(text, known)}
+    distinct = {plain_text(text): text for text in texts if not carries_instruction(text, known)}
     if len(distinct) < n:
-        raise RunError(
+        raise OptionError(
             f"{n} queries without {known} are needed, but {len(distinct)} are available; lower "
             "--n-queries or --n-drift"
         )
@@ -61,22 +61,22 @@ def cross_phrasings(
         seed: seed of the samples.
 
     Raises:
-        RunError: if fewer than two phrasings are asked for, or more than the instruction has.
+        OptionError: if fewer than two phrasings are asked for, or more than the instruction has.
     """
     known, where = instruction_id(name), arguments(name)
     available = list_phrasings(known, where)
     if not 2 <= n_phrasings <= len(available):
-        raise RunError(
+        raise OptionError(
             f"--n-phrasings {n_phrasings}: {known} has {len(available)} phrasings; give 2 or more"
         )
     phrasings = Random(f"{name}/{seed}/phrasings").sample(available, n_phrasings)
     rng = Random(f"{name}/{seed}/arguments")
     pairs = []
     for query in queries:
-        kwargs = draw(known, rng, query, where)
+        kwargs = draw_arguments(known, rng, query, where)
         for phrasing in phrasings:
             bare = Pair(query, f"{query} {phrasing}", query, phrasing=phrasing)
-            pairs.append(asking(bare, say(known, phrasing, kwargs), known, kwargs))
+            pairs.append(ask_for(bare, say(known, phrasing, kwargs), known, kwargs))
     return ist.ContrastSet(known.rpartition(":")[2], tuple(pairs))
 
 
@@ -192,7 +192,11 @@ def join_requests(
     pairs = []
     for number, pair in enumerate(extractions.pairs):
         text = " ".join([*(earlier[number % len(earlier)] for earlier in before), pair.query])
-        pairs.append(replace(pair, query=text, present=f"{text} {pair.said}", absent=text, key=""))
+        pairs.append(
+            replace(
+                pair, query=text, present=f"{text} {pair.instruction_text}", absent=text, key=""
+            )
+        )
     both = [[pair.present for pair in pairs], [pair.absent for pair in pairs]]
     lengths = [len(tokens) for tokens in model.tokenize(both[1])]
     mean = sum(lengths) / len(lengths)

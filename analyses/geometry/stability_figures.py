@@ -14,7 +14,7 @@ import interp_steer as ist
 from analyses.geometry.stability_drift import DRIFT, WINDOW, measure_drift, smooth
 from analyses.geometry.stability_rows import COPIES, LEVELS, Sizes, count_rejections
 from figures.geometry.reliability import cosines_by_number
-from figures.style.drawing import listed, short_names
+from figures.style.drawing import list_words, short_names
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 
 UNDRAWN = ("vector, by split halves", "vector, resampled", "base with tuned, of all queries")
@@ -135,7 +135,7 @@ def draw_curves(
     rates = [f"{rate} by {test}" for test, rate in count_rejections(records, sizes.copies).items()]
     records = records.filter(pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
     records = records.with_columns(pl.col("instruction").replace_strict(names).alias("panel"))
-    values = collect_values(records, layer, sizes) | {**models, "rates": listed(rates)}
+    values = collect_values(records, layer, sizes) | {**models, "rates": list_words(rates)}
     values["n_instructions"] = len(names)
     over = ""
     if len(names) > 1:
@@ -220,7 +220,7 @@ def draw_drift(run: ist.Run, steps: pl.DataFrame, read_layer: int) -> None:
 
 
 def _list_settings(values: Mapping[str, Interval]) -> str:
-    return listed([f"{value!s} {DRIFT[setting]}" for setting, value in values.items()])
+    return list_words([f"{value!s} {DRIFT[setting]}" for setting, value in values.items()])
 
 
 def _describe_range(intervals: Sequence[Interval]) -> str:

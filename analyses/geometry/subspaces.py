@@ -39,8 +39,9 @@ from analyses.kit.instruction_sets import FORMATS, contrast_sets, instruction_id
 from figures.geometry.embedding_map import embedding_map
 from figures.geometry.similarity import similarity_by_layer, similarity_map
 from figures.style.drawing import interval_text, percent
-from interp_steer.errors import RunError
-from interp_steer.geometry.subspaces import effective_rank, principal_angles, shared_part
+from interp_steer.errors import OptionError
+from interp_steer.geometry.ranks import effective_rank
+from interp_steer.geometry.subspaces import principal_angles, shared_part
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 from interp_steer.statistics.resampling import normal_interval, resampled_means
 
@@ -69,7 +70,7 @@ class Config:
 def main(config: Config, run: ist.Run) -> None:
     """Read every instruction once, then compare the directions layer by layer."""
     if len(set(config.instruction)) < 3:
-        raise RunError(
+        raise OptionError(
             f"--instruction {' '.join(config.instruction)}: give three or more instructions"
         )
     model = ist.load(config.model)
@@ -108,7 +109,11 @@ def main(config: Config, run: ist.Run) -> None:
     run.draw("cosines_by_layer", similarity_by_layer(average_by_family(layers)))
     run.draw("shared_by_layer", similarity_by_layer(shared))
     run.draw("rank_by_layer", figures.interval_curves(
-        ranks, "layer", "layer", "effective rank", chance="random directions"
+        ranks,
+        "layer",
+        "layer",
+        "effective rank (singular values)",
+        chance="random directions",
     ))  # fmt: skip
     run.draw("angles_by_layer", figures.interval_curves(
         angles, "layer", "layer", "mean principal angle (degrees)", chance="random subspaces"
@@ -293,7 +298,7 @@ def place_directions(layers: Sequence[LayerDirections]) -> pl.DataFrame:
     try:
         from sklearn.decomposition import PCA
     except ImportError:
-        raise RunError(
+        raise OptionError(
             "scikit-learn is not installed; install it: pip install 'interp_steer[geometry]'"
         ) from None
     pca = PCA(2, svd_solver="full")

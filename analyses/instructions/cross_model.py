@@ -1,9 +1,10 @@
-"""Vectors of an instruction-tuned model on its base (Stolfo et al. 2025, cross-model experiment).
+"""Steer a base model with vectors of its instruction-tuned sibling (Stolfo et al. 2025).
 
-The base model is steered by vectors that were fitted on its instruction-tuned sibling, with the
-sibling's targets, and by vectors of its own; each at the layer, and under the operation, that the
-select split chooses on the base model. The base is asked in its own form (``Q: ...``, ``A:``). How
-alike the two vectors are at each layer stands beside, so that a transfer that fails can be read.
+This is the paper's cross-model experiment. The base model is steered by vectors that were fitted on
+its instruction-tuned sibling, with the sibling's targets, and by vectors fitted on the base model.
+Each vector acts at the layer, and under the operation, that the select split chooses on the base
+model. The base model is asked in its own format (``Q: ...``, ``A:``). The cosine of the two models'
+vectors is reported for each layer, to help explain a transfer that fails.
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import polars as pl
 from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.instructions import layer_sweep
-from analyses.instructions.format_steering import chosen_cell
-from analyses.instructions.layer_sweep import Chosen
-from analyses.kit.answer_options import asking
+from analyses.instructions.layer_search import (
+    LayerSearchConfig,
+    PickedLayers,
+    SteeringSetup,
+    cell_arguments,
+    choose_layers,
+    fit_for_instructions,
+    search_layers,
+)
+from analyses.kit.answer_options import open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import Steerer
 from interp_steer.statistics.intervals import Interval, bootstrap
@@ -30,27 +36,27 @@ from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence, with_fluency
 
 SOURCES = ("own", "sibling")
-"""Whose vectors steer the base model."""
+"""The models whose vectors steer the base model: the base model itself, and its sibling."""
 
 Steerers = Mapping[str, Steerer]
 
 
 @dataclass(frozen=True)
-class Config(layer_sweep.Config):
-    """What is compared."""
+class Config(LayerSearchConfig):
+    """Options of the comparison of two models."""
 
     model: str = "burattino-base"
-    """The base model that is steered."""
+    """Base model to steer."""
     sibling: str = "burattino-instruct"
-    """The instruction-tuned model of the same shape that vectors come from."""
+    """Instruction-tuned model of the same shape, on which the other vectors are fitted."""
     operations: tuple[str, ...] = ("project", "generated/add:3")
-    """Ways to steer; see layer_sweep."""
+    """Ways to steer, of which the best is chosen; see layer_sweep."""
     n_select: int = 8
-    """Prompts that each layer is tried on."""
+    """Prompts on which each layer is tried."""
     n_test: int = 24
-    """Prompts that are reported."""
+    """Prompts in the test split, on which results are reported."""
     max_new_tokens: int = 112
-    """Where an answer is cut."""
+    """Maximum number of new tokens per answer."""
 
 
 def main(config: Config, run: ist.Run) -> None:
@@ -61,22 +67,23 @@ def main(config: Config, run: ist.Run) -> None:
     sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
     steerers: dict[str, Steerers] = {
-        source: layer_sweep.fitted(one, sets, run, config.operations, steered=model)
-        for source, one in zip(SOURCES, (model, sibling), strict=True)
+        source: fit_for_instructions(fitted, sets, run, config.operations, steered=model)
+        for source, fitted in zip(SOURCES, (model, sibling), strict=True)
     }
-    with asking(config, model, run) as options:
-        choices = {
-            source: layer_sweep.choose(
-                layer_sweep.search(model, reference, sets, steerers[source], config, options)
-            )
+    with open_sweep_options(config, model, run) as options:
+        setups = {
+            source: SteeringSetup(model, reference, sets, steerers[source], options)
             for source in SOURCES
         }
-        records = compare(model, reference, sets, steerers, choices, run.seed, options)
+        choices = {
+            source: choose_layers(search_layers(setups[source], config)) for source in SOURCES
+        }
+        records = compare_sources(setups, choices, run.seed)
     run.write_records(records)
-    alike = cosines(steerers)
-    run.write_records(alike, "cosines")
+    similarity = cosines(steerers)
+    run.write_records(similarity, "cosines")
     run.leave(summary=accuracies(records) | chosen_layers(choices))
-    mean = over_instructions(alike, run.seed)
+    mean = mean_over_instructions(similarity, run.seed)
     run.leave(summary={f"cosine.{read}.{layer}": value for (read, layer), value in mean.items()})
     for source in SOURCES:
         for name, steerer in steerers[source].items():
@@ -92,38 +99,34 @@ def main(config: Config, run: ist.Run) -> None:
     run.draw("cosine_by_layer", figures.similarity_by_layer(frame))
 
 
-def compare(
-    model: ist.HookedLM,
-    reference: ist.HookedLM,
-    sets: Mapping[str, ist.ContrastSet],
-    steerers: Mapping[str, Steerers],
-    choices: Mapping[str, Chosen],
-    seed: int,
-    options: Mapping[str, Any],
+def compare_sources(
+    setups: Mapping[str, SteeringSetup], choices: Mapping[str, PickedLayers], seed: int
 ) -> pl.DataFrame:
     """Answer the test split unsteered and steered from both sources, without and with the text."""
-    frames = []
-    for name, pairs in tqdm(sets.items(), desc="settings", unit="instruction", disable=None):
+    setup = setups["own"]
+    model, frames = setup.model, []
+    for name, pairs in tqdm(setup.sets.items(), desc="settings", unit="instruction", disable=None):
         grid = [ist.Cell("none"), ist.Cell("instruction", instructed=True)]
         for source in SOURCES:
-            steerer = steerers[source][name]
+            steerer = setups[source].steerers[name]
             plain, asked = (choices[source][name, text, "interval"] for text in (False, True))
+            both = cell_arguments(steerer, asked)
             grid += [
-                ist.Cell(f"{source} vector", **chosen_cell(steerer, plain)),
-                ist.Cell(f"instruction + {source}", **chosen_cell(steerer, asked), instructed=True),
+                ist.Cell(f"{source} vector", **cell_arguments(steerer, plain)),
+                ist.Cell(f"instruction + {source}", **both, instructed=True),
             ]
         random = partial(ist.SteeringVector.like_random, seed=seed)
         chosen = choices["sibling"][name, False, "interval"]
-        steering = chosen_cell(steerers["sibling"][name], chosen, random)
+        steering = cell_arguments(setups["sibling"].steerers[name], chosen, random)
         grid.append(ist.Cell("random", **steering, draw=0))
-        answers = ist.sweep(model, grid, pairs.test, **options)
-        found = with_divergence(answers, model, grid, pairs.test)
-        frames.append(found.with_columns(pl.lit(name).alias("instruction")))
-    return with_fluency(pl.concat(frames), reference)
+        answers = ist.sweep(model, grid, pairs.test, **setup.options)
+        records = with_divergence(answers, model, grid, pairs.test)
+        frames.append(records.with_columns(pl.lit(name).alias("instruction")))
+    return with_fluency(pl.concat(frames), setup.reference)
 
 
 def cosines(steerers: Mapping[str, Steerers]) -> pl.DataFrame:
-    """How alike the two models' vectors of an instruction are, layer by layer."""
+    """Return the cosine of the two models' vectors of an instruction, layer by layer."""
     rows = []
     for name, steerer in steerers["own"].items():
         for read, own in steerer.vectors.items():
@@ -135,8 +138,8 @@ def cosines(steerers: Mapping[str, Steerers]) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def over_instructions(alike: pl.DataFrame, seed: int) -> dict[tuple[str, int], Interval]:
-    """The mean cosine over instructions, by where the vectors were read and the layer."""
+def mean_over_instructions(alike: pl.DataFrame, seed: int) -> dict[tuple[str, int], Interval]:
+    """Average the cosines over instructions, by the position that was read and the layer."""
     return {
         (read, layer): bootstrap(rows["cosine"].to_list(), seed=seed)
         for (read, layer), rows in alike.group_by("read", "layer", maintain_order=True)
@@ -144,27 +147,31 @@ def over_instructions(alike: pl.DataFrame, seed: int) -> dict[tuple[str, int], I
 
 
 def accuracies(records: pl.DataFrame) -> dict[str, object]:
-    """Strict accuracy and damage of each setting, and paired tests against the plain ones."""
-    of = {setting: rows for (setting,), rows in records.group_by("setting", maintain_order=True)}
+    """Return strict accuracy and damage of each setting, and paired tests of steering."""
+    by_setting = {
+        setting: rows for (setting,), rows in records.group_by("setting", maintain_order=True)
+    }
     numbers: dict[str, object] = {}
-    for setting, rows in of.items():
+    for setting, rows in by_setting.items():
         numbers[f"accuracy.{setting}"] = share_of(rows, "strict")
         numbers[f"degenerate.{setting}"] = share_of(rows, "degenerate")
         moved = mean_of(rows, "kl")
         if moved and setting != "none":
             numbers[f"kl.{setting}"] = moved
     for source in SOURCES:
-        for one, other in (
+        for first, second in (
             (f"{source} vector", "none"),
             (f"instruction + {source}", "instruction"),
         ):
-            test = mcnemar(of[one]["strict"].to_list(), of[other]["strict"].to_list())
-            numbers[f"mcnemar_p.{one} over {other}"] = test.p_value
+            test = mcnemar(
+                by_setting[first]["strict"].to_list(), by_setting[second]["strict"].to_list()
+            )
+            numbers[f"mcnemar_p.{first} over {second}"] = test.p_value
     return numbers
 
 
-def chosen_layers(choices: Mapping[str, Chosen]) -> dict[str, int | None]:
-    """The layer of each vector on the base model; None where none was better than no steering."""
+def chosen_layers(choices: Mapping[str, PickedLayers]) -> dict[str, int | None]:
+    """Return the layer of each vector on the base model; None where no layer beat no steering."""
     return {
         f"layer.{source}.{name}.{'with' if text else 'without'}_text": picked.layer
         for source in SOURCES

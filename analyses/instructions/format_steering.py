@@ -1,15 +1,15 @@
-"""Does steering make a model follow instructions? Four settings, controls (Stolfo et al. 2025).
+"""Compare steering with text instructions: do models follow instructions (Stolfo et al. 2025)?
 
-On the test split, whose queries and phrasings were neither fitted nor chosen on, each prompt is
-answered without the instruction (none), steered (steered), with the text instruction (instruction),
-and with both (both). The layer of each instruction, and the operation where several are tried, are
-those chosen on the select split. Accuracy is strict IFEval accuracy with its interval; settings are
-compared by McNemar's exact test.
+Each prompt of the test split is answered in four settings: without the instruction (none), steered
+(steered), with the text instruction (instruction), and with both (both). The queries and phrasings
+of the test split were used neither to fit a vector nor to choose a layer. The layer of each
+instruction is chosen on the select split, and so is the operation where several are tried. Accuracy
+is strict IFEval accuracy with its interval. Settings are compared by McNemar's exact test.
 
-Three controls act in place of the vector, with its length and its displacement: random directions
-(random); a vector fitted with the two sides of half of the pairs exchanged (shuffled); and the mean
-of the other instructions' vectors (others), which holds what is not particular to an instruction
-but says that there is one.
+Three controls act in place of the vector. Each control has the length of the vector and moves
+activations as far. The controls are: random directions (random); a vector fitted after the two
+sides of half of the pairs were exchanged (shuffled); and the mean of the other instructions'
+vectors (others), a control for whatever merely signals that some instruction is present.
 """
 
 from __future__ import annotations
@@ -19,46 +19,54 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from math import exp
 from operator import add
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.instructions import layer_sweep
-from analyses.instructions.layer_sweep import Chosen, Picked
-from analyses.kit.answer_options import asking
+from analyses.instructions.layer_search import (
+    LayerSearchConfig,
+    PickedLayers,
+    SteeringSetup,
+    cell_arguments,
+    choose_layers,
+    fit_for_instructions,
+    search_layers,
+)
+from analyses.kit.answer_options import open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
-from analyses.kit.operations import Control, Steerer, read_at
+from analyses.kit.operations import Control, Steerer, fit_vectors
 from figures.published import reported
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.paired import mcnemar
-from interp_steer.statistics.records import compare as compare_settings
-from interp_steer.statistics.records import mean_of, share_of
+from interp_steer.statistics.records import compare, mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence, with_fluency
 
 CONTROLS = ("random", "shuffled", "others")
-"""What acts in place of the vector."""
+"""The controls that act in place of the vector."""
 
 
 @dataclass(frozen=True)
-class Config(layer_sweep.Config):
-    """What is compared."""
+class Config(LayerSearchConfig):
+    """Options of the comparison."""
 
     rule: Literal["paper", "interval"] = "interval"
-    """The rule that chooses each instruction's layer on the select split."""
+    """Rule that chooses each instruction's layer on the select split: that of the paper, or one
+    that takes the uncertainty of the accuracy into account (interval)."""
     n_test: int = 32
-    """Prompts that are reported."""
+    """Prompts in the test split, on which results are reported."""
     draws: int = 3
     """Random directions that each vector is compared with."""
     controls: tuple[Literal["shuffled", "others"], ...] = ("shuffled", "others")
-    """Other vectors that each is compared with."""
+    """Further controls that each vector is compared with: a vector of shuffled pairs, and the mean
+    vector of the other instructions."""
 
     def __post_init__(self) -> None:
         if self.rule == "paper" and self.search != "whole":
-            raise RunError(
-                f"the paper's rule needs whole answers, and the search is {self.search!r}; give "
+            raise OptionError(
+                f"the paper's rule needs whole answers, but the search is {self.search!r}; give "
                 "--rule interval, or --search whole"
             )
 
@@ -70,12 +78,12 @@ def main(config: Config, run: ist.Run) -> None:
     sets = contrast_sets(config.instruction, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
 
-    steerers = layer_sweep.fitted(model, sets, run, config.operations)
-    with asking(config, model, run) as options:
-        searched = layer_sweep.search(model, reference, sets, steerers, config, options)
-        choices = layer_sweep.choose(searched)
-        records = compare(model, reference, sets, steerers, choices, config, run, options)
-    leave(run, records, steerers, choices, config.rule)
+    steerers = fit_for_instructions(model, sets, run, config.operations)
+    with open_sweep_options(config, model, run) as options:
+        setup = SteeringSetup(model, reference, sets, steerers, options)
+        choices = choose_layers(search_layers(setup, config))
+        records = compare_settings(setup, choices, config, run)
+    write_results(run, records, steerers, choices, config.rule)
     published = reported(config.model, "format", "loose")
     if published:
         marks = {setting: value for (setting, at), value in published.items() if not at}
@@ -83,90 +91,77 @@ def main(config: Config, run: ist.Run) -> None:
         run.draw("loose_accuracy_by_setting", bars)
 
 
-def compare(
-    model: ist.HookedLM,
-    reference: ist.HookedLM,
-    sets: Mapping[str, ist.ContrastSet],
-    steerers: Mapping[str, Steerer],
-    choices: Chosen,
-    config: Config,
-    run: ist.Run,
-    options: Mapping[str, Any],
+def compare_settings(
+    setup: SteeringSetup, choices: PickedLayers, config: Config, run: ist.Run
 ) -> pl.DataFrame:
     """Answer the test split in all settings, each vector at the layer that was chosen for it.
 
     Where the rule chose no layer, the steered model is the unsteered one, as in the paper.
     """
-    frames = []
-    for name, pairs in tqdm(sets.items(), desc="settings", unit="instruction", disable=None):
-        steerer = steerers[name]
+    model, frames = setup.model, []
+    for name, pairs in tqdm(setup.sets.items(), desc="settings", unit="instruction", disable=None):
+        steerer = setup.steerers[name]
         without, with_text = (choices[name, text, config.rule] for text in (False, True))
         grid = [
             ist.Cell("none"),
-            ist.Cell("steered", **chosen_cell(steerer, without)),
+            ist.Cell("steered", **cell_arguments(steerer, without)),
             *(
-                ist.Cell(setting, **chosen_cell(steerer, without, control), draw=draw)
-                for setting, draw, control in controls(model, name, sets, steerers, config, run)
+                ist.Cell(setting, **cell_arguments(steerer, without, control), draw=draw)
+                for setting, draw, control in make_controls(setup, name, config, run)
             ),
             ist.Cell("instruction", instructed=True),
-            ist.Cell("both", **chosen_cell(steerer, with_text), instructed=True),
+            ist.Cell("both", **cell_arguments(steerer, with_text), instructed=True),
         ]
-        answers = ist.sweep(model, grid, pairs.test, **options)
-        found = with_divergence(answers, model, grid, pairs.test)
-        frames.append(found.with_columns(pl.lit(name).alias("instruction")))
-    return with_fluency(pl.concat(frames), reference, config.threshold)
+        answers = ist.sweep(model, grid, pairs.test, **setup.options)
+        records = with_divergence(answers, model, grid, pairs.test)
+        frames.append(records.with_columns(pl.lit(name).alias("instruction")))
+    return with_fluency(pl.concat(frames), setup.reference, config.threshold)
 
 
-def chosen_cell(steerer: Steerer, picked: Picked, control: Control | None = None) -> dict[str, Any]:
-    """How a cell steers under what was chosen, by the vector or a control in its place."""
-    if picked.layer is None:
-        return {}
-    return {
-        "steering": steerer.steering(picked.layer, picked.operation, control),
-        "layer": picked.layer,
-        "operation": picked.operation,
-    }
-
-
-def controls(
-    model: ist.HookedLM,
-    name: str,
-    sets: Mapping[str, ist.ContrastSet],
-    steerers: Mapping[str, Steerer],
-    config: Config,
-    run: ist.Run,
+def make_controls(
+    setup: SteeringSetup, name: str, config: Config, run: ist.Run
 ) -> Iterator[tuple[str, int, Control]]:
-    """What acts in place of an instruction's vector: the setting, which draw it is, and how."""
+    """Yield the controls of an instruction's vector: the setting, the number of the draw, and how.
+
+    Args:
+        setup: the vectors of all instructions.
+        name: the instruction.
+        config: says which controls are wanted.
+        run: gives the seed, and keeps checkpoints.
+    """
     for draw in range(config.draws):
         yield "random", draw, partial(ist.SteeringVector.like_random, seed=run.seed + draw)
-    read = steerers[name].vectors
+    vectors = setup.steerers[name].vectors
     if "shuffled" in config.controls:
-        pairs = sets[name].fit.shuffled(run.seed)
-        exchanged = read_at(read, model, pairs, checkpoints=run.partial)
-        yield "shuffled", 0, partial(_in_its_place, exchanged)
-    others = [steerer.vectors for other, steerer in steerers.items() if other != name]
+        pairs = setup.sets[name].fit.shuffle_sides(run.seed)
+        shuffled = fit_vectors(
+            vectors, setup.model, pairs, options=ist.capture.CaptureOptions(checkpoint=run.partial)
+        )
+        yield "shuffled", 0, partial(_matched_control, shuffled)
+    others = [steerer.vectors for other, steerer in setup.steerers.items() if other != name]
     if "others" in config.controls and others:
         # Their sum is their mean at another length, and a control takes the vector's length.
-        sums = {position: reduce(add, [each[position] for each in others]) for position in read}
-        yield "others", 0, partial(_in_its_place, sums)
+        sums = {position: reduce(add, [each[position] for each in others]) for position in vectors}
+        yield "others", 0, partial(_matched_control, sums)
 
 
-def _in_its_place(
+def _matched_control(
     controls: Mapping[str, ist.SteeringVector], vector: ist.SteeringVector
 ) -> ist.SteeringVector:
+    """Return the control that was read at the position of the vector, with its length."""
     return vector.matched(controls[vector.card.position])
 
 
-def leave(
+def write_results(
     run: ist.Run,
     records: pl.DataFrame,
     steerers: Mapping[str, Steerer],
-    choices: Chosen,
+    choices: PickedLayers,
     rule: str,
 ) -> None:
-    """Records, vectors, numbers and figures; a layer of None says that no layer was chosen."""
+    """Write records, vectors, numbers and figures. Layer None: no layer was chosen."""
     run.write_records(records)
-    leave_choices(run, steerers, choices, rule)
+    write_choices(run, steerers, choices, rule)
     run.leave(summary=accuracies(records) | damages(records) | {"instructions": len(steerers)})
     run.draw("accuracy_by_setting", figures.settings_bars(records))
     run.draw("accuracy_by_instruction", figures.instruction_bars(records))
@@ -174,10 +169,10 @@ def leave(
         run.draw("radar", figures.settings_radar(records))
 
 
-def leave_choices(
-    run: ist.Run, steerers: Mapping[str, Steerer], choices: Chosen, rule: str
+def write_choices(
+    run: ist.Run, steerers: Mapping[str, Steerer], choices: PickedLayers, rule: str
 ) -> None:
-    """Vectors, and the layer that was chosen for each; None where none was."""
+    """Write the vectors and the layer chosen for each, None where the rule chose no layer."""
     for name, steerer in steerers.items():
         steerer.leave(run, name)
         for instructed, text in ((False, "without_text"), (True, "with_text")):
@@ -185,13 +180,15 @@ def leave_choices(
 
 
 def accuracies(records: pl.DataFrame) -> dict[str, object]:
-    """Mean strict accuracy over instructions by setting, and paired tests.
+    """Return the mean strict accuracy over instructions by setting, and paired tests.
 
-    In the bundled world every instruction has the same number of prompts, so that the mean over
-    instructions is the mean over prompts; of IFEval's prompts it is the latter, as in the paper. A
-    query that several instructions share is resampled whole.
+    In the bundled world every instruction has the same number of prompts, so the mean over
+    instructions equals the mean over prompts. With IFEval's prompts, the mean is over prompts, as
+    in the paper. A query that several instructions share is resampled as a whole.
     """
-    rows = {setting: records.filter(pl.col("setting") == setting) for setting in of(records)}
+    rows = {
+        setting: records.filter(pl.col("setting") == setting) for setting in settings_of(records)
+    }
     numbers: dict[str, object] = {}
     for setting, frame in rows.items():
         numbers[f"accuracy.{setting}"] = share_of(frame, "strict")
@@ -200,23 +197,24 @@ def accuracies(records: pl.DataFrame) -> dict[str, object]:
         for (kind,), frame in rows[setting].group_by("phrasing", maintain_order=True):
             numbers[f"accuracy.{setting}.{kind}_phrasing"] = share_of(frame, "strict")
     for baseline in CONTROLS:
-        if gained := compare_settings(records, baseline, "steered", "strict"):
+        if gained := compare(records, baseline, "steered", "strict"):
             numbers[f"gain.steered_over_{baseline}"] = gained.difference
-    for one, other in (("steered", "none"), ("both", "instruction")):
-        test = mcnemar(rows[one]["strict"].to_list(), rows[other]["strict"].to_list())
-        numbers[f"mcnemar_p.{one}_over_{other}"] = test.p_value
-        numbers[f"made_worse.{one}_over_{other}"] = test.only_b / test.n
+    for first, second in (("steered", "none"), ("both", "instruction")):
+        test = mcnemar(rows[first]["strict"].to_list(), rows[second]["strict"].to_list())
+        numbers[f"mcnemar_p.{first}_over_{second}"] = test.p_value
+        numbers[f"made_worse.{first}_over_{second}"] = test.only_b / test.n
     return numbers
 
 
 def damages(records: pl.DataFrame) -> dict[str, object]:
-    """What each setting breaks: degenerate, garbled and truncated answers; predictions that move.
+    """Return the damage of each setting: broken answers, and how far predictions move.
 
-    ``kl`` is in nats a token along the answers that the unsteered model gives to the same prompts,
-    ``perplexity_ratio`` how many times less it expects these (a geometric mean).
+    Broken answers are degenerate, garbled or truncated. ``kl`` is in nats per token along the
+    answers that the unsteered model gives to the same prompts. ``perplexity_ratio`` is the factor
+    by which the perplexity of these answers rises (a geometric mean).
     """
     numbers: dict[str, object] = {}
-    for setting in of(records):
+    for setting in settings_of(records):
         frame = records.filter(pl.col("setting") == setting)
         for broken in ("degenerate", "garbled"):
             if frame[broken].is_not_null().any():
@@ -231,6 +229,6 @@ def damages(records: pl.DataFrame) -> dict[str, object]:
     return numbers
 
 
-def of(records: pl.DataFrame) -> list[str]:
-    """The settings of records, in the order in which they were asked."""
+def settings_of(records: pl.DataFrame) -> list[str]:
+    """List the settings of records, in the order in which they were asked."""
     return records["setting"].unique(maintain_order=True).to_list()

@@ -1,10 +1,11 @@
-"""The main table: four settings of several models, beside what is published (Stolfo et al. 2025).
+"""Tabulate four settings of several models, with published values (Stolfo et al. 2025).
 
-Each model goes through the comparison of format_steering, which leaves a results folder of its own;
-answers that this results root holds already are taken from it. The table has strict and loose
-accuracy of every setting, the norm-matched random direction among them, with the paired gain over
-the setting's baseline and the share of degenerate answers. The published plot replaced the steered
-answers of title and multiple_sections by unsteered ones: the table has both ways of counting.
+This is the main table. Each model goes through the comparison of format_steering, which leaves its
+own results folder; answers that this results root already holds are reused. The table shows the
+strict and loose accuracy of every setting, including the norm-matched random direction, with the
+paired gain over the setting's baseline and the share of degenerate answers. The published plot
+replaced the steered answers to title and multiple_sections by unsteered answers. The table counts
+in both ways.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import interp_steer as ist
 from analyses.instructions import format_steering
 from analyses.kit.answer_options import AnswerOptions
 from analyses.kit.instruction_sets import FORMATS
-from analyses.kit.parts import configured, performed
+from analyses.kit.parts import configure, run_once
 from figures.published import BASELINES, OVERRIDDEN, OVERRIDE, as_plotted, reported
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import Comparison, compare, share_of
@@ -29,37 +30,37 @@ SETTINGS = ("none", "random", "steered", "instruction", "both")
 """The rows of a model."""
 
 COMPARED = {"random": "none", **BASELINES}
-"""What the gain of a setting is over."""
+"""The baseline of the gain of each setting."""
 
 
 @dataclass(frozen=True)
 class Config(AnswerOptions):
-    """What stands in the table."""
+    """Options of the table."""
 
     models: tuple[str, ...] = ("burattino-instruct", "burattino-gemma")
-    """Bundled models, Hugging Face names, or folders."""
+    """Models of the table: bundled models, Hugging Face names, or folders."""
     instruction: tuple[str, ...] = FORMATS
     """IFEval ids of the instructions to steer towards."""
     data: str | None = None
-    """IFEval's prompts to report on; see layer_sweep."""
+    """Source of IFEval's prompts for the test split; see layer_sweep."""
     layers: tuple[int, ...] | None = None
-    """Layers to try; every layer when not given."""
+    """Layers to try. Default: every layer."""
     operations: tuple[str, ...] = ("project",)
     """Ways to steer, of which the best is chosen; see layer_sweep."""
     search: Literal["whole", "early", "race"] = "whole"
-    """Which answers are asked for where layers are chosen; see layer_sweep."""
+    """How the search for layers saves work; see layer_sweep."""
     rule: Literal["paper", "interval"] = "interval"
-    """The rule that chooses each instruction's layer on the select split."""
+    """Rule that chooses each instruction's layer on the select split; see format_steering."""
     n_fit: int = 64
-    """Pairs of prompts that each vector is fitted on."""
+    """Pairs of prompts on which each vector is fitted."""
     n_select: int = 16
-    """Prompts that each layer is tried on."""
+    """Prompts on which each layer is tried."""
     n_test: int = 32
-    """Prompts that are reported."""
+    """Prompts in the test split, on which results are reported."""
     draws: int = 1
     """Random directions that each vector is compared with."""
     controls: tuple[Literal["shuffled", "others"], ...] = ()
-    """Other vectors that each is compared with, in the folder of each model."""
+    """Further controls that each vector is compared with, in the results folder of each model."""
 
 
 @dataclass(frozen=True)
@@ -68,25 +69,25 @@ class Line:
 
     setting: str
     at: str
-    """Empty, or how the row counts differently, as the published table names it."""
+    """Empty, or the different way of counting, as the published table names it."""
     shares: Mapping[str, Interval]
-    """By what is counted: strict, loose, degenerate."""
+    """Share of answers by outcome: strict, loose, degenerate."""
     gain: Comparison | None
-    """Of loose accuracy over the baseline; None without one."""
+    """Gain of loose accuracy over the baseline; None without a baseline."""
     published: float | None
 
     @property
     def name(self) -> str:
-        """In the summary."""
+        """Return the name of the row in the summary."""
         return f"{self.setting}.overridden" if self.at else self.setting
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Compare the settings on each model in turn, and gather them."""
+    """Compare the settings on each model in turn, and gather the results."""
     frames = []
     for model in config.models:
-        made = configured(format_steering, config, model=model)
-        records = performed(run, format_steering, made).records()
+        made = configure(format_steering, config, model=model)
+        records = run_once(run, format_steering, made).records()
         assert records is not None
         lines = lines_of(records, model)
         frames.append(frame(lines, model))
@@ -97,7 +98,7 @@ def main(config: Config, run: ist.Run) -> None:
 
 
 def lines_of(records: pl.DataFrame, model: str) -> list[Line]:
-    """The rows of a model, those that count differently behind those that they count anew."""
+    """Return the rows of a model; each different way of counting follows the usual one."""
     published = reported(model, "format", "loose")
     plotted = as_plotted(records)
     differs = any(name.partition("?")[0] in OVERRIDDEN for name in records["instruction"].unique())
@@ -123,7 +124,7 @@ def _line(
 
 
 def frame(lines: Sequence[Line], model: str) -> pl.DataFrame:
-    """The rows of a model as the figure and the records have them."""
+    """Return the rows of a model in the form of the figure and the records."""
     return pl.DataFrame([_row(line, model) for line in lines], schema=SCHEMA)
 
 
@@ -172,16 +173,16 @@ SCHEMA = {
 
 
 def numbers(lines: Sequence[Line], model: str) -> dict[str, object]:
-    """Accuracies, gains and tests of a model, and how far loose ones are from the published."""
-    found: dict[str, object] = {}
+    """Return accuracies, gains and tests of a model, and differences from published values."""
+    summary: dict[str, object] = {}
     for line in lines:
         name = f"{model}.{line.name}"
-        found[f"accuracy.{name}"] = line.shares["strict"]
-        found[f"loose_accuracy.{name}"] = line.shares["loose"]
+        summary[f"accuracy.{name}"] = line.shares["strict"]
+        summary[f"loose_accuracy.{name}"] = line.shares["loose"]
         if line.gain is not None:
-            found[f"gain.{name}"] = line.gain.difference
+            summary[f"gain.{name}"] = line.gain.difference
             if line.gain.test is not None:
-                found[f"mcnemar_p.{name}"] = line.gain.test.p_value
+                summary[f"mcnemar_p.{name}"] = line.gain.test.p_value
         if line.published is not None:
-            found[f"over_published.{name}"] = line.shares["loose"].value - line.published
-    return found
+            summary[f"over_published.{name}"] = line.shares["loose"].value - line.published
+    return summary

@@ -1,13 +1,13 @@
-"""Any interventions at once: what each does alone, and what all do together, to every property.
+"""Apply any interventions at once: measure each alone, and all together, on every property.
 
-Each intervention is named on the command line, with the layer that its vector is read at and the
-layer that it acts at, which need not be the same (Stolfo et al. 2025, composition). On the same
-requests of the test split every answer is checked for every property: under none of the
-interventions, each alone, all at once, and random directions of the same norms in their places;
-and where the properties are asked for in words, without and with all interventions.
+Each intervention is named on the command line, with the layer where its vector is read and the
+layer where it acts, which may differ (Stolfo et al. 2025, composition). All settings get the same
+requests of the test split, and every answer is checked for every property. The settings are: no
+intervention, each intervention alone, all at once, random directions of the same norms in place of
+all, and the properties requested in words, without and with all interventions.
 
-The table of interference has the share of answers with each property under each. Beside it stands
-the damage: how far predictions move, degenerate and garbled answers.
+The table of interference shows the share of answers with each property in each setting. The damage
+is recorded too: how far predictions move, and degenerate and garbled answers.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.instructions.composition import properties, requests
-from analyses.kit.answer_options import AnswerOptions, asking
+from analyses.instructions.requests import ask_for_all, check_properties
+from analyses.kit.answer_options import AnswerOptions, open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import Control, Placement, Steerer
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import compare, mean_of, share_of
 from interp_steer.sweeps.damage import with_divergence, with_fluency
@@ -38,52 +38,53 @@ ROWS = {
     "instruction": "in words",
     "both": "in words, all at once",
 }
-"""What the table calls each setting but the interventions alone, which go by their own names."""
+"""The label of each setting in the table. An intervention alone goes by its own label."""
 
 ALONE = "alone"
-"""The setting of an intervention by itself."""
+"""The setting of a single intervention."""
 
 COMPARED = (("none", "steered"), ("random", "steered"), ("instruction", "both"))
 """Settings that are compared request by request, baseline first."""
 
 
 Effects = Mapping[tuple[str, str], Interval]
-"""Share of answers by what acted, as the table calls it, and what is counted."""
+"""Share of answers by the label of the acting vectors and the name of the property or fault."""
 
 
 @dataclass(frozen=True)
 class Config(AnswerOptions):
-    """What acts together."""
+    """Options of the interventions."""
 
     model: str = "burattino-instruct"
-    """A bundled model, a Hugging Face name, or a folder."""
+    """Model to steer: a bundled model, a Hugging Face name, or a folder."""
     interventions: tuple[str, ...] = (
         "startend:quotation=project@4",
         "language:response_language?language=it=project@5",
     )
-    """What acts: VECTOR=OPERATION@LAYER each, or VECTOR=OPERATION@LAYER->LAYER where the vector is
-    read at one layer and acts at another. VECTOR is an IFEval id, with ?ARGUMENT=VALUE behind one
-    that is to have it, or the path of a saved vector (.safetensors); OPERATION is
-    [READ/]HOW[:STRENGTH][@POSITIONS], see layer_sweep. Such as
-    'change_case:english_lowercase=project@3->5' and
-    'length_constraints:number_words?relation=less than=add:2@generated@4'."""
+    """Interventions, each written VECTOR=OPERATION@LAYER, or VECTOR=OPERATION@LAYER->LAYER where
+    the vector is read at the first layer and acts at the second. VECTOR is an IFEval id (append
+    ?ARGUMENT=VALUE to fix an argument), or the path of a saved vector (.safetensors). OPERATION is
+    [READ/]HOW[:STRENGTH][@POSITIONS], see layer_sweep. Examples:
+    'change_case:english_lowercase=project@3->5' and 'length_constraints:number_words?relation=less
+    than=add:2@generated@4'."""
     properties: tuple[str, ...] = ()
-    """IFEval ids of further properties that answers are checked for. A saved vector steers towards
-    that whose contrast set has its name; name it here where it has an argument."""
+    """IFEval ids of further properties that answers are checked for. Answers under a saved vector
+    are checked for the instruction whose contrast set has the name of the vector. Name the
+    instruction here if it needs an argument."""
     data: str | None = None
-    """IFEval's prompts to report on; see layer_sweep."""
+    """Source of IFEval's prompts for the test split; see layer_sweep."""
     n_fit: int = 64
-    """Pairs of prompts that each vector is fitted on."""
+    """Pairs of prompts on which each vector is fitted."""
     n_select: int = 16
-    """Prompts that strengths are measured on."""
+    """Prompts on which strengths are measured."""
     n_test: int = 32
-    """Requests that are reported."""
+    """Requests in the test split, on which results are reported."""
     draws: int = 1
     """Random directions that each vector is compared with."""
     threshold: float | None = None
-    """Perplexity below which an answer is degenerate; see layer_sweep."""
+    """Perplexity below which an answer counts as degenerate; see layer_sweep."""
     max_new_tokens: int = 112
-    """Where an answer is cut."""
+    """Maximum number of new tokens per answer."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +94,17 @@ class Acting:
     placed: Placement
     steerer: Steerer
     brings: str | None
-    """The property that it steers towards; None where answers are not checked for it."""
+    """The property that the intervention steers towards; None where answers are not checked for
+    it."""
 
     @property
     def label(self) -> str:
-        """What the table calls it: as it was written, the vector by its name."""
+        """Return the intervention as it was written, the vector called by its name."""
         name = self.steerer.vector(self.placed.operation).name.replace(" + ", "+")
         return f"{name}={self.placed.operation}@{self.placed.layers}"
 
     def steering(self, control: Control | None = None) -> ist.Intervention:
-        """What it does, or what a control does in its place."""
+        """Return the intervention, or a control that acts in its place."""
         return self.steerer.steering(
             self.placed.read_layer,
             self.placed.operation,
@@ -116,62 +118,63 @@ def main(config: Config, run: ist.Run) -> None:
     model, reference = ist.load(config.model), ist.load(config.reference)
     placed = placements(config.interventions)
     saved = {
-        one.vector: ist.SteeringVector.load(Path(one.vector).expanduser()).check(model)
-        for one in placed
-        if one.saved
+        place.vector: ist.SteeringVector.load(Path(place.vector).expanduser()).check(model)
+        for place in placed
+        if place.saved
     }
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
-    names = checked(placed, saved, config.properties)
+    names = properties_to_check(placed, saved, config.properties)
     sets = contrast_sets(names, run.seed, data=config.data, **sizes)
     run.used(model, *sets.values())
-    acting = list(ready(model, placed, saved, sets, run))
+    acting = list(fit_acting(model, placed, saved, sets, run))
     for vector, steerer in {one.placed.vector: one.steerer for one in acting}.items():
         steerer.leave(run, Path(vector).stem if vector in saved else vector)
     grid = cells(acting, run.seed, config.draws)
-    pairs = requests(tuple(sets), {name: each.test for name, each in sets.items()})
-    with asking(config, model, run) as options:
-        answers = ist.sweep(model, grid, pairs, score=partial(properties, names), **options)
+    pairs = ask_for_all(tuple(sets), {name: each.test for name, each in sets.items()})
+    with open_sweep_options(config, model, run) as options:
+        score = partial(check_properties, names)
+        answers = ist.sweep(model, grid, pairs, score=score, **options)
     records = with_fluency(
         with_divergence(answers, model, grid, pairs), reference, config.threshold
     ).with_columns(pl.all_horizontal(names).alias("strict"))
     run.write_records(records)
-    found = effects(records, names)
-    table, held = interference(found), kept(found, acting)
+    effects = measure_effects(records, names)
+    table, kept_shares = interference(effects), shares_kept(effects, acting)
     run.write_records(table, "interference")
-    run.leave(summary=accuracies(records) | held | damages(records))
-    run.leave(summary={f"share.{acts}.{name}": share for (acts, name), share in found.items()})
+    run.leave(summary=accuracies(records) | kept_shares | damages(records))
+    run.leave(summary={f"share.{acts}.{name}": share for (acts, name), share in effects.items()})
     drawing = figures.interference_map(table, names)
-    run.draw("interference", replace(drawing, caption=caption(held)))
+    run.draw("interference", replace(drawing, caption=caption(kept_shares)))
     run.draw("all_at_once", figures.settings_bars(records.filter(pl.col("setting") != ALONE)))
     run.draw("each_property", figures.instruction_bars(by_property(records, acting, names)))
 
 
 def placements(texts: Sequence[str]) -> list[Placement]:
-    """The interventions of the command line.
+    """Parse the interventions of the command line.
 
     Raises:
-        RunError: for none, one that is written twice, or a text that is no intervention.
+        OptionError: if the list is empty, has an intervention twice, or has an unreadable text.
     """
     if not texts:
-        raise RunError("there is nothing to steer by; give --interventions VECTOR=OPERATION@LAYER")
+        raise OptionError("no intervention is given; give --interventions VECTOR=OPERATION@LAYER")
     placed = [Placement.parse(text) for text in texts]
     twice = {text for text, one in zip(texts, placed, strict=True) if placed.count(one) > 1}
     if twice:
-        raise RunError(
+        raise OptionError(
             f"{', '.join(sorted(twice))} is given twice; give it once, with twice the strength"
         )
     return placed
 
 
-def checked(
+def properties_to_check(
     placed: Sequence[Placement],
     saved: Mapping[str, ist.SteeringVector],
     further: Sequence[str],
 ) -> list[str]:
-    """The properties that answers are checked for, each once.
+    """List the properties that answers are checked for, each once.
 
     Raises:
-        RunError: when there is none.
+        OptionError: if the list would be empty.
     """
     known = {name.rpartition(":")[2]: name for name in ist.world.instructions()}
     own = [
@@ -180,41 +183,50 @@ def checked(
     ]
     names = list(dict.fromkeys([*filter(None, own), *further]))
     if not names:
-        raise RunError(
-            f"nothing says what {', '.join(saved)} steers towards: "
-            f"{', '.join(repr(vector.name) for vector in saved.values())} is the name of no "
-            "instruction; give --properties with the IFEval ids to check answers for"
+        raise OptionError(
+            f"cannot tell which property {', '.join(saved)} steers towards: no instruction is "
+            f"called {', '.join(repr(vector.name) for vector in saved.values())}; give "
+            "--properties with the IFEval ids to check answers for"
         )
     return names
 
 
-def ready(
+def fit_acting(
     model: ist.HookedLM,
     placed: Sequence[Placement],
     saved: Mapping[str, ist.SteeringVector],
     sets: Mapping[str, ist.ContrastSet],
     run: ist.Run,
 ) -> Iterator[Acting]:
-    """The interventions with their vectors, each fitted once however often it acts."""
+    """Yield the interventions with their vectors, each vector fitted once."""
     operations = {
-        vector: [one.operation for one in placed if one.vector == vector]
-        for vector in (one.vector for one in placed)
+        vector: [place.operation for place in placed if place.vector == vector]
+        for vector in (place.vector for place in placed)
     }
     plain = next(iter(sets.values())).select.absent
     of_set = {pairs.name: name for name, pairs in sets.items()}
     steerers = {
         vector: Steerer({"last": ist.StrengthCalibrator(model, saved[vector], plain)})
         if vector in saved
-        else Steerer.fit(model, sets[vector], each, checkpoints=run.partial)
-        for vector, each in operations.items()
+        else Steerer.fit(
+            model,
+            sets[vector],
+            operations_of_vector,
+            options=ist.capture.CaptureOptions(checkpoint=run.partial),
+        )
+        for vector, operations_of_vector in operations.items()
     }
-    for one in placed:
-        brings = of_set.get(saved[one.vector].name) if one.saved else one.vector
-        yield Acting(one, steerers[one.vector], brings)
+    for place in placed:
+        brings = of_set.get(saved[place.vector].name) if place.saved else place.vector
+        yield Acting(place, steerers[place.vector], brings)
 
 
 def cells(acting: Sequence[Acting], seed: int, draws: int) -> list[ist.Cell]:
-    """None, each alone, all at once, random directions in their places; in words, and both."""
+    """Return the cells of all settings.
+
+    These are: no intervention, each alone, all at once, random directions in their places, the text
+    instructions, and the text instructions with all interventions.
+    """
     together = ist.compose(one.steering() for one in acting)
 
     def random(draw: int) -> ist.Intervention:
@@ -232,13 +244,13 @@ def cells(acting: Sequence[Acting], seed: int, draws: int) -> list[ist.Cell]:
 
 
 def rows_of(records: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """The records by what acted, as the table calls it."""
+    """Group the records by the label of the acting vectors."""
     by_cell = records.group_by("setting", "operation", maintain_order=True)
     return {ROWS.get(str(setting), str(operation)): rows for (setting, operation), rows in by_cell}
 
 
-def effects(records: pl.DataFrame, names: Sequence[str]) -> dict[tuple[str, str], Interval]:
-    """Share of answers with each property, and of broken ones, by what acted and what counts."""
+def measure_effects(records: pl.DataFrame, names: Sequence[str]) -> dict[tuple[str, str], Interval]:
+    """Return the share of answers with each property, and of broken answers, for each label."""
     return {
         (acting, name): share_of(rows, name)
         for acting, rows in rows_of(records).items()
@@ -246,32 +258,36 @@ def effects(records: pl.DataFrame, names: Sequence[str]) -> dict[tuple[str, str]
     }
 
 
-def interference(found: Effects) -> pl.DataFrame:
-    """The effects as a table; see :func:`figures.interference_map`."""
-    rows = [(*key, share.value, share.low, share.high, share.n) for key, share in found.items()]
+def interference(effects: Effects) -> pl.DataFrame:
+    """Return the effects as a table; see :func:`figures.interference_map`."""
+    rows = [(*key, share.value, share.low, share.high, share.n) for key, share in effects.items()]
     columns = ["vectors", "property", "share", "low", "high", "n"]
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
-def kept(found: Effects, acting: Sequence[Acting]) -> dict[str, float]:
-    """How much of its effect alone each intervention keeps beside the others, where it has any."""
+def shares_kept(effects: Effects, acting: Sequence[Acting]) -> dict[str, float]:
+    """Return how much of its individual effect each intervention keeps when all act at once.
+
+    Interventions without an individual effect are left out.
+    """
     shares = {}
-    for one in acting:
-        if one.brings is None:
+    for intervention in acting:
+        if intervention.brings is None:
             continue
-        plain, alone, beside = (
-            found[row, one.brings].value for row in (ROWS["none"], one.label, ROWS["steered"])
+        plain, alone, combined = (
+            effects[row, intervention.brings].value
+            for row in (ROWS["none"], intervention.label, ROWS["steered"])
         )
         if alone > plain:
-            shares[f"kept.{one.label}"] = (beside - plain) / (alone - plain)
+            shares[f"kept.{intervention.label}"] = (combined - plain) / (alone - plain)
     return shares
 
 
 def damages(records: pl.DataFrame) -> dict[str, object]:
-    """How far predictions move by what acted, where nothing was asked for in words.
+    """Return how far predictions move under each label, where no property was asked for in words.
 
-    ``kl`` is in nats a token along the unsteered answers, ``perplexity_ratio`` how many times less
-    these are expected (a geometric mean).
+    ``kl`` is in nats per token along the unsteered answers. ``perplexity_ratio`` is the factor by
+    which the perplexity of these answers rises (a geometric mean).
     """
     numbers: dict[str, object] = {}
     for acting, rows in rows_of(records).items():
@@ -286,40 +302,43 @@ def damages(records: pl.DataFrame) -> dict[str, object]:
 
 
 def accuracies(records: pl.DataFrame) -> dict[str, object]:
-    """How often all properties are there by what acted, and paired tests of the settings."""
+    """Return how often answers have all properties, by label, and paired tests of the settings."""
     numbers: dict[str, object] = {
         f"all.{acting}": share_of(rows, "strict") for acting, rows in rows_of(records).items()
     }
     for baseline, setting in COMPARED:
-        if gained := compare(records, baseline, setting, "strict"):
-            numbers[f"gain.{setting}_over_{baseline}"] = gained.difference
-            if gained.test:
-                numbers[f"mcnemar_p.{setting}_over_{baseline}"] = gained.test.p_value
+        if comparison := compare(records, baseline, setting, "strict"):
+            numbers[f"gain.{setting}_over_{baseline}"] = comparison.difference
+            if comparison.test:
+                numbers[f"mcnemar_p.{setting}_over_{baseline}"] = comparison.test.p_value
     return numbers
 
 
-def caption(held: Mapping[str, float]) -> str:
-    """Of the map of the table."""
-    whole = sum(value >= 0.8 for value in held.values())
+def caption(shares: Mapping[str, float]) -> str:
+    """Write the caption of the map of interference."""
+    whole = sum(value >= 0.8 for value in shares.values())
     return (
-        f"All at once, {whole} of {len(held)} interventions that bring their property alone keep "
-        "at least 80% of what they bring. Share of answers to the same requests that have each "
-        "property (columns): under none, each intervention alone, all at once, random directions "
-        "in their places, and where the properties are asked for in words (rows)."
+        f"When all act at once, {whole} of {len(shares)} interventions keep at least 80% of the "
+        "effect that they have alone. Share of answers to the same requests that have each "
+        "property (columns), under no intervention, each intervention alone, all at once, random "
+        "directions in their places, and with the properties requested in words (rows)."
     )
 
 
 def by_property(
     records: pl.DataFrame, acting: Sequence[Acting], names: Sequence[str]
 ) -> pl.DataFrame:
-    """Every answer once for each property, which ``strict`` is of; alone only what brings it."""
+    """Repeat every answer once for each property; ``strict`` is about this property.
+
+    Answers under a single intervention are kept only for the property that it brings.
+    """
     frames = []
     for name in names:
         own = [one.label for one in acting if one.brings == name]
-        by_itself = pl.col("setting") == ALONE
-        several = pl.when(by_itself).then("operation").otherwise("setting").alias("setting")
+        is_alone = pl.col("setting") == ALONE
+        several = pl.when(is_alone).then("operation").otherwise("setting").alias("setting")
         frames.append(
-            records.filter(~by_itself | pl.col("operation").is_in(own)).with_columns(
+            records.filter(~is_alone | pl.col("operation").is_in(own)).with_columns(
                 pl.lit(name).alias("instruction"),
                 pl.col(name).alias("strict"),
                 several if len(own) > 1 else pl.col("setting"),

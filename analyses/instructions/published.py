@@ -1,11 +1,11 @@
-"""The answers that paper A stored, through our own scoring, selection, statistics and figures.
+"""Score and analyse the answers that paper A stored, with our own code (Stolfo et al. 2025).
 
-The repository of Stolfo et al. (2025) holds what real models answered: four settings of the format
-experiment, the search over layers with its perplexities, and numbers of sentences. Answers are
-scored anew (loose IFEval, as in the paper) and layers chosen anew, by the paper's rule on the
-paper's verdicts and by the interval-aware rule. What the paper does not have is added: intervals,
-McNemar's test corrected for all instructions, and how often another draw of the few validation
-prompts would have chosen another layer.
+The paper's repository holds the answers of real models: four settings of the format experiment, the
+search over layers with its perplexities, and numbers of sentences. Here the answers are scored
+again (loose IFEval, as in the paper). Layers are chosen again, by the paper's rule on the paper's
+verdicts and by the interval-aware rule. Three results that the paper does not have are added:
+intervals, McNemar's test corrected for all instructions, and how often another draw of the few
+validation prompts would have led to another layer.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ import figures
 import interp_steer as ist
 from figures.published import BASELINES, as_plotted, reported, reported_sentences
 from interp_steer.statistics.paired import mcnemar
-from interp_steer.statistics.records import corrected, share_of
+from interp_steer.statistics.records import correct_p_values, share_of
 from interp_steer.sweeps import published_answers
 from interp_steer.sweeps.selection import Choice, stability
 
 Asked = tuple[str, bool]
-"""An instruction, and whether its text stands in the prompt."""
+"""An instruction, and whether the prompt has its text."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is read."""
+    """Options of the analysis of stored answers."""
 
     outputs: Path
-    """The folder of one model's stored outputs, with format/, layer_search/ and length/."""
+    """Folder of one model's stored outputs, with format/, layer_search/ and length/."""
     model: str = "microsoft/Phi-3-mini-4k-instruct"
-    """Whose outputs they are: what is published of this model is drawn beside."""
+    """Model that gave the answers. Published values of this model are drawn too."""
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Read and score, choose layers, compare, draw."""
+    """Read and score the answers, choose layers, compare, and draw."""
     answers = published_answers.read_format(config.outputs)
     searched = published_answers.read_layer_search(config.outputs)
     counted = published_answers.read_length(config.outputs)
     run.write_records(answers)
     run.write_records(searched, "layer_search")
-    run.write_records(differing(searched), "differing_verdicts")
+    run.write_records(differing_verdicts(searched), "differing_verdicts")
     run.write_records(counted, "sentences")
 
     sweeps: dict[Asked, pl.DataFrame] = dict(
@@ -66,12 +66,15 @@ def main(config: Config, run: ist.Run) -> None:
     run.leave(summary=accuracies(answers) | tests(answers) | sentence_shares(counted))
     run.leave(summary=choices(answers, papers, sound, again) | agreement(searched))
 
-    drawn = {
+    published_accuracies = {
         setting: value
         for (setting, at), value in reported(config.model, "format", "loose").items()
         if not at
     }
-    run.draw("accuracy_by_setting", figures.settings_bars(answers, outcome="loose", reported=drawn))
+    run.draw(
+        "accuracy_by_setting",
+        figures.settings_bars(answers, outcome="loose", reported=published_accuracies),
+    )
     run.draw("accuracy_by_instruction", figures.instruction_bars(answers, outcome="loose"))
     for instructed, suffix in ((False, ""), (True, "_with_text")):
         names = sorted(name for name, text in again if text == instructed)
@@ -85,12 +88,12 @@ def main(config: Config, run: ist.Run) -> None:
         chosen = {name: papers[name, instructed].layer for name in names}
         firm = {name: again[name, instructed] for name in names}
         run.draw(f"chosen_again{suffix}", figures.selection_map(chosen, firm))
-    kept = reported_sentences(config.model)
-    run.draw("sentences", figures.sentence_curves(counted, kept))
+    published_sentences = reported_sentences(config.model)
+    run.draw("sentences", figures.sentence_curves(counted, published_sentences))
 
 
 def accuracies(answers: pl.DataFrame) -> dict[str, object]:
-    """Loose accuracy of each setting, raw and with the published override."""
+    """Return the accuracies of each setting, raw and with the published override."""
     numbers: dict[str, object] = {}
     plotted = as_plotted(answers)
     for setting in answers["setting"].unique(maintain_order=True):
@@ -105,22 +108,22 @@ def accuracies(answers: pl.DataFrame) -> dict[str, object]:
 
 
 def tests(answers: pl.DataFrame) -> dict[str, object]:
-    """McNemar's test of steering over all prompts, and by instruction, Holm-corrected for these."""
+    """Return McNemar tests of steering: over all prompts, and by instruction (Holm-corrected)."""
     numbers: dict[str, object] = {}
     for setting, baseline in BASELINES.items():
-        paired = _paired(answers, setting, baseline)
+        paired = _pair_verdicts(answers, setting, baseline)
         numbers[f"mcnemar_p.{setting}"] = mcnemar(paired["with"], paired["without"]).p_value
-        names, each = [], []
+        names, outcomes = [], []
         for (name,), rows in paired.group_by("instruction", maintain_order=True):
             names.append(name)
-            each.append(mcnemar(rows["with"], rows["without"]))
-        for name, p_value in zip(names, corrected(each), strict=True):
+            outcomes.append(mcnemar(rows["with"], rows["without"]))
+        for name, p_value in zip(names, correct_p_values(outcomes), strict=True):
             numbers[f"mcnemar_p.{setting}.{name}"] = p_value
     return numbers
 
 
-def _paired(answers: pl.DataFrame, setting: str, baseline: str) -> pl.DataFrame:
-    """The verdicts of two settings side by side, a row for each prompt."""
+def _pair_verdicts(answers: pl.DataFrame, setting: str, baseline: str) -> pl.DataFrame:
+    """Put the verdicts of two settings side by side, a row for each prompt."""
     steered, plain = (
         answers.filter(pl.col("setting") == name).select(
             "key", "instruction", pl.col("loose").alias(side)
@@ -136,9 +139,10 @@ def choices(
     sound: Mapping[Asked, Choice],
     again: Mapping[Asked, Mapping[int | None, float]],
 ) -> dict[str, object]:
-    """The layer of each rule, how firm the paper's is, and whether it is the one that was run.
+    """Return the layer of each rule, and how firm the choice of the paper's rule is.
 
-    A layer of None says that no layer was chosen.
+    The number of layers that agree with the published run is counted too. A layer of None says that
+    no layer was chosen.
     """
     numbers: dict[str, object] = {}
     for (name, instructed), paper in papers.items():
@@ -165,7 +169,7 @@ def choices(
 
 
 def agreement(searched: pl.DataFrame) -> dict[str, object]:
-    """How many verdicts are those that were stored."""
+    """Count the verdicts that agree with the stored ones."""
     known = searched.filter(pl.col("loose").is_not_null())
     return {
         "verdicts.same": int((known["loose"] == known["stored"]).sum()),
@@ -174,8 +178,8 @@ def agreement(searched: pl.DataFrame) -> dict[str, object]:
     }
 
 
-def differing(searched: pl.DataFrame) -> pl.DataFrame:
-    """The answers whose stored verdict is not ours, each with the reason as far as it is known."""
+def differing_verdicts(searched: pl.DataFrame) -> pl.DataFrame:
+    """Return the answers whose stored verdict differs from ours, with the reason if it is known."""
     detects = pl.col("instruction").str.contains("language|english")
     reason = (
         pl.when(pl.col("unscored").is_not_null())
@@ -192,7 +196,7 @@ def differing(searched: pl.DataFrame) -> pl.DataFrame:
 
 
 def sentence_shares(counted: pl.DataFrame) -> dict[str, object]:
-    """Share of answers with the number of sentences asked for."""
+    """Return the share of answers that have the requested number of sentences."""
     return {
         f"sentences.{relation.replace(' ', '_')}_{k}.{setting}": share_of(rows, "strict")
         for (relation, k, setting), rows in counted.group_by(

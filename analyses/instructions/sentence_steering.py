@@ -1,15 +1,16 @@
-"""Does steering help to keep to a number of sentences? (Stolfo et al. 2025, length experiments)
+"""Steer towards a number of sentences, with and without the text (Stolfo et al. 2025).
 
-Where the text asks for at most k sentences, the conciseness vector of length_steering is added, at
-the layer that is chosen for it as there. Where the text asks for exactly k sentences, a vector for
-that k is added, a difference in means of its own, at the layer and with the weight that do best on
-the select split; they are chosen with and without the text. In both cases the share of answers that
-have the number of sentences asked for is compared with that of the text alone, and with a random
-direction of the same norm beside the text.
+This is a part of the paper's length experiments. Where the text asks for at most k sentences, the
+conciseness vector of length_steering is added, at the layer that is chosen for this vector as in
+length_steering. Where the text asks for exactly k sentences, a vector for this k is added, fitted
+as a difference in means. Its layer and weight are those that do best on the select split; they are
+chosen separately without and with the text. In both cases, the share of answers that have the
+requested number of sentences is compared with the share under the text alone, and under the text
+with a random direction of the same norm.
 
-The differences that single prompts make, of which the vectors for exactly k are the means, are
-mapped by t-SNE; how often the nearest other difference is of the same k stands beside what chance
-would give.
+The activation differences of single prompts, whose means are the vectors for exactly k, are mapped
+by t-SNE. The share of differences whose nearest neighbour is of the same k is reported with the
+share expected by chance.
 """
 
 from __future__ import annotations
@@ -23,18 +24,24 @@ import polars as pl
 
 import figures
 import interp_steer as ist
-from analyses.instructions import layer_sweep
-from analyses.instructions.format_steering import chosen_cell
-from analyses.instructions.length_steering import (
-    chosen_layer,
-    displaced,
-    measured,
+from analyses.instructions.layer_search import (
+    LayerSearchConfig,
+    SteeringSetup,
+    cell_arguments,
+    choose_layers,
+    fit_for_instructions,
+    search_layers,
+)
+from analyses.instructions.lengths import (
+    LengthSetup,
+    choose_length_layer,
+    length_shift,
+    measure_length,
     sets_of_length,
 )
 from analyses.kit.activation_differences import map_differences
-from analyses.kit.answer_options import AnswerOptions, asking
-from analyses.kit.operations import Operation
-from analyses.kit.parts import configured
+from analyses.kit.answer_options import AnswerOptions, open_sweep_options
+from analyses.kit.operations import SteeringSpec
 from figures.published import reported_sentences
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.words_and_lengths import sentence_sets
@@ -45,79 +52,78 @@ from interp_steer.sweeps.damage import with_divergence, with_fluency
 from interp_steer.world.queries import list_queries
 
 CONTROL = "instruction + random"
-"""The setting in which a random direction acts beside the text."""
+"""The setting in which a random direction acts and the prompt has the text."""
 
 
 @dataclass(frozen=True)
 class Config(AnswerOptions):
-    """What is asked for."""
+    """Options of the sentence experiments."""
 
     model: str = "burattino-instruct"
-    """A bundled model, a Hugging Face name, or a folder."""
+    """Model to steer: a bundled model, a Hugging Face name, or a folder."""
     at_most: tuple[int, ...] = (1, 2, 3, 4, 5)
-    """Numbers of sentences that are the most allowed."""
+    """Numbers k in requests for at most k sentences."""
     exactly: tuple[int, ...] = (1, 2, 3, 4, 5)
-    """Numbers of sentences that are asked for exactly."""
+    """Numbers k in requests for exactly k sentences."""
     concise_weight: float = 1.0
     """Weight of the conciseness vector, in units of its own norm at the layer."""
     concise_layer: int | None = None
-    """Layer of the conciseness vector; chosen on the select split when not given."""
+    """Layer of the conciseness vector. Default: chosen on the select split."""
     weights: tuple[float, ...] = (1.0, 2.0, 4.0)
-    """Weights that are tried of the vectors for exactly k, in units of their own norm."""
+    """Weights to try for the vectors for exactly k, in units of their own norm."""
     layers: tuple[int, ...] | None = None
-    """Layers that are tried of the vectors for exactly k; every layer when not given."""
+    """Layers to try for the vectors for exactly k. Default: every layer."""
     rule: Literal["paper", "interval"] = "paper"
-    """The rule that chooses the layer of a vector for exactly k; see layer_sweep."""
+    """Rule that chooses the layer of a vector for exactly k; see layer_sweep."""
     n_fit: int = 64
-    """Pairs of prompts that each vector is fitted on."""
+    """Pairs of prompts on which each vector is fitted."""
     n_select: int = 12
-    """Prompts that each layer is tried on."""
+    """Prompts on which each layer is tried."""
     n_test: int = 40
-    """Prompts that each number is reported on."""
+    """Prompts in the test split, on which each number of sentences is reported."""
     max_new_tokens: int = 224
-    """Where an answer is cut."""
+    """Maximum number of new tokens per answer."""
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Fit the vectors, choose their layers, ask with and without them, count sentences."""
+    """Fit the vectors, choose their layers, generate answers, and count sentences."""
     model, reference = ist.load(config.model), ist.load(config.reference)
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
     concise = sets_of_length(run.seed, **sizes)["conciseness"]
     world = [query.text for query in list_queries("held")]
     exact = sentence_sets(world, config.exactly, relation="exactly", seed=run.seed, **sizes)
     run.used(model, concise, *exact.values())
-    with asking(config, model, run) as options:
-        options |= {"score": measured}
+    with open_sweep_options(config, model, run) as options:
+        setup = LengthSetup(model, reference, run.seed, options | {"score": measure_length})
         layer = config.concise_layer
-        vector = ist.fit(model, concise, checkpoints=run.partial)
+        vector = ist.fit(model, concise, options=ist.capture.CaptureOptions(checkpoint=run.partial))
         if layer is None:
-            layer = chosen_layer(vector, concise, model, reference, run.seed, options)
+            layer = choose_length_layer(setup, vector, concise)
         run.leave(vector, name="conciseness", summary={"layer.conciseness": layer})
         answers = [
-            *at_most(vector, layer, concise, config, model, run, options),
-            *exactly(exact, config, model, reference, run, options),
+            *answer_at_most(setup, vector, layer, concise, config, run),
+            *answer_exactly(setup, exact, config, run),
         ]
     records = with_fluency(pl.concat(answers), reference)
     run.write_records(records)
-    run.leave(summary=kept(records) | damages(records))
+    run.leave(summary=shares_and_gains(records) | damages(records))
     published = reported_sentences(config.model)
     run.draw("sentences", figures.sentence_curves(records, published))
     fitted = {f"{k} {'sentence' if k == 1 else 'sentences'}": s.fit for k, s in exact.items()}
     map_differences(run, model, fitted, layer)
 
 
-def at_most(
+def answer_at_most(
+    setup: LengthSetup,
     vector: ist.SteeringVector,
     layer: int,
     concise: ist.ContrastSet,
     config: Config,
-    model: ist.HookedLM,
     run: ist.Run,
-    options: Mapping[str, Any],
 ) -> list[pl.DataFrame]:
-    """Answers to every "at most k", with the conciseness vector.
+    """Answer every request for at most k sentences, with the conciseness vector.
 
-    No query is asked that the vector was fitted on or its layer chosen on.
+    The queries on which the vector was fitted or its layer chosen are left out.
     """
     seen = {plain_text(query) for part in (concise.fit, concise.select) for query in part.queries}
     free = [query.text for query in list_queries("held") if plain_text(query.text) not in seen]
@@ -127,60 +133,56 @@ def at_most(
     run.used(*sets.values())
     acting = {
         which: {
-            "steering": displaced(one, layer, config.concise_weight),
+            "steering": length_shift(direction, layer, config.concise_weight),
             "layer": layer,
             "strength": config.concise_weight,
         }
-        for which, one in (("own", vector), ("random", vector.like_random(run.seed)))
+        for which, direction in (("own", vector), ("random", vector.like_random(run.seed)))
     }
     grid = settings(acting["own"], acting["own"], acting["random"])
-    return [answered("at most", k, grid, pairs, model, options) for k, pairs in sets.items()]
+    return [answer_number(setup, "at most", k, grid, pairs) for k, pairs in sets.items()]
 
 
-def exactly(
-    sets: Mapping[int, ist.ContrastSet],
-    config: Config,
-    model: ist.HookedLM,
-    reference: ist.HookedLM,
-    run: ist.Run,
-    options: Mapping[str, Any],
+def answer_exactly(
+    setup: LengthSetup, sets: Mapping[int, ist.ContrastSet], config: Config, run: ist.Run
 ) -> list[pl.DataFrame]:
-    """Answers to every "exactly k", with a vector of its own where one helps on the select split.
+    """Answer every request for exactly k sentences, with the vector for this k.
 
-    A layer of None in the summary says that it helps at none.
+    A layer of None in the summary says that the vector helps at no layer on the select split.
     """
     named = {pairs.name: pairs for pairs in sets.values()}
     operations = tuple(f"add:{weight:g}" for weight in config.weights)
-    sweeping = configured(layer_sweep, config, operations=operations)
-    steerers = layer_sweep.fitted(model, named, run, operations)
-    choices = layer_sweep.choose(
-        layer_sweep.search(model, reference, named, steerers, sweeping, options)
+    steerers = fit_for_instructions(setup.model, named, run, operations)
+    searched = search_layers(
+        SteeringSetup(setup.model, setup.reference, named, steerers, setup.options),
+        LayerSearchConfig(layers=config.layers, operations=operations),
     )
+    choices = choose_layers(searched)
     answers = []
     for k, pairs in sets.items():
         steerer = steerers[pairs.name]
         steerer.leave(run, f"exactly_{k}")
         plain, asked = (choices[pairs.name, text, config.rule] for text in (False, True))
         for picked, text in ((plain, "without_text"), (asked, "with_text")):
-            found: dict[str, float | None] = {"layer": picked.layer}
-            strength = Operation.parse(picked.operation).strength
+            choice: dict[str, float | None] = {"layer": picked.layer}
+            strength = SteeringSpec.parse(picked.operation).strength
             if picked.layer is not None and strength is not None:
-                found["weight"] = strength.amount
-            run.leave(summary={f"{what}.exactly_{k}.{text}": n for what, n in found.items()})
+                choice["weight"] = strength.amount
+            run.leave(summary={f"{what}.exactly_{k}.{text}": n for what, n in choice.items()})
         random = partial(ist.SteeringVector.like_random, seed=run.seed)
         grid = settings(
-            chosen_cell(steerer, plain),
-            chosen_cell(steerer, asked),
-            chosen_cell(steerer, asked, random),
+            cell_arguments(steerer, plain),
+            cell_arguments(steerer, asked),
+            cell_arguments(steerer, asked, random),
         )
-        answers.append(answered("exactly", k, grid, pairs, model, options))
+        answers.append(answer_number(setup, "exactly", k, grid, pairs))
     return answers
 
 
 def settings(
     steered: Mapping[str, Any], both: Mapping[str, Any], random: Mapping[str, Any]
 ) -> list[ist.Cell]:
-    """Without and with the text, unsteered and steered, and the control beside the text."""
+    """Return the cells without and with the text, unsteered and steered, and the control."""
     return [
         ist.Cell("none"),
         ist.Cell("steered", **steered),
@@ -190,45 +192,41 @@ def settings(
     ]
 
 
-def answered(
-    relation: str,
-    k: int,
-    grid: list[ist.Cell],
-    pairs: ist.ContrastSet,
-    model: ist.HookedLM,
-    options: Mapping[str, Any],
+def answer_number(
+    setup: LengthSetup, relation: str, k: int, grid: list[ist.Cell], pairs: ist.ContrastSet
 ) -> pl.DataFrame:
-    """Answers of the test split of one number, and how far each setting moves predictions."""
+    """Answer the test split of one number of sentences, and measure how far predictions move."""
     asked = pairs.test
-    records = with_divergence(ist.sweep(model, grid, asked, **options), model, grid, asked)
+    answers = ist.sweep(setup.model, grid, asked, **setup.options)
+    records = with_divergence(answers, setup.model, grid, asked)
     return records.with_columns(pl.lit(relation).alias("relation"), pl.lit(k).alias("k"))
 
 
-def kept(records: pl.DataFrame) -> dict[str, object]:
-    """Shares of answers with the number of sentences asked for, and paired tests of steering.
+def shares_and_gains(records: pl.DataFrame) -> dict[str, object]:
+    """Return the share of answers with the requested number of sentences, and tests of steering.
 
-    All numbers of a relation are asked of the same queries. These are resampled whole for shares
-    and gains over all numbers; McNemar's test takes every prompt as one of its own.
+    All numbers of a relation are requested with the same queries. These queries are resampled as a
+    whole for shares and gains over all numbers. McNemar's test treats every prompt as independent.
     """
     numbers: dict[str, object] = {}
     for (relation,), rows in records.group_by("relation", maintain_order=True):
         name = str(relation).replace(" ", "_")
-        of = {s: each for (s,), each in rows.group_by("setting", maintain_order=True)}
-        for setting, each in of.items():
-            numbers[f"sentences.{name}.{setting}"] = share_of(each, "strict")
-        for one, other in (("steered", "none"), ("both", "instruction"), ("both", CONTROL)):
-            after, before = of[one]["strict"], of[other]["strict"]
-            gain = after.cast(pl.Int64) - before.cast(pl.Int64)
-            numbers[f"gain.{name}.{one}_over_{other}"] = bootstrap_mean(gain, of[one]["query"])
+        by_setting = {s: part for (s,), part in rows.group_by("setting", maintain_order=True)}
+        for setting, part in by_setting.items():
+            numbers[f"sentences.{name}.{setting}"] = share_of(part, "strict")
+        for first, second in (("steered", "none"), ("both", "instruction"), ("both", CONTROL)):
+            after, before = by_setting[first]["strict"], by_setting[second]["strict"]
+            gain, queries = after.cast(pl.Int64) - before.cast(pl.Int64), by_setting[first]["query"]
+            numbers[f"gain.{name}.{first}_over_{second}"] = bootstrap_mean(gain, queries)
             test = mcnemar(after.to_list(), before.to_list())
-            numbers[f"mcnemar_p.{name}.{one}_over_{other}"] = test.p_value
-        for (k, setting), each in rows.group_by("k", "setting", maintain_order=True):
-            numbers[f"share.{name}_{k}.{setting}"] = share_of(each, "strict")
+            numbers[f"mcnemar_p.{name}.{first}_over_{second}"] = test.p_value
+        for (k, setting), part in rows.group_by("k", "setting", maintain_order=True):
+            numbers[f"share.{name}_{k}.{setting}"] = share_of(part, "strict")
     return numbers
 
 
 def damages(records: pl.DataFrame) -> dict[str, object]:
-    """What each setting breaks: degenerate answers, and predictions that move."""
+    """Return the damage of each setting: degenerate answers, and how far predictions move."""
     numbers: dict[str, object] = {}
     for (relation, setting), rows in records.group_by("relation", "setting", maintain_order=True):
         name = f"{str(relation).replace(' ', '_')}.{setting}"

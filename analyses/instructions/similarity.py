@@ -1,10 +1,10 @@
-"""How alike are last-token activations that share an instruction? (Stolfo et al. 2025)
+"""Compare last-token activations of prompts that share an instruction (Stolfo et al. 2025).
 
-At each layer, the cosine similarity of the residual stream at the last prompt token between
-(a) prompts with the same instruction and different queries, (b) one query with and without the
-instruction, and (c) different queries without any. Where (a) rises above (c), the instruction
-leaves a trace of its own, whatever is asked; a difference in means can then find it. The map
-compares the steering vectors of all the instructions at one layer.
+At each layer, cosine similarities of the residual stream at the last prompt token are measured
+between (a) prompts with the same instruction and different queries, (b) one query with and without
+the instruction, and (c) different queries without any instruction. Where (a) exceeds (c), the
+instruction leaves a trace that does not depend on the query, and a difference in means can find it.
+The map compares the steering vectors of all instructions at one layer.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from interp_steer.vectors.fitting import difference_in_means
 
 @dataclass(frozen=True)
 class Config:
-    """What is compared, and where."""
+    """Options of the comparison."""
 
     model: str = "burattino-instruct"
-    """A bundled model, a Hugging Face name, or a folder."""
+    """Model to read: a bundled model, a Hugging Face name, or a folder."""
     instruction: tuple[str, ...] = FORMATS
-    """IFEval ids of the instructions that are compared."""
+    """IFEval ids of the instructions to compare."""
     n: int = 50
     """Queries per instruction."""
     layer: int | None = None
-    """Layer of the map between instructions; the middle of the model when not given."""
+    """Layer of the map between instructions. Default: the middle of the model."""
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Capture both sides of every contrast set once, compare rows layer by layer, and map."""
+    """Capture both sides of every contrast set, compare rows layer by layer, and draw the map."""
     model = ist.load(config.model)
     run.used(model)
     frames, vectors = [], []
@@ -54,11 +54,11 @@ def main(config: Config, run: ist.Run) -> None:
 
     layer = model.n_layers // 2 if config.layer is None else config.layer
     matrix = cosines.cosine_map(vectors, layer)
-    deepest = frame.filter(pl.col("layer") == layer)
+    at_layer = frame.filter(pl.col("layer") == layer)
     run.leave(
         summary={
             f"cosine.{kind}": bootstrap(rows["cosine"].to_list(), seed=run.seed)
-            for (kind,), rows in deepest.group_by("comparison", maintain_order=True)
+            for (kind,), rows in at_layer.group_by("comparison", maintain_order=True)
         }
         | {"layer": layer, "instructions": len(vectors)}
     )
@@ -69,7 +69,7 @@ def main(config: Config, run: ist.Run) -> None:
 
 
 def _similarities(instruction: str, present: ist.Moments, absent: ist.Moments) -> pl.DataFrame:
-    """Mean cosine of each comparison at each layer, with a bootstrap interval over queries."""
+    """Return the mean cosine of each comparison at each layer, with a bootstrap interval."""
     assert present.rows is not None and absent.rows is not None
     records = []
     for site in present.sites:

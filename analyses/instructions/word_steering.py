@@ -1,15 +1,16 @@
-"""Making an answer use a word, and keeping it from one (Stolfo et al. 2025, word experiments).
+"""Make answers include or exclude a word (Stolfo et al. 2025, word experiments).
 
-Each word has a vector of its own: the difference in means between requests that ask for the word
-and the same requests without. To include the word the vector is added; to exclude it, subtracted.
-The layer and the weight are chosen on the select split for all words together: of the settings that
-leave no more degenerate answers than the plain model gives, the one with most answers that succeed
-and are not garbled. The test split has other requests and other words. Subtracting the inclusion
-vector is also compared with adding a vector that was fitted on requests that forbid the word.
+Each word has its own vector: the difference in means between requests that ask for the word and the
+same requests without. The vector is added to include the word, and subtracted to exclude it. The
+layer and the weight are chosen on the select split, for all words together. Candidates are the
+settings that leave no more degenerate answers than the unsteered model gives. The candidate with
+the most answers that succeed and are not garbled is chosen. The test split has other requests and
+other words. Subtracting the inclusion vector is also compared with adding a vector that was fitted
+on requests that forbid the word.
 
-At the chosen layer the weight is then varied, without and with the text instruction: what it buys
-in accuracy, and what it costs in the quality of answers. Last, a word is kept out and a casing is
-kept to at once, each by a vector at its own layer.
+At the chosen layer the weight is then varied, without and with the text instruction, to measure the
+gain in accuracy and the cost in answer quality. Last, answers are steered to exclude a word and to
+follow a casing at the same time, each vector at its own layer.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.instructions.layer_sweep import choose
-from analyses.kit.answer_options import AnswerOptions, asking
-from analyses.kit.judges import judge_all, judge_of
+from analyses.instructions.layer_search import choose_layers
+from analyses.kit.answer_options import AnswerOptions, open_sweep_options
+from analyses.kit.judges import judge_all, make_judge
 from analyses.kit.operations import Steerer
 from interp_steer.contrast.instructions.registry import CAPITAL, EXISTENCE, FORBIDDEN
 from interp_steer.contrast.pair import Pair
@@ -34,41 +35,41 @@ from interp_steer.scoring import ifeval
 from interp_steer.statistics.paired import mcnemar
 from interp_steer.statistics.records import share_of
 from interp_steer.sweeps.damage import BROKEN, with_fluency
-from interp_steer.sweeps.grid import answered
+from interp_steer.sweeps.grid import answer_cells
 
 TASKS = {"inclusion": (EXISTENCE, "keywords"), "exclusion": (FORBIDDEN, "forbidden_words")}
 """The instruction of each task, and the argument that holds its words."""
 
 Vectors = Callable[[str], ist.SteeringVector]
-"""From a word to its vector."""
+"""A function from a word to its vector."""
 
 
 @dataclass(frozen=True)
 class Config(AnswerOptions):
-    """What is tried."""
+    """Options of the word experiments."""
 
     model: str = "burattino-instruct"
-    """A bundled model, a Hugging Face name, or a folder."""
+    """Model to steer: a bundled model, a Hugging Face name, or a folder."""
     layers: tuple[int, ...] | None = None
-    """Layers to steer at; every other one of the upper half when not given."""
+    """Layers to steer at. Default: every second layer of the upper half."""
     weights: tuple[float, ...] = (1.0, 2.0, 3.0)
     """Weights of the vectors, in units of their own norm at the layer."""
     n_fit: int = 20
-    """Requests that each word's vector is fitted on."""
+    """Requests on which each word's vector is fitted."""
     n_select: int = 16
-    """Prompts, each with a word, that settings are chosen on."""
+    """Prompts, each with a word, on which settings are chosen."""
     n_test: int = 48
-    """Prompts that are reported."""
+    """Prompts in the test split, on which results are reported."""
     casing: str = CAPITAL
-    """IFEval id of the instruction that is followed while a word is kept out."""
+    """IFEval id of the casing instruction to follow while a word is excluded."""
     operations: tuple[str, ...] = ("project", "generated/add:3")
-    """Ways to steer towards the casing; see layer_sweep."""
+    """Ways to steer towards the casing, of which the best is chosen; see layer_sweep."""
     judge: str = "world"
-    """Who judges the quality of answers; see response_quality."""
+    """Judge of the quality of answers; see response_quality."""
     judge_key: str = "OPENAI_API_KEY"
-    """The environment variable that holds the key of the judge's endpoint."""
+    """Environment variable that holds the key of the judge's endpoint."""
     max_new_tokens: int = 112
-    """Where an answer is cut."""
+    """Maximum number of new tokens per answer."""
 
 
 @dataclass(frozen=True)
@@ -76,63 +77,48 @@ class Setting:
     """A way to steer by a word's vector."""
 
     source: str
-    """What the vector was fitted on: inclusion or exclusion of the word."""
+    """The task on which the vector was fitted: inclusion or exclusion of the word."""
     layer: int
     weight: float
-    """Negative where the vector is subtracted; in units of its norm."""
+    """Weight in units of the norm of the vector; negative where the vector is subtracted."""
 
     @property
     def operation(self) -> str:
-        """How figures call it."""
+        """Return the name of the setting in figures."""
         return f"{'subtract' if self.weight < 0 else 'add'} the vector of {self.source}"
 
 
+@dataclass(frozen=True, eq=False)
+class WordSetup:
+    """The models, the options and the run of the word experiments."""
+
+    model: ist.HookedLM
+    reference: ist.HookedLM
+    """The model whose perplexity shows which answers are degenerate."""
+    config: Config
+    run: ist.Run
+    options: Mapping[str, Any]
+    """Options of :func:`interp_steer.sweep`."""
+
+
 def main(config: Config, run: ist.Run) -> None:
-    """Choose a setting for each task on the select split, report it on the test split."""
+    """Choose a setting for each task on the select split, and report it on the test split."""
     model, reference = ist.load(config.model), ist.load(config.reference)
     run.used(model)
-    layers = config.layers or tuple(range(model.n_layers // 2, model.n_layers, 2))
     tried, reported, varied = [], [], []
-    with asking(config, model, run) as options:
-        for task, (instruction, argument) in TASKS.items():
-            pairs = one_word(instruction, argument, config, run.seed)
-            run.used(pairs)
-            vectors = {
-                source: fitted(model, pairs.fit.queries, source == "exclusion", config.n_fit)
-                for source in (["inclusion"] if task == "inclusion" else ["inclusion", "exclusion"])
-            }
-            settings = [
-                Setting(source, layer, -weight if source != task else weight)
-                for source in vectors
-                for layer in layers
-                for weight in config.weights
-            ]
-            search = steered_rows(settings, pairs.select, vectors, argument)
-            found = answers(model, [*plain_rows(pairs.select), *search], reference, options, task)
-            tried.append(found)
-            chosen = best(found.filter(pl.col("setting") != "instruction"), settings, task)
+    with open_sweep_options(config, model, run) as options:
+        setup = WordSetup(model, reference, config, run, options)
+        for task in TASKS:
+            chosen, vectors, pairs, searched = choose_setting(setup, task)
+            tried.append(searched)
             run.leave(summary={f"layer.{task}": chosen.layer, f"weight.{task}": chosen.weight})
-            rows = [
-                *plain_rows(pairs.test),
-                *steered_rows([chosen], pairs.test, vectors, argument),
-                *steered_rows([chosen], pairs.test, vectors, argument, instructed=True),
-                *steered_rows(
-                    [chosen], pairs.test, controls(vectors, run.seed), argument, "random"
-                ),
-            ]
-            reported.append(answers(model, rows, reference, options, task))
-            doses = [replace(chosen, weight=sign(chosen) * weight) for weight in config.weights]
-            rows = [
-                *plain_rows(pairs.test),
-                *steered_rows(doses, pairs.test, vectors, argument),
-                *steered_rows(doses, pairs.test, vectors, argument, instructed=True),
-            ]
-            varied.append(answers(model, rows, reference, options, task))
-        cased = beside_casing(model, reference, pairs.test, chosen, vectors, config, run, options)
+            reported.append(answer_test_split(setup, task, pairs, chosen, vectors))
+            varied.append(vary_weight(setup, task, pairs, chosen, vectors))
+        cased = combine_with_casing(setup, pairs.test, chosen, vectors)
     searched, records = pl.concat(tried), pl.concat(reported)
     weighed, _ = judge_all(
         pl.concat(varied).with_columns(pl.col("strength").fill_null(0.0)),
-        judge_of(config, run, model),
+        make_judge(config, run, model),
     )
     for name, frame in (
         ("", records),
@@ -148,24 +134,92 @@ def main(config: Config, run: ist.Run) -> None:
     run.draw("casing_and_exclusion", figures.instruction_bars(cased))
 
 
-def one_word(instruction: str, argument: str, config: Config, seed: int) -> ist.ContrastSet:
-    """Requests of the world, each with the one word that its instruction is about."""
+def choose_setting(
+    setup: WordSetup, task: str
+) -> tuple[Setting, dict[str, Vectors], ist.ContrastSet, pl.DataFrame]:
+    """Choose the setting of a task on the select split.
+
+    Returns:
+        The setting, the vectors by the task that they are fitted on, the contrast set of the task,
+        and the records of the search.
+    """
+    config, (instruction, argument) = setup.config, TASKS[task]
+    layers = config.layers or tuple(range(setup.model.n_layers // 2, setup.model.n_layers, 2))
+    pairs = draw_single_word_requests(instruction, argument, config, setup.run.seed)
+    setup.run.used(pairs)
+    vectors = {
+        source: fit_when_asked(setup.model, pairs.fit.queries, source == "exclusion", config.n_fit)
+        for source in (["inclusion"] if task == "inclusion" else ["inclusion", "exclusion"])
+    }
+    settings = [
+        Setting(source, layer, -weight if source != task else weight)
+        for source in vectors
+        for layer in layers
+        for weight in config.weights
+    ]
+    search = steered_rows(settings, pairs.select, vectors, argument)
+    records = answer_rows(setup, [*plain_rows(pairs.select), *search], task)
+    candidates = records.filter(pl.col("setting") != "instruction")
+    return best_setting(candidates, settings), vectors, pairs, records
+
+
+def answer_test_split(
+    setup: WordSetup,
+    task: str,
+    pairs: ist.ContrastSet,
+    chosen: Setting,
+    vectors: Mapping[str, Vectors],
+) -> pl.DataFrame:
+    """Answer the test split unsteered, in the chosen setting, and along random directions."""
+    argument = TASKS[task][1]
+    random = random_vectors(vectors, setup.run.seed)
+    rows = [
+        *plain_rows(pairs.test),
+        *steered_rows([chosen], pairs.test, vectors, argument),
+        *steered_rows([chosen], pairs.test, vectors, argument, instructed=True),
+        *steered_rows([chosen], pairs.test, random, argument, "random"),
+    ]
+    return answer_rows(setup, rows, task)
+
+
+def vary_weight(
+    setup: WordSetup,
+    task: str,
+    pairs: ist.ContrastSet,
+    chosen: Setting,
+    vectors: Mapping[str, Vectors],
+) -> pl.DataFrame:
+    """Answer the test split at the chosen layer under every weight, without and with the text."""
+    argument = TASKS[task][1]
+    doses = [replace(chosen, weight=sign(chosen) * weight) for weight in setup.config.weights]
+    rows = [
+        *plain_rows(pairs.test),
+        *steered_rows(doses, pairs.test, vectors, argument),
+        *steered_rows(doses, pairs.test, vectors, argument, instructed=True),
+    ]
+    return answer_rows(setup, rows, task)
+
+
+def draw_single_word_requests(
+    instruction: str, argument: str, config: Config, seed: int
+) -> ist.ContrastSet:
+    """Draw requests from the bundled world, each about a single word."""
     wanted = config.n_select + config.n_test
-    drawn = ist.world.instruction(
+    requests = ist.world.instruction(
         instruction, seed=seed, fit=config.n_fit, select=3 * config.n_select, test=3 * config.n_test
     )
-    single = [pair for pair in drawn if len(pair.kwargs[0][argument]) == 1]
+    single = [pair for pair in requests if len(pair.kwargs[0][argument]) == 1]
     sizes = {"fit": config.n_fit, "select": config.n_select, "test": config.n_test}
-    kept = [
+    selected = [
         pair for split, n in sizes.items() for pair in [p for p in single if p.split == split][:n]
     ]
-    if len(kept) < wanted:
-        raise ist.errors.ContrastError(f"{len(kept)} requests name one word; ask for fewer")
-    return ist.ContrastSet(drawn.name, tuple(kept))
+    if len(selected) < wanted:
+        raise ist.errors.ContrastError(f"{len(selected)} requests name one word; ask for fewer")
+    return ist.ContrastSet(requests.name, tuple(selected))
 
 
-def fitted(model: ist.HookedLM, queries: Sequence[str], exclude: bool, n: int) -> Vectors:
-    """The vector of any word, fitted when it is first asked for."""
+def fit_when_asked(model: ist.HookedLM, queries: Sequence[str], exclude: bool, n: int) -> Vectors:
+    """Return a function that fits the vector of a word when it is first asked for."""
 
     @cache
     def vector(word: str) -> ist.SteeringVector:
@@ -174,8 +228,8 @@ def fitted(model: ist.HookedLM, queries: Sequence[str], exclude: bool, n: int) -
     return vector
 
 
-def controls(vectors: Mapping[str, Vectors], seed: int) -> dict[str, Vectors]:
-    """A random direction of the same norm in place of each word's vector."""
+def random_vectors(vectors: Mapping[str, Vectors], seed: int) -> dict[str, Vectors]:
+    """Replace each word's vector by a random direction of the same norm."""
 
     def control(of: Vectors) -> Vectors:
         return lambda word: of(word).like_random(seed)
@@ -187,7 +241,7 @@ Rows = list[tuple[ist.Cell, Pair]]
 
 
 def plain_rows(pairs: ist.ContrastSet) -> Rows:
-    """Every prompt without and with the text instruction, unsteered."""
+    """Return every prompt without and with the text instruction, unsteered."""
     cells = (ist.Cell("none"), ist.Cell("instruction", instructed=True))
     return [(cell, pair) for cell in cells for pair in pairs]
 
@@ -200,7 +254,7 @@ def steered_rows(
     name: str = "steered",
     instructed: bool = False,
 ) -> Rows:
-    """Every prompt in every setting, each steered by the vector of its own word."""
+    """Return every prompt in every setting, each steered by the vector of its own word."""
 
     def rows() -> Iterator[tuple[ist.Cell, Pair]]:
         for setting in settings:
@@ -223,26 +277,22 @@ def steered_rows(
     return list(rows())
 
 
-def answers(
-    model: ist.HookedLM,
-    rows: Rows,
-    reference: ist.HookedLM,
-    options: Mapping[str, Any],
-    task: str,
-) -> pl.DataFrame:
-    """The records of rows, ``instruction`` being the task."""
-    records = with_fluency(answered(model, rows, task, **options), reference)
+def answer_rows(setup: WordSetup, rows: Rows, task: str) -> pl.DataFrame:
+    """Answer the rows and return their records; the column ``instruction`` holds the task."""
+    answers = answer_cells(setup.model, rows, task, **setup.options)
+    records = with_fluency(answers, setup.reference)
     return records.with_columns(pl.lit(task).alias("instruction"))
 
 
-def best(found: pl.DataFrame, settings: Sequence[Setting], task: str) -> Setting:
-    """The setting with most answers that succeed and are neither degenerate nor garbled.
+def best_setting(records: pl.DataFrame, settings: Sequence[Setting]) -> Setting:
+    """Return the setting with the most answers that succeed and are neither degenerate nor garbled.
 
-    Of those that leave no more degenerate answers than the plain model, as in the paper.
+    As in the paper, only settings that leave no more degenerate answers than the unsteered model
+    are candidates.
     """
-    plain = found.filter(pl.col("setting") == "none")["degenerate"].sum()
+    plain = records.filter(pl.col("setting") == "none")["degenerate"].sum()
     scores = (
-        found.filter(pl.col("setting") == "steered")
+        records.filter(pl.col("setting") == "steered")
         .group_by("operation", "layer", "strength")
         .agg(
             (pl.col("strict") & ~BROKEN).sum(),
@@ -261,47 +311,24 @@ def best(found: pl.DataFrame, settings: Sequence[Setting], task: str) -> Setting
 
 
 def sign(setting: Setting) -> float:
-    """1 where the vector is added, -1 where it is subtracted."""
+    """Return 1 where the vector is added, and -1 where it is subtracted."""
     return 1.0 if setting.weight > 0 else -1.0
 
 
-def beside_casing(
-    model: ist.HookedLM,
-    reference: ist.HookedLM,
-    pairs: ist.ContrastSet,
-    word: Setting,
-    vectors: Mapping[str, Vectors],
-    config: Config,
-    run: ist.Run,
-    options: Mapping[str, Any],
+def combine_with_casing(
+    setup: WordSetup, pairs: ist.ContrastSet, word: Setting, vectors: Mapping[str, Vectors]
 ) -> pl.DataFrame:
-    """Keep a word out and a casing at once, each by its vector at its own layer.
+    """Exclude a word and follow a casing at once, each by its vector at its own layer.
 
-    The casing's vector acts at the layer, and under the operation, that the select split chooses
-    for it. ``strict`` says whether an answer has the property that ``instruction`` names: each
-    answer is there twice.
+    ``strict`` says whether an answer has the property that ``instruction`` names. Each answer
+    occurs twice, once for each property.
     """
-    casing = ist.world.instruction(config.casing, seed=run.seed, select=config.n_select, test=1)
-    run.used(casing)
-    steerer = Steerer.fit(model, casing, config.operations, checkpoints=run.partial)
-    grid = [
-        ist.Cell("none"),
-        *(
-            ist.Cell("steered", steerer.steering(layer, how), layer, operation=how)
-            for how in config.operations
-            for layer in steerer.layers
-        ),
-    ]
-    searched = with_fluency(ist.sweep(model, grid, casing.select, **options), reference)
-    picked = choose(searched)[config.casing, False, "interval"]
-    cased = ist.unsteered if picked.layer is None else steerer.steering(*picked.cell)
-    steerer.leave(run, "casing")
-    run.leave(summary={"layer.casing": picked.layer})
+    casing, cased = choose_casing(setup)
     asked = [
         replace(
             pair,
-            present=f"{pair.present} {casing.test[0].said}",
-            instruction_ids=(*pair.instruction_ids, config.casing),
+            present=f"{pair.present} {casing.test[0].instruction_text}",
+            instruction_ids=(*pair.instruction_ids, setup.config.casing),
             kwargs=(*pair.kwargs, casing.test[0].kwargs[0]),
         )
         for pair in pairs
@@ -316,7 +343,7 @@ def beside_casing(
         ]
     ]
 
-    def each(pair: Pair, completion: ist.Completion) -> dict[str, Any]:
+    def check_both(pair: Pair, completion: ist.Completion) -> dict[str, Any]:
         return {
             name: ifeval.verify(completion.text, (known,), (kwargs,)).strict
             for name, known, kwargs in zip(
@@ -324,15 +351,49 @@ def beside_casing(
             )
         }
 
-    found = with_fluency(answered(model, rows, both.name, score=each, **options), reference)
+    answers = answer_cells(setup.model, rows, both.name, score=check_both, **setup.options)
+    records = with_fluency(answers, setup.reference)
     return pl.concat(
-        found.with_columns(pl.lit(name).alias("instruction"), pl.col(name).alias("strict"))
+        records.with_columns(pl.lit(name).alias("instruction"), pl.col(name).alias("strict"))
         for name in ("word left out", "casing")
     )
 
 
+def choose_casing(setup: WordSetup) -> tuple[ist.ContrastSet, ist.Intervention]:
+    """Fit the vector of the casing, and choose its layer and operation on the select split.
+
+    Returns:
+        The contrast set of the casing, and the intervention that was chosen.
+    """
+    config, run = setup.config, setup.run
+    casing = ist.world.instruction(config.casing, seed=run.seed, select=config.n_select, test=1)
+    run.used(casing)
+    steerer = Steerer.fit(
+        setup.model,
+        casing,
+        config.operations,
+        options=ist.capture.CaptureOptions(checkpoint=run.partial),
+    )
+    grid = [
+        ist.Cell("none"),
+        *(
+            ist.Cell("steered", steerer.steering(layer, operation), layer, operation=operation)
+            for operation in config.operations
+            for layer in steerer.layers
+        ),
+    ]
+    searched = with_fluency(
+        ist.sweep(setup.model, grid, casing.select, **setup.options), setup.reference
+    )
+    picked = choose_layers(searched)[config.casing, False, "interval"]
+    cased = ist.unsteered if picked.layer is None else steerer.steering(*picked.cell)
+    steerer.leave(run, "casing")
+    run.leave(summary={"layer.casing": picked.layer})
+    return casing, cased
+
+
 def both_properties(records: pl.DataFrame) -> dict[str, object]:
-    """How often a word is left out, and the casing kept to, by setting."""
+    """Return how often answers leave the word out, and follow the casing, by setting."""
     return {
         f"accuracy.{name}.{setting}": share_of(rows, "strict")
         for (name, setting), rows in records.group_by("instruction", "setting", maintain_order=True)
@@ -340,18 +401,20 @@ def both_properties(records: pl.DataFrame) -> dict[str, object]:
 
 
 def accuracies(records: pl.DataFrame) -> dict[str, object]:
-    """Accuracy of each task and setting, its damage, and paired tests."""
+    """Return the accuracy of each task and setting, its damage, and paired tests."""
     numbers: dict[str, object] = {}
     for (task,), rows in records.group_by("instruction", maintain_order=True):
-        of = {
+        by_setting = {
             setting: rows.filter(pl.col("setting") == setting)
             for setting in rows["setting"].unique(maintain_order=True)
         }
-        for setting, frame in of.items():
+        for setting, frame in by_setting.items():
             numbers[f"accuracy.{task}.{setting}"] = share_of(frame, "strict")
             for broken in ("degenerate", "garbled"):
                 numbers[f"{broken}.{task}.{setting}"] = share_of(frame, broken)
-        for one, other in (("steered", "none"), ("steered", "random"), ("both", "instruction")):
-            test = mcnemar(of[one]["strict"].to_list(), of[other]["strict"].to_list())
-            numbers[f"mcnemar_p.{task}.{one}_over_{other}"] = test.p_value
+        for first, second in (("steered", "none"), ("steered", "random"), ("both", "instruction")):
+            test = mcnemar(
+                by_setting[first]["strict"].to_list(), by_setting[second]["strict"].to_list()
+            )
+            numbers[f"mcnemar_p.{task}.{first}_over_{second}"] = test.p_value
     return numbers

@@ -1,4 +1,4 @@
-"""What single prompts add to a vector: the differences that it is the mean of, and their map."""
+"""Map the activation differences of single prompt pairs, whose mean is a steering vector."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ import figures
 import interp_steer as ist
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.pair import Pair
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.intervals import Interval, share
 
 PERPLEXITY = 30.0
-"""Of a t-SNE: about how many neighbours a point has; fewer where there are few points."""
+"""Perplexity of a t-SNE: roughly how many neighbours a point has. It is lower where there are few
+points."""
 
 
 @dataclass(frozen=True)
 class Separation:
-    """How often the nearest other difference has the same label, in the space of the model."""
+    """Measure of how well labels separate: nearest neighbours in the space of the model."""
 
     accuracy: Interval
-    """The share of differences whose nearest neighbour has their label."""
+    """The share of differences whose nearest neighbour has the same label."""
     chance: float
-    """The same share for neighbours that are drawn at random."""
+    """The same share for neighbours drawn at random."""
 
 
 @dataclass(frozen=True)
 class Differences:
-    """The difference that each pair of labelled sets makes at one layer."""
+    """Activation difference of each pair of labelled contrast sets, at one layer."""
 
     rows: Float[Tensor, "row d_model"]
-    """``h_i - h'_i``: with the property less without it, at the last token of the prompt."""
+    """``h_i - h'_i``: activation with the property minus activation without, at the last prompt
+    token."""
     labels: tuple[str, ...]
-    """The set of each row."""
+    """The name of the contrast set of each row."""
     pairs: tuple[Pair, ...]
     """The pair of each row."""
 
@@ -48,12 +50,12 @@ class Differences:
     def of(
         cls, model: ist.HookedLM, sets: Mapping[str, ist.ContrastSet], layer: int
     ) -> Differences:
-        """Run both sides of every pair and subtract (paper A, section 2).
+        """Run both sides of every pair and subtract the activations (paper A, section 2).
 
         Args:
-            model: whose ``resid_post`` is read.
-            sets: the pairs by their label.
-            layer: where they are read.
+            model: the model whose ``resid_post`` is read.
+            sets: the pairs by label.
+            layer: the layer that is read.
         """
         site = ist.Site("resid_post", layer)
         rows = []
@@ -71,10 +73,11 @@ class Differences:
         )
 
     def separation(self) -> Separation | None:
-        """Whether a difference tells its label, by its nearest neighbour in cosine.
+        """Measure whether the nearest neighbour of a difference, in cosine, has the same label.
 
-        A row is compared with those only that share neither its query nor its phrasing: otherwise
-        the words of a prompt would tell the label, and not what they ask for.
+        A row is compared only with rows that share neither its query nor its phrasing. Otherwise
+        the words of a prompt would reveal the label, rather than the property that the prompt asks
+        for.
 
         Returns:
             None when no row has another to be compared with.
@@ -96,27 +99,27 @@ class Differences:
         return Separation(share(hits[known].tolist()), float(by_chance[known].double().mean()))
 
     def embedding(self, seed: int) -> pl.DataFrame:
-        """A map of the differences by t-SNE (van der Maaten and Hinton 2008), on cosine distance.
+        """Map the differences by t-SNE (van der Maaten and Hinton 2008), on cosine distance.
 
-        Neighbours on the map are neighbours in the space of the model; distances between groups,
-        and their sizes, mean nothing.
+        Neighbours on the map are neighbours in the space of the model. The distances between groups
+        and the sizes of groups carry no information.
 
         Args:
-            seed: of the descent.
+            seed: seed of the gradient descent.
 
         Returns:
-            Columns ``x``, ``y`` and ``label``, a row for each difference.
+            Columns ``x``, ``y`` and ``label``, with one row for each difference.
 
         Raises:
-            RunError: without scikit-learn, or for fewer than four differences.
+            OptionError: without scikit-learn, or for fewer than four differences.
         """
         n = len(self.rows)
         if n < 4:
-            raise RunError(f"{n} differences make no map; fit on four pairs or more")
+            raise OptionError(f"{n} differences are too few for a map; fit on four pairs or more")
         try:
             from sklearn.manifold import TSNE
         except ImportError:
-            raise RunError(
+            raise OptionError(
                 "a t-SNE map needs scikit-learn, which is not installed; "
                 "pip install 'interp_steer[geometry]'"
             ) from None
@@ -126,35 +129,42 @@ class Differences:
             init="pca",
             random_state=seed,
         )
-        placed = tsne.fit_transform(self.rows.numpy())
-        return pl.DataFrame({"x": placed[:, 0], "y": placed[:, 1], "label": self.labels})
+        points = tsne.fit_transform(self.rows.numpy())
+        return pl.DataFrame({"x": points[:, 0], "y": points[:, 1], "label": self.labels})
 
 
 def map_differences(
     run: ist.Run, model: ist.HookedLM, sets: Mapping[str, ist.ContrastSet], layer: int
 ) -> None:
-    """Map the differences of labelled sets, and leave how well their labels separate.
+    """Map the differences of labelled sets, and record how well their labels separate.
 
     Args:
-        run: where the map is written, as ``embedding``, and drawn, and the numbers are left.
-        model: the model.
-        sets: the pairs by their label.
-        layer: where they are read.
+        run: the run that receives the map (as ``embedding``), its figure, and the numbers.
+        model: the model that is read.
+        sets: the pairs by label.
+        layer: the layer that is read.
     """
     differences = Differences.of(model, sets, layer)
-    found, placed = differences.separation(), differences.embedding(run.seed)
-    run.write_records(placed, "embedding")
+    separation, embedded = differences.separation(), differences.embedding(run.seed)
+    run.write_records(embedded, "embedding")
     run.leave(summary={"layer.embedding": layer})
-    if found is None:
-        run.draw("differences", figures.embedding_map(placed))
+    if separation is None:
+        run.draw("differences", figures.embedding_map(embedded))
     else:
-        run.leave(summary={"nearest_alike": found.accuracy, "nearest_alike.chance": found.chance})
-        drawing = figures.embedding_map(placed, nearest=found.accuracy, chance=found.chance)
+        run.leave(
+            summary={
+                "nearest_alike": separation.accuracy,
+                "nearest_alike.chance": separation.chance,
+            }
+        )
+        drawing = figures.embedding_map(
+            embedded, nearest=separation.accuracy, chance=separation.chance
+        )
         run.draw("differences", drawing)
 
 
 def _equal(values: Sequence[str]) -> Bool[Tensor, "row row"]:
-    """Which two of the values are the same."""
+    """Return which two of the values are equal."""
     numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
     index = torch.tensor([numbers[value] for value in values])
     return index[:, None] == index[None, :]

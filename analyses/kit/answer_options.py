@@ -1,4 +1,4 @@
-"""How sweeps ask: what the configs of several analyses say alike."""
+"""Hold the options of sweeps that the configs of several analyses share."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ import interp_steer as ist
 
 @dataclass(frozen=True)
 class AnswerOptions:
-    """How answers are made."""
+    """Options of generating and checking answers."""
 
     max_new_tokens: int = 160
-    """Where an answer is cut."""
+    """Maximum number of new tokens per answer."""
     batch_size: int = 192
-    """Rows decoded at once."""
+    """Number of rows decoded at once."""
     reference: str = "burattino-base"
-    """The model whose perplexity tells degenerate answers; gpt2 in the paper."""
+    """Model whose perplexity shows which answers are degenerate (the paper: gpt2)."""
     ray: str | None = None
-    """The ray cluster that answers: local, or an address; this process when not given."""
+    """Ray cluster that generates the answers: local, or an address. Default: this process."""
 
 
 @contextmanager
-def asking(config: AnswerOptions, model: ist.HookedLM, run: ist.Run) -> Iterator[dict[str, Any]]:
-    """The options of :func:`interp_steer.sweep` that a config stands for.
+def open_sweep_options(
+    config: AnswerOptions, model: ist.HookedLM, run: ist.Run
+) -> Iterator[dict[str, Any]]:
+    """Open the ledger, and the cluster if one is wanted, and yield the options of a sweep.
 
     Args:
-        config: where answers are cut, how many are decoded at once, and by whom.
+        config: says how long answers may be, how many are decoded at once, and where.
         model: the model that answers.
-        run: whose ledger keeps the answers.
+        run: the run whose ledger keeps the answers.
     """
     options = {
         "max_new_tokens": config.max_new_tokens,
@@ -42,4 +44,4 @@ def asking(config: AnswerOptions, model: ist.HookedLM, run: ist.Run) -> Iterator
         yield options
     else:
         with ist.Cluster(model, config.ray) as cluster:
-            yield options | {"cluster": cluster}
+            yield options | {"options": ist.GenerationOptions(cluster=cluster)}

@@ -1,8 +1,8 @@
-"""Finds the analyses, makes their command lines, and runs them into results folders.
+"""Find the analyses, make their command lines, and run them into results folders.
 
 An analysis is a module under ``analyses/`` with a frozen dataclass ``Config`` and a function
-``main(config, run)``. Its docstring is its help and the docstring under each field of its config is
-the help of that option. Nothing else is registered anywhere. A module with ``serve(config)`` in
+``main(config, run)``. Its docstring is its help text. The docstring under each field of its config
+is the help text of that option. Nothing needs to be registered. A module with ``serve(config)`` in
 place of ``main`` is a page for a browser: it runs until it is stopped and leaves no results folder.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import tyro
 
-from interp_steer.errors import InterpSteerError, RunError
+from interp_steer.errors import InterpSteerError, OptionError
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = "python -m analyses"
@@ -27,14 +27,14 @@ PROGRAM = "python -m analyses"
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-    """An analysis as found on disk, not yet imported."""
+    """Analysis as found on disk, before it is imported."""
 
     name: str
-    """What it is called on the command line."""
+    """Its name on the command line."""
     module: str
     """Its importable name."""
     group: str
-    """The folder that it lies in; empty at the top."""
+    """The folder that contains it; empty at the top."""
     about: str
     """Its docstring."""
     serves: bool = False
@@ -42,41 +42,41 @@ class Analysis:
 
     @property
     def line(self) -> str:
-        """The first line of its docstring."""
+        """Return the first line of its docstring."""
         return self.about.split("\n", 1)[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What every analysis takes."""
+    """Options that every analysis takes."""
 
     results: Path = Path("results")
-    """Folder that results folders are made in."""
+    """Folder for the results folders."""
     seed: int = 0
-    """Seed of everything random: splits, sampling, random directions, bootstrap."""
+    """Seed of all random numbers: splits, sampling, random directions, bootstrap."""
     overwrite: bool = True
-    """Replace earlier results of the same config; with --no-overwrite they are kept and the run is
+    """Replace earlier results of the same config. With --no-overwrite they are kept and the run is
     refused."""
 
 
 def discover(root: Path = ROOT, package: str = "analyses") -> dict[str, Analysis]:
-    """Find the analyses under a folder by reading their source, importing none.
+    """Find the analyses under a folder by reading their source, without importing them.
 
     Args:
         root: the folder of the package.
         package: its importable name.
 
     Returns:
-        Analyses by name, those at the top first, then folder by folder.
+        Analyses by name: first those at the top, then folder by folder.
 
     Raises:
-        RunError: when two have the same name.
+        OptionError: when two have the same name.
     """
-    found: dict[str, Analysis] = {}
+    analyses: dict[str, Analysis] = {}
     paths = sorted(root.rglob("*.py"), key=lambda p: (len(p.relative_to(root).parts), p))
     for path in paths:
         tree = ast.parse(path.read_text("utf-8"), filename=str(path))
-        runs = _functions(tree)
+        runs = _entry_points(tree)
         if not runs:
             continue
         relative = path.relative_to(root).with_suffix("")
@@ -87,24 +87,24 @@ def discover(root: Path = ROOT, package: str = "analyses") -> dict[str, Analysis
             about=ast.get_docstring(tree) or "(no docstring)",
             serves="main" not in runs,
         )
-        if relative.name in found:
-            raise RunError(
-                f"two analyses are called {relative.name!r}: {found[relative.name].module} and "
+        if relative.name in analyses:
+            raise OptionError(
+                f"two analyses are called {relative.name!r}: {analyses[relative.name].module} and "
                 f"{analysis.module}; rename one."
             )
-        found[relative.name] = analysis
-    return found
+        analyses[relative.name] = analysis
+    return analyses
 
 
-def _functions(tree: ast.Module) -> set[str]:
-    """Which functions an analysis is run by; none where a module is no analysis."""
+def _entry_points(tree: ast.Module) -> set[str]:
+    """Return the functions that run a module as an analysis; none without a ``Config``."""
     classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     return {"main", "serve"} & functions if "Config" in classes else set()
 
 
 def listing(analyses: dict[str, Analysis]) -> str:
-    """The analyses, a line each, under the folders that they lie in."""
+    """List the analyses, one per line, under their folders."""
     width = max((len(name) for name in analyses), default=0)
     lines: list[str] = []
     group = ""
@@ -122,11 +122,11 @@ def listing(analyses: dict[str, Analysis]) -> str:
     )
 
 
-def named(name: str, analyses: dict[str, Analysis]) -> Analysis:
-    """The analysis called ``name``; hyphens may stand for underscores.
+def find_analysis(name: str, analyses: dict[str, Analysis]) -> Analysis:
+    """Return the analysis called ``name``; hyphens may stand for underscores.
 
     Raises:
-        RunError: when there is none, naming the nearest.
+        OptionError: for an unknown name; the message suggests the nearest names.
     """
     plain = name.replace("-", "_")
     if plain in analyses:
@@ -134,27 +134,27 @@ def named(name: str, analyses: dict[str, Analysis]) -> Analysis:
     near = difflib.get_close_matches(plain, analyses, n=3, cutoff=0.5)
     near += [other for other in analyses if plain and plain in other and other not in near]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise RunError(f"there is no analysis {name!r}; {hint}`{PROGRAM}` lists them all.")
+    raise OptionError(f"unknown analysis {name!r}; {hint}`{PROGRAM}` lists all analyses.")
 
 
 def run(analysis: Analysis, arguments: Sequence[str]) -> None:
     """Run an analysis with command-line arguments, into its results folder; or serve a page.
 
     Raises:
-        InterpSteerError: whatever the analysis refuses.
-        SystemExit: after ``--help``, or for arguments that do not parse.
+        InterpSteerError: for a config that the analysis refuses.
+        SystemExit: after ``--help``, or for arguments that cannot be parsed.
     """
     module = importlib.import_module(analysis.module)
-    told = {
+    parser_options = {
         "prog": f"{PROGRAM} {analysis.name}",
         "description": analysis.about,
         "args": list(arguments),
     }
     if analysis.serves:
-        module.serve(tyro.cli(module.Config, **told))
+        module.serve(tyro.cli(module.Config, **parser_options))
         return
-    given = tyro.cli(_command(module.Config), **told)
-    config, options = given.config, given.common
+    command = tyro.cli(_command(module.Config), **parser_options)
+    config, options = command.config, command.common
     _seed(options.seed)
 
     from figures.printing.export import print_figures
@@ -173,11 +173,11 @@ def run(analysis: Analysis, arguments: Sequence[str]) -> None:
 
 
 def _command(config: type) -> type:
-    """One dataclass of a config and the common options, for one flat command line."""
+    """Join a config and the common options in one dataclass, for one flat command line."""
     common = {field.name for field in dataclasses.fields(Options)}
     clash = common & {field.name for field in dataclasses.fields(config)}
     if clash:
-        raise RunError(
+        raise OptionError(
             f"{config.__module__}.Config has fields that every analysis has already: "
             f"{', '.join(sorted(clash))}; read them from the run (run.seed, run.root)."
         )
@@ -189,7 +189,7 @@ def _command(config: type) -> type:
 
 
 def _seed(seed: int) -> None:
-    """Seed the global generators, for libraries that take no seed of their own."""
+    """Set the seeds of the global generators, for libraries that take no seed."""
     random.seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed % 2**32)
@@ -198,13 +198,13 @@ def _seed(seed: int) -> None:
 
 
 def command_line(arguments: Sequence[str]) -> int:
-    """What ``python -m analyses`` does; returns its exit code."""
+    """Run the command line of ``python -m analyses``, and return the exit code."""
     try:
         analyses = discover()
         if not arguments or arguments[0] in ("-h", "--help", "help"):
             print(listing(analyses))
             return 0
-        run(named(arguments[0], analyses), arguments[1:])
+        run(find_analysis(arguments[0], analyses), arguments[1:])
     except InterpSteerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""What edits do to obedience: answers that follow an instruction, and how likely they are."""
+"""Measure how edits change instruction following: do answers follow, and how likely are they?"""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 import interp_steer as ist
 from interp_steer.contrast.contrast_set import ContrastSet
-from interp_steer.sweeps.grid import answered, breaks_instruction, follows_instruction
+from interp_steer.sweeps.grid import answer_cells, breaks_instruction, follows_instruction
 
 
 @dataclass(frozen=True)
 class Answering:
-    """How answers are made and graded."""
+    """Options of generating and grading answers."""
 
     graded_tokens: int = 24
-    """Tokens of the obedient answer whose log-probability is taken."""
+    """Number of tokens of the obedient answer whose log-probability is measured."""
     max_new_tokens: int = 96
-    """Where an answer is cut."""
+    """Maximum number of new tokens per answer."""
     batch_size: int = 64
-    """Rows run at once."""
+    """Number of rows run at once."""
 
 
 @dataclass(frozen=True)
@@ -28,36 +28,36 @@ class EditedPrompts:
 
     name: str
     instructed: bool
-    """Whether the prompts are asked with the text instruction."""
+    """Whether the prompts have the text instruction."""
     steering: Sequence[ist.Intervention]
-    """One for each pair."""
+    """The intervention for each pair."""
     layer: int | None = None
-    """Where it acts; None for several layers."""
+    """The layer of the edit; None for several layers."""
     draw: int | None = None
-    """Which random direction; None for a fitted one."""
+    """The number of the random direction; None for a fitted one."""
     strength: float | None = None
-    """In whatever unit the analysis says."""
+    """The strength, in the unit of the analysis."""
 
 
 @dataclass(frozen=True, eq=False)
 class InstructionFollowing:
-    """The answers of a model to both sides of some pairs, and what edits make of them."""
+    """Answers of a model to both sides of some pairs, with and without edits."""
 
     model: ist.HookedLM
     pairs: ContrastSet
     asking: Answering
     ledger: ist.Ledger
-    said: Mapping[str, Sequence[tuple[int, ...]]]
-    """The tokens of the answers without an edit, to ``present`` and ``absent``."""
+    answer_tokens: Mapping[str, Sequence[tuple[int, ...]]]
+    """The tokens of the unedited answers to ``present`` and ``absent``."""
     strict: Mapping[str, Sequence[bool]]
-    """Whether those answers follow the instruction."""
+    """Whether the unedited answers follow the instruction."""
 
     @classmethod
     def of(
         cls, model: ist.HookedLM, pairs: ContrastSet, asking: Answering, ledger: ist.Ledger
     ) -> InstructionFollowing:
-        """Answer both sides, nothing being edited."""
-        said, strict = {}, {}
+        """Answer both sides without an edit."""
+        tokens, strict = {}, {}
         for side in ("present", "absent"):
             completions = ist.generate(
                 model,
@@ -66,22 +66,22 @@ class InstructionFollowing:
                 batch_size=asking.batch_size,
                 ledger=ledger,
             )
-            said[side] = [completion.tokens for completion in completions]
+            tokens[side] = [completion.tokens for completion in completions]
             strict[side] = [
                 follows_instruction(pair, completion)["strict"]
                 for pair, completion in zip(pairs, completions, strict=True)
             ]
-        return cls(model, pairs, asking, ledger, said, strict)
+        return cls(model, pairs, asking, ledger, tokens, strict)
 
     @property
     def obedient(self) -> list[int]:
-        """The pairs whose text instruction the model follows: those whose answer can be graded."""
-        return [place for place, told in enumerate(self.strict["present"]) if told]
+        """Return the pairs whose text instruction the model follows."""
+        return [place for place, obeys in enumerate(self.strict["present"]) if obeys]
 
-    def obeyed(self, acts: Sequence[EditedPrompts]) -> list[list[bool]]:
-        """Whether the answers under each act follow the instruction, pair by pair.
+    def check_answers(self, acts: Sequence[EditedPrompts]) -> list[list[bool]]:
+        """Check whether the answers under each edit follow the instruction, pair by pair.
 
-        Answers under an act at one layer are cut once they have failed.
+        Answers under an edit at one layer are stopped once they have failed.
         """
         rows = [
             (
@@ -100,7 +100,7 @@ class InstructionFollowing:
         ]
         if not rows:
             return []
-        strict = answered(
+        strict = answer_cells(
             self.model,
             rows,
             self.pairs.name,
@@ -111,33 +111,40 @@ class InstructionFollowing:
         )["strict"].to_list()
         return self._by_act(strict, len(self.pairs))
 
-    def graded(self, acts: Sequence[EditedPrompts]) -> list[list[float | None]]:
-        """The log-probability of the obedient answers under each act, nats a token, pair by pair.
+    def score_answers(self, acts: Sequence[EditedPrompts]) -> list[list[float | None]]:
+        """Return the log-probability of the obedient answers under each edit, in nats per token.
 
-        The answer is the model's own to the text instruction; None where that does not obey.
+        The obedient answer is the model's own answer to the text instruction. The value of a pair
+        is None where the model does not follow the text.
         """
-        kept = self.obedient
-        if not kept or not acts:
+        obedient = self.obedient
+        if not obedient or not acts:
             return [[None] * len(self.pairs) for _ in acts]
         sides = [self.pairs.present if act.instructed else self.pairs.absent for act in acts]
-        answers = [self.said["present"][place][: self.asking.graded_tokens] for place in kept]
-        found = ist.logprobs(
+        answers = [
+            self.answer_tokens["present"][place][: self.asking.graded_tokens] for place in obedient
+        ]
+        scores_of_rows = ist.logprobs(
             self.model,
-            [prompts[place] for prompts in sides for place in kept],
+            [prompts[place] for prompts in sides for place in obedient],
             answers * len(acts),
-            [act.steering[place] for act in acts for place in kept],
+            [act.steering[place] for act in acts for place in obedient],
             batch_size=self.asking.batch_size,
         )
-        scores = self._by_act([each.total / len(each.tokens) for each in found], len(kept))
-        known = [dict(zip(kept, each, strict=True)) for each in scores]
+        scores = self._by_act(
+            [each.total / len(each.tokens) for each in scores_of_rows], len(obedient)
+        )
+        known = [dict(zip(obedient, each, strict=True)) for each in scores]
         return [[each.get(place) for place in range(len(self.pairs))] for each in known]
 
     def damage(self, acts: Sequence[EditedPrompts]) -> list[list[float]]:
-        """How far each act moves what is predicted along the answers to the prompts that do not
-        ask for the property, in nats a token, pair by pair."""
+        """Return how far each edit moves the predictions, in nats per token, pair by pair.
+
+        The predictions are those along the answers to the prompts that do not ask for the property.
+        """
         if not acts:
             return []
-        answers = [said[: self.asking.graded_tokens] for said in self.said["absent"]]
+        answers = [tokens[: self.asking.graded_tokens] for tokens in self.answer_tokens["absent"]]
         moved = ist.divergence(
             self.model,
             self.pairs.absent * len(acts),
@@ -148,7 +155,7 @@ class InstructionFollowing:
         return self._by_act([each.kl for each in moved], len(self.pairs))
 
     def unedited(self, instructed: bool) -> EditedPrompts:
-        """Nothing being done, with the text instruction or without it."""
+        """Return the prompts without an edit, with the text instruction or without it."""
         return EditedPrompts("none", instructed, [ist.unsteered] * len(self.pairs))
 
     @staticmethod

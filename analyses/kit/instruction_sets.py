@@ -1,4 +1,4 @@
-"""The contrast sets of the instructions that a config names."""
+"""Make the contrast sets of the instructions that a config names."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 import interp_steer as ist
 from interp_steer.contrast.instructions import ifeval_rows, ifeval_sets
 from interp_steer.contrast.instructions.registry import FORMAT_IDS, LANGUAGE
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 
 FORMATS = tuple(f"{name}?language=it" if name == LANGUAGE else name for name in FORMAT_IDS)
-"""The thirteen instructions of the format experiment. A language has a vector of its own, as in
-Stolfo et al.; of those that the bundled world is told in, Italian."""
+"""The thirteen instructions of the format experiment. Each language has its own vector, as in
+Stolfo et al. Here the language is Italian, because it is one of the languages of the bundled
+world."""
 
 
 def contrast_sets(
@@ -24,42 +25,42 @@ def contrast_sets(
     test: int = 48,
     data: str | None = None,
 ) -> dict[str, ist.ContrastSet]:
-    """The contrast set of each instruction, by its name.
+    """Make the contrast set of each instruction, by its name.
 
-    A name is an IFEval id, with ``?ARGUMENT=VALUE`` behind it where all pairs are to have it. With
-    ``data`` the test prompts are IFEval's own, as many as there are up to ``test``, and the others
-    are made of its queries.
+    A name is an IFEval id; append ``?ARGUMENT=VALUE`` to fix an argument in all pairs. With
+    ``data``, the test prompts are IFEval's own, as many as there are up to ``test``; the other
+    prompts are made of IFEval's queries.
     """
     sizes = {"seed": seed, "fit": fit, "select": select, "test": test}
-    each = {name: (instruction_id(name), arguments(name)) for name in instructions}
+    parsed = {name: (instruction_id(name), arguments(name)) for name in instructions}
     if data is None:
         return {
             name: ist.world.instruction(known, where=where, **sizes)
-            for name, (known, where) in each.items()
+            for name, (known, where) in parsed.items()
         }
     rows = ifeval_rows.read(data)
     return {
         name: ifeval_sets.ifeval_set(known, rows, where=where, **sizes)
-        for name, (known, where) in each.items()
+        for name, (known, where) in parsed.items()
     }
 
 
 def instruction_id(name: str) -> str:
-    """The IFEval id in the name of an instruction."""
+    """Return the IFEval id in the name of an instruction."""
     return name.partition("?")[0]
 
 
 def arguments(name: str) -> dict[str, Any]:
-    """The arguments in the name of an instruction.
+    """Return the arguments in the name of an instruction.
 
     Raises:
-        RunError: for a name that has a question mark and no argument behind it.
+        OptionError: for a name with a question mark that no argument follows.
     """
     given = name.partition("?")[2]
     argument, sign, value = given.partition("=")
     if "?" in name and not (argument and sign and value):
-        raise RunError(
-            f"instruction {name!r} has no argument behind its question mark; write it so: "
+        raise OptionError(
+            f"instruction {name!r} has no argument behind its question mark; write it like "
             "length_constraints:number_words?relation=less than"
         )
     return {argument: int(value) if value.isdigit() else value} if given else {}

@@ -1,4 +1,4 @@
-"""Analyses that are parts of a larger one, each with a results folder of its own."""
+"""Run analyses as parts of a larger one, each into its own results folder."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any
 import interp_steer as ist
 from figures.pages.report import write_report
 from figures.printing.export import print_figures
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError, RunError
 from interp_steer.results.finished import Results
 
 
-def configured(analysis: Any, config: Any, **own: Any) -> Any:
-    """The config of an analysis, with what the larger one says of the fields that both have.
+def configure(analysis: Any, config: Any, **own: Any) -> Any:
+    """Make the config of an analysis; fields that both configs have are taken from the larger one.
 
     Args:
-        analysis: its module.
-        config: of the larger analysis.
-        own: fields that are said for this analysis alone.
+        analysis: the module of the analysis.
+        config: the config of the larger analysis.
+        own: fields that are set for this analysis alone.
     """
     known = {field.name for field in fields(analysis.Config)}
     shared = {field.name: getattr(config, field.name) for field in fields(config)}
     return analysis.Config(**{k: v for k, v in shared.items() if k in known} | own)
 
 
-def opened(run: ist.Run, analysis: Any, config: Any) -> ist.Run:
-    """The results folder of an analysis, as if it had been run alone with its config."""
+def open_part(run: ist.Run, analysis: Any, config: Any) -> ist.Run:
+    """Open the results folder of an analysis, as if it were run alone with its config."""
     return ist.open_run(
         analysis.__name__.rsplit(".", 1)[-1],
         config,
@@ -40,25 +40,25 @@ def opened(run: ist.Run, analysis: Any, config: Any) -> ist.Run:
     )
 
 
-_LEFT: dict[tuple[Any, ...], Path] = {}
-"""Where this process left what."""
+_DONE: dict[tuple[Any, ...], Path] = {}
+"""The results folders of this process, by analysis, config, results root and seed."""
 
 
-def performed(run: ist.Run, analysis: Any, config: Any) -> Results:
-    """The results of an analysis with this config, which is run unless this process did before.
+def run_once(run: ist.Run, analysis: Any, config: Any) -> Results:
+    """Return the results of an analysis with this config; run it unless this process already did.
 
-    Several analyses may rest on the same one. What an earlier process left is made anew: its code
-    may have been another.
+    Several analyses may build on the same one. Results of earlier processes are not reused, because
+    the code may have changed.
     """
     key = (analysis.__name__, config, run.root.resolve(), run.seed)
-    if key not in _LEFT or not _LEFT[key].exists():
-        with opened(run, analysis, config) as part:
+    if key not in _DONE or not _DONE[key].exists():
+        with open_part(run, analysis, config) as part:
             analysis.main(config, part)
-            _LEFT[key] = part.finish().path
-    return ist.Run.read(_LEFT[key])
+            _DONE[key] = part.finish().path
+    return ist.Run.read(_DONE[key])
 
 
-def perform(
+def run_experiments(
     run: ist.Run,
     config: Any,
     experiments: Mapping[Any, Mapping[str, Any]],
@@ -67,24 +67,23 @@ def perform(
 ) -> None:
     """Run the experiments of a paper one after the other, and gather them into one page.
 
-    What cannot be asked of a model is a finding of its own: the experiment is left out, and the
-    page says why.
+    An experiment that cannot be run on a model is left out, and the page says why.
 
     Args:
-        run: of the whole; the page is ``report.html`` in the folder of its analysis.
-        config: of the whole; see :func:`configured`.
-        experiments: the analyses, each with the fields that are said for it alone.
-        headlines: what of each experiment's summary stands in the summary of the whole, by the
-            beginnings of its names.
-        title: of the page.
+        run: the run of the whole; the page is ``report.html`` in the folder of its analysis.
+        config: the config of the whole; see :func:`configure`.
+        experiments: the analyses, each with the fields that are set for it alone.
+        headlines: for each experiment, the beginnings of the names of those summary values that are
+            repeated in the summary of the whole.
+        title: the title of the page.
     """
     finished, notes = [], []
     for analysis, own in experiments.items():
         start, name = time.monotonic(), analysis.__name__.rsplit(".", 1)[-1]
-        made = configured(analysis, config, **own)
+        made = configure(analysis, config, **own)
         try:
-            finished.append(performed(run, analysis, made))
-        except RunError as error:
+            finished.append(run_once(run, analysis, made))
+        except (OptionError, RunError) as error:
             notes.append(f"{name} was left out: {error}")
             print(notes[-1])
             continue

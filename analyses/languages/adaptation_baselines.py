@@ -1,20 +1,22 @@
-"""Steering against LoRA, prefix tuning, a system prompt and worked examples (paper B, limitations).
+"""Compare steering with LoRA, prefix tuning, system prompts and worked examples (paper B).
 
-All of them are to make a model answer in another language than it is asked in, and learn it from
-the same examples: a question, its answer in the target language and (for steering alone) its answer
-in the language of the question. What each leaves open (schedule and strength, learning rate and
-epochs, the number of worked examples, the wording) is chosen on the same select examples.
+Every method shall make a model answer in another language than the language of the question. All
+methods learn from the same examples: a question, its answer in the target language and (for
+steering only) its answer in the language of the question. Each method's open choices (schedule and
+strength, learning rate and epochs, number of worked examples, wording) are made on the same select
+examples.
 
-Beside the share of answers in the target language stand how many are fluent and how many keep their
-content; what is left of an ability that nothing was to change, to know facts in the language of the
-question, by the likeliest of four sentences; the perplexity of answers in that language, which a
-model that is to speak another one rightly finds less likely; and the costs of learning and of
-answering. A random direction as long as the steering vector stands for what steering does by being
-strong alone.
+The main outcome is the share of answers in the target language. Further outcomes are the shares of
+fluent answers and of answers that keep their content; the knowledge of facts in the language of the
+question, which should not change (the most likely of four sentences is taken as the answer); the
+perplexity of answers in the language of the question, which rises for a good reason in a model that
+is meant to speak another language; and the costs of learning and answering. A random direction of
+the same length as the steering vector shows the effect of a strong intervention alone.
 
-Operations are counted, not estimated from a formula (analyses/languages/adaptation_costs.py); those of
-generated answers are those of one pass over each prompt with its answer, which decoding with a
-cache comes to within a few percent. What a bundled model shows is no evidence about large ones.
+Operations are counted rather than estimated by a formula (analyses/languages/adaptation_costs.py).
+The operations of a generated answer are those of one pass over the prompt with its answer, which
+agrees with cached decoding to within a few percent. Results of a bundled model say nothing about
+large models.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.languages.adaptation_costs import Count, timed
+from analyses.languages.adaptation_costs import Count, time_work
 from analyses.languages.adaptation_methods import (
     LEARNERS,
     OUTCOME,
@@ -38,11 +40,11 @@ from analyses.languages.adaptation_methods import (
     Learning,
     Task,
     flops_of,
-    scores,
+    score_answers,
 )
 from analyses.languages.adaptation_models import Prompted
 from interp_steer.contrast.parallel import ParallelItem, from_files
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.intervals import Interval, bootstrap, share
 from interp_steer.statistics.paired import mcnemar, paired_difference
 from interp_steer.world import grammar
@@ -55,25 +57,25 @@ METHODS: tuple[Method, ...] = ("system prompt", "few-shot", "lora", "prefix tuni
 
 @dataclass(frozen=True)
 class Config(Learning):
-    """What is compared, and on how much."""
+    """Options of the comparison."""
 
     methods: tuple[Method, ...] = METHODS
-    """What is compared with the model as it is; a random direction comes with steered."""
+    """Methods to compare with the original model. With steered, a random direction is included."""
     n: tuple[int, ...] = (8, 32)
-    """Numbers of examples to learn from, the fewer among the more."""
+    """Numbers of examples to learn from; smaller sets are subsets of larger ones."""
     n_select: int = 8
-    """Examples that the rest is chosen on."""
+    """Examples on which the open choices are made."""
     n_test: int = 32
-    """Questions that are reported."""
+    """Questions in the test split, on which results are reported."""
     n_choices: int = 40
-    """Questions of fact with four options."""
+    """Number of questions of fact, each with four options."""
     n_timed: int = 3
-    """Answers that are timed, one at a time."""
+    """Number of answers that are timed, one at a time."""
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Learn by every method from every number of examples, then ask all of them the same."""
-    task, test = drawn(config, run.seed)
+    """Learn by every method from every number of examples, and ask all of them the same."""
+    task, test = load_task(config, run.seed)
     choices = (
         [] if config.data else multiple_choice(config.question, n=config.n_choices, seed=run.seed)
     )
@@ -86,38 +88,38 @@ def main(config: Config, run: ist.Run) -> None:
     bar = tqdm(jobs, desc="methods", unit="method", disable=None)
     original = Learned(Prompted("original", task.model), 0, "", 0.0, Count())
     frames, options, costs = [], [], []
-    for one in (original, *(one for name, n in bar for one in LEARNERS[name](task, n))):
-        frames.append(answered(task, test, one))
-        options.append(chosen_options(task, choices, one))
-        costs.append(cost_of(task, one, frames[-1].head(config.n_timed)))
-        if one.vector is not None:
-            run.leave(one.vector, name=str(one.n))
+    for learned in (original, *(new for name, n in bar for new in LEARNERS[name](task, n))):
+        frames.append(answer_questions(task, test, learned))
+        options.append(choose_options(task, choices, learned))
+        costs.append(measure_costs(task, learned, frames[-1].head(config.n_timed)))
+        if learned.vector is not None:
+            run.leave(learned.vector, name=str(learned.n))
     answers, facts, spent = pl.concat(frames), pl.concat(options), pl.DataFrame(costs)
     run.write_records(answers)
     run.write_records(facts, "choices")
     run.write_records(spent, "costs")
-    found = measures(answers, facts, run.seed)
-    run.leave(summary={f"{what}.{method}.{n}": i for (method, n, what), i in found.items()})
+    intervals = measures(answers, facts, run.seed)
+    run.leave(summary={f"{what}.{method}.{n}": i for (method, n, what), i in intervals.items()})
     run.leave(summary=tests(answers, facts) | cost_numbers(spent))
     frame = pl.DataFrame(
-        [(*key, i.value, i.low, i.high) for key, i in found.items()],
+        [(*key, i.value, i.low, i.high) for key, i in intervals.items()],
         ["method", "n", "measure", "value", "low", "high"],
         orient="row",
     )
-    reached = frame.filter((pl.col("measure") == OUTCOME) & (pl.col("method") != "random"))
-    reached = reached.join(spent, on=["method", "n"])
-    run.draw("benefit_against_cost", figures.benefit_against_cost(reached))
+    outcomes = frame.filter((pl.col("measure") == OUTCOME) & (pl.col("method") != "random"))
+    outcomes = outcomes.join(spent, on=["method", "n"])
+    run.draw("benefit_against_cost", figures.benefit_against_cost(outcomes))
     run.draw(
         "shares_by_method",
         figures.adaptation_shares(frame.filter(pl.col("measure") != "perplexity")),
     )
 
 
-def drawn(config: Config, seed: int) -> tuple[Task, Sequence[ParallelItem]]:
-    """Load the model, and draw the examples and the test questions, no question twice.
+def load_task(config: Config, seed: int) -> tuple[Task, Sequence[ParallelItem]]:
+    """Load the model, and draw the examples and the test questions; no question occurs twice.
 
     Raises:
-        RunError: for a folder with too few questions.
+        OptionError: for a folder with too few questions.
     """
     n_learn = config.n_select + max(config.n)
     if config.data is None:
@@ -126,7 +128,7 @@ def drawn(config: Config, seed: int) -> tuple[Task, Sequence[ParallelItem]]:
     else:
         items = from_files(config.data)
         if len(items) < n_learn + config.n_test:
-            raise RunError(
+            raise OptionError(
                 f"{config.data} has {len(items)} questions, and {n_learn + config.n_test} are "
                 "asked for; ask for fewer"
             )
@@ -136,24 +138,24 @@ def drawn(config: Config, seed: int) -> tuple[Task, Sequence[ParallelItem]]:
     return Task(config, model, fit, select, reference, seed), test
 
 
-def answered(task: Task, test: Sequence[ParallelItem], one: Learned) -> pl.DataFrame:
-    """The answers to the test questions, a row each, with their scores."""
-    asked = task.asked(test)
-    answers = one.adapted.answers(asked, task.config.max_new_tokens)
+def answer_questions(task: Task, test: Sequence[ParallelItem], learned: Learned) -> pl.DataFrame:
+    """Answer the test questions; return a row with scores for each answer."""
+    asked = task.questions(test)
+    answers = learned.adapted.answers(asked, task.config.max_new_tokens)
     plain = [item.answer(task.config.question) for item in test]
-    logprobs = one.adapted.logprobs(asked, plain)
-    scored = scores(task, test, answers)
+    logprobs = learned.adapted.logprobs(asked, plain)
+    scored = score_answers(task, test, answers)
     rows = [
         {
-            "method": one.adapted.name,
-            "n": one.n,
+            "method": learned.adapted.name,
+            "n": learned.n,
             "key": item.key,
             "query": query,
             "answer": answer,
-            **found,
+            **score,
             "loss": -logprob / n_tokens(task.model, known),
         }
-        for item, query, answer, found, known, logprob in zip(
+        for item, query, answer, score, known, logprob in zip(
             test, asked, answers, scored, plain, logprobs, strict=True
         )
     ]
@@ -161,94 +163,101 @@ def answered(task: Task, test: Sequence[ParallelItem], one: Learned) -> pl.DataF
 
 
 def n_tokens(model: ist.HookedLM, text: str) -> int:
-    """How many tokens a text has, without special ones."""
+    """Count the tokens of a text, without special tokens."""
     return len(model.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def chosen_options(task: Task, choices: Sequence[MultipleChoice], one: Learned) -> pl.DataFrame:
-    """Whether the likeliest of four sentences that answer each question of fact is the true one."""
-    told = [
+def choose_options(task: Task, choices: Sequence[MultipleChoice], learned: Learned) -> pl.DataFrame:
+    """Choose the most likely of four sentences that answer each question of fact.
+
+    A row of the result says whether this sentence is true.
+    """
+    sentences = [
         grammar.sentence(replace(choice.fact, value=value), task.config.question, Random(at))
         for at, choice in enumerate(choices)
         for value in choice.values
     ]
     asked = [choice.prompt.split("\n")[0] for choice in choices for _ in LETTERS]
-    found = one.adapted.logprobs(asked, told) if asked else []
+    logprobs = learned.adapted.logprobs(asked, sentences) if asked else []
     rows = []
     for at, choice in enumerate(choices):
-        values = found[at * len(LETTERS) : (at + 1) * len(LETTERS)]
+        values = logprobs[at * len(LETTERS) : (at + 1) * len(LETTERS)]
         letter = LETTERS[values.index(max(values))]
-        asks = (one.adapted.name, one.n, at, asked[at * len(LETTERS)])
+        asks = (learned.adapted.name, learned.n, at, asked[at * len(LETTERS)])
         rows.append(
-            (*asks, told[at * len(LETTERS) + LETTERS.index(letter)], letter == choice.letter)
+            (*asks, sentences[at * len(LETTERS) + LETTERS.index(letter)], letter == choice.letter)
         )
     columns = {"method": pl.String, "n": pl.Int64, "key": pl.Int64, "query": pl.String}
     columns |= {"likeliest": pl.String, "right": pl.Boolean}
     return pl.DataFrame(rows, columns, orient="row")
 
 
-def cost_of(task: Task, one: Learned, some: pl.DataFrame) -> dict[str, object]:
-    """What an adaptation took to learn, and what an answer takes, in the mean over some of them."""
+def measure_costs(task: Task, learned: Learned, some: pl.DataFrame) -> dict[str, object]:
+    """Measure the cost of learning, and the mean cost of an answer over some answers."""
     device, limit = task.model.device, task.config.max_new_tokens
     asked, answers = some["query"].to_list(), some["answer"].to_list()
-    one.adapted.answers(asked[:1], limit)  # warms up
-    seconds = [timed(lambda q=q: one.adapted.answers([q], limit), device)[1] for q in asked]
-    flops = flops_of(one.adapted, asked, answers, device)
+    learned.adapted.answers(asked[:1], limit)  # warms up
+    seconds = [time_work(lambda q=q: learned.adapted.answers([q], limit), device)[1] for q in asked]
+    flops = flops_of(learned.adapted, asked, answers, device)
     row: dict[str, object] = {
-        "method": one.adapted.name,
-        "n": one.n,
-        "chosen": one.chosen,
-        "stored": one.adapted.stored,
-        "learn_seconds": one.seconds,
-        "learn_flops": one.count.flops,
-        "learn_peak_bytes": one.count.peak_bytes,
+        "method": learned.adapted.name,
+        "n": learned.n,
+        "chosen": learned.chosen,
+        "stored": learned.adapted.stored,
+        "learn_seconds": learned.seconds,
+        "learn_flops": learned.count.flops,
+        "learn_peak_bytes": learned.count.peak_bytes,
     }
     for name, values in (("answer_seconds", seconds), ("answer_flops", flops or [0.0])):
-        found = bootstrap(values, seed=task.seed)
-        row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        mean = bootstrap(values, seed=task.seed)
+        row |= {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
     return row
 
 
 SHARES = ("in_target", OUTCOME, "fluent", "kept")
-"""What is measured of the answers as a share of them."""
+"""The outcomes that are reported as shares of answers."""
 
 
 def measures(
     answers: pl.DataFrame, facts: pl.DataFrame, seed: int
 ) -> dict[tuple[str, int, str], Interval]:
-    """Every measure by method, number of examples and name, with its 95% interval."""
-    found: dict[tuple[str, int, str], Interval] = {}
+    """Return every measure by method, number of examples and name, with its 95% interval."""
+    intervals: dict[tuple[str, int, str], Interval] = {}
     for (method, n), rows in groups(answers).items():
         for name in SHARES:
             known = rows[name].drop_nulls()
             if len(known):
-                found[method, n, name] = share(known)
+                intervals[method, n, name] = share(known)
         loss = bootstrap(rows["loss"], seed=seed)
-        value, low, high = (math.exp(one) for one in (loss.value, loss.low, loss.high))
-        found[method, n, "perplexity"] = Interval(value, low, high, loss.n, loss.method)
+        value, low, high = (math.exp(bound) for bound in (loss.value, loss.low, loss.high))
+        intervals[method, n, "perplexity"] = Interval(value, low, high, loss.n, loss.method)
     for (method, n), rows in groups(facts).items():
-        found[method, n, "facts"] = share(rows["right"])
-    return found
+        intervals[method, n, "facts"] = share(rows["right"])
+    return intervals
 
 
 def groups(records: pl.DataFrame) -> dict[tuple[str, int], pl.DataFrame]:
-    """The records of each method and number of examples."""
+    """Group the records by method and number of examples."""
     parts = records.partition_by("method", "n", as_dict=True, maintain_order=True)
     return {(str(method), int(n)): rows for (method, n), rows in parts.items()}
 
 
 def tests(answers: pl.DataFrame, facts: pl.DataFrame) -> dict[str, object]:
-    """Steering over each rival on the same questions, and each method's facts over the original's.
+    """Test steering against each rival on the same questions, and the facts of each method.
 
-    A gain is the difference of two shares, its test McNemar's.
+    The facts of a method are tested against those of the original model. A gain is the difference
+    of two shares; the test is McNemar's.
     """
     compared = []
-    of = groups(answers)
-    for (method, n), rows in of.items():
-        for steered, ours in of.items():
+    by_method = groups(answers)
+    for (method, n), rows in by_method.items():
+        for steered, ours in by_method.items():
             if steered[0] == "steered" and method != "steered" and n in (0, steered[1]):
                 name = f"steered over {method}.{steered[1]}"
-                compared += [(f"{o}.{name}", rows[o], ours[o]) for o in ("in_target", OUTCOME)]
+                compared += [
+                    (f"{outcome}.{name}", rows[outcome], ours[outcome])
+                    for outcome in ("in_target", OUTCOME)
+                ]
     options = groups(facts)
     for (method, n), rows in options.items():
         if method != "original":
@@ -262,7 +271,7 @@ def tests(answers: pl.DataFrame, facts: pl.DataFrame) -> dict[str, object]:
 
 
 def cost_numbers(spent: pl.DataFrame) -> dict[str, object]:
-    """The costs as summary numbers."""
+    """Return the costs as summary numbers."""
     numbers: dict[str, object] = {}
     for row in spent.iter_rows(named=True):
         where = f"{row['method']}.{row['n']}"

@@ -1,13 +1,13 @@
-"""What some work costs: time, floating-point operations, and memory.
+"""Measure the cost of some work: time, floating-point operations, and memory.
 
-Operations are those of matrix products and attention, forward and backward, as PyTorch's counter
-knows them; a multiplication and an addition are two. What is done element by element is not
-counted: norms, activations, the optimiser, and the edits of steering, which are ``2 * d_model``
-operations at a site and token, against twice the number of weights for the pass that they are in.
+The operations are those of matrix products and attention, forward and backward, as counted by
+PyTorch; a multiplication and an addition are two operations. Element-wise work is not counted:
+norms, activations, the optimiser, and the edits of steering. An edit takes ``2 * d_model``
+operations per site and token, compared with twice the number of weights for the forward pass.
 
-Memory is what tensors hold at most beyond what they held before the work. On a GPU it is the
-allocator's own count; on a CPU, which keeps none, every operation is watched for the tensors that
-it makes and for when they are freed (buffers inside an operation are not seen).
+Memory is the maximum that tensors hold in addition to what they held before the work. On a GPU, the
+allocator counts it. On a CPU, no allocator counts, so every operation is watched for the tensors
+that it makes and for the moment when they are freed. Buffers inside an operation are not seen.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Count:
-    """What some work takes, on any machine.
+    """Cost of some work that does not depend on the machine.
 
     Example:
         >>> Count(10.0, 4) + Count(1.0, 6)
@@ -44,42 +44,42 @@ class Count:
     flops: float = 0.0
     """Floating-point operations."""
     peak_bytes: int = 0
-    """The most that tensors held at once, beyond what they held before."""
+    """The maximum that tensors held at once, in addition to what they held before."""
 
     def __add__(self, other: Count) -> Count:
-        """One work after the other."""
+        """Add the cost of other work that is done afterwards."""
         return Count(self.flops + other.flops, max(self.peak_bytes, other.peak_bytes))
 
     def times(self, repeats: float) -> Count:
-        """The same work over and over."""
+        """Return the cost of the same work done several times."""
         return Count(self.flops * repeats, self.peak_bytes)
 
 
-def timed(work: Callable[[], Result], device: torch.device) -> tuple[Result, float]:
-    """What some work returns, and how many seconds it took; a GPU is waited for."""
+def time_work(work: Callable[[], Result], device: torch.device) -> tuple[Result, float]:
+    """Do some work and return its result with the seconds it took; wait for a GPU to finish."""
     _wait(device)
     start = time.perf_counter()
-    found = work()
+    result = work()
     _wait(device)
-    return found, time.perf_counter() - start
+    return result, time.perf_counter() - start
 
 
-def counted(work: Callable[[], Result], device: torch.device) -> tuple[Result, Count]:
-    """What some work returns, and what it takes.
+def count_work(work: Callable[[], Result], device: torch.device) -> tuple[Result, Count]:
+    """Do some work and return its result with its cost.
 
-    To be watched makes work several times slower: time it apart.
+    Counting makes the work several times slower, so measure its time separately.
 
     Args:
-        work: what is done.
-        device: where.
+        work: the work.
+        device: the device of the work.
 
     Example:
         >>> a, b = torch.ones(2, 3), torch.ones(3, 5)
-        >>> counted(lambda: a @ b, a.device)[1]
+        >>> count_work(lambda: a @ b, a.device)[1]
         Count(flops=60.0, peak_bytes=40)
     """
     counter = FlopCounterMode(display=False, custom_mapping=_ON_CPU)
-    held = _Held()
+    watcher = _MemoryWatcher()
     on_gpu = device.type == "cuda"
     if on_gpu:
         _wait(device)
@@ -87,15 +87,15 @@ def counted(work: Callable[[], Result], device: torch.device) -> tuple[Result, C
         before = torch.cuda.memory_allocated(device)
     with ExitStack() as watching:
         if not on_gpu:
-            watching.enter_context(held)
+            watching.enter_context(watcher)
         watching.enter_context(counter)
-        found = work()
-    peak = torch.cuda.max_memory_allocated(device) - before if on_gpu else held.peak
-    return found, Count(float(counter.get_total_flops()), peak)
+        result = work()
+    peak = torch.cuda.max_memory_allocated(device) - before if on_gpu else watcher.peak
+    return result, Count(float(counter.get_total_flops()), peak)
 
 
-class _Held(TorchDispatchMode):
-    """Watches what the tensors that operations make hold together."""
+class _MemoryWatcher(TorchDispatchMode):
+    """Watcher of the memory that the tensors of operations hold together."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,14 +111,16 @@ class _Held(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        for given in tree_leaves((args, kwargs)):
-            self._meet(given, made=False)  # was there before, and so may what is made share it
-        found = func(*args, **kwargs)
-        for one in tree_leaves(found):
-            self._meet(one, made=True)
-        return found
+        for argument in tree_leaves((args, kwargs)):
+            self._register(
+                argument, made=False
+            )  # its memory was there before, and results may share it
+        result = func(*args, **kwargs)
+        for output in tree_leaves(result):
+            self._register(output, made=True)
+        return result
 
-    def _meet(self, value: Any, *, made: bool) -> None:
+    def _register(self, value: Any, *, made: bool) -> None:
         if not isinstance(value, Tensor):
             return
         storage = value.untyped_storage()
@@ -129,9 +131,9 @@ class _Held(TorchDispatchMode):
         self._known.add(name)
         self._now += size
         self.peak = max(self.peak, self._now)
-        weakref.finalize(storage, self._freed, name, size)
+        weakref.finalize(storage, self._release, name, size)
 
-    def _freed(self, name: int, size: int) -> None:
+    def _release(self, name: int, size: int) -> None:
         self._known.discard(name)
         self._now -= size
 
@@ -150,7 +152,7 @@ _ON_CPU = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
-"""Attention on a CPU, which PyTorch's counter has no formula for."""
+"""Formulas for attention on a CPU, which PyTorch's counter lacks."""
 
 
 def _wait(device: torch.device) -> None:

@@ -1,6 +1,6 @@
-"""Adapters that are trained on a few questions and answers, by peft.
+"""Train adapters on a few questions and answers, with peft.
 
-LoRA is Hu et al. (2022), prefix tuning Li and Liang (2021).
+LoRA is from Hu et al. (2022), prefix tuning from Li and Liang (2021).
 """
 
 from __future__ import annotations
@@ -24,52 +24,52 @@ from analyses.languages.adaptation_models import (
     answer_ids,
     answer_logprobs,
 )
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.models.prompts import closing_token
 
 
 @dataclass(frozen=True)
 class Training:
-    """How adapters are trained: AdamW on the loss of the answers' tokens alone.
+    """Options of training: AdamW on the loss of the tokens of the answers only.
 
     Raises:
-        RunError: for numbers out of range.
+        OptionError: for numbers out of range.
     """
 
     rate: float
-    """Learning rate, the same throughout."""
+    """Learning rate, constant."""
     epochs: int = 20
-    """At most so many passes over the examples."""
+    """Maximum number of passes over the examples."""
     patience: int = 2
-    """Passes without a lower loss on the select examples after which training ends; the weights of
-    the lowest are kept."""
+    """Number of passes without a lower loss on the select examples after which training ends. The
+    weights with the lowest loss are kept."""
     batch_size: int = 8
-    """Examples in a step."""
+    """Number of examples in a step."""
     seed: int = 0
-    """Of the adapter's first weights and of the order of the batches."""
+    """Seed of the adapter's first weights and of the order of the batches."""
 
     def __post_init__(self) -> None:
         if not (self.rate > 0 and min(self.epochs, self.patience, self.batch_size) > 0):
-            raise RunError(f"{self} cannot train; every number but the seed must be above 0")
+            raise OptionError(f"{self} cannot train; give numbers above 0 (the seed excepted)")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to; losses are in nats a token of the answers, one for each epoch."""
+    """Losses of a training, one for each epoch, in nats per token of the answers."""
 
     fit_losses: tuple[float, ...]
-    """On the examples, in the mean over the epoch's steps."""
+    """Loss on the examples, averaged over the steps of the epoch."""
     select_losses: tuple[float, ...]
-    """On the select examples, after the epoch."""
+    """Loss on the select examples, after the epoch."""
     best: int = field(init=False)
-    """The epoch whose weights were kept, from 0."""
+    """The epoch whose weights were kept, counted from 0."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "best", self.select_losses.index(min(self.select_losses)))
 
     @property
     def loss(self) -> float:
-        """On the select examples, of the weights that were kept."""
+        """Return the loss on the select examples, with the weights that were kept."""
         return self.select_losses[self.best]
 
 
@@ -83,24 +83,24 @@ def lora(
 ) -> tuple[Prompted, Trained]:
     """Train a low-rank update of every linear layer of the blocks, and merge it.
 
-    The twin and the bridge of a model share their weights, so that the merged copy has hook points
-    and decodes at full speed, as any other model.
+    The twin and the bridge of a model share their weights. So the merged copy has hook points and
+    decodes at full speed, like any other model.
 
     Args:
-        copy: a model of one's own: its weights are changed.
-        fit: what is trained on.
-        select: what training is stopped on.
-        training: how.
-        rank: of the update; it is scaled by 2.
+        copy: a copy of the model, whose weights are changed.
+        fit: the examples to train on.
+        select: the examples that stop the training.
+        training: the options.
+        rank: the rank of the update, which is scaled by 2.
 
     Raises:
-        RunError: without peft, or without examples.
+        OptionError: without peft, or without examples.
     """
     peft = _peft()
     config = peft.LoraConfig(
         task_type="CAUSAL_LM", r=rank, lora_alpha=2 * rank, target_modules="all-linear"
     )
-    with _seeded(training.seed):
+    with _set_seed(training.seed):
         net = peft.get_peft_model(copy.plain, config)
     trained = _train(net, copy, fit, select, training)
     stored = _n_trainable(net)
@@ -119,30 +119,30 @@ def prefix_tuning(
     """Train keys and values that stand before every prompt, at every layer.
 
     Args:
-        copy: a model of one's own: peft wraps its plain twin.
-        fit: what is trained on.
-        select: what training is stopped on.
-        training: how.
-        length: how many positions.
+        copy: a copy of the model, whose plain twin peft wraps.
+        fit: the examples to train on.
+        select: the examples that stop the training.
+        training: the options.
+        length: the number of positions.
 
     Raises:
-        RunError: without peft, or without examples.
+        OptionError: without peft, or without examples.
     """
     peft = _peft()
     config = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=length)
-    with _seeded(training.seed):
+    with _set_seed(training.seed):
         net = peft.get_peft_model(copy.plain, config)
     trained = _train(net, copy, fit, select, training)
     return Prefixed("prefix tuning", copy, net, stored=_n_trainable(net)), trained
 
 
-def loss(net: Any, model: ist.HookedLM, exchanges: Sequence[Exchange]) -> float:
-    """The mean loss of the tokens of answers, their end included, in nats.
+def mean_loss(net: Any, model: ist.HookedLM, exchanges: Sequence[Exchange]) -> float:
+    """Return the mean loss per token of answers, including the end token, in nats.
 
     Args:
         net: a Hugging Face model, or peft's.
-        model: its tokenizer and prompt format.
-        exchanges: questions with the answers that are wanted.
+        model: the model whose tokenizer and prompt format are used.
+        exchanges: questions with the wanted answers.
     """
     rows = _rows(model, exchanges)
     with torch.inference_mode():
@@ -156,17 +156,21 @@ def _train(
     select: Sequence[Exchange],
     training: Training,
 ) -> Trained:
-    """Train what of a net requires a gradient, and leave it with the weights that did best."""
+    """Train the weights that require a gradient, and leave the net with the best weights."""
     if not fit or not select:
-        raise RunError(f"{len(fit)} examples to fit and {len(select)} to select on; give some")
+        raise OptionError(
+            f"{len(fit)} examples to fit and {len(select)} to select on; give one or more of each"
+        )
     trainable = [weight for weight in net.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(trainable, lr=training.rate)
-    rows, held = _rows(model, fit), _rows(model, select)
-    rows.sort(key=lambda row: len(row[0]) + len(row[1]))  # examples of like length, little padding
+    rows, select_rows = _rows(model, fit), _rows(model, select)
+    rows.sort(
+        key=lambda row: len(row[0]) + len(row[1])
+    )  # batches of similar length need little padding
     size = training.batch_size
     batches = [rows[at : at + size] for at in range(0, len(rows), size)]
     rng = Random(training.seed)
-    kept = [weight.detach().clone() for weight in trainable]
+    best_weights = [weight.detach().clone() for weight in trainable]
     fit_losses: list[float] = []
     select_losses: list[float] = []
     for _ in range(training.epochs):
@@ -180,15 +184,15 @@ def _train(
             steps.append(step.item())
         net.eval()
         with torch.inference_mode():
-            now = float(_mean_loss(net, model, held))
+            select_loss = float(_mean_loss(net, model, select_rows))
         fit_losses.append(sum(steps) / len(steps))
-        if now < min(select_losses, default=float("inf")):
-            kept = [weight.detach().clone() for weight in trainable]
-        select_losses.append(now)
+        if select_loss < min(select_losses, default=float("inf")):
+            best_weights = [weight.detach().clone() for weight in trainable]
+        select_losses.append(select_loss)
         if len(select_losses) - select_losses.index(min(select_losses)) > training.patience:
             break
     with torch.no_grad():
-        for weight, best in zip(trainable, kept, strict=True):
+        for weight, best in zip(trainable, best_weights, strict=True):
             weight.copy_(best)
             weight.grad = None
     return Trained(tuple(fit_losses), tuple(select_losses))
@@ -213,8 +217,8 @@ def _n_trainable(net: Any) -> int:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """peft draws an adapter's first weights from PyTorch's global generator."""
+def _set_seed(seed: int) -> Iterator[None]:
+    """Set the seed of PyTorch's global generator, from which peft draws an adapter's weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
@@ -224,7 +228,7 @@ def _peft() -> Any:
     try:
         import peft
     except ImportError:
-        raise RunError(
+        raise OptionError(
             "LoRA and prefix tuning need peft, which is not installed; "
             "pip install 'interp_steer[adapt]', or leave these methods out"
         ) from None

@@ -1,4 +1,4 @@
-"""How a model is asked the tasks of lm-evaluation-harness, steered and not, a row per question."""
+"""Ask a model, steered and not, the tasks of lm-evaluation-harness; record a row per question."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 import interp_steer as ist
-from analyses.kit.answer_options import asking
+from analyses.kit.answer_options import open_sweep_options
 from analyses.languages import base
-from analyses.languages.base import STEPS, LanguageConfig, scheduled, target_of
+from analyses.languages.base import STEPS, LanguageConfig, scheduled_cell, target_of
 from interp_steer.contrast.parallel import ParallelItem
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.bundled import BUNDLED_NAMES
 from interp_steer.statistics.paired import mcnemar, paired_difference
@@ -24,101 +24,104 @@ if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
 LIKELIHOOD, GENERATED = "log_likelihood", "generation"
-"""How a benchmark is asked."""
+"""The ways to ask a benchmark."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A task of lm-eval, and how it is asked."""
+    """Task of lm-eval, and the way to ask it."""
 
     name: str
-    """What figures call it; the same however it is asked."""
+    """Its name in figures, the same for every way to ask it."""
     task: str
     """A task or a group of tasks."""
     fewshot: int = 0
-    """Worked examples before each question, as the open Italian leaderboard has them."""
+    """Number of worked examples before each question, as on the open Italian leaderboard."""
     continued: bool = False
-    """Whether it is a text to be continued, which is never put into a chat template."""
+    """Whether the task is a text to continue, which is never put into a chat template."""
 
 
 @dataclass(frozen=True)
 class Benchmarked(LanguageConfig):
-    """How a model is steered, and how much it is asked of benchmarks."""
+    """Options of steering a model and of asking it benchmarks."""
 
     others: tuple[str, ...] = ("en-it",)
-    """More contrasts, each with a vector of its own."""
+    """More contrasts, each with its own vector."""
     schedule: str = "diminishing(30)"
     """Schedule of the strength; see interp_steer.interventions.schedules.parse."""
     strengths: tuple[float, ...] = (1.5,)
-    """How many times a vector is added; of several, the best on the select split."""
+    """Strengths, in multiples of the vector. If several are given, the best on the select split is
+    taken."""
     rule: str = "sound"
-    """What a strength is chosen by; see language_steering."""
+    """Rule that chooses a strength; see language_steering."""
     draws: int = 1
     """Random directions that each vector is compared with."""
     tasks: tuple[str, ...] | None = None
-    """Tasks or groups of lm-eval; when not given, those about the bundled world for a bundled
-    model, and those of the hub for any other."""
+    """Tasks or groups of lm-eval. Default: tasks about the bundled world for a bundled model, and
+    tasks of the hub for any other."""
     limit: int | None = 50
-    """Questions of each task; all when None."""
+    """Number of questions of each task; all when None."""
     template: Literal["generated", "all", "none"] = "generated"
-    """Which questions are put by the chat template of a model that has one. Leaderboards do not use
-    it with log-likelihoods."""
+    """Questions to put into the chat template of a model that has one: those answered by
+    generation, all, or none. Leaderboards do not use the template with log-likelihoods."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Something that is asked."""
+    """Model under one intervention, to be asked."""
 
     name: str
-    """Such as original or steered IT-IT."""
+    """Name, such as original or steered IT-IT."""
     steering: Intervention = ist.unsteered
-    """What acts on the model."""
+    """The intervention."""
     positive: str | None = None
-    """The contrast of the vector, or of the one that a random direction is as long as."""
+    """The contrast of the vector, or of the vector whose norms a random direction has."""
     strength: float | None = None
-    """How many times it is added."""
+    """The strength, in multiples of the vector."""
     draw: int | None = None
-    """Which random direction it is."""
+    """The number of the random direction."""
     pairs: ist.ContrastSet | None = None
-    """What the vector was fitted on; no benchmark may ask it."""
+    """The pairs on which the vector was fitted; no benchmark may ask them."""
 
 
-def chosen_benchmarks(
+def choose_benchmarks(
     config: Benchmarked, bundled: Sequence[Benchmark], hub: Sequence[Benchmark]
 ) -> list[Benchmark]:
-    """The benchmarks of a config, those that are known asked as they are known to be.
+    """Return the benchmarks of a config; known tasks are asked in the known way.
 
     Raises:
-        RunError: for a task that lm-eval does not know.
+        OptionError: for a task that lm-eval does not know.
     """
     if config.tasks is None:
         return list(bundled if config.model in BUNDLED_NAMES else hub)
     known = {one.task: one for one in (*bundled, *hub)}
-    found = [known.get(task, Benchmark(task, task)) for task in config.tasks]
-    task_manager(found)
-    return found
+    benchmarks = [known.get(task, Benchmark(task, task)) for task in config.tasks]
+    task_manager(benchmarks)
+    return benchmarks
 
 
 def settings(config: Benchmarked, model: ist.HookedLM, run: ist.Run) -> list[Setting]:
-    """The original model, and each vector beside random directions of its norms."""
+    """Return the original model, and each vector with random directions of the same norms."""
     items = base.read_items(config, run.seed)
-    found = [Setting("original")]
+    wanted = [Setting("original")]
     for positive in (*config.others, config.positive):
         pairs = base.language_set(config, items, run.seed, positive)
         run.used(model, pairs)
         vector = ist.fit_steps(model, pairs, n_steps=STEPS)
         run.leave(vector, f"{model.name}.{positive}")
-        strength = chosen_strength(config, model, vector, pairs, items, run)
+        strength = choose_strength(config, model, vector, pairs, items, run)
         schedule = ist.schedules.parse(config.schedule)
         for draw in range(config.draws):
             control = vector.like_random(run.seed + draw).shift(strength, schedule)
-            found.append(Setting("random", control, positive, strength, draw))
+            wanted.append(Setting("random", control, positive, strength, draw))
         steer = vector.shift(strength, schedule)
-        found.append(Setting(f"steered {positive.upper()}", steer, positive, strength, None, pairs))
-    return found
+        wanted.append(
+            Setting(f"steered {positive.upper()}", steer, positive, strength, None, pairs)
+        )
+    return wanted
 
 
-def chosen_strength(
+def choose_strength(
     config: Benchmarked,
     model: ist.HookedLM,
     vector: ist.SteppedVector,
@@ -126,13 +129,13 @@ def chosen_strength(
     items: Sequence[ParallelItem],
     run: ist.Run,
 ) -> float:
-    """The only strength of a config, or the best on the select split."""
+    """Return the only strength of a config, or the best on the select split."""
     if len(config.strengths) == 1:
         return config.strengths[0]
     schedule = ist.schedules.parse(config.schedule)
-    grid = [scheduled("steered", vector, strength, schedule) for strength in config.strengths]
-    with asking(config, model, run) as options:
-        tried = base.recorded(
+    grid = [scheduled_cell("steered", vector, strength, schedule) for strength in config.strengths]
+    with open_sweep_options(config, model, run) as options:
+        tried = base.record_answers(
             model,
             [Cell("none"), *grid],
             pairs.select,
@@ -156,30 +159,30 @@ def ask(
     Args:
         model: the model.
         wanted: the settings.
-        benchmarks: what is asked.
-        config: how many questions, by which template.
-        seed: of lm-eval's draws.
+        benchmarks: the benchmarks.
+        config: the number of questions, and the template.
+        seed: seed of lm-eval's draws.
 
     Returns:
         A row for each question and setting: the ``task`` and its ``benchmark``, ``how`` it was
-        asked, the ``prompt``, the ``answer`` (of log-likelihoods the likeliest option), whether it
-        is ``correct`` (by ``acc_norm`` where a task has it, else ``acc``), ``in_language`` and
-        ``parses`` (null where they cannot be told), and what steered it.
+        asked, the ``prompt``, the ``answer`` (for log-likelihoods the most likely option), whether
+        it is ``correct`` (by ``acc_norm`` where a task has it, else ``acc``), ``in_language`` and
+        ``parses`` (null where they cannot be determined), and the intervention.
 
     Raises:
-        RunError: for tasks that lm-eval does not know, whose data is not at hand, or that have no
-            accuracy.
-        ContrastError: when a vector was fitted on what a benchmark asks.
+        OptionError: for tasks that lm-eval does not know, whose data is not on this machine, or that
+            have no accuracy.
+        ContrastError: when a vector was fitted on a question of a benchmark.
     """
     from interp_steer import harness
 
-    steered: Any = harness.SteeredLM  # lm-eval's decorator hides what it takes
+    steered: Any = harness.SteeredLM  # lm-eval's decorator hides its arguments
     tasks = task_manager(benchmarks)
     rows: list[dict[str, Any]] = []
     for setting in wanted:
         lm = steered(model, setting.steering, batch_size=config.batch_size)
         for benchmark in benchmarks:
-            told = {
+            columns = {
                 "weights": model.name,
                 "setting": setting.name,
                 "positive": setting.positive,
@@ -189,10 +192,10 @@ def ask(
                 "benchmark": benchmark.name,
                 "asked_for": benchmark.task,
             }
-            samples = _evaluated(lm, benchmark, config, seed, tasks)
+            samples = _evaluate(lm, benchmark, config, seed, tasks)
             if setting.pairs is not None:
-                ist.contrast.languages.check_apart(setting.pairs, _texts(samples))
-            rows += [told | row for row in _rows(samples)]
+                ist.contrast.languages.check_disjoint(setting.pairs, _texts(samples))
+            rows += [columns | row for row in _rows(samples)]
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
@@ -219,10 +222,10 @@ SCHEMA = {
 
 
 def task_manager(benchmarks: Sequence[Benchmark]) -> TaskManager:
-    """Our tasks, with lm-eval's own where these are asked: to read them all takes seconds.
+    """Load our tasks, and lm-eval's own only where they are asked: to read them takes seconds.
 
     Raises:
-        RunError: for a task that neither knows.
+        OptionError: for an unknown task.
     """
     wanted = {one.task for one in benchmarks}
     ours = _tasks(with_defaults=False)
@@ -230,7 +233,7 @@ def task_manager(benchmarks: Sequence[Benchmark]) -> TaskManager:
         return ours
     whole = _tasks(with_defaults=True)
     if unknown := sorted(wanted - set(whole.all_tasks)):
-        raise RunError(
+        raise OptionError(
             f"lm-eval has no task {', '.join(unknown)}; `python -m interp_steer.harness ls tasks` "
             "lists them all"
         )
@@ -246,18 +249,18 @@ def _tasks(*, with_defaults: bool) -> TaskManager:
     return TaskManager(include_path=str(TASKS), include_defaults=with_defaults)
 
 
-def _evaluated(
+def _evaluate(
     lm: Any, benchmark: Benchmark, config: Benchmarked, seed: int, tasks: TaskManager
 ) -> Mapping[str, list[dict[str, Any]]]:
-    """What lm-eval keeps of every question, by task."""
+    """Run a benchmark, and return what lm-eval stores of every question, by task."""
     import lm_eval
 
-    evaluate: Any = lm_eval.simple_evaluate  # imported when it is called, which hides what it takes
+    evaluate: Any = lm_eval.simple_evaluate  # imported lazily, which hides its arguments
     generated = benchmark.task.endswith("_gen")
     templated = config.template == "all" or (config.template == "generated" and generated)
     has_template = getattr(lm.tokenizer, "chat_template", None) is not None
     try:
-        found = evaluate(
+        results = evaluate(
             model=lm,
             tasks=[benchmark.task],
             task_manager=tasks,
@@ -272,34 +275,35 @@ def _evaluated(
             fewshot_random_seed=seed,
         )
     except ConnectionError as error:
-        raise RunError(
+        raise OptionError(
             f"the data of {benchmark.task} is not on this machine ({error}); connect it to the "
             "hub, or give --tasks whose data it has, such as burattino_arc_it"
         ) from error
-    return found["samples"]
+    return results["samples"]
 
 
 def _texts(samples: Mapping[str, list[dict[str, Any]]]) -> list[str]:
-    """Whatever documents say in words, the question among it."""
-    docs = [sample["doc"] for each in samples.values() for sample in each]
+    """List all texts of the documents, including the question."""
+    docs = [sample["doc"] for task_samples in samples.values() for sample in task_samples]
     return [text for doc in docs for text in doc.values() if isinstance(text, str)]
 
 
 def _rows(samples: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    for task, each in samples.items():
-        first = each[0]["filter"]  # of several ways to read an answer
-        for sample in each:
+    """Yield the row of each question."""
+    for task, task_samples in samples.items():
+        first = task_samples[0]["filter"]  # only the first way to read an answer counts
+        for sample in task_samples:
             if sample["filter"] != first:
                 continue
             accuracy = next((name for name in ("acc_norm", "acc") if name in sample), None)
             if accuracy is None:
-                raise RunError(
+                raise OptionError(
                     f"task {task} has {', '.join(sample['metrics'])} and no accuracy; give tasks "
                     "with acc or acc_norm"
                 )
-            said = [one[0] for one in sample["resps"]]
-            generated = isinstance(said[0], str)
-            likeliest = 0 if generated else said.index(max(said))
+            responses = [one[0] for one in sample["resps"]]
+            generated = isinstance(responses[0], str)
+            likeliest = 0 if generated else responses.index(max(responses))
             key = f"{task}/{sample['doc_id']}"
             yield {
                 "task": task,
@@ -307,7 +311,7 @@ def _rows(samples: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any
                 "key": key,
                 "query": key,
                 "prompt": sample["arguments"][0][0],
-                "answer": said[0] if generated else sample["arguments"][likeliest][1],
+                "answer": responses[0] if generated else sample["arguments"][likeliest][1],
                 "correct": bool(sample[accuracy]),
                 **{
                     name: None if name not in sample else bool(sample[name])
@@ -317,27 +321,29 @@ def _rows(samples: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any
 
 
 def comparisons(rows: pl.DataFrame, column: str, name: str) -> dict[str, object]:
-    """What steering and fine-tuning change on the same questions.
+    """Measure the change by steering and fine-tuning on the same questions.
 
     Args:
-        rows: of one benchmark.
-        column: a boolean that all rows have.
-        name: of the outcome, in the summary.
+        rows: records of one benchmark.
+        column: a boolean column without nulls.
+        name: the name of the outcome in the summary.
 
     Returns:
         Differences of shares to the original, and to the first random direction of the vector's
         norms, with the p-values of McNemar's test.
     """
-    found: dict[str, object] = {}
+    summary: dict[str, object] = {}
     original = rows.filter(pl.col("setting") == "original")
     first = rows.filter((pl.col("setting") == "random") & (pl.col("draw") == 0))
     changed = rows.filter(~pl.col("setting").is_in(["original", "random"]))
-    for (setting, positive), each in changed.group_by("setting", "positive", maintain_order=True):
+    for (setting, positive), steered in changed.group_by(
+        "setting", "positive", maintain_order=True
+    ):
         control = first.filter(pl.col("positive").eq_missing(pl.lit(positive)))
         for over, others in (("", original), ("_over_random", control)):
-            paired = others.join(each, on="key", suffix="_changed")
+            paired = others.join(steered, on="key", suffix="_changed")
             if len(paired):
                 a, b = paired[column].to_list(), paired[f"{column}_changed"].to_list()
-                found[f"gain{over}.{name}.{setting}"] = paired_difference(a, b)
-                found[f"mcnemar_p{over}.{name}.{setting}"] = mcnemar(a, b).p_value
-    return found
+                summary[f"gain{over}.{name}.{setting}"] = paired_difference(a, b)
+                summary[f"mcnemar_p{over}.{name}.{setting}"] = mcnemar(a, b).p_value
+    return summary

@@ -1,60 +1,58 @@
-"""How much answers are alike, by the runs of words that they share."""
+"""Measure how similar answers are, by the word sequences that they share."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics.intervals import Interval, leave_one_out_interval
 
 ALIKE = 4
-"""Words in a row that two answers share, where one repeats the other."""
+"""Number of consecutive words that two answers share where one repeats the other."""
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, in small letters."""
+    """Return the words of a text, in lower case."""
     return re.findall(r"\w+", text.lower())
 
 
 def grams_of(text: str, n: int) -> list[tuple[str, ...]]:
-    """Every run of ``n`` words of a text."""
+    """Return every sequence of ``n`` consecutive words of a text."""
     words = words_of(text)
     return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
 
 
 def repeats(texts: Sequence[str], n: int = ALIKE) -> list[float | None]:
-    """For each text the share of its runs of ``n`` words that another of the texts has too."""
-    each = [grams_of(text, n) for text in texts]
-    texts_with = Counter(gram for grams in each for gram in set(grams))
+    """Return the share of each text's sequences of ``n`` words that other texts have too."""
+    grams_of_text = [grams_of(text, n) for text in texts]
+    texts_with = Counter(gram for grams in grams_of_text for gram in set(grams))
     return [
         sum(texts_with[gram] > 1 for gram in grams) / len(grams) if grams else None
-        for grams in each
+        for grams in grams_of_text
     ]
 
 
 def distinct(texts: Sequence[str], n: int) -> Interval | None:
-    """Different runs of ``n`` words among all that some texts have (distinct-n, Li et al. 2016).
+    """Return the share of distinct sequences of ``n`` words in texts (distinct-n, Li et al. 2016).
 
-    It falls as texts get longer: compare it with their lengths beside it.
+    The share falls as texts get longer, so compare it together with their lengths.
 
     Returns:
-        The share with its jackknife interval, one text being left out at a time; None where it is
-        not known without some text.
+        The share with its jackknife interval, which leaves out one text at a time; None where the
+        share cannot be computed without some text.
     """
-    each = [grams_of(text, n) for text in texts]
+    grams_of_text = [grams_of(text, n) for text in texts]
 
-    def of(kept: Sequence[list[tuple[str, ...]]]) -> float | None:
-        grams = [gram for one in kept for gram in one]
+    def share_of(some: Sequence[list[tuple[str, ...]]]) -> float | None:
+        grams = [gram for one in some for gram in one]
         return len(set(grams)) / len(grams) if grams else None
 
-    whole = of(each)
-    without = [of([*each[:i], *each[i + 1 :]]) for i in range(len(each))]
+    whole = share_of(grams_of_text)
+    without = [
+        share_of([*grams_of_text[:i], *grams_of_text[i + 1 :]]) for i in range(len(grams_of_text))
+    ]
     known = [value for value in without if value is not None]
-    if whole is None or len(known) < max(2, len(each)):
+    if whole is None or len(known) < max(2, len(grams_of_text)):
         return None
-    middle = sum(known) / len(known)
-    squares = sum((value - middle) ** 2 for value in known)
-    far = 1.96 * math.sqrt((len(known) - 1) / len(known) * squares)
-    return Interval(whole, max(0.0, whole - far), min(1.0, whole + far), len(each), "jackknife 95%")
+    return leave_one_out_interval(whole, known)

@@ -1,16 +1,18 @@
-"""A language and a format at once, by each schedule of strengths (Dynamic Activation Composition).
+"""Combine a language and a format, by each schedule of strengths (Dynamic Activation Composition).
 
-Each property has a vector for every generated step, read in all heads from the model's own answers:
-the language from parallel questions and answers, the others from an instruction that stands in the
-prompt. Vectors are added together, each by the schedule under study and with the strength that the
-select split chooses for its property alone under that schedule; a dynamic schedule finds the weight
-of each property by a probe of its own. On the test split each property alone and each together with
-the language stand beside no steering, both asked for in words, and random directions of the same
-norms. A sound answer has all properties asked for and is neither degenerate nor garbled.
+Each property has a vector for every generated step, read in all heads from the model's own answers.
+The vector of the language is fitted on parallel questions and answers, the others on an instruction
+in the prompt. Vectors are added together, each by the schedule under study, with the strength that
+the select split chooses for this property alone under that schedule. A dynamic schedule sets the
+weight of each property by a separate probe. On the test split, each property alone and each
+property together with the language are compared with no steering, with both requested in words, and
+with random directions of the same norms. A sound answer has all requested properties and is neither
+degenerate nor garbled.
 
-IFEval's casing instructions want an English answer. Here an answer has the case where all its
-letters do, in any language; asked for in words they still contradict the language. To IFEval any
-JSON value is JSON, so that an answer in quotation marks may be that too.
+IFEval's casing instructions require an English answer. Here an answer has the case if all its
+letters do, in any language; when requested in words, the casing instructions still contradict the
+language. IFEval accepts any JSON value as JSON, so an answer in quotation marks may count as JSON
+too.
 """
 
 from __future__ import annotations
@@ -26,15 +28,15 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.kit.answer_options import asking
+from analyses.kit.answer_options import open_sweep_options
 from analyses.languages import base
 from analyses.languages.base import LanguageConfig, target_of
 from analyses.languages.dynamic_composition_properties import (
     Combination,
     Setup,
-    answered,
-    apart,
-    in_words,
+    answer_cells,
+    ask_in_words,
+    draw_separate_pairs,
 )
 from figures.style.drawing import interval_text, p_text, short_names
 from figures.style.settings import kind_of, language_name
@@ -44,44 +46,47 @@ from interp_steer.statistics.records import mean_of, share_of
 from interp_steer.sweeps.grid import Cell
 
 Strengths = Mapping[tuple[str, str], float]
-"""By property and schedule."""
+"""The strength by property and schedule."""
 
 
 @dataclass(frozen=True)
 class Config(LanguageConfig):
-    """What is combined, and how."""
+    """Options of the composition."""
 
     properties: tuple[str, ...] = (
         "change_case:english_capital",
         "detectable_format:json_format",
         "startend:quotation",
     )
-    """IFEval ids of what the language is combined with, with ?ARGUMENT=VALUE behind one that is to
-    have it."""
+    """IFEval ids of the properties to combine with the language. Append ?ARGUMENT=VALUE to fix an
+    argument."""
     schedules: tuple[str, ...] = ("start", "fixed", "diminishing(30)", "dynamic(0.5)")
     """Schedules of the strength; see interp_steer.interventions.schedules.parse."""
     strengths: tuple[float, ...] = (0.7, 1.0, 1.5, 4.0)
-    """How many times a vector is added, of which one is chosen."""
+    """Strengths to try, in multiples of the vector."""
     dynamic_strengths: tuple[float, ...] = (0.5, 1.0)
-    """The same of dynamic schedules, whose weights go up to 2."""
+    """Strengths to try with dynamic schedules, whose weights go up to 2."""
     n_steps: int = 48
-    """Generated tokens that vectors are read at, and act on."""
+    """Number of generated tokens over which vectors are read and act."""
     n_select: int = 12
-    """Questions that strengths are chosen on."""
+    """Questions on which strengths are chosen."""
     n_test: int = 24
-    """Questions that are reported."""
+    """Questions in the test split, on which results are reported."""
     max_new_tokens: int = 80
-    """Where an answer is cut."""
+    """Maximum number of new tokens per answer."""
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Fit, choose each strength alone, then report each alone and with the language."""
+    """Fit, choose each strength alone, then report each property alone and with the language."""
     model, reference = base.load(config), ist.load(config.reference)
     pairs = base.language_set(config, base.read_items(config, run.seed), run.seed)
     code = target_of(config.positive)
-    said = in_words(called(config), code, run.seed, select=config.n_select, test=config.n_test)
+    in_words = ask_in_words(
+        short_names_of(config), code, run.seed, select=config.n_select, test=config.n_test
+    )
     contrasts = {language_name(code): pairs.fit} | {
-        short: apart(name, pairs, config.n_fit, run.seed) for short, name in called(config).items()
+        short: draw_separate_pairs(name, pairs, config.n_fit, run.seed)
+        for short, name in short_names_of(config).items()
     }
     run.used(model, pairs, *contrasts.values())
     vectors = {}
@@ -90,22 +95,24 @@ def main(config: Config, run: ist.Run) -> None:
         run.leave(vectors[name], name)
     schedules = [ist.schedules.parse(text) for text in config.schedules]
 
-    with asking(config, model, run) as options:
-        setup = Setup(model, reference, code, pairs, said, options)
+    with open_sweep_options(config, model, run) as options:
+        setup = Setup(model, reference, code, pairs, in_words, options)
         tried = pl.concat(
-            answered(setup, (name,), "select", alone(config, vector, schedules))
+            answer_cells(setup, (name,), "select", cells_alone(config, vector, schedules))
             for name, vector in vectors.items()
         )
-        strengths = choose(tried)
+        strengths = choose_strengths(tried)
         run.leave(summary={f"strength.{p}.{s}": value for (p, s), value in strengths.items()})
-        cells = partial(together, vectors=vectors, schedules=schedules, strengths=strengths)
-        combined = [(setup.language, name) for name in called(config)]
-        every = [*((name,) for name in vectors), *combined]
+        cells = partial(cells_together, vectors=vectors, schedules=schedules, strengths=strengths)
+        combined = [(setup.language, name) for name in short_names_of(config)]
+        combinations_to_test = [*((name,) for name in vectors), *combined]
         records = pl.concat(
-            answered(setup, names, "test", cells(names, seed=run.seed), damage=True)
-            for names in tqdm(every, desc="combinations", unit="combination", disable=None)
+            answer_cells(setup, names, "test", cells(names, seed=run.seed), damage=True)
+            for names in tqdm(
+                combinations_to_test, desc="combinations", unit="combination", disable=None
+            )
         )
-        steps, moves = followed(setup, combined, cells, vectors)
+        steps, moves = trace_steps(setup, combined, cells, vectors)
 
     run.write_records(tried, "select")
     run.write_records(records)
@@ -113,13 +120,13 @@ def main(config: Config, run: ist.Run) -> None:
     run.write_records(moves, "properties_by_step")
     shares = shares_of(records, setup.names)
     run.write_records(shares, "shares")
-    tests = compared(records)
+    tests = test_schedules(records)
     run.write_records(tests, "tests")
     run.leave(summary=numbers(records, setup.names))
     run.leave(
         summary={
-            f"mcnemar_p.{label}.{one} and {other}": p_value
-            for label, one, other, p_value in tests.select(
+            f"mcnemar_p.{label}.{cell} and {other}": p_value
+            for label, cell, other, p_value in tests.select(
                 "properties", "cell", "against", "p_value"
             ).iter_rows()
             if not other.endswith(", random")
@@ -128,17 +135,17 @@ def main(config: Config, run: ist.Run) -> None:
     draw(run, tried, records, shares, steps, moves, setup.names)
 
 
-def called(config: Config) -> dict[str, str]:
-    """The properties of a config by the short names that figures and numbers have."""
+def short_names_of(config: Config) -> dict[str, str]:
+    """Return the properties of a config by the short names used in figures and numbers."""
     return {short: name for name, short in short_names(config.properties).items()}
 
 
-def alone(
+def cells_alone(
     config: Config, vector: ist.SteppedVector, schedules: Sequence[AnySchedule]
 ) -> list[Cell]:
-    """Every strength of every schedule, of one property."""
+    """Return a cell for every strength of every schedule, for one property."""
     return [
-        base.scheduled("steered", vector, strength, schedule)
+        base.scheduled_cell("steered", vector, strength, schedule)
         for schedule in schedules
         for strength in (
             config.dynamic_strengths if isinstance(schedule, Dynamic) else config.strengths
@@ -146,7 +153,7 @@ def alone(
     ]
 
 
-def together(
+def cells_together(
     names: Combination,
     *,
     vectors: Mapping[str, ist.SteppedVector],
@@ -154,28 +161,28 @@ def together(
     strengths: Strengths,
     seed: int | None = None,
 ) -> list[Cell]:
-    """The chosen strengths of some properties, added, by each schedule.
+    """Return a cell for each schedule, which adds some vectors with the chosen strengths.
 
     Args:
         names: the properties.
-        vectors: of all properties.
-        schedules: each gives a cell.
-        strengths: see :func:`choose`.
-        seed: of the random directions that a further cell has in place of the vectors.
+        vectors: the vectors of all properties.
+        schedules: the schedules.
+        strengths: see :func:`choose_strengths`.
+        seed: seed of random directions; a further cell has these in place of the vectors.
     """
     cells = []
     for schedule in schedules:
         for draw in (None,) if seed is None else (None, seed):
             chosen = [vectors[n] if draw is None else vectors[n].like_random(draw) for n in names]
-            each = [strengths[name, str(schedule)] for name in names]
+            strengths_of_cell = [strengths[name, str(schedule)] for name in names]
             cells.append(
                 Cell(
                     "steered" if draw is None else "random",
                     ist.compose(
                         vector.shift(strength, schedule)
-                        for vector, strength in zip(chosen, each, strict=True)
+                        for vector, strength in zip(chosen, strengths_of_cell, strict=True)
                     ),
-                    strength=each[0] if len(each) == 1 else None,
+                    strength=strengths_of_cell[0] if len(strengths_of_cell) == 1 else None,
                     operation=str(schedule),
                     draw=draw,
                 )
@@ -183,8 +190,11 @@ def together(
     return cells
 
 
-def choose(tried: pl.DataFrame) -> dict[tuple[str, str], float]:
-    """The strength with most sound answers of each property and schedule, of several the least."""
+def choose_strengths(tried: pl.DataFrame) -> dict[tuple[str, str], float]:
+    """Choose the strength with the most sound answers, for each property and schedule.
+
+    Of equals the smallest is chosen.
+    """
     table = (
         tried.filter(pl.col("setting") == "steered")
         .group_by("properties", "schedule", "strength", maintain_order=True)
@@ -196,37 +206,36 @@ def choose(tried: pl.DataFrame) -> dict[tuple[str, str], float]:
     return {(name, schedule): strength for name, schedule, strength in rows}
 
 
-def followed(
+def trace_steps(
     setup: Setup,
     combined: Sequence[Combination],
     cells: Callable[[Combination], list[Cell]],
     vectors: Mapping[str, ist.SteppedVector],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What happens at each step of the steered answers.
+    """Trace the steered answers step by step.
 
     Returns:
         A row for each answer and step, with ``kl`` from the unsteered prediction and ``surprise``,
-        the nats in which the unsteered model finds the token unlikely (the logarithm of its
-        perplexity there); and one for each property besides, with ``strength``, ``probe_kl`` and
-        ``projection``.
+        the negative log-probability of the token under the unsteered model in nats; and a row for
+        each answer, step and property, with ``strength``, ``probe_kl`` and ``projection``.
     """
-    of = {vector.name: name for name, vector in vectors.items()}
+    name_of_vector = {vector.name: name for name, vector in vectors.items()}
     questions = setup.questions.test
     steps: list[dict[str, Any]] = []
     moves: list[dict[str, Any]] = []
     rows = [(names, cell) for names in combined for cell in cells(names)]
     for names, cell in tqdm(rows, desc="steps", unit="cell", disable=None):
-        # The answers are those of the records: the ledger has them.
+        # The ledger has the answers already: they are those of the records.
         answers = ist.generate(setup.model, questions.absent, cell.steering, **setup.options)
         tokens = [answer.tokens for answer in answers]
         traces = ist.trace(setup.model, questions.absent, tokens, cell.steering)
         plain = ist.logprobs(setup.model, questions.absent, tokens)
         for pair, trace, expected in zip(questions, traces, plain, strict=True):
-            what = {"properties": " + ".join(names), "setting": "steered"}
-            what |= {"schedule": cell.operation, "key": pair.key, "query": pair.query}
+            columns = {"properties": " + ".join(names), "setting": "steered"}
+            columns |= {"schedule": cell.operation, "key": pair.key, "query": pair.query}
             for step, token in enumerate(trace.tokens):
                 steps.append(
-                    what
+                    columns
                     | {
                         "step": step,
                         "token": setup.model.decode([token]),
@@ -235,10 +244,10 @@ def followed(
                     }
                 )
                 moves += [
-                    what
+                    columns
                     | {
                         "step": step,
-                        "property": of[name],
+                        "property": name_of_vector[name],
                         "strength": float(trace.strength[at, step]),
                         "probe_kl": float(trace.probe_kl[at, step]),
                         "projection": float(trace.projection[at, step]),
@@ -249,7 +258,7 @@ def followed(
 
 
 def cells_of(records: pl.DataFrame) -> dict[tuple[str, str], pl.DataFrame]:
-    """The records of each combination, and of each setting with its schedule."""
+    """Group the records by combination, and by setting with its schedule."""
     named = pl.concat_str("schedule", "setting", separator=", ", ignore_nulls=True)
     steered = pl.col("setting") == "steered"
     rows = records.with_columns(
@@ -259,77 +268,81 @@ def cells_of(records: pl.DataFrame) -> dict[tuple[str, str], pl.DataFrame]:
 
 
 def shares_of(records: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Share of answers with each property, all asked for, and of those that are broken."""
+    """Return the share of answers with each property, with all requested, and of broken answers."""
     rows = []
     for (label, cell), frame in cells_of(records).items():
         for measure in (*names, "all", "sound", "degenerate", "garbled"):
             if frame[measure].is_not_null().any():
-                found = share_of(frame, measure)
-                ends = (found.value, found.low, found.high, found.n)
+                interval = share_of(frame, measure)
+                ends = (interval.value, interval.low, interval.high, interval.n)
                 rows.append((label, cell, frame["setting"][0], measure, *ends))
     columns = ["vectors", "cell", "setting", "property", "share", "low", "high", "n"]
     return pl.DataFrame(rows, columns, orient="row")
 
 
 def numbers(records: pl.DataFrame, names: Sequence[str]) -> dict[str, object]:
-    """What was counted of each combination under each schedule, and what it costs."""
-    found: dict[str, object] = {}
+    """Return the shares of each combination under each schedule, and the cost of steering."""
+    summary: dict[str, object] = {}
     for (label, cell), frame in cells_of(records).items():
-        each = [name for name in names if name in label.split(" + ")] if " + " in label else []
+        own = [name for name in names if name in label.split(" + ")] if " + " in label else []
         control = frame["setting"][0] == "random"
-        measures = () if control else (*each, "sound", "degenerate", "garbled")
+        measures = () if control else (*own, "sound", "degenerate", "garbled")
         for measure in ("all", *measures):
             if frame[measure].is_not_null().any():
-                found[f"{measure}.{label}.{cell}"] = share_of(frame, measure)
+                summary[f"{measure}.{label}.{cell}"] = share_of(frame, measure)
         logs = frame.with_columns(pl.col("perplexity").log())
         for column, rows in (("kl", frame), ("perplexity", logs)):
             if cell != "none" and (mean := mean_of(rows, column)):
                 name = "log_perplexity" if column == "perplexity" else column
-                found[f"{name}.{label}.{cell}"] = mean
-    return found
+                summary[f"{name}.{label}.{cell}"] = mean
+    return summary
 
 
-def compared(records: pl.DataFrame) -> pl.DataFrame:
-    """Sound answers of each schedule against the others and random directions, by question."""
-    found = []
+def test_schedules(records: pl.DataFrame) -> pl.DataFrame:
+    """Test the sound answers of each schedule against other schedules and random directions."""
+    tests = []
     rows = cells_of(records)
     for label in records["properties"].unique(maintain_order=True):
-        steered = [c for (of, c), rows in rows.items() if of == label and is_steered(rows)]
-        against = [*combinations(steered, 2), *((one, f"{one}, random") for one in steered)]
-        for one, other in against:
-            a, b = (rows[label, cell]["sound"].to_list() for cell in (other, one))
+        steered = [
+            c
+            for (combination, c), rows in rows.items()
+            if combination == label and is_steered(rows)
+        ]
+        against = [*combinations(steered, 2), *((cell, f"{cell}, random") for cell in steered)]
+        for cell, other in against:
+            a, b = (rows[label, cell]["sound"].to_list() for cell in (other, cell))
             gain = paired_difference(a, b)
             ends = (gain.value, gain.low, gain.high, mcnemar(a, b).p_value)
-            found.append((label, one, other, *ends))
+            tests.append((label, cell, other, *ends))
     columns = ["properties", "cell", "against", "gain", "low", "high", "p_value"]
-    return pl.DataFrame(found, columns, orient="row")
+    return pl.DataFrame(tests, columns, orient="row")
 
 
 def is_steered(rows: pl.DataFrame) -> bool:
-    """Whether the rows are of a vector, not of a control."""
+    """Return whether the rows are those of a vector rather than a control."""
     return rows["setting"][0] == "steered"
 
 
 def winners(records: pl.DataFrame) -> str:
-    """Which schedule brings most sound answers of what, against the next, as a sentence."""
-    said = []
+    """Write a sentence that names the schedule with the most sound answers for each combination."""
+    texts = []
     rows = cells_of(records)
     for label in records["properties"].unique(maintain_order=True):
-        found = {
+        intervals = {
             cell: share_of(frame, "sound")
-            for (of, cell), frame in rows.items()
-            if of == label and is_steered(frame)
+            for (combination, cell), frame in rows.items()
+            if combination == label and is_steered(frame)
         }
-        best, *others = sorted(found, key=lambda cell: -found[cell].value)
-        if found[best].value == 0:
-            said.append(f"{label}: none")
+        best, *others = sorted(intervals, key=lambda cell: -intervals[cell].value)
+        if intervals[best].value == 0:
+            texts.append(f"{label}: none")
             continue
-        said.append(f"{label}: {best} {interval_text(found[best])}")
+        texts.append(f"{label}: {best} {interval_text(intervals[best])}")
         if others:
             sides = [rows[label, cell]["sound"].to_list() for cell in (others[0], best)]
-            next_best = f"{others[0]} {interval_text(found[others[0]])}"
-            said[-1] += f" (next {next_best}, {p_text(mcnemar(*sides).p_value)})"
-    return f"Schedule with most sound answers: {'; '.join(said)}."
+            next_best = f"{others[0]} {interval_text(intervals[others[0]])}"
+            texts[-1] += f" (next {next_best}, {p_text(mcnemar(*sides).p_value)})"
+    return f"Schedule with most sound answers: {'; '.join(texts)}."
 
 
 def draw(
@@ -341,7 +354,7 @@ def draw(
     moves: pl.DataFrame,
     names: Sequence[str],
 ) -> None:
-    """Draw what schedules bring, what properties do to each other, and what happens by step."""
+    """Draw the effects of schedules, the interference of properties, and the traces by step."""
     swept = tried.with_columns(pl.col("properties").alias("language"))
     run.draw("sound_by_strength", figures.schedule_curves(swept, "sound"))
     by_schedule = records.filter(pl.col("setting") != "random").with_columns(

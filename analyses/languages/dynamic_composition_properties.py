@@ -1,4 +1,4 @@
-"""Several properties of one answer: asking for them in words, and checking all of them."""
+"""Ask for several properties of one answer in words, and check answers for all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analyses.languages import base
 from figures.style.settings import language_name
 from interp_steer.contrast.instructions.registry import LANGUAGE
 from interp_steer.contrast.pair import Pair
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.scoring import ifeval
 from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
 from interp_steer.sweeps.grid import Cell
@@ -23,7 +23,7 @@ CASES: Mapping[str, Callable[[str], bool]] = {
     "change_case:english_lowercase": str.islower,
     "change_case:english_capital": str.isupper,
 }
-"""What IFEval's checkers ask of the letters, without what they ask of the language."""
+"""Tests of the letters in IFEval's casing instructions, without IFEval's test of the language."""
 
 Combination = tuple[str, ...]
 """Names of properties."""
@@ -31,58 +31,59 @@ Combination = tuple[str, ...]
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """What answers are given to, and scored by."""
+    """Models, questions and options of the composition."""
 
     model: ist.HookedLM
     reference: ist.HookedLM
     code: str
-    """The language that is steered to."""
+    """The language to steer towards."""
     questions: ist.ContrastSet
-    """Of the select and the test split."""
-    said: Mapping[str, ist.ContrastSet]
-    """Each property asked for in words, the language first."""
+    """The questions of the select and the test split."""
+    in_words: Mapping[str, ist.ContrastSet]
+    """For each property, pairs that ask for it in words; the language comes first."""
     options: Mapping[str, Any]
 
     @property
     def language(self) -> str:
-        """What the first property is called."""
-        return next(iter(self.said))
+        """Return the name of the first property, the language."""
+        return next(iter(self.in_words))
 
     @property
     def names(self) -> list[str]:
-        """All properties."""
-        return list(self.said)
+        """Return the names of all properties."""
+        return list(self.in_words)
 
 
-def in_words(
+def ask_in_words(
     instructions: Mapping[str, str], code: str, seed: int, *, select: int, test: int
 ) -> dict[str, ist.ContrastSet]:
-    """Each property asked for in words, to ask the same of other questions.
+    """Make pairs that ask for each property in words, to ask the same of other questions.
 
     Args:
-        instructions: the properties but the language, by their short names.
-        code: of the language, which comes first.
-        seed: of the draw of words.
-        select, test: how many ways of asking each split has.
+        instructions: the properties other than the language, by their short names.
+        code: the language, which comes first.
+        seed: seed of the draw of wordings.
+        select: the number of wordings in the select split.
+        test: the number of wordings in the test split.
     """
-    asked = {language_name(code): (LANGUAGE, {"language": code})} | {
+    parsed = {language_name(code): (LANGUAGE, {"language": code})} | {
         short: (instruction_id(name), arguments(name)) for short, name in instructions.items()
     }
     sizes = {"fit": 0, "select": select, "test": test}
     return {
         name: ist.world.instruction(known, where=where, seed=seed, **sizes)
-        for name, (known, where) in asked.items()
+        for name, (known, where) in parsed.items()
     }
 
 
-def apart(name: str, pairs: ist.ContrastSet, n: int, seed: int) -> ist.ContrastSet:
-    """The pairs that a property is fitted on, which ask nothing that the steered model is asked.
+def draw_separate_pairs(name: str, pairs: ist.ContrastSet, n: int, seed: int) -> ist.ContrastSet:
+    """Draw pairs to fit a property on; none of their queries is asked of the steered model.
 
     Raises:
-        RunError: where too few are left.
+        OptionError: where too few pairs are left.
     """
     asked = {pair.query for pair in pairs if pair.split != "fit"}
-    drawn = ist.world.instruction(
+    candidates = ist.world.instruction(
         instruction_id(name),
         where=arguments(name),
         seed=seed,
@@ -90,40 +91,40 @@ def apart(name: str, pairs: ist.ContrastSet, n: int, seed: int) -> ist.ContrastS
         select=0,
         test=0,
     )
-    left = tuple(pair for pair in drawn if pair.query not in asked)[:n]
+    left = tuple(pair for pair in candidates if pair.query not in asked)[:n]
     if len(left) < n:
-        raise RunError(
-            f"{name} has {len(left)} pairs that ask nothing of the select and the test split, and "
-            f"{n} are asked for; give a smaller --n-fit, --n-select or --n-test"
+        raise OptionError(
+            f"{name} has {len(left)} pairs whose queries are in neither the select nor the test "
+            f"split, and {n} are needed; give a smaller --n-fit, --n-select or --n-test"
         )
-    return ist.ContrastSet(drawn.name, left)
+    return ist.ContrastSet(candidates.name, left)
 
 
-def answered(
+def answer_cells(
     setup: Setup, names: Combination, split: str, cells: Sequence[Cell], damage: bool = False
 ) -> pl.DataFrame:
-    """Answers under some cells, beside none and what words do; see ``all`` and ``sound``.
+    """Answer under some cells, unsteered, and with the properties requested in words.
 
     Args:
-        setup: what is asked.
+        setup: the models and the questions.
         names: the properties that are steered towards.
-        split: of the questions.
-        cells: that steer.
+        split: the split of the questions.
+        cells: the cells that steer.
         damage: whether ``kl`` is measured.
 
     Returns:
-        Records with a column for each property, ``all`` (those named), ``sound``, ``properties``
-        (their names, joined by " + ") and ``schedule``.
+        Records with a column for each property, ``all`` (all named properties), ``sound``,
+        ``properties`` (their names, joined by " + ") and ``schedule``.
     """
     grid = [Cell("none"), Cell("instruction", instructed=True), *cells]
-    pairs = requests(setup, names, split)
-    records = ist.sweep(setup.model, grid, pairs, score=checked, **setup.options)
+    pairs = ask_for_all(setup, names, split)
+    records = ist.sweep(setup.model, grid, pairs, score=check_properties, **setup.options)
     if damage:
         records = with_divergence(records, setup.model, grid, pairs)
-    found = with_fluency(base.with_language(records, setup.code), setup.reference)
+    records = with_fluency(base.with_language(records, setup.code), setup.reference)
     columns = dict(zip(ids_of(setup), setup.names, strict=True))
     return (
-        found.rename({known: name for known, name in columns.items() if known != LANGUAGE})
+        records.rename({known: name for known, name in columns.items() if known != LANGUAGE})
         .rename({"operation": "schedule", "in_language": setup.language})
         .with_columns(
             pl.lit(" + ".join(names)).alias("properties"),
@@ -134,37 +135,37 @@ def answered(
 
 
 def ids_of(setup: Setup) -> list[str]:
-    """The id of each property."""
-    return [pairs[0].instruction_ids[0] for pairs in setup.said.values()]
+    """Return the id of each property."""
+    return [pairs[0].instruction_ids[0] for pairs in setup.in_words.values()]
 
 
-def requests(setup: Setup, names: Combination, split: str) -> ist.ContrastSet:
-    """The questions of a split, asking in words for the properties named.
+def ask_for_all(setup: Setup, names: Combination, split: str) -> ist.ContrastSet:
+    """Make requests of a split that ask for the named properties in words.
 
-    An answer can be verified against every property, whichever are asked for.
+    Every answer can be checked for every property, not only for the named ones.
     """
-    said = {name: getattr(pairs, split) for name, pairs in setup.said.items()}
-    made = []
+    pairs_of_property = {name: getattr(pairs, split) for name, pairs in setup.in_words.items()}
+    requests = []
     for number, pair in enumerate(getattr(setup.questions, split)):
-        each = {name: pairs[number % len(pairs)] for name, pairs in said.items()}
-        words = " ".join(each[name].said for name in names)
-        made.append(
+        by_name = {name: pairs[number % len(pairs)] for name, pairs in pairs_of_property.items()}
+        words = " ".join(by_name[name].instruction_text for name in names)
+        requests.append(
             Pair(
                 query=pair.query,
                 present=f"{pair.query} {words}",
                 absent=pair.absent,
                 split=split,
-                phrasing=f"{' '.join(each[name].phrasing for name in names)} ({split})",
+                phrasing=f"{' '.join(by_name[name].phrasing for name in names)} ({split})",
                 instruction_ids=tuple(ids_of(setup)),
-                kwargs=tuple(pair.kwargs[0] for pair in each.values()),
+                kwargs=tuple(pair.kwargs[0] for pair in by_name.values()),
                 key=pair.key,
             )
         )
-    return ist.ContrastSet(" + ".join(names), tuple(made))
+    return ist.ContrastSet(" + ".join(names), tuple(requests))
 
 
-def checked(pair: Pair, completion: ist.Completion) -> dict[str, Any]:
-    """Whether an answer has each property but the language, by its id."""
+def check_properties(pair: Pair, completion: ist.Completion) -> dict[str, Any]:
+    """Check an answer for each property other than the language, by its id."""
     return {
         known: CASES[known](completion.text)
         if known in CASES

@@ -1,20 +1,21 @@
-"""Italian benchmarks: the original model, steered, and fine-tuned (paper B, table of results).
+"""Ask Italian benchmarks of the original, steered and fine-tuned model (paper B, results table).
 
-Vectors towards Italian, from English questions answered in Italian (EN-IT) and from Italian ones
-(IT-IT), act on every generated token while lm-evaluation-harness asks MMLU, HellaSwag and ARC. Each
-is asked in two ways: by the log-likelihoods of the options, and by an answer in words, of which is
-recorded whether it is in Italian and chooses an option at all. Beside the steered settings stand
-the original model, random directions of the same norms, and a model fine-tuned on Italian where one
-is named (there is none of the bundled ones). The bundled models are asked about their own world,
-and once in English as well: whether they answer in Italian then is what steering is for.
+Vectors towards Italian act on every generated token while lm-evaluation-harness asks MMLU,
+HellaSwag and ARC. One vector is fitted on English questions answered in Italian (EN-IT), the other
+on Italian questions (IT-IT). Each benchmark is asked in two ways: by the log-likelihoods of the
+options, and by generation. For a generated answer it is recorded whether it is in Italian and
+whether it chooses an option at all. The steered settings are compared with the original model,
+random directions of the same norms, and a model fine-tuned on Italian where one is named (the
+bundled models have none). The bundled models are asked about their own world. They are also asked
+once in English: steering should make them answer in Italian even then.
 
-The share in Italian is that of answers of five words or more; a letter is in no language.
+The share in Italian is that of answers of five words or more; a single letter belongs to no
+language.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -26,19 +27,16 @@ from analyses.languages.benchmark_runs import (
     Benchmarked,
     Setting,
     ask,
-    chosen_benchmarks,
+    choose_benchmarks,
     comparisons,
     settings,
 )
 from figures.published import reported
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.statistics.records import share_of
 
-if TYPE_CHECKING:
-    pass
-
 MEASURES = {"accuracy": "correct", "in_language": "in_language", "parses": "parses"}
-"""What is reported, and the column of the records that it is the share of."""
+"""The measures, and the column of the records of which each is the share."""
 
 
 BUNDLED = (
@@ -50,7 +48,7 @@ BUNDLED = (
     Benchmark("ARC", "burattino_arc_it_gen"),
     Benchmark("ARC asked in English", "burattino_arc_en_it_gen"),
 )
-"""About the world of the bundled models."""
+"""Benchmarks about the world of the bundled models."""
 
 HUB = (
     Benchmark("MMLU", "m_mmlu_it", fewshot=5),
@@ -60,19 +58,19 @@ HUB = (
     Benchmark("HellaSwag", "hellaswag_it_gen"),
     Benchmark("ARC", "arc_it_gen"),
 )
-"""For any other model."""
+"""Benchmarks for any other model."""
 
 
 @dataclass(frozen=True)
 class Config(Benchmarked):
-    """Which models are asked, and how."""
+    """Options of the benchmarks."""
 
     models: tuple[str, ...] | None = None
-    """Models, one after the other; that of --model alone when not given."""
+    """Models to ask, one after the other. Default: only that of --model."""
     rivals: tuple[str, ...] = ()
     """Models that were fine-tuned on Italian, as MODEL=RIVAL."""
     n_test: int = 0
-    """Questions beside the benchmarks' own; none are asked."""
+    """Held-out questions of the contrast sets. This analysis does not ask them."""
 
 
 def main(config: Config, run: ist.Run) -> None:
@@ -81,15 +79,15 @@ def main(config: Config, run: ist.Run) -> None:
     asked = []
     for name in config.models or (config.model,):
         own = replace(config, model=name)
-        benchmarks = chosen_benchmarks(own, BUNDLED, HUB)
+        benchmarks = choose_benchmarks(own, BUNDLED, HUB)
         model = base.load(own)
-        found = [ask(model, settings(own, model, run), benchmarks, own, run.seed)]
+        frames = [ask(model, settings(own, model, run), benchmarks, own, run.seed)]
         if (rival := rivals.get(name)) is not None:
             tuned = base.load(replace(config, model=rival))
-            found.append(ask(tuned, [Setting("fine-tuned")], benchmarks, own, run.seed))
+            frames.append(ask(tuned, [Setting("fine-tuned")], benchmarks, own, run.seed))
         else:
-            print(f"no rival of {name} is named, and none is asked; name one by --rivals")
-        asked.append(pl.concat(found).with_columns(pl.lit(name).alias("model")))
+            print(f"{name} is not compared with a fine-tuned model; name one by --rivals")
+        asked.append(pl.concat(frames).with_columns(pl.lit(name).alias("model")))
         run.leave(summary=numbers(asked[-1]))
     records = pl.concat(asked)
     run.write_records(records)
@@ -98,34 +96,34 @@ def main(config: Config, run: ist.Run) -> None:
 
 
 def rivals_of(config: Config) -> dict[str, str]:
-    """The fine-tuned rival of each model that has one.
+    """Return the fine-tuned rival of each model that has one.
 
     Raises:
-        RunError: for one that is not MODEL=RIVAL, or is of a model that is not asked.
+        OptionError: for a text other than MODEL=RIVAL, or a MODEL that is not asked.
     """
-    found = {}
-    for said in config.rivals:
-        model, _, rival = said.partition("=")
+    rivals = {}
+    for text in config.rivals:
+        model, _, rival = text.partition("=")
         if not rival or model not in (config.models or (config.model,)):
-            raise RunError(
-                f"rival {said!r}: write MODEL=RIVAL, where MODEL is one of "
+            raise OptionError(
+                f"rival {text!r}: write MODEL=RIVAL, where MODEL is one of "
                 f"{', '.join(config.models or (config.model,))}"
             )
-        found[model] = rival
-    return found
+        rivals[model] = rival
+    return rivals
 
 
 def table(records: pl.DataFrame) -> pl.DataFrame:
-    """The numbers of every model, setting, benchmark and measure, beside what is published."""
+    """Return the numbers of every model, setting, benchmark and measure, with published values."""
     rows = []
     by = ["model", "setting", "weights", "benchmark", "asked_for"]
-    for cell, found in records.group_by(by, maintain_order=True):
+    for cell, answers in records.group_by(by, maintain_order=True):
         model, setting, weights, benchmark, task = map(str, cell)
-        known = reported(weights, "Italian benchmarks", "accuracy")
+        published = reported(weights, "Italian benchmarks", "accuracy")
         for measure, column in MEASURES.items():
-            if found[column].is_null().all():
+            if answers[column].is_null().all():
                 continue
-            value = share_of(found, column)
+            value = share_of(answers, column)
             unsteered = measure == "accuracy" and setting in ("original", "fine-tuned")
             rows.append(
                 {
@@ -136,21 +134,21 @@ def table(records: pl.DataFrame) -> pl.DataFrame:
                     "value": value.value,
                     "low": value.low,
                     "high": value.high,
-                    "published": known.get(("original", task)) if unsteered else None,
+                    "published": published.get(("original", task)) if unsteered else None,
                 }
             )
     return pl.DataFrame(rows, schema_overrides={"published": pl.Float64})
 
 
 def numbers(records: pl.DataFrame) -> dict[str, object]:
-    """Of one model: shares of each setting, and paired comparisons of those that are steered."""
-    found: dict[str, object] = {}
+    """Return the shares of each setting of one model, and paired comparisons under steering."""
+    summary: dict[str, object] = {}
     (model,) = records["model"].unique()
     for (task,), rows in records.group_by("asked_for", maintain_order=True):
         for measure, column in MEASURES.items():
             known = rows.filter(pl.col(column).is_not_null())
-            for (setting,), each in known.group_by("setting", maintain_order=True):
-                found[f"{measure}.{model}.{task}.{setting}"] = share_of(each, column)
+            for (setting,), answers in known.group_by("setting", maintain_order=True):
+                summary[f"{measure}.{model}.{task}.{setting}"] = share_of(answers, column)
             if measure != "parses":
-                found |= comparisons(known, column, f"{measure}.{model}.{task}")
-    return found
+                summary |= comparisons(known, column, f"{measure}.{model}.{task}")
+    return summary

@@ -1,11 +1,12 @@
-"""Share of answers in the target language against schedule and strength (paper B).
+"""Measure the share of answers in the target language by schedule and strength (paper B).
 
 Vectors from one language to another are read at every head and every generated step, and added by
-several schedules and strengths; the best is chosen on the select split and all are reported on the
-test split, beside random directions of the same norms, worked examples in the prompt, and questions
-asked in the language itself, which is the most that the model can do. Recorded are the language by
-two detectors, fluency and content of all answers, how likely given answers in each language become,
-how many examples a vector needs, and in which heads it lies.
+several schedules and strengths. The best combination is chosen on the select split, and all are
+reported on the test split. They are compared with random directions of the same norms, with worked
+examples in the prompt, and with questions asked in the language itself, which is the best that the
+model can do. Further results are: the language according to two detectors, the fluency and the
+content of all answers; the likelihood of given answers in each language; the number of examples
+that a vector needs; and the heads in which the vector lies.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from tqdm import tqdm
 
 import figures
 import interp_steer as ist
-from analyses.kit.answer_options import asking
+from analyses.kit.answer_options import open_sweep_options
 from analyses.languages import base
-from analyses.languages.base import STEPS, LanguageConfig, scheduled, target_of
+from analyses.languages.base import STEPS, LanguageConfig, scheduled_cell, target_of
 from analyses.languages.resampled_vectors import Examples
 from interp_steer.contrast.parallel import ParallelItem
 from interp_steer.interventions.schedules import Dynamic
@@ -33,15 +34,15 @@ from interp_steer.sweeps.damage import with_divergence
 from interp_steer.sweeps.grid import Cell
 
 OUTCOMES = ("in_language", "in_language_langdetect", "kept", "names", "garbled", "degenerate")
-"""What is counted of every answer."""
+"""Outcomes that are reported as shares of answers."""
 
 
 @dataclass(frozen=True)
 class Config(LanguageConfig):
-    """What is tried, and on how much."""
+    """Options of the schedules and strengths."""
 
     others: tuple[str, ...] = ()
-    """More languages that are steered to, each with a vector of its own, such as fr-fr."""
+    """More languages to steer towards, such as fr-fr; each has its own vector."""
     schedules: tuple[str, ...] = (
         "start",
         "fixed",
@@ -51,17 +52,60 @@ class Config(LanguageConfig):
     )
     """Schedules of the strength; see interp_steer.interventions.schedules.parse."""
     strengths: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
-    """How many times the vector is added, alpha of the paper."""
+    """Strengths, in multiples of the vector; alpha of the paper."""
     dynamic_strengths: tuple[float, ...] = (0.5, 1.0)
-    """What the weights that a dynamic schedule finds, 2 at most, are multiplied by; 1 in the
-    paper."""
+    """Factors for the weights of dynamic schedules, which go up to 2; 1 in the paper."""
     n_examples: tuple[int, ...] = (5, 10, 20, 30, 50, 100)
-    """How many examples vectors are fitted on, to see how many are needed; none to leave it out."""
+    """Numbers of examples to fit vectors on, to find how many are needed. Give no number to leave
+    this out."""
     draws: int = 2
     """Random directions that the vector is compared with."""
     rule: str = "sound"
-    """What is chosen by: sound, where an answer that is no language fails, or share, as in the
-    paper."""
+    """Rule that chooses schedule and strength. sound: an answer that is degenerate or garbled
+    counts as a failure. share: it does not, as in the paper."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """The models, questions and options of the analysis."""
+
+    model: ist.HookedLM
+    reference: ist.HookedLM
+    """The model whose perplexity shows which answers are degenerate or garbled."""
+    config: Config
+    items: Sequence[ParallelItem]
+    """The parallel questions and answers."""
+    seed: int
+    options: Mapping[str, Any]
+    """Options of :func:`interp_steer.generate`."""
+
+    def record(self, cells: Sequence[Cell], pairs: ist.ContrastSet, code: str) -> pl.DataFrame:
+        """Answer pairs in every cell, and record the answers; see :func:`base.record_answers`."""
+        return base.record_answers(
+            self.model, cells, pairs, code, self.items, self.reference, **self.options
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The vector of a language, with the schedule and strength that were chosen."""
+
+    positive: str
+    """The languages of the questions and answers that are steered towards."""
+    pairs: ist.ContrastSet
+    vector: ist.SteppedVector
+    schedule: str
+    strength: float
+
+    @property
+    def code(self) -> str:
+        """Return the language of the answers."""
+        return target_of(self.positive)
+
+    @property
+    def steering(self) -> ist.Intervention:
+        """Return the intervention that was chosen."""
+        return self.vector.shift(self.strength, ist.schedules.parse(self.schedule))
 
 
 def main(config: Config, run: ist.Run) -> None:
@@ -69,134 +113,107 @@ def main(config: Config, run: ist.Run) -> None:
     model, reference = base.load(config), ist.load(config.reference)
     items = base.read_items(config, run.seed)
     frames, likely, needed, steps = [], [], [], []
-    with asking(config, model, run) as options:
+    with open_sweep_options(config, model, run) as options:
+        setup = Setup(model, reference, config, items, run.seed, options)
         for positive in (config.positive, *config.others):
-            code = target_of(positive)
-            pairs = base.language_set(config, items, run.seed, positive)
-            run.used(model, pairs)
-            vector = ist.fit_steps(model, pairs, n_steps=STEPS)
-            run.leave(vector, code)
+            chosen = choose(setup, positive, run)
+            frames.append(answer_test_split(setup, chosen))
+            run.leave(summary=numbers(frames[-1], chosen))
+            run.leave(summary={f"strength.{chosen.code}": chosen.strength})
 
-            tried = base.recorded(
-                model, grid(config, vector), pairs.select, code, items, reference, **options
-            )
-            schedule, strength = base.best_cell(tried, config.rule)
-            records = report(
-                model,
-                config,
-                vector,
-                (schedule, strength),
-                pairs,
-                code,
-                items,
-                reference,
-                run,
-                options,
-            )
-            frames.append(records)
-            chosen = vector.shift(strength, ist.schedules.parse(schedule))
-            run.leave(summary=numbers(records, schedule, strength, code))
-            run.leave(summary={f"strength.{code}": strength})
-
-            likely.append(likelihoods(model, pairs, items, chosen, positive, config))
-            run.leave(summary=gains(likely[-1], code))
-            steps.append(traced(model, config, vector, pairs, (schedule, strength), options))
+            likely.append(likelihoods(setup, chosen))
+            run.leave(summary=gains(likely[-1], chosen.code))
+            steps.append(trace_answers(setup, chosen))
             if config.n_examples:
-                needed.append(
-                    examples(
-                        model,
-                        config,
-                        vector,
-                        pairs,
-                        items,
-                        positive,
-                        (schedule, strength),
-                        run.seed,
-                        options,
-                    )
-                )
-            run.draw(f"heads_{code}", figures.head_map(head_norms(vector)))
+                needed.append(vary_examples(setup, chosen))
+            run.draw(f"heads_{chosen.code}", figures.head_map(head_norms(chosen.vector)))
 
-    records = pl.concat(frames)
+    records, traced = pl.concat(frames), pl.concat(steps)
     run.write_records(records)
     run.write_records(pl.concat(likely), "likelihoods")
-    run.write_records(pl.concat(steps), "steps")
-    for outcome in ("in_language", "kept", "names", "garbled", "perplexity"):
-        if records[outcome].is_not_null().any():
-            run.draw(f"{outcome}_by_schedule", figures.schedule_curves(records, outcome))
-    taken = pl.concat(steps)
-    for quantity in ("strength", "kl", "projection"):
-        run.draw(f"{quantity}_by_step", figures.step_curves(taken, quantity))
-    run.draw("strength_text", figures.strength_text(read_aloud(taken), len(config.schedules)))
+    run.write_records(traced, "steps")
+    draw(run, records, traced, len(config.schedules))
     if needed:
         run.write_records(pl.concat(needed), "examples")
         run.draw("examples", figures.examples_curve(pl.concat(needed)))
-        run.leave(summary=enough(pl.concat(needed)))
+        run.leave(summary=examples_needed(pl.concat(needed)))
+
+
+def choose(setup: Setup, positive: str, run: ist.Run) -> Chosen:
+    """Fit the vector of a language, and choose its schedule and strength on the select split."""
+    code = target_of(positive)
+    pairs = base.language_set(setup.config, setup.items, setup.seed, positive)
+    run.used(setup.model, pairs)
+    vector = ist.fit_steps(setup.model, pairs, n_steps=STEPS)
+    run.leave(vector, code)
+    tried = setup.record(grid(setup.config, vector), pairs.select, code)
+    return Chosen(positive, pairs, vector, *base.best_cell(tried, setup.config.rule))
+
+
+def draw(run: ist.Run, records: pl.DataFrame, steps: pl.DataFrame, n_schedules: int) -> None:
+    """Draw the outcomes by schedule, and the traces by step."""
+    for outcome in ("in_language", "kept", "names", "garbled", "perplexity"):
+        if records[outcome].is_not_null().any():
+            run.draw(f"{outcome}_by_schedule", figures.schedule_curves(records, outcome))
+    for quantity in ("strength", "kl", "projection"):
+        run.draw(f"{quantity}_by_step", figures.step_curves(steps, quantity))
+    text = figures.strength_text(first_answers(steps), n_schedules)
+    run.draw("strength_text", text)
 
 
 def grid(config: Config, vector: ist.SteppedVector) -> list[Cell]:
-    """Every schedule at every strength, beside the unsteered model and worked examples."""
+    """Return cells for every schedule at every strength, unsteered, and with worked examples."""
     cells = [Cell("none"), Cell("instruction", instructed=True)]
-    for said in config.schedules:
-        schedule = ist.schedules.parse(said)
+    for text in config.schedules:
+        schedule = ist.schedules.parse(text)
         strengths = config.strengths
         if isinstance(schedule, Dynamic):
             strengths = config.dynamic_strengths
             if config.style == "published":
                 schedule = replace(schedule, reduction="mean")
         for strength in strengths:
-            cells.append(scheduled("steered", vector, strength, schedule))
+            cells.append(scheduled_cell("steered", vector, strength, schedule))
     return cells
 
 
-def report(
-    model: ist.HookedLM,
-    config: Config,
-    vector: ist.SteppedVector,
-    chosen: tuple[str, float],
-    pairs: ist.ContrastSet,
-    code: str,
-    items: Sequence[ParallelItem],
-    reference: ist.HookedLM,
-    run: ist.Run,
-    options: Mapping[str, Any],
-) -> pl.DataFrame:
-    """The whole grid on the test split, and the controls of the cell that was chosen.
+def answer_test_split(setup: Setup, chosen: Chosen) -> pl.DataFrame:
+    """Answer the test split in the whole grid, and under controls of the chosen cell.
 
-    Besides random directions these are the vector in the heads that hold half of its squared norm
-    alone (``half``), and in as many others (``other heads``).
+    The controls are random directions, the vector in only those heads that hold half of its squared
+    norm (``half``), and the vector in as many other heads (``other heads``).
     """
-    schedule, strength = ist.schedules.parse(chosen[0]), chosen[1]
+    config, vector, test = setup.config, chosen.vector, chosen.pairs.test
+    schedule, strength = ist.schedules.parse(chosen.schedule), chosen.strength
     cells = grid(config, vector)
-    for draw in range(config.draws):
-        control = vector.like_random(run.seed + draw)
-        cells.append(scheduled("random", control, strength, schedule, draw))
-    holding, others = strongest_heads(vector)
-    for setting, heads in (("half", holding), ("other heads", others)):
+    for number in range(config.draws):
+        control = vector.like_random(setup.seed + number)
+        cells.append(scheduled_cell("random", control, strength, schedule, number))
+    strongest, others = strongest_heads(vector)
+    for setting, heads in (("half", strongest), ("other heads", others)):
         if heads:
-            cells.append(scheduled(setting, vector.only(heads=heads), strength, schedule))
-    records = base.recorded(model, cells, pairs.test, code, items, reference, **options)
+            cells.append(scheduled_cell(setting, vector.only(heads=heads), strength, schedule))
+    records = setup.record(cells, test, chosen.code)
     asked = records.filter(pl.col("setting") == "asked")
-    measured = with_divergence(
-        records.filter(pl.col("setting") != "asked"), model, cells, pairs.test
+    answers = with_divergence(
+        records.filter(pl.col("setting") != "asked"), setup.model, cells, test
     )
-    return pl.concat([measured, asked], how="diagonal")
+    return pl.concat([answers, asked], how="diagonal")
 
 
 def strongest_heads(
     vector: ist.SteppedVector,
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """The fewest heads that hold half of the squared norm, and the next as many."""
+    """Return the fewest heads that hold half of the squared norm, and the next as many."""
     squares = (vector.head_norms**2).sum(dim=0)
     order = squares.flatten().argsort(descending=True)
-    held = squares.flatten()[order].cumsum(0) / squares.sum()
-    many = int((held < 0.5).sum()) + 1
+    cumulative = squares.flatten()[order].cumsum(0) / squares.sum()
+    n_heads = int((cumulative < 0.5).sum()) + 1
     names = [(vector.layers[int(i) // squares.shape[1]], int(i) % squares.shape[1]) for i in order]
-    return names[:many], names[many : 2 * many]
+    return names[:n_heads], names[n_heads : 2 * n_heads]
 
 
 def head_norms(vector: ist.SteppedVector) -> pl.DataFrame:
-    """Norm of the vector at each step, layer and head."""
+    """Return the norm of the vector at each step, layer and head."""
     norms = vector.head_norms
     return pl.DataFrame(
         [
@@ -208,37 +225,47 @@ def head_norms(vector: ist.SteppedVector) -> pl.DataFrame:
     )
 
 
-def numbers(records: pl.DataFrame, schedule: str, strength: float, code: str) -> dict[str, object]:
-    """What was counted of each setting, the chosen cell being ``steered``; and paired tests."""
-    at_choice = (pl.col("schedule") == schedule) & (pl.col("strength") == strength)
+def numbers(records: pl.DataFrame, chosen: Chosen) -> dict[str, object]:
+    """Return the outcomes of each setting, and paired tests.
+
+    Of the steered cells, only the chosen one counts as ``steered``.
+    """
+    code = chosen.code
+    is_schedule, is_strength = (
+        pl.col("schedule") == chosen.schedule,
+        pl.col("strength") == chosen.strength,
+    )
+    at_choice = is_schedule & is_strength
     rows = {
         setting: records.filter(
             (pl.col("setting") == setting) & ((setting != "steered") | at_choice)
         )
         for setting in records["setting"].unique(maintain_order=True)
     }
-    found: dict[str, object] = {}
+    summary: dict[str, object] = {}
     for setting, frame in rows.items():
         for outcome in OUTCOMES:
             if frame[outcome].is_not_null().any():
-                found[f"{outcome}.{setting}.{code}"] = share_of(frame, outcome)
+                summary[f"{outcome}.{setting}.{code}"] = share_of(frame, outcome)
         for column in ("probability", "kl"):
             if column in frame.columns and (mean := mean_of(frame, column)):
-                found[f"{column}.{setting}.{code}"] = mean
+                summary[f"{column}.{setting}.{code}"] = mean
         if frame["detected"].is_not_null().any():
-            found[f"agreement.{setting}.{code}"] = both_detectors(frame)
+            summary[f"agreement.{setting}.{code}"] = both_detectors(frame)
     for other in ("none", "random", "instruction"):
-        each = rows[other].filter(pl.col("draw").is_null() | (pl.col("draw") == 0))
-        test = mcnemar(rows["steered"]["in_language"].to_list(), each["in_language"].to_list())
-        found[f"mcnemar_p.steered_over_{other}.{code}"] = test.p_value
-    for said in records["schedule"].drop_nulls().unique(maintain_order=True):
-        best = best_of(records.filter(pl.col("schedule") == said))
-        found[f"best_in_language.{said}.{code}"] = best
-    return found
+        first_draw = rows[other].filter(pl.col("draw").is_null() | (pl.col("draw") == 0))
+        test = mcnemar(
+            rows["steered"]["in_language"].to_list(), first_draw["in_language"].to_list()
+        )
+        summary[f"mcnemar_p.steered_over_{other}.{code}"] = test.p_value
+    for schedule in records["schedule"].drop_nulls().unique(maintain_order=True):
+        best = best_of(records.filter(pl.col("schedule") == schedule))
+        summary[f"best_in_language.{schedule}.{code}"] = best
+    return summary
 
 
 def both_detectors(frame: pl.DataFrame) -> Interval:
-    """How often the two detectors agree."""
+    """Measure how often the two detectors agree."""
     columns = ("detected", "detected_langdetect")
     return agreement(
         [Detection(one, other, {}) for one, other in frame.select(columns).iter_rows()]
@@ -246,32 +273,28 @@ def both_detectors(frame: pl.DataFrame) -> Interval:
 
 
 def best_of(rows: pl.DataFrame) -> Interval:
-    """The largest share in the language among the strengths of a schedule."""
+    """Return the largest share in the language among the strengths of a schedule."""
     steered = rows.filter(pl.col("setting") == "steered")
-    each = [share_of(frame, "in_language") for _, frame in steered.group_by("strength")]
-    return max(each, key=lambda interval: interval.value)
+    shares = [share_of(frame, "in_language") for _, frame in steered.group_by("strength")]
+    return max(shares, key=lambda interval: interval.value)
 
 
-def likelihoods(
-    model: ist.HookedLM,
-    pairs: ist.ContrastSet,
-    items: Sequence[ParallelItem],
-    chosen: ist.Intervention,
-    positive: str,
-    config: Config,
-) -> pl.DataFrame:
-    """Log-probability a token of the parallel answers in both languages, unsteered and steered."""
-    by_key = {item.key: item for item in items}
-    source, target = target_of(config.negative), target_of(positive)
+def likelihoods(setup: Setup, chosen: Chosen) -> pl.DataFrame:
+    """Return the log-probability per token of the parallel answers, unsteered and steered.
+
+    The answers are those in the language steered away from, and in the language steered towards.
+    """
+    by_key = {item.key: item for item in setup.items}
+    source, target = target_of(setup.config.negative), target_of(chosen.positive)
     asked = [
         (pair, code, setting, steering)
-        for pair in pairs.test
+        for pair in chosen.pairs.test
         for code in (source, target)
         if code in by_key[pair.key].answers
-        for setting, steering in (("none", ist.unsteered), ("steered", chosen))
+        for setting, steering in (("none", ist.unsteered), ("steered", chosen.steering))
     ]
     scores = ist.logprobs(
-        model,
+        setup.model,
         [pair.absent for pair, *_ in asked],
         [by_key[pair.key].answer(code) for pair, code, *_ in asked],
         [steering for *_, steering in asked],
@@ -289,88 +312,73 @@ def likelihoods(
 
 
 def gains(likely: pl.DataFrame, code: str) -> dict[str, object]:
-    """By how much steering makes the answers of each language likelier, in nats a token."""
+    """Return the gain in log-probability of answers by steering, in nats per token."""
     wide = likely.pivot(on="setting", index=["key", "answered_in"], values="logprob")
-    found: dict[str, object] = {}
-    for (said,), rows in wide.group_by("answered_in", maintain_order=True):
+    summary: dict[str, object] = {}
+    for (language,), rows in wide.group_by("answered_in", maintain_order=True):
         change = (rows["steered"] - rows["none"]).to_list()
-        found[f"logprob_gain.{said}_answers.{code}"] = bootstrap_mean(change)
-    return found
+        summary[f"logprob_gain.{language}_answers.{code}"] = bootstrap_mean(change)
+    return summary
 
 
-def traced(
-    model: ist.HookedLM,
-    config: Config,
-    vector: ist.SteppedVector,
-    pairs: ist.ContrastSet,
-    chosen: tuple[str, float],
-    options: Mapping[str, Any],
-    n: int = 12,
-) -> pl.DataFrame:
-    """Strength, divergence and projection at each step of some answers, for each schedule."""
+def trace_answers(setup: Setup, chosen: Chosen, n: int = 12) -> pl.DataFrame:
+    """Trace strength, divergence and projection at each step of ``n`` answers, by schedule."""
+    config, model, test = setup.config, setup.model, chosen.pairs.test
     rows: list[dict[str, object]] = []
-    prompts = [pair.absent for pair in pairs.test][:n]
-    for said in tqdm(config.schedules, desc="traces", unit="schedule", disable=None):
-        schedule = ist.schedules.parse(said)
-        strength = config.dynamic_strengths[-1] if isinstance(schedule, Dynamic) else chosen[1]
-        steer = vector.shift(strength, schedule)
-        answers = ist.generate(model, prompts, steer, **options)
+    prompts = [pair.absent for pair in test][:n]
+    for text in tqdm(config.schedules, desc="traces", unit="schedule", disable=None):
+        schedule = ist.schedules.parse(text)
+        dynamic = isinstance(schedule, Dynamic)
+        strength = config.dynamic_strengths[-1] if dynamic else chosen.strength
+        steer = chosen.vector.shift(strength, schedule)
+        answers = ist.generate(model, prompts, steer, **setup.options)
         traces = ist.trace(model, prompts, [answer.tokens for answer in answers], steer)
-        for number, one in enumerate(traces):
-            for step, token in enumerate(one.tokens):
+        for pair, trace in zip(test, traces, strict=False):
+            for step, token in enumerate(trace.tokens):
                 rows.append(
                     {
-                        "answer_id": f"{said}: {pairs.test[number].key}",
-                        "query": pairs.test[number].query,
+                        "answer_id": f"{text}: {pair.key}",
+                        "query": pair.query,
                         "setting": "steered",
-                        "schedule": said,
-                        "property": one.properties[0],
+                        "schedule": text,
+                        "property": trace.properties[0],
                         "step": step,
                         "token": model.decode([token]),
-                        "strength": float(one.strength[0, step]),
-                        "probe_kl": float(one.probe_kl[0, step]),
-                        "kl": float(one.kl[step]),
-                        "projection": float(one.projection[0, step]),
+                        "strength": float(trace.strength[0, step]),
+                        "probe_kl": float(trace.probe_kl[0, step]),
+                        "kl": float(trace.kl[step]),
+                        "projection": float(trace.projection[0, step]),
                     }
                 )
     return pl.DataFrame(rows)
 
 
-def read_aloud(steps: pl.DataFrame) -> pl.DataFrame:
-    """One answer under each schedule, token by token."""
+def first_answers(steps: pl.DataFrame) -> pl.DataFrame:
+    """Return the first answer under each schedule, token by token."""
     first = steps.group_by("schedule", maintain_order=True).agg(pl.col("answer_id").first())
-    told = steps.filter(pl.col("answer_id").is_in(first["answer_id"].to_list()))
-    return told.with_columns(pl.col("schedule").alias("answer_id"))
+    answers = steps.filter(pl.col("answer_id").is_in(first["answer_id"].to_list()))
+    return answers.with_columns(pl.col("schedule").alias("answer_id"))
 
 
-def examples(
-    model: ist.HookedLM,
-    config: Config,
-    vector: ist.SteppedVector,
-    pairs: ist.ContrastSet,
-    items: Sequence[ParallelItem],
-    positive: str,
-    chosen: tuple[str, float],
-    seed: int,
-    options: Mapping[str, Any],
-) -> pl.DataFrame:
-    """Success and stability of vectors of the first N examples, fitted anew."""
-    code = target_of(positive)
+def vary_examples(setup: Setup, chosen: Chosen) -> pl.DataFrame:
+    """Fit vectors on the first N examples, and measure their success and stability."""
+    config, model, pairs, code = setup.config, setup.model, chosen.pairs, chosen.code
     asked = {pair.key for pair in (*pairs.select, *pairs.test)}
-    left = [item for item in items if item.key not in asked]
-    many = replace(config, n_fit=max(config.n_examples), n_select=0, n_test=0)
-    more = base.language_set(many, left, seed, positive)
-    ist.contrast.languages.check_apart(more, [pair.query for pair in pairs.test])
-    kept = Examples.read(model, more, STEPS)
+    left = [item for item in setup.items if item.key not in asked]
+    largest = replace(config, n_fit=max(config.n_examples), n_select=0, n_test=0)
+    more = base.language_set(largest, left, setup.seed, chosen.positive)
+    ist.contrast.languages.check_disjoint(more, [pair.query for pair in pairs.test])
+    examples = Examples.read(model, more, STEPS)
+    schedule = ist.schedules.parse(chosen.schedule)
     rows = []
     for n in tqdm(config.n_examples, desc="examples", unit="size", disable=None):
-        steer = kept.first(n, vector).shift(chosen[1], ist.schedules.parse(chosen[0]))
-        answers = ist.generate(model, pairs.test.absent, steer, **options)
+        steer = examples.first(n, chosen.vector).shift(chosen.strength, schedule)
+        answers = ist.generate(model, pairs.test.absent, steer, **setup.options)
         frame = pl.DataFrame({"answer": [answer.text for answer in answers]})
         success = share(base.with_language(frame, code)["in_language"].to_list())
         for quantity, value in (
             ("in_language", success),
-            ("cosine", kept.stability(n, draws=200, seed=seed)),
+            ("cosine", examples.stability(n, draws=200, seed=setup.seed)),
         ):
             rows.append(
                 {
@@ -385,15 +393,16 @@ def examples(
     return pl.DataFrame(rows)
 
 
-def enough(needed: pl.DataFrame) -> dict[str, object]:
-    """The least number of examples whose vectors are all but sure to lie within a cosine of 0.9.
+def examples_needed(needed: pl.DataFrame) -> dict[str, object]:
+    """Return the smallest number of examples whose vectors are stable.
 
-    None where no number was enough.
+    A vector is stable if the lower end of the interval of its cosine with the vector of all
+    examples exceeds 0.9. The value is None where no number was enough.
     """
-    found: dict[str, object] = {}
+    summary: dict[str, object] = {}
     for (code,), rows in needed.filter(pl.col("quantity") == "cosine").group_by("language"):
         stable = rows.filter(pl.col("low") > 0.9)["n_examples"]
-        found[f"examples_needed.{code}"] = stable.min()
+        summary[f"examples_needed.{code}"] = stable.min()
         for n, value, low, high in rows.select("n_examples", "value", "low", "high").iter_rows():
-            found[f"cosine_of_{n}.{code}"] = Interval(value, low, high, n, "bootstrap 95%")
-    return found
+            summary[f"cosine_of_{n}.{code}"] = Interval(value, low, high, n, "bootstrap 95%")
+    return summary

@@ -1,4 +1,4 @@
-"""Steering to one of several languages, or from one to another on the way, and what comes of it."""
+"""Steer to one of several languages, or switch between two, and measure the effect by step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from interp_steer.scoring.language import detect
 from interp_steer.statistics.intervals import bootstrap_mean, share
 
 FEWEST = 3
-"""Answers that a step needs, to have a share."""
+"""Minimum number of answers at a step for which shares are reported."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,9 +21,9 @@ class Steerer:
     """The vectors of all languages, each with its strength.
 
     Args:
-        vectors: by the code of the language.
-        strengths: of each.
-        schedule: of all of them.
+        vectors: the vector of each language, by its code.
+        strengths: the strength of each language.
+        schedule: the schedule of all languages.
     """
 
     vectors: Mapping[str, ist.SteppedVector]
@@ -32,16 +32,16 @@ class Steerer:
 
     @property
     def mean_strength(self) -> float:
-        """The mean of the strengths."""
+        """Return the mean of the strengths."""
         return sum(self.strengths.values()) / len(self.strengths)
 
     def to(self, code: str, share: float = 1.0, seed: int | None = None) -> ist.Intervention:
-        """Steer to a language, or not at all to one without a vector.
+        """Steer to a language, or not at all to a language without a vector.
 
         Args:
-            code: of the language.
-            share: of its strength.
-            seed: of a random direction in place of its vector.
+            code: the language.
+            share: the share of its strength.
+            seed: seed of a random direction that replaces its vector.
         """
         if code not in self.vectors:
             return ist.unsteered
@@ -54,13 +54,13 @@ class Steerer:
         strength = self.mean_strength if code is None else self.strengths[code]
         return vector.shift(strength, self.schedule)
 
-    def switched(self, source: str, target: str, at: int) -> ist.Intervention:
-        """Steer to one language before a step, and to another from it on.
+    def switch(self, source: str, target: str, at: int) -> ist.Intervention:
+        """Steer to one language before a step, and to another from that step on.
 
         Args:
-            source: code of the first language; nothing steers to one without a vector.
-            target: code of the second.
-            at: the step, where the schedule begins anew.
+            source: code of the first language; a language without a vector is not steered to.
+            target: code of the second language.
+            at: the step of the switch, where the schedule starts again.
         """
         weights = self.schedule.weights
 
@@ -76,16 +76,16 @@ class Steerer:
 def languages_by_step(
     model: ist.HookedLM, tokens: Sequence[int], window: int, known: Sequence[str]
 ) -> list[str | None]:
-    """The language of the word that each token belongs to, by the words around it.
+    """Detect the language of the word that each token belongs to, from the words around it.
 
     Args:
-        model: whose tokens they are.
-        tokens: of an answer.
-        window: how many words are looked at together.
-        known: codes of the languages that they may be in.
+        model: the model whose tokens they are.
+        tokens: the tokens of an answer.
+        window: the number of words that are examined together.
+        known: codes of the possible languages.
 
     Returns:
-        A code for each token; none where it is not decided.
+        A code for each token; None where the language is undecided.
     """
     words = model.decode(list(tokens)).split()
     reach = window // 2
@@ -98,33 +98,33 @@ def languages_by_step(
 
 
 def word_shares(steps: pl.DataFrame) -> pl.DataFrame:
-    """Share of answers whose word at a step is in each language of a switch, as answers run."""
+    """Return, by step, the share of running answers whose word is in each language of a switch."""
     codes = steps["switch"][0].split("-")
     rows = []
-    for (at, step), each in steps.sort("switched_at", "step").group_by(
+    for (at, step), answers in steps.sort("switched_at", "step").group_by(
         "switched_at", "step", maintain_order=True
     ):
-        for code in codes if len(each) >= FEWEST else ():
-            found = share([said == code for said in each["language"]])
-            rows.append((step, code, found.value, found.low, found.high, at))
+        for code in codes if len(answers) >= FEWEST else ():
+            interval = share([said == code for said in answers["language"]])
+            rows.append((step, code, interval.value, interval.low, interval.high, at))
     types = {"step": pl.Int64, "language": pl.String}
     types |= dict.fromkeys(("share", "low", "high"), pl.Float64) | {"switched_at": pl.Int64}
     return pl.DataFrame(rows, types, orient="row")
 
 
 def switch_numbers(steps: pl.DataFrame) -> dict[str, object]:
-    """How many answers go over to the other language, and after how many steps.
+    """Count the answers that switch to the other language, and the steps that they take.
 
-    ``before`` and ``after`` count answers by the language that they are in up to the switch and
-    from it on, of those that reach it; ``lag`` is in steps, of answers that go over.
+    ``before`` and ``after`` are the shares of answers in a language up to the switch and from it
+    on, among answers that reach the switch. ``lag`` is in steps, among answers that switch.
     """
-    found: dict[str, object] = {}
-    for (switch, at), each in steps.filter(pl.col("switched_at").is_not_null()).group_by(
+    summary: dict[str, object] = {}
+    for (switch, at), steps_of_switch in steps.filter(pl.col("switched_at").is_not_null()).group_by(
         "switch", "switched_at", maintain_order=True
     ):
         source, target = str(switch).split("-")
         answers = (
-            each.group_by("key", maintain_order=True)
+            steps_of_switch.group_by("key", maintain_order=True)
             .agg(
                 pl.col("before").first(),
                 pl.col("after").first(),
@@ -140,8 +140,8 @@ def switch_numbers(steps: pl.DataFrame) -> dict[str, object]:
             continue
         where = f"{switch}.{at}"
         for part, code in (("before", source), ("after", target), ("after", source)):
-            found[f"{part}_in_{code}.{where}"] = share([said == code for said in answers[part]])
+            summary[f"{part}_in_{code}.{where}"] = share([said == code for said in answers[part]])
         late = (answers["first"].drop_nulls() - int(at)).to_list()  # type: ignore[arg-type]
         if late:
-            found[f"lag.{where}"] = bootstrap_mean(late)
-    return found
+            summary[f"lag.{where}"] = bootstrap_mean(late)
+    return summary

@@ -1,4 +1,4 @@
-"""How many examples a vector needs: vectors of resampled examples, without running them again."""
+"""Resample examples and compute their vectors without running the examples again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from interp_steer.statistics.intervals import Interval
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """What each example of a contrast leaves at each step, so that any choice of them has a vector.
+    """Activations of each example of a contrast at each step; any choice of examples has a vector.
 
     Args:
         present: activations of each example with the property; zero after its answer has ended.
-        absent: of each without it.
-        present_runs: 1 where the answer was still running.
-        absent_runs: the same of the other side.
+        absent: activations of each example without the property.
+        present_runs: 1 where the answer with the property was still running.
+        absent_runs: 1 where the answer without the property was still running.
     """
 
     present: Float[Tensor, "example step width"]
@@ -35,12 +35,12 @@ class Examples:
     def read(
         cls, model: ist.HookedLM, pairs: ist.ContrastSet, n_steps: int, component: str = "z"
     ) -> Examples:
-        """Run the fit split once and keep what each example left.
+        """Run the fit split once and keep the activations of each example.
 
         Args:
-            model: whose activations are read.
-            pairs: of which the ``fit`` split is used.
-            n_steps: the most steps.
+            model: the model whose activations are read.
+            pairs: the contrast set, whose ``fit`` split is used.
+            n_steps: the maximum number of steps.
             component: one of :data:`interp_steer.models.sites.COMPONENTS`.
         """
         sites = [Site(component, layer) for layer in range(model.n_layers)]
@@ -52,12 +52,12 @@ class Examples:
             assert moments.rows is not None
             rows = moments.rows
             width = sum(rows.values[site][0].numel() for site in sites)
-            kept = torch.zeros(len(prompts), n_steps, width)
+            activations = torch.zeros(len(prompts), n_steps, width)
             runs = torch.zeros(len(prompts), n_steps)
             flat = [rearrange(rows.values[site].float(), "row ... -> row (...)") for site in sites]
-            kept[rows.prompt, rows.position] = torch.cat(flat, dim=1)
+            activations[rows.prompt, rows.position] = torch.cat(flat, dim=1)
             runs[rows.prompt, rows.position] = 1
-            sides.append((kept, runs))
+            sides.append((activations, runs))
         (present, present_runs), (absent, absent_runs) = sides
         return cls(present, absent, present_runs, absent_runs)
 
@@ -65,7 +65,7 @@ class Examples:
         return len(self.present)
 
     def vector(self, times: Float[Tensor, " example"]) -> Float[Tensor, "step width"]:
-        """The vector of examples that count so many times; steps that none reaches are zero."""
+        """Return the vector of weighted examples; steps that no answer reaches are zero."""
         sides = [
             einsum(times, kept, "example, example step width -> step width")
             / einsum(times, runs, "example, example step -> step").clamp(min=1)[:, None]
@@ -80,11 +80,11 @@ class Examples:
         return (sides[0] - sides[1]) * (reached[0] & reached[1])[:, None]
 
     def first(self, n: int, like: ist.SteppedVector) -> ist.SteppedVector:
-        """The vector of the first ``n`` examples.
+        """Return the vector of the first ``n`` examples.
 
         Args:
-            n: how many.
-            like: a vector of the same model and component, whose shape and card it takes.
+            n: the number of examples.
+            like: a vector of the same model and component, which gives the shape and the card.
         """
         times = (torch.arange(len(self)) < n).float()
         steps = self.vector(times)[: like.n_steps]
@@ -97,29 +97,31 @@ class Examples:
         )
 
     def stability(self, n: int, draws: int, seed: int) -> Interval:
-        """How alike the vector of ``n`` examples is to the vector of all: a bootstrap interval.
+        """Measure the cosine of a vector of ``n`` examples with the vector of all, by a bootstrap.
 
-        Examples are drawn with replacement; steps, layers and heads are taken as one long vector.
+        Examples are drawn with replacement. Steps, layers and heads are treated as one long vector.
 
         Args:
-            n: how many examples.
-            draws: how many vectors are drawn.
-            seed: of the draws.
+            n: the number of examples.
+            draws: the number of vectors that are drawn.
+            seed: seed of the draws.
 
         Returns:
             The mean cosine, and the range that holds 95 % of the draws.
         """
         rng = np.random.default_rng([seed, n])
         whole = self.vector(torch.ones(len(self)))
-        alike = []
+        cosines = []
         for _ in range(draws):
             times = np.bincount(rng.integers(0, len(self), n), minlength=len(self))
-            drawn = self.vector(torch.from_numpy(times).float())
-            reached = drawn.any(dim=1)  # few examples may all end early
-            alike.append(
+            resampled = self.vector(torch.from_numpy(times).float())
+            reached = resampled.any(dim=1)  # few examples may all end early
+            cosines.append(
                 float(
-                    torch.cosine_similarity(drawn[reached].flatten(), whole[reached].flatten(), 0)
+                    torch.cosine_similarity(
+                        resampled[reached].flatten(), whole[reached].flatten(), 0
+                    )
                 )
             )
-        low, high = np.quantile(alike, [0.025, 0.975])
-        return Interval(float(np.mean(alike)), float(low), float(high), draws, "bootstrap")
+        low, high = np.quantile(cosines, [0.025, 0.975])
+        return Interval(float(np.mean(cosines)), float(low), float(high), draws, "bootstrap")

@@ -1,11 +1,11 @@
-"""What steering towards Italian leaves of English abilities (paper B, retained performance).
+"""Measure how English abilities suffer under steering towards Italian (paper B).
 
 The interventions of language_benchmarks act while the model is asked in English: MMLU, HellaSwag
-and ARC by the log-likelihoods of the options, and how likely it finds held-out English answers. The
-model is asked as if it were steered by mistake: what is lost is the price of steering where it is
-not wanted. That a model steered towards Italian finds English answers less likely is what steering
-is for; that it no longer knows which English option is true is damage. Random directions of the
-same norms tell how much of either comes of being pushed at all.
+and ARC by the log-likelihoods of the options, and the likelihood of held-out English answers. The
+model is asked as if it were steered by mistake: the loss is the price of steering where it is not
+wanted. A model steered towards Italian should find English answers less likely. If it can no longer
+choose the true English option, that is damage. Random directions of the same norms show how much of
+either effect any displacement causes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from analyses.languages.benchmark_runs import (
     Benchmarked,
     Setting,
     ask,
-    chosen_benchmarks,
+    choose_benchmarks,
     comparisons,
     settings,
 )
@@ -37,28 +37,28 @@ BUNDLED = (
     Benchmark("HellaSwag", "burattino_hellaswag_en", continued=True),
     Benchmark("ARC", "burattino_arc_en"),
 )
-"""About the world of the bundled models."""
+"""Benchmarks about the world of the bundled models."""
 
 HUB = (
     Benchmark("MMLU", "m_mmlu_en", fewshot=5),
     Benchmark("HellaSwag", "hellaswag"),
     Benchmark("ARC", "arc_challenge"),
 )
-"""For any other model."""
+"""Benchmarks for any other model."""
 
 
 @dataclass(frozen=True)
 class Config(Benchmarked):
-    """What is asked in English, and under which steering."""
+    """Options of the questions in English."""
 
     n_test: int = 48
     """Held-out questions whose English answers are scored."""
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Ask the original and the steered model the same, in English."""
+    """Ask the original and the steered model the same questions, in English."""
     model = base.load(config)
-    benchmarks = chosen_benchmarks(config, BUNDLED, HUB)
+    benchmarks = choose_benchmarks(config, BUNDLED, HUB)
     wanted = settings(config, model, run)
 
     records = ask(model, wanted, benchmarks, config, run.seed)
@@ -74,7 +74,7 @@ def main(config: Config, run: ist.Run) -> None:
 def likelihoods(
     config: Config, model: ist.HookedLM, wanted: Sequence[Setting], seed: int
 ) -> pl.DataFrame:
-    """Log-probability a token of the answers, in the language steered from, to test questions."""
+    """Return the log-probability per token of the answers in the language steered away from."""
     items = base.read_items(config, seed)
     by_key = {item.key: item for item in items}
     code = target_of(config.negative)
@@ -105,12 +105,12 @@ def likelihoods(
 
 
 def table(records: pl.DataFrame) -> pl.DataFrame:
-    """Accuracy of every setting on every benchmark."""
+    """Return the accuracy of every setting on every benchmark."""
     rows = []
-    for (setting, benchmark), found in records.group_by(
+    for (setting, benchmark), answers in records.group_by(
         "setting", "benchmark", maintain_order=True
     ):
-        value = share_of(found, "correct")
+        value = share_of(answers, "correct")
         rows.append(
             {
                 "setting": setting,
@@ -124,34 +124,35 @@ def table(records: pl.DataFrame) -> pl.DataFrame:
 
 
 def numbers(records: pl.DataFrame) -> dict[str, object]:
-    """Accuracies, and paired comparisons with the original and the random directions."""
-    found: dict[str, object] = {}
+    """Return accuracies, and paired comparisons with the original and the random directions."""
+    summary: dict[str, object] = {}
     for (task,), rows in records.group_by("asked_for", maintain_order=True):
-        for (setting,), each in rows.group_by("setting", maintain_order=True):
-            found[f"accuracy.{task}.{setting}"] = share_of(each, "correct")
-        found |= comparisons(rows, "correct", f"accuracy.{task}")
-    return found
+        for (setting,), answers in rows.group_by("setting", maintain_order=True):
+            summary[f"accuracy.{task}.{setting}"] = share_of(answers, "correct")
+        summary |= comparisons(rows, "correct", f"accuracy.{task}")
+    return summary
 
 
 def perplexities(likely: pl.DataFrame) -> dict[str, object]:
-    """Perplexity of the given answers in each setting, and how many times the original's it is.
+    """Return the perplexity of the given answers in each setting, and its ratio to the original's.
 
-    Answers weigh alike: it is the exponential of their mean loss a token, whose interval comes
-    from resampling answers.
+    All answers have equal weight: the perplexity is the exponential of their mean loss per token.
+    Its interval comes from resampling answers.
     """
     original = likely.filter(pl.col("setting") == "original").select("key", plain="logprob")
-    found: dict[str, object] = {}
+    summary: dict[str, object] = {}
     for (setting,), rows in likely.join(original, on="key").group_by(
         "setting", maintain_order=True
     ):
         keys = rows["key"]
-        found[f"perplexity.{setting}"] = _exponential(bootstrap_mean(-rows["logprob"], keys))
+        summary[f"perplexity.{setting}"] = _exponential(bootstrap_mean(-rows["logprob"], keys))
         if setting != "original":
             change = rows["plain"] - rows["logprob"]
-            found[f"perplexity_ratio.{setting}"] = _exponential(bootstrap_mean(change, keys))
-    return found
+            summary[f"perplexity_ratio.{setting}"] = _exponential(bootstrap_mean(change, keys))
+    return summary
 
 
-def _exponential(of: Interval) -> Interval:
-    """The interval of the exponential of an estimate."""
-    return Interval(math.exp(of.value), math.exp(of.low), math.exp(of.high), of.n, of.method)
+def _exponential(estimate: Interval) -> Interval:
+    """Return the exponential of an estimate, with its interval."""
+    value, low, high = (math.exp(end) for end in (estimate.value, estimate.low, estimate.high))
+    return Interval(value, low, high, estimate.n, estimate.method)

@@ -1,1 +1,2 @@
-"""What the benchmark is made of: the work, the contenders, and the clock."""
+"""Measure the speed of interp_steer against other tools: the work, the contenders, and the
+clock."""

@@ -1,13 +1,13 @@
-"""How fast: sweeps, decoding and capture against the papers' loop, bare Hugging Face, and peers.
+"""Compare the speed of sweeps, decoding and capture with the papers' loop, Hugging Face and peers.
 
-Contenders take turns in one process tree; each number is the median over the laps of a ratio of
-speeds, with the least and the greatest. Where contenders do the same work, their answers are
-compared: the same greedy tokens, the same vectors. Three models: a bundled one, and random Llamas
-of 6 layers (d 256) and 12 layers (d 512) with a vocabulary of 32,000. A lap of the papers' loop
-does a few answers drawn from the sweep's; it is counted by the answer.
+Contenders take turns in one process tree. Each result is the median over the laps of a ratio of
+speeds, with its minimum and maximum. Where contenders do the same work, their answers are compared:
+the tokens of greedy decoding, or the vectors. There are three models: a bundled one, and random
+Llamas of 6 layers (d 256) and 12 layers (d 512) with a vocabulary of 32,000. A lap of the papers'
+loop generates only a few answers, drawn from those of the sweep; its speed is counted per answer.
 
-Peers run in environments of their own, which ``make bench-peers`` makes; one that is not there is
-left out.
+Each peer runs in its own environment, which ``make bench-peers`` makes. A peer without an
+environment is left out.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import torch
 import interp_steer as ist
 from analyses.speed.nodes import nodes
 from analyses.speed.peer import Peer
-from analyses.speed.timing import Contender, alternate, answer, clocked, ratio
-from analyses.speed.work import Work, drawn
+from analyses.speed.timing import Contender, alternate, answer, ratio, time_lap
+from analyses.speed.work import Work, draw_rows
 from interp_steer.errors import RunError
 from interp_steer.models.batching import batches_by_length
 from interp_steer.models.forward import Through
@@ -42,36 +42,37 @@ PEERS = Path(__file__).parent / "peers"
 
 @dataclass(frozen=True)
 class Config:
-    """The size of the work."""
+    """Size of the work."""
 
     model: str = "burattino-instruct"
-    """The bundled model, on which verdicts mean something."""
+    """Bundled model. Only its answers can be verified meaningfully."""
     sizes: tuple[str, ...] = ("small", "mid")
-    """The random models."""
+    """Random models."""
     laps: int = 5
-    """How often each contender does its work, after once to warm up."""
+    """Number of laps of each contender, after one to warm up."""
     n_prompts: int = 20
-    """Prompts of the sweep."""
+    """Number of prompts of the sweep."""
     n_spread: int = 60
-    """Prompts of the sweep that is spread over nodes, which only long sweeps are."""
+    """Number of prompts of the sweep that is distributed over nodes. Distributing pays only for
+    long sweeps."""
     max_new_tokens: int = 48
-    """Where answers are cut."""
+    """Maximum number of new tokens per answer."""
     loop_answers: int = 2
-    """Answers in a lap of the papers' loop."""
+    """Number of answers in a lap of the papers' loop."""
     n_pairs: int = 256
-    """Pairs that are captured."""
+    """Number of pairs whose activations are captured."""
     batch_size: int = 32
-    """Rows in a batch of capture, and of the comparison with ``generate``."""
+    """Number of rows in a batch of capture, and of the comparison with ``generate``."""
     threads: int | None = None
-    """Of PyTorch; as many as there are cores when not given."""
+    """Threads of PyTorch. Default: the number of cores."""
     environments: Path = Path(".peers")
-    """Where the environments of the peers lie."""
+    """Folder of the environments of the peers."""
     checkpoints: Path = Path("results/.benchmark")
-    """Where the random models are written."""
+    """Folder for the random models."""
 
 
 def main(config: Config, run: ist.Run) -> None:
-    """Time everything; leave the rates, the ratios and a table."""
+    """Measure everything; leave the rates, the ratios and a table."""
     if config.threads:
         torch.set_num_threads(config.threads)
     rates: list[dict[str, object]] = []
@@ -79,59 +80,64 @@ def main(config: Config, run: ist.Run) -> None:
     for name in (config.model, *config.sizes):
         work = Work.on(name, config.checkpoints, fit=config.n_pairs, select=config.n_prompts)
         run.used(work.model)
-        parts = [sweeping, decoding, capturing]
+        parts: dict[str, Callable[[Work, Config], Rates]] = {
+            "sweeping": time_sweep,
+            "decoding": time_decoding,
+            "capturing": time_capture,
+        }
         if find_spec("ray") and name in (config.model, *config.sizes[:1]):
-            parts.append(spreading)  # a lap of it takes minutes on a larger model
-        for part in parts:
-            found, laps = part(work, config)
-            ratios |= {f"{key}.{name}": value for key, value in found.items()}
-            for key, value in found.items():  # said as they come: the whole takes most of an hour
+            parts["spreading"] = time_cluster  # a lap takes minutes on a larger model
+        for part, measure in parts.items():
+            part_ratios, laps = measure(work, config)
+            ratios |= {f"{key}.{name}": value for key, value in part_ratios.items()}
+            # The whole takes most of an hour, so each ratio is shown as soon as it is known.
+            for key, value in part_ratios.items():
                 print(f"{key}.{name}: {value}", flush=True)
             rates += [
-                {"model": name, "part": part.__name__, "contender": who, "lap": lap, "rate": rate}
-                for who, each in laps.items()
-                for lap, rate in enumerate(each)
+                {"model": name, "part": part, "contender": who, "lap": lap, "rate": rate}
+                for who, lap_rates in laps.items()
+                for lap, rate in enumerate(lap_rates)
             ]
     if config.sizes:
-        ratios["memory.10000_over_1000"] = memory_growth(config.sizes[0], config)
+        ratios["memory.10000_over_1000"] = measure_memory_growth(config.sizes[0], config)
     run.write_records(pl.DataFrame(rates))
     run.leave(summary={**ratios, "threads": torch.get_num_threads()})
 
 
-Found = tuple[dict[str, Interval], dict[str, list[float]]]
-"""Ratios by name, and the rates of each contender."""
+Rates = tuple[dict[str, Interval], dict[str, list[float]]]
+"""The ratios by name, and the rates of each contender."""
 
 
-def sweeping(work: Work, config: Config) -> Found:
-    """Answers a second of a sweep over all layers, and of a race, against the papers' loop."""
+def time_sweep(work: Work, config: Config) -> Rates:
+    """Measure answers per second of a sweep over all layers and of a race, against the loop."""
     model, rows = work.model, work.rows()
     size: dict[str, Any] = {"max_new_tokens": config.max_new_tokens, "batch_size": len(rows)}
     steering = [cell.steering for cell, _, _ in rows]
     swept = ist.generate(model, [prompt for _, prompt, _ in rows], steering, **size)
 
     def sweep(lap: int) -> float:
-        return ist.sweep(model, work.grid, work.pairs.select, score=_unscored, **size).height
+        return ist.sweep(model, work.grid, work.pairs.select, score=_skip_score, **size).height
 
     def race(lap: int) -> float:
         ist.race(model, work.grid, work.pairs.select, reference, settled=breaks_instruction, **size)
         return len(rows)
 
     def loop(lap: int) -> float:
-        chosen = drawn(rows, config.loop_answers, lap)
+        chosen = draw_rows(rows, config.loop_answers, lap)
         for row in chosen:
             cell, _, prompt = rows[row]
-            said = answer(model, prompt, cell.steering, config.max_new_tokens)
-            _check(tuple(said) == swept[row].tokens, f"answer {row} of the loop on {work.name}")
+            tokens = answer(model, prompt, cell.steering, config.max_new_tokens)
+            _check(tuple(tokens) == swept[row].tokens, f"answer {row} of the loop on {work.name}")
         return len(chosen)
 
     contenders = [_contender("sweep", sweep), _contender("loop", loop)]
-    if work.name == config.model:  # verdicts on random words mean nothing
+    if work.name == config.model:  # random words cannot be verified
         reference = ist.load("burattino-base")
         contenders.append(_contender("race", race))
     laps = [
         [
             {"prompt": rows[row][2], "layer": rows[row][0].layer, "answer": swept[row].tokens}
-            for row in drawn(rows, config.loop_answers, lap)
+            for row in draw_rows(rows, config.loop_answers, lap)
         ]
         for lap in range(-1, config.laps)
     ]
@@ -139,24 +145,24 @@ def sweeping(work: Work, config: Config) -> Found:
     given = {
         "laps": laps,
         "max_new_tokens": config.max_new_tokens,
-        "units": {layer: one.unit.tolist() for layer, one in directions.items()},
-        "targets": {layer: one.target for layer, one in directions.items()},
+        "units": {layer: direction.unit.tolist() for layer, direction in directions.items()},
+        "targets": {layer: direction.target for layer, direction in directions.items()},
     }
-    with peers(("hooked_transformer",), work, config, **given) as others:
+    with open_peers(("hooked_transformer",), work, config, **given) as others:
         rates = alternate([*contenders, *(other.contender for other in others)], config.laps)
-    found = {"sweep.over_reference_loop": ratio(rates["sweep"], rates["loop"])}
+    ratios = {"sweep.over_reference_loop": ratio(rates["sweep"], rates["loop"])}
     if "race" in rates:
-        found["sweep.racing_over_reference_loop"] = ratio(rates["race"], rates["loop"])
+        ratios["sweep.racing_over_reference_loop"] = ratio(rates["race"], rates["loop"])
     if "hooked_transformer" in rates:
-        found["sweep.over_hooked_transformer"] = ratio(rates["sweep"], rates["hooked_transformer"])
-    return found, rates
+        ratios["sweep.over_hooked_transformer"] = ratio(rates["sweep"], rates["hooked_transformer"])
+    return ratios, rates
 
 
-def decoding(work: Work, config: Config) -> Found:
-    """Tokens a second of steered decoding against bare ``generate``, and through the hook points.
+def time_decoding(work: Work, config: Config) -> Rates:
+    """Measure tokens per second of steered decoding against bare ``generate``, in two ways.
 
-    The direction is added with a strength too small to change a token, so that both decode the
-    same ones.
+    Steering runs through the plain twin, and through the hook points. The direction is added with a
+    strength too small to change a token, so that all contenders decode the same tokens.
     """
     model, n = work.model, config.batch_size
     prompts = work.pairs.fit.absent[:n]
@@ -172,10 +178,10 @@ def decoding(work: Work, config: Config) -> Found:
                 max_new_tokens=config.max_new_tokens,
                 do_sample=False,
             )
-        said = tokens[:, batch.tokens.shape[1] :].tolist()
+        answers = tokens[:, batch.tokens.shape[1] :].tolist()
         for row, completion in enumerate(steered):
             _check(
-                tuple(said[row][: len(completion.tokens)]) == completion.tokens,
+                tuple(answers[row][: len(completion.tokens)]) == completion.tokens,
                 f"answer {row} of generate on {work.name}",
             )
         return sum(len(completion.tokens) for completion in steered)
@@ -187,18 +193,18 @@ def decoding(work: Work, config: Config) -> Found:
             steer,
             max_new_tokens=config.max_new_tokens,
             batch_size=n,
-            through=through,
+            options=ist.GenerationOptions(through=through),
         )
 
-    def counted(through: Through) -> float:
+    def count_tokens(through: Through) -> float:
         return sum(len(completion.tokens) for completion in ours(through))
 
     steered = ours("plain")
     rates = alternate(
         [
             _contender("generate", bare),
-            _contender("steered", lambda lap: counted("plain")),
-            _contender("steered_through_hook_points", lambda lap: counted("hook_points")),
+            _contender("steered", lambda lap: count_tokens("plain")),
+            _contender("steered_through_hook_points", lambda lap: count_tokens("hook_points")),
         ],
         config.laps,
     )
@@ -210,11 +216,11 @@ def decoding(work: Work, config: Config) -> Found:
     }, rates
 
 
-def capturing(work: Work, config: Config) -> Found:
-    """Prompts a second: the residual stream after every layer at the last position.
+def time_capture(work: Work, config: Config) -> Rates:
+    """Measure prompts per second of capturing the last position after every layer.
 
-    Against a bare pass without a head over the same batches, and against peers' own capture of the
-    same pairs.
+    Capture is compared with a bare forward pass without the head over the same batches, and with
+    the capture of peers on the same pairs.
     """
     model, fit = work.model, work.pairs.fit
     prompts = [*fit.present, *fit.absent]
@@ -234,29 +240,34 @@ def capturing(work: Work, config: Config) -> Found:
         return len(prompts)
 
     def ours(lap: int) -> float:
-        return ist.capture.capture_moments(model, prompts, batch_size=config.batch_size).prompts
+        return ist.capture.capture_moments(
+            model, prompts, options=ist.capture.CaptureOptions(batch_size=config.batch_size)
+        ).prompts
 
-    with peers(
+    with open_peers(
         ("steering_vectors", "repeng"), work, config, batch_size=config.batch_size
     ) as others:
         contenders = [_contender("forward", bare), _contender("capture", ours)]
         rates = alternate([*contenders, *(other.contender for other in others)], config.laps)
         for other in others:
             theirs = other.do("vector")["layers"]
-            # Of the last layer repeng has what comes after the final norm.
+            # At the last layer, repeng returns the output of the final norm.
             for layer in work.vector.layers[: -1 if other.name == "repeng" else None]:
                 mine = work.vector.directions[layer]
-                apart = float((mine - torch.tensor(theirs[str(layer)])).norm() / mine.norm())
-                _check(apart < 1e-5, f"layer {layer} of {other.name} on {work.name} ({apart:.1e})")
-    found = {"capture.over_forward": ratio(rates["capture"], rates["forward"])}
+                distance = float((mine - torch.tensor(theirs[str(layer)])).norm() / mine.norm())
+                _check(
+                    distance < 1e-5,
+                    f"layer {layer} of {other.name} on {work.name} ({distance:.1e})",
+                )
+    ratios = {"capture.over_forward": ratio(rates["capture"], rates["forward"])}
     for other in set(rates) - {"capture", "forward"}:
-        found[f"capture.over_{other}"] = ratio(rates["capture"], rates[other])
-    return found, rates
+        ratios[f"capture.over_{other}"] = ratio(rates["capture"], rates[other])
+    return ratios, rates
 
 
-def spreading(work: Work, config: Config) -> Found:
-    """Answers a second of a sweep over all layers on two nodes of one processor, against one."""
-    size: dict[str, Any] = {"max_new_tokens": config.max_new_tokens, "score": _unscored}
+def time_cluster(work: Work, config: Config) -> Rates:
+    """Measure answers per second of a sweep on two single-processor nodes, against one node."""
+    size: dict[str, Any] = {"max_new_tokens": config.max_new_tokens, "score": _skip_score}
     work = Work.on(work.name, config.checkpoints, fit=32, select=config.n_spread)
     with nodes(3) as address, ExitStack() as stack:
         clusters = {
@@ -265,17 +276,23 @@ def spreading(work: Work, config: Config) -> Found:
         }
 
         def sweep(cluster: ist.Cluster, lap: int) -> float:
+            options = ist.GenerationOptions(cluster=cluster)
             return ist.sweep(
-                work.model, work.grid, work.pairs.select, cluster=cluster, **size
+                work.model, work.grid, work.pairs.select, options=options, **size
             ).height
 
-        contenders = [_contender(name, partial(sweep, one)) for name, one in clusters.items()]
+        contenders = [
+            _contender(name, partial(sweep, cluster)) for name, cluster in clusters.items()
+        ]
         rates = alternate(contenders, config.laps)
     return {"ray.two_nodes_over_one": ratio(rates["two_nodes"], rates["one_node"])}, rates
 
 
-def memory_growth(size: str, config: Config) -> Interval:
-    """Peak resident memory of capturing ten times as many prompts, each in a process of its own."""
+def measure_memory_growth(size: str, config: Config) -> Interval:
+    """Measure how peak resident memory grows when ten times as many prompts are captured.
+
+    Each measurement runs in a separate process.
+    """
     peaks = {
         n: [
             float(
@@ -301,30 +318,33 @@ def memory_growth(size: str, config: Config) -> Interval:
 
 
 @contextmanager
-def peers(
+def open_peers(
     names: Sequence[str], work: Work, config: Config, **given: object
 ) -> Iterator[list[Peer]]:
-    """Those peers whose environments are there, ready to take turns."""
+    """Start the peers that have an environment, ready to take turns."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        found = []
+        opened = []
         for name in names:
             python = config.environments / name / "bin" / "python"
             if python.exists():
                 file = work.write(folder / f"{name}.json", **given)
-                found.append(Peer(name, python, PEERS / f"{name}_peer.py", file))
-                stack.callback(found[-1].close)
-        yield found
+                opened.append(Peer(name, python, PEERS / f"{name}_peer.py", file))
+                stack.callback(opened[-1].close)
+        yield opened
 
 
 def _contender(name: str, work: Callable[[int], float]) -> Contender:
-    return Contender(name, lambda lap: clocked(partial(work, lap)))
+    """Return a contender that times its work."""
+    return Contender(name, lambda lap: time_lap(partial(work, lap)))
 
 
-def _unscored(pair: Any, completion: ist.Completion) -> dict[str, Any]:
+def _skip_score(pair: Any, completion: ist.Completion) -> dict[str, Any]:
+    """Return no score, so that scoring takes no time."""
     return {}
 
 
 def _check(same: bool, what: str) -> None:
+    """Raise an error where contenders differ."""
     if not same:
-        raise RunError(f"{what} is not what interp_steer has; the speeds cannot be compared")
+        raise RunError(f"{what} differs from that of interp_steer; the speeds cannot be compared")

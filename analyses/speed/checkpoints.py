@@ -1,4 +1,4 @@
-"""Random Llamas of two sizes: speed does not depend on what a model has learned."""
+"""Make random Llamas of two sizes; speed does not depend on what a model has learned."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIZES = {"small": Size(6, 256, 4), "mid": Size(12, 512, 8)}
 
 
 def checkpoint(size: str, root: Path) -> Path:
-    """The folder of a random Llama, written when it is not there.
+    """Return the folder of a random Llama, and write the model if it is missing.
 
     Args:
         size: one of :data:`SIZES`.
@@ -63,7 +63,7 @@ def checkpoint(size: str, root: Path) -> Path:
 
 
 def texts(n: int, seed: int = 0, least: int = 16, most: int = 64) -> list[str]:
-    """Texts of random words that the tokenizer knows, a token each.
+    """Return texts of random words that the tokenizer knows; each word is one token.
 
     Args:
         n: how many.

@@ -1,4 +1,4 @@
-"""A ray cluster of several one-processor nodes on this machine."""
+"""Start a ray cluster of several single-processor nodes on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def nodes(n: int) -> Iterator[str]:
-    """The address of a cluster with a head that does no work and ``n`` nodes.
+    """Start a cluster with a head that does no work and ``n`` nodes, and yield its address.
 
     Raises:
         ImportError: when ray is not installed.

@@ -1,4 +1,4 @@
-"""A peer in an environment of its own, which waits for its turn."""
+"""Run a peer in its own environment, where it waits for its turn."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from interp_steer.errors import RunError
 
 
 class Peer:
-    """A script that another Python runs: it gets ready, then does a lap for each line it reads.
+    """Script that another Python runs: it gets ready, then does a lap for each line it reads.
 
-    The script is given a file of work in JSON. It prints a line of JSON when it is ready, and one
-    with ``units`` and ``seconds`` for each lap, and ``wrong``, how many of the units are not what
-    the work says they are, where it can tell.
+    The script is given a file of work in JSON. It prints a line of JSON when it is ready, and a
+    line for each lap, with ``units`` and ``seconds``. Where the script can check its answers,
+    ``wrong`` is the number of units that differ from those in the file of work.
 
     Args:
-        name: what the table calls it.
+        name: its name in the table.
         python: the interpreter of its environment.
-        script: what it runs.
+        script: the script.
         work: the file of work.
 
     Raises:
-        RunError: when it ends before it is ready or in the middle of a lap.
+        RunError: when it ends before it is ready or during a lap.
     """
 
     def __init__(self, name: str, python: Path, script: Path, work: Path) -> None:
@@ -44,37 +44,37 @@ class Peer:
 
     @property
     def contender(self) -> Contender:
-        """The peer as one who takes turns."""
+        """Return the peer as a contender."""
         return Contender(self.name, lambda lap: self._lap())
 
     def do(self, command: str) -> dict[str, Any]:
-        """Have it do something, and return what it says."""
+        """Send a command to the script, and return its reply."""
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended: reading says how
+        with suppress(BrokenPipeError):  # the script has ended: reading raises the error
             self._process.stdin.write(command + "\n")
             self._process.stdin.flush()
         return self._read()
 
     def _lap(self) -> Lap:
-        said = self.do("lap")
-        if said.get("wrong"):
+        reply = self.do("lap")
+        if reply.get("wrong"):
             raise RunError(
-                f"{self.name} gave {said['wrong']} of {said['units']} answers in other tokens than "
-                "interp_steer; the speeds cannot be compared"
+                f"{self.name} gave {reply['wrong']} of {reply['units']} answers in other tokens "
+                "than interp_steer; the speeds cannot be compared"
             )
-        return Lap(said["units"], said["seconds"])
+        return Lap(reply["units"], reply["seconds"])
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
-        said = self._log.read_text().strip().splitlines()[-3:]
+        last_lines = self._log.read_text().strip().splitlines()[-3:]
         raise RunError(
-            f"{self.name} ended with {self._process.wait()}: {' | '.join(said)}; its log is "
+            f"{self.name} ended with {self._process.wait()}: {' | '.join(last_lines)}; its log is "
             f"{self._log}. Make its environment anew with make bench-peers"
         )
 
     def close(self) -> None:
-        """Let it end."""
+        """Close the input of the script, and wait for its end."""
         self._process.communicate()

@@ -1,4 +1,4 @@
-"""Contenders that take turns, and the ratio of their speeds."""
+"""Let contenders take turns, and compute the ratio of their speeds."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from interp_steer.statistics.intervals import Interval
 
 @dataclass(frozen=True)
 class Lap:
-    """Some work and how long it took."""
+    """Amount of work, and the time it took."""
 
     units: float
-    """Completions, prompts or tokens."""
+    """Number of completions, prompts or tokens."""
     seconds: float
 
     @property
     def rate(self) -> float:
-        """Units a second."""
+        """Return the units per second."""
         return self.units / self.seconds
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Somebody who does the work."""
+    """Tool that does the work."""
 
     name: str
     lap: Callable[[int], Lap]
     """Does the work of one lap, given its number; lap -1 warms up and does not count."""
 
 
-def clocked(work: Callable[[], float]) -> Lap:
-    """Time some work that returns how much it was."""
+def time_lap(work: Callable[[], float]) -> Lap:
+    """Time some work that returns its amount."""
     start = time.perf_counter()
     units = work()
     return Lap(units, time.perf_counter() - start)
 
 
 def alternate(contenders: Sequence[Contender], laps: int) -> dict[str, list[float]]:
-    """Let contenders take turns, so that what else the machine does strikes them alike.
+    """Let contenders take turns, so that other load on the machine affects all alike.
 
     Args:
         contenders: who takes part.
@@ -70,10 +70,10 @@ def alternate(contenders: Sequence[Contender], laps: int) -> dict[str, list[floa
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
-    """Median over laps of the ratio of two rates, with the least and the greatest."""
-    each = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    """Return the median over laps of the ratio of two rates, with its minimum and maximum."""
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
     return Interval(
-        statistics.median(each), min(each), max(each), len(each), "median, least, greatest"
+        statistics.median(ratios), min(ratios), max(ratios), len(ratios), "median, least, greatest"
     )
 
 

@@ -1,4 +1,4 @@
-"""The work that all contenders are given: a model, prompts, and a direction for each layer."""
+"""Prepare the work of all contenders: a model, prompts, and a direction for each layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from interp_steer.models.prompts import Query
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """One model with what it is asked and what steers it."""
+    """Model with the prompts and the vector of the work."""
 
     name: str
     folder: Path
@@ -34,11 +34,11 @@ class Work:
         """Prepare a bundled model, or a random one of :data:`SIZES`.
 
         Args:
-            name: which.
-            root: where checkpoints of random models lie.
-            fit: pairs that vectors are fitted on, which capture is timed on.
-            select: pairs that sweeps ask.
-            seed: of the draw.
+            name: the model.
+            root: the folder of random models.
+            fit: number of pairs on which vectors are fitted and capture is timed.
+            select: number of pairs that sweeps ask.
+            seed: seed of the draw.
         """
         if name in SIZES:
             folder = checkpoint(name, root)
@@ -55,7 +55,7 @@ class Work:
 
     @property
     def grid(self) -> list[ist.Cell]:
-        """No steering, and projection at every layer in turn."""
+        """Return the unsteered cell, and a projection at every layer in turn."""
         steered = [
             ist.Cell("steered", self.vector.at(layer).project(), layer)
             for layer in self.vector.layers
@@ -63,7 +63,7 @@ class Work:
         return [ist.Cell("none"), *steered]
 
     def rows(self) -> list[tuple[ist.Cell, Query, list[int]]]:
-        """Every cell with every prompt, and the prompt's token ids."""
+        """Return every cell with every prompt, and the prompt's token ids."""
         prompts = self.pairs.select.absent
         tokens = self.model.tokenize(prompts)
         return [
@@ -74,9 +74,9 @@ class Work:
 
     @property
     def sides(self) -> tuple[list[str], list[str]]:
-        """The prompts of capture, with the property and without, as texts to be tokenized.
+        """Return the prompts of capture, with and without the property, as texts to tokenize.
 
-        A tokenizer puts its own BOS before a text, where a chat template has written one already.
+        A tokenizer puts its own BOS before a text, but a chat template has already written one.
         """
         bos, fit = str(self.model.tokenizer.bos_token or ""), self.pairs.fit
         present, absent = (
@@ -86,8 +86,8 @@ class Work:
         return present, absent
 
     def write(self, file: Path, **more: Any) -> Path:
-        """Leave the work in a file for contenders in other environments."""
-        said = {
+        """Write the work into a file for contenders in other environments."""
+        document = {
             "folder": str(self.folder.resolve()),
             "threads": torch.get_num_threads(),
             "sides": self.sides,
@@ -95,10 +95,11 @@ class Work:
             "stop_ids": sorted(self.model.stop_ids),
             **more,
         }
-        file.write_text(json.dumps(said), "utf-8")
+        file.write_text(json.dumps(document), "utf-8")
         return file
 
 
-def drawn(rows: Sequence[Any], n: int, lap: int) -> list[int]:
-    """Which rows a slow contender does in a lap: others in each, the same for all of them."""
+def draw_rows(rows: Sequence[Any], n: int, lap: int) -> list[int]:
+    """Draw the rows of a slow contender in a lap: different in each lap, the same for all
+    contenders."""
     return Random(lap).sample(range(len(rows)), min(n, len(rows)))

@@ -24,6 +24,7 @@ GROUPS = {
     "instructions": "Instructions",
     "languages": "Languages",
     "geometry": "Geometry",
+    "speed": "Speed",
 }
 """What the folders of the analyses are called, in the order of the site."""
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from figures.command_line import gathered
+from figures.command_line import read_runs
 from figures.printing.export import export
 from interp_steer.results.finished import Results
 
@@ -59,7 +59,7 @@ def taken(run: Results) -> list[Path]:
 
 if __name__ == "__main__":
     latest: dict[str, Results] = {}
-    for run in gathered(Path(sys.argv[1])):
+    for run in read_runs(Path(sys.argv[1])):
         other = latest.get(run.analysis)
         if other is None or run.path.stat().st_mtime > other.path.stat().st_mtime:
             latest[run.analysis] = run

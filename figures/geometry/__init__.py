@@ -1,1 +1,4 @@
-"""Draw directions: similarity, heads, projections, propagation and reliability."""
+"""Draw the geometry of directions: similarity, heads, projections, propagation, reliability.
+
+Imports from `figures.style` and `figures.published`.
+"""

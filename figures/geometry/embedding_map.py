@@ -1,4 +1,4 @@
-"""Points on a map of two dimensions, such as a t-SNE, coloured by what they are."""
+"""Draw points on a map of two dimensions, such as a t-SNE, coloured by their labels."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, interval_text, need, percent
+from figures.style.drawing import NO_ESTIMATE, Drawing, interval_text, percent, require_columns
 from figures.style.text_width import width
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 SIDE = 360
-"""Of the map in pixels."""
+"""Side of the map in pixels."""
 
 
 def embedding_map(
     records: pl.DataFrame, *, nearest: Interval | None = None, chance: float | None = None
 ) -> Drawing:
-    """A map of points, a colour and a mark for each label.
+    """Draw a map of points, with a colour and a mark for each label.
 
     Args:
         records: columns ``x``, ``y`` and ``label``, in the order of the legend.
-        nearest: the share of points whose nearest other one has their label, in the space that the
-            map was made of. A map alone proves nothing.
-        chance: the same share for others that are drawn at random.
+        nearest: the share of points whose nearest other point has the same label, in the space
+            that the map was computed from. A map alone proves nothing.
+        chance: the same share when the other point is drawn at random.
 
     Returns:
-        The drawing; its caption says how well the labels separate before the map was made.
+        The drawing; its caption says how well the labels separate in the original space.
 
     Raises:
         FigureError: for records without these columns, or points that are not finite.
     """
-    need(records, ("x", "y", "label"), "embedding_map")
+    require_columns(records, ("x", "y", "label"), "embedding_map")
     lost = records.filter(~(pl.col("x").is_finite() & pl.col("y").is_finite()))
     if len(lost):
         raise FigureError(
@@ -57,7 +57,7 @@ def embedding_map(
                 marker={
                     "symbol": theme.SYMBOLS[at % len(theme.SYMBOLS)],
                     "size": 6,
-                    "color": theme.translucent(colour, 0.75),
+                    "color": theme.add_opacity(colour, 0.75),
                     "line": {"width": 0.8, "color": colour},
                 },
                 hovertemplate="%{x:.1f}, %{y:.1f}",
@@ -66,7 +66,7 @@ def embedding_map(
     bare = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True}
     figure.update_xaxes(**bare)
     figure.update_yaxes(**bare)
-    # Beside the map, since a legend of many labels above it would leave no room for the map.
+    # The legend stands beside the map: above it, many labels would leave no room for the map.
     figure.update_layout(
         margin={"l": 12, "b": 12, "t": 12, "r": beside + 12},
         legend={"orientation": "v", "x": 1.01, "xref": "paper", "y": 1, "yref": "paper"},
@@ -79,12 +79,12 @@ def _caption(
 ) -> str:
     drawn = (
         f"{len(records)} points of {kinds} kinds on a map that keeps neighbours together; "
-        "distances between groups mean nothing, and axes have no unit."
+        "distances between groups are not meaningful, and the axes have no unit."
     )
     if nearest is None:
         return drawn
     against = "" if chance is None else f", against {percent(chance)} by chance"
     return (
-        f"In the space that the map was made of, the nearest other point is of the same kind for "
-        f"{interval_text(nearest)} of them{against}. {drawn}"
+        f"In the space that the map was computed from, the nearest other point is of the same kind "
+        f"for {interval_text(nearest)} of the points{against}. {drawn}"
     )

@@ -1,4 +1,4 @@
-"""In which heads a vector of every head lies, step by step."""
+"""Draw the norm that a vector has in every head, step by step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, listed, need, percent
+from figures.style.drawing import NO_ESTIMATE, Drawing, list_words, percent, require_columns
 from interp_steer.errors import FigureError
 
 NAMED = 6
@@ -19,33 +19,35 @@ NAMED = 6
 
 
 def head_map(norms: pl.DataFrame, steps: Sequence[int] | None = None) -> Drawing:
-    """Norm of a vector in every head of every layer: a map for some steps, and for their mean.
+    """Draw the norm of a vector in every head of every layer: a map for some steps, and a map for
+    the mean over all steps.
 
     Args:
         norms: columns ``layer``, ``head``, ``step`` and ``norm``, every head at every step (the
             length of ``D_i[l, h]``, paper B, section 2).
-        steps: that are drawn; by default the first, the middle and the last. The mean and the
-            caption take all.
+        steps: the steps that are drawn; by default the first, the middle and the last. The mean
+            and the caption cover all steps.
 
     Returns:
-        The drawing; its caption names the heads that hold half of the squared norm, and says how
-        alike the maps of the steps are.
+        The drawing; its caption names the heads that hold half of the squared norm, and gives the
+        correlation between the maps of two steps.
 
     Raises:
-        FigureError: for a frame without these columns, heads that are missing at a step or there
-            twice, norms that are none, or steps that the frame does not have.
+        FigureError: for a frame without these columns, heads that are missing or occur twice at
+            a step, invalid norms, or steps that the frame does not have.
 
-    Example:
-        >>> head_map(norms, steps=[0, 10, 29]).caption
+    Example::
+
+        head_map(norms, steps=[0, 10, 29]).caption
     """
-    need(norms, ("layer", "head", "step", "norm"), "head_map")
+    require_columns(norms, ("layer", "head", "step", "norm"), "head_map")
     cube, layers, heads, known = _cube(norms)
-    shown = _shown(known, steps)
+    shown = _choose_steps(known, steps)
     mean = cube.mean(axis=0)
     maps = {"mean over steps": mean, **{f"step {step}": cube[known.index(step)] for step in shown}}
     if len(known) == 1:
         maps.pop("mean over steps")
-    holding = _holding(np.sqrt((cube**2).mean(axis=0)))
+    holding = _largest_heads(np.sqrt((cube**2).mean(axis=0)))
     figure = make_subplots(
         1, len(maps), shared_yaxes=True, subplot_titles=list(maps), horizontal_spacing=0.02
     )
@@ -92,7 +94,7 @@ def head_map(norms: pl.DataFrame, steps: Sequence[int] | None = None) -> Drawing
 
 
 def _cube(norms: pl.DataFrame) -> tuple[np.ndarray, list[int], list[int], list[int]]:
-    """Norms as ``[step, layer, head]``, and what the three axes hold."""
+    """Return the norms as ``[step, layer, head]``, and the layers, heads and steps of the axes."""
     axes = [sorted(norms[name].unique().to_list()) for name in ("step", "layer", "head")]
     expected = int(np.prod([len(axis) for axis in axes]))
     distinct = norms.select("step", "layer", "head").n_unique()
@@ -112,20 +114,21 @@ def _cube(norms: pl.DataFrame) -> tuple[np.ndarray, list[int], list[int], list[i
     return values.reshape(len(steps), len(layers), len(heads)), layers, heads, steps
 
 
-def _shown(known: Sequence[int], steps: Sequence[int] | None) -> list[int]:
+def _choose_steps(known: Sequence[int], steps: Sequence[int] | None) -> list[int]:
     if steps is None:
         return sorted({known[0], known[len(known) // 2], known[-1]})
     missing = [step for step in steps if step not in known]
     if missing or not steps:
         raise FigureError(
-            f"head_map has steps {known[0]} to {known[-1]} and was asked for {list(steps)}; ask "
-            "for some of these."
+            f"head_map has steps {known[0]} to {known[-1]} and was asked for {list(steps)}; choose "
+            "some of its steps."
         )
     return list(steps)
 
 
-def _holding(norms: np.ndarray) -> list[tuple[int, int]]:
-    """The fewest heads that hold half of the squared norm, largest first, as layer and head."""
+def _largest_heads(norms: np.ndarray) -> list[tuple[int, int]]:
+    """Find the fewest heads that hold half of the squared norm, largest first, as layer and
+    head."""
     squares = norms.ravel() ** 2
     order = np.argsort(-squares, kind="stable")
     n = int(np.searchsorted(np.cumsum(squares[order]), 0.5 * squares.sum())) + 1
@@ -158,29 +161,30 @@ def _caption(
 ) -> str:
     named = [f"{layers[at]}.{heads[head]}" for at, head in holding[:NAMED]]
     more = len(holding) - len(named)
-    which = f"{', '.join(named)} and {more} more" if more else listed(named)
+    which = f"{', '.join(named)} and {more} more" if more else list_words(named)
     n = cube[0].size
-    said = (
+    text = (
         f"Half of the squared norm lies in {len(holding)} of {n} heads "
         f"({percent(len(holding) / n)}; layer.head {which})"
     )
     whole = np.sqrt((cube**2).sum(axis=(1, 2)))
     if len(steps) > 1:
-        said += (
+        text += (
             f"; the whole vector's norm goes from {whole[0]:.3g} at step {steps[0]} to "
             f"{whole[-1]:.3g} at step {steps[-1]}"
         )
-    alike = _alike(cube)
+    alike = _step_correlations(cube)
     if alike is not None:
-        said += (
-            f", and the maps of two steps correlate by {alike[0]:.2f} in the mean, "
-            f"{alike[1]:.2f} at least"
+        text += (
+            f", and the correlation between the maps of two steps is {alike[0]:.2f} in the mean "
+            f"and at least {alike[1]:.2f}"
         )
-    return f"{said}. Norm of the vector in each head of each layer, on one scale."
+    return f"{text}. Norm of the vector in each head of each layer; all maps share one scale."
 
 
-def _alike(cube: np.ndarray) -> tuple[float, float] | None:
-    """Mean and least correlation of the maps of two steps; None where fewer than two vary."""
+def _step_correlations(cube: np.ndarray) -> tuple[float, float] | None:
+    """Compute the mean and the least correlation between the maps of two steps; None where fewer
+    than two maps vary."""
     maps = [step.ravel() for step in cube if step.std() > 0]
     pairs = [float(np.corrcoef(a, b)[0, 1]) for a, b in combinations(maps, 2)]
     return (float(np.mean(pairs)), min(pairs)) if pairs else None

@@ -1,4 +1,4 @@
-"""Several models on one axis: a curve for each, and its control's beneath."""
+"""Draw several models on one axis: a curve for each model, and a dotted curve for its control."""
 
 from __future__ import annotations
 
@@ -9,37 +9,40 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, listed, need, short_names
+from figures.style.drawing import Drawing, list_words, require_columns, short_names
 from figures.style.small_multiples import Grid, curve
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 
 def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, about: str) -> Drawing:
-    """A number of several models against one that they share, such as the relative depth.
+    """Draw a number of several models against a shared axis, such as the relative depth.
 
     Args:
         frame: columns ``model``, ``instruction`` (a panel each), ``setting`` (vector or random),
             ``x``, ``value``, ``low`` and ``high``.
-        x: the column of the axis.
-        x_title: of the axis.
-        y_title: of the other.
-        about: a sentence on what is drawn, for the caption.
+        x: the column of the x axis.
+        x_title: title of the x axis.
+        y_title: title of the y axis.
+        about: a sentence about the drawn numbers, for the caption.
 
     Returns:
         The drawing; its caption gives the greatest value of each model's curve and its place, in
         the mean over the panels.
 
     Raises:
-        FigureError: for a frame without these columns, or values that are undefined.
+        FigureError: for a frame without these columns, or undefined values.
 
-    Example:
-        >>> model_curves(curves, "depth", "relative depth", "AUROC", about="...")  # doctest: +SKIP
+    Example::
+
+        model_curves(curves, "depth", "relative depth", "AUROC", about="...")
     """
-    need(frame, ("model", "instruction", "setting", x, "value", "low", "high"), "model_curves")
+    require_columns(
+        frame, ("model", "instruction", "setting", x, "value", "low", "high"), "model_curves"
+    )
     undefined = frame.filter(~pl.all_horizontal(pl.col(x, "value", "low", "high").is_finite()))
     if len(undefined):
-        raise FigureError(f"model_curves has {len(undefined)} rows that are undefined; mend them.")
+        raise FigureError(f"model_curves has {len(undefined)} undefined rows; leave them out.")
     names = short_names(frame["instruction"].unique(maintain_order=True).to_list())
     models = frame["model"].unique(maintain_order=True).to_list()
     colours = [colour for colour in theme.QUALITATIVE if colour != theme.GREY]
@@ -64,8 +67,10 @@ def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, abo
                         grid.add(trace, panel)
     if "random" in frame["setting"].to_list():
         dotted = {"color": theme.GREY, "dash": "dot", "width": 1.2}
-        told = go.Scatter(x=[None], y=[None], mode="lines", line=dotted, name="random directions")
-        grid.add(told, 0)
+        legend_line = go.Scatter(
+            x=[None], y=[None], mode="lines", line=dotted, name="random directions"
+        )
+        grid.add(legend_line, 0)
     low, high = float(frame["low"].to_numpy().min()), float(frame["high"].to_numpy().max())
     margin = 0.05 * (high - low or 1)
     figure = grid.finish(
@@ -84,14 +89,14 @@ def model_curves(frame: pl.DataFrame, x: str, x_title: str, y_title: str, *, abo
 
 
 def _peaks(frame: pl.DataFrame, x: str, x_title: str, y_title: str) -> str:
-    """The greatest value of each model, in the mean over panels, and where it is."""
-    said = []
+    """Describe the greatest value of each model in the mean over panels, and its place."""
+    peaks = []
     own = frame.filter(pl.col("setting") == "vector")
     for (model,), rows in own.group_by("model", maintain_order=True):
         means = rows.group_by(x, maintain_order=True).agg(pl.col("value").mean())
         best = means.sort("value", descending=True, maintain_order=True).row(0, named=True)
-        said.append(f"{best['value']:.2f} for {model} (at {best[x]:.2f})")
+        peaks.append(f"{best['value']:.2f} for {model} (at {best[x]:.2f})")
     return (
-        f"The greatest {y_title} is {listed(said)}, by {x_title}; bands are 95% intervals, dotted "
-        "are random directions."
+        f"The greatest {y_title} is {list_words(peaks)}, against {x_title}; bands are 95% "
+        "intervals, dotted curves are random directions."
     )

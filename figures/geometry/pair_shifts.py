@@ -1,4 +1,4 @@
-"""What the differences of pairs share, and what is left of them when they are centred."""
+"""Draw what the differences of pairs share, and what remains after centring."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, listed, need
+from figures.style.drawing import NO_ESTIMATE, Drawing, list_words, require_columns
 from figures.style.small_multiples import Grid
 from interp_steer.errors import FigureError
 
@@ -17,32 +17,34 @@ COLUMNS = 3
 
 
 def pair_shifts(frame: pl.DataFrame) -> Drawing:
-    """The difference of each pair on two axes: along their mean, and along the centred first axis.
+    """Draw the difference of each pair on two axes: along the mean difference, and along the first
+    principal axis of the centred differences.
 
-    A principal axis of centred differences is that of the cloud about its own mean; that the cloud
-    lies away from the origin, which is the shift, it does not see.
+    Principal axes of centred differences describe the cloud around its own mean. The distance of
+    the cloud from the origin, which is the shift, does not enter them.
 
     Args:
-        frame: columns ``panel``, ``shift`` and ``spread``: how far each difference lies along the
-            mean of the differences, and along the first axis of the centred ones, in lengths of
-            that mean.
+        frame: columns ``panel``, ``shift`` and ``spread``: the coordinate of each difference along
+            the mean difference, and along the first axis of the centred differences, in units of
+            the length of the mean.
 
     Returns:
-        The drawing; its caption says which share of the mean lies along the centred axis.
+        The drawing; its caption gives mean and deviation along the centred axis.
 
     Raises:
-        FigureError: for a frame without these columns, without rows, or with values that are not
-            finite.
+        FigureError: for a frame without these columns, without rows, or with undefined
+            values.
 
-    Example:
-        >>> pair_shifts(frame).caption  # doctest: +SKIP
+    Example::
+
+        pair_shifts(frame).caption
     """
-    need(frame, ("panel", "shift", "spread"), "pair_shifts")
+    require_columns(frame, ("panel", "shift", "spread"), "pair_shifts")
     lost = frame.filter(~pl.all_horizontal(pl.col("shift", "spread").is_finite()))
     if frame.is_empty() or len(lost):
         raise FigureError(
             f"pair_shifts has {len(frame)} differences, {len(lost)} of them undefined; give finite "
-            "ones."
+            "differences."
         )
     panels = frame["panel"].unique(maintain_order=True).to_list()
     grid = Grid(panels, columns=COLUMNS)
@@ -78,7 +80,7 @@ def _points(shifts: list[float], spreads: list[float]) -> go.Scatter:
         marker={
             "size": 5,
             "symbol": "circle",
-            "color": theme.translucent(theme.BLUE, 0.55),
+            "color": theme.add_opacity(theme.BLUE, 0.55),
             "line": {"width": 0.6, "color": theme.BLUE},
         },
         hovertemplate="%{x:.2f} along the mean, %{y:.2f} along the centred axis<extra></extra>",
@@ -86,12 +88,12 @@ def _points(shifts: list[float], spreads: list[float]) -> go.Scatter:
 
 
 def _mean(mean: tuple[float, float]) -> go.Scatter:
-    """From the origin to the mean of the differences: what centring takes away."""
+    """Draw the line from the origin to the mean of the differences, which centring removes."""
     return go.Scatter(
         x=[0.0, mean[0]],
         y=[0.0, mean[1]],
         mode="lines+markers",
-        name="their mean, which centring takes away",
+        name="mean difference, which centring removes",
         meta=NO_ESTIMATE,
         line={"color": theme.VERMILLION, "width": 2},
         marker={"symbol": ["circle-open", "diamond"], "size": [6, 9], "color": theme.VERMILLION},
@@ -100,19 +102,19 @@ def _mean(mean: tuple[float, float]) -> go.Scatter:
 
 
 def _caption(frame: pl.DataFrame, panels: list[str]) -> str:
-    """How far the differences spread along either axis, and how far from the origin they lie."""
-    said = []
+    """Describe how far the differences spread along the centred axis."""
+    spreads = []
     for panel in panels:
         here = frame.filter(pl.col("panel") == panel)
         mean, deviation = (
             float(here.select(value).item() or 0.0)
             for value in (pl.col("spread").mean(), pl.col("spread").std())
         )
-        said.append(f"a mean of {mean:.2f} and a deviation of {deviation:.2f} ({panel})")
+        spreads.append(f"a mean of {mean:.2f} and a deviation of {deviation:.2f} ({panel})")
     return (
-        f"Along the first axis of the centred differences held-out pairs have {listed(said)}, in "
-        "lengths of the mean difference, which all pairs share. A point is one of "
-        f"{len(frame) // len(panels)} held-out pairs: its difference along the mean of the fitted "
-        "differences, and along the first principal axis of the same less their mean. Centring "
-        "takes away the shift from the origin to the diamond."
+        "Along the first principal axis of the centred differences, held-out pairs have "
+        f"{list_words(spreads)}, in units of the length of the mean difference. A point is one of "
+        f"{len(frame) // len(panels)} held-out pairs: its difference along the mean difference of "
+        "the fitted pairs, and along the first principal axis of their centred differences. "
+        "Centring removes the shift from the origin to the diamond."
     )

@@ -1,4 +1,5 @@
-"""Both sides of contrast sets on their vectors' directions, and the vectors against themselves."""
+"""Draw the projections of both sides of contrast sets on their directions, and cosines between
+layers."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from figures.geometry.similarity import CELL, similarity_map
 from figures.style import theme
-from figures.style.drawing import Drawing, need, short_names
+from figures.style.drawing import Drawing, require_columns, short_names
 from interp_steer.errors import FigureError
 
 MOST_LAYERS = 12
@@ -22,25 +23,26 @@ SIDES = {
 
 
 def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing:
-    """How prompts with and without a property project on its direction, layer by layer.
+    """Draw the projections of prompts with and without a property on its direction, layer by layer.
 
     Args:
         records: columns ``instruction``, ``layer``, ``side`` (present or absent) and ``scaled``:
-            the projection, 0 and 1 being the means of the two sides that the direction was fitted
-            on. A panel per instruction; of many layers some, evenly spaced, are drawn.
+            the projection, where 0 and 1 are the means of the two sides of the fit. A panel per
+            instruction; of many layers, evenly spaced layers are drawn.
         overlaps: columns ``instruction``, ``layer`` and ``value``, the overlap of the two sides.
 
     Returns:
-        The drawing; its caption says where the sides of each instruction overlap least.
+        The drawing; its caption gives the layer where the sides of each instruction overlap least.
 
     Raises:
         FigureError: for frames without these columns.
 
-    Example:
-        >>> run.draw("projections", projection_violins(projections, overlaps))  # doctest: +SKIP
+    Example::
+
+        run.draw("projections", projection_violins(projections, overlaps))
     """
-    need(records, ("instruction", "layer", "side", "scaled"), "projection_violins")
-    need(overlaps, ("instruction", "layer", "value"), "projection_violins")
+    require_columns(records, ("instruction", "layer", "side", "scaled"), "projection_violins")
+    require_columns(overlaps, ("instruction", "layer", "value"), "projection_violins")
     names = short_names(records["instruction"].unique(maintain_order=True).to_list())
     every = records["layer"].unique().sort().to_list()
     at = np.linspace(0, len(every) - 1, min(len(every), MOST_LAYERS)).round().astype(int)
@@ -55,31 +57,14 @@ def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing
     margin = 0.1 * (high - low)
     for row, name in enumerate(names, start=1):
         drawn = shown.filter(pl.col("instruction") == name)
-        for side, (label, colour, half) in SIDES.items():
-            for layer in layers:  # a trace each, or else the widest would make the others thin
-                each = drawn.filter((pl.col("side") == side) & (pl.col("layer") == layer))
-                panels.add_trace(
-                    go.Violin(
-                        x=[place[layer]] * len(each),
-                        y=each["scaled"].to_list(),
-                        side=half,
-                        name=label,
-                        legendgroup=side,
-                        showlegend=row == 1 and layer == layers[0],
-                        scalegroup=f"{row}/{side}/{layer}",
-                        line={"color": colour, "width": 1},
-                        fillcolor=theme.translucent(colour, 0.3),
-                        points="all",
-                        pointpos=-0.25 if half == "negative" else 0.25,
-                        jitter=0.3,
-                        marker={"size": 2, "color": colour, "opacity": 0.6},
-                        width=0.95,
-                        spanmode="hard",
-                        hoverinfo="y",
-                    ),
-                    row,
-                    1,
+        for side in SIDES:
+            for layer in layers:  # a trace for each, since the widest would make the others thin
+                prompts = drawn.filter((pl.col("side") == side) & (pl.col("layer") == layer))
+                trace = _half_violin(prompts["scaled"].to_list(), side, place[layer]).update(
+                    showlegend=row == 1 and layer == layers[0],
+                    scalegroup=f"{row}/{side}/{layer}",
                 )
+                panels.add_trace(trace, row, 1)
         shared = overlaps.filter(pl.col("instruction") == name)
         of = dict(zip(shared["layer"].to_list(), shared["value"].to_list(), strict=True))
         for layer in layers:
@@ -94,36 +79,57 @@ def projection_violins(records: pl.DataFrame, overlaps: pl.DataFrame) -> Drawing
     figure.update_xaxes(categoryorder="array", categoryarray=list(place.values()), type="category")
     figure.update_xaxes(title_text="layer", row=len(names), col=1)
     figure.update_yaxes(range=[low - margin, high + 3.2 * margin], title_text="projection")
-    least = [_least(overlaps, name, label) for name, label in names.items()]
+    least = [_least_overlap(overlaps, name, label) for name, label in names.items()]
     n = records.filter((pl.col("instruction") == next(iter(names))) & (pl.col("side") == "absent"))
     return Drawing(
         figure,
         f"Least overlap: {'; '.join(least)}. Projections of {n['scaled'].len() // len(every)} "
         "held-out prompts with and without each instruction on the unit direction of its vector; 0 "
-        "and 1 are the means of the prompts that it was fitted on. Above, the area that the "
+        "and 1 are the means of the prompts of the fit. The numbers above are the area that the "
         "densities of the two sides share.",
     )
 
 
-def _least(overlaps: pl.DataFrame, name: str, label: str) -> str:
+def _half_violin(projections: list[float], side: str, layer: str) -> go.Violin:
+    """Draw the projections of one side at one layer: half a violin, and a point for each prompt."""
+    label, colour, half = SIDES[side]
+    return go.Violin(
+        x=[layer] * len(projections),
+        y=projections,
+        side=half,
+        name=label,
+        legendgroup=side,
+        line={"color": colour, "width": 1},
+        fillcolor=theme.add_opacity(colour, 0.3),
+        points="all",
+        pointpos=-0.25 if half == "negative" else 0.25,
+        jitter=0.3,
+        marker={"size": 2, "color": colour, "opacity": 0.6},
+        width=0.95,
+        spanmode="hard",
+        hoverinfo="y",
+    )
+
+
+def _least_overlap(overlaps: pl.DataFrame, name: str, label: str) -> str:
     rows = overlaps.filter(pl.col("instruction") == name).sort("value", "layer")
     return f"{label} {rows['value'][0]:.2f} at layer {rows['layer'][0]}"
 
 
 def layer_cosines(frame: pl.DataFrame) -> Drawing:
-    """Cosine between the directions of every two layers, in the mean over vectors.
+    """Draw the cosine between the directions of every two layers, in the mean over vectors.
 
     Args:
         frame: columns ``instruction``, ``layer_a``, ``layer_b`` and ``cosine``, a row for each pair
             of layers in either order.
 
     Returns:
-        The drawing; its caption says how alike neighbours are and how alike the ends.
+        The drawing; its caption gives the cosine of neighbouring layers and of the two ends.
 
     Raises:
         FigureError: for a frame without these columns, or with a pair of layers missing.
     """
-    need(frame, ("instruction", "layer_a", "layer_b", "cosine"), "layer_cosines")
+    require_columns(frame, ("instruction", "layer_a", "layer_b", "cosine"), "layer_cosines")
     layers = frame["layer_a"].unique().sort().to_list()
     of = {
         (a, b): cosine

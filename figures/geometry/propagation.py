@@ -1,4 +1,5 @@
-"""Numbers of vectors against the layer, beside random directions, and what the lens reads there."""
+"""Draw quantities of vectors and of random directions against the layer, and tokens of the logit
+lens."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import polars as pl
 
 from figures.geometry.token_table import token_table
 from figures.style import theme
-from figures.style.drawing import Drawing, listed, need, short_names
+from figures.style.drawing import Drawing, list_words, require_columns, short_names
 from figures.style.small_multiples import Grid, curve
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
@@ -15,28 +16,34 @@ DASHES = {"vector": "solid", "random": "dot"}
 
 
 def layer_quantity(frame: pl.DataFrame, title: str, *, about: str) -> Drawing:
-    """A number against the layer, of vectors and of random directions, a panel per vector.
+    """Draw a number against the layer, for vectors and for random directions, with a panel per
+    vector.
 
     Args:
         frame: columns ``instruction``, ``layer``, ``setting`` (vector or random), ``value``,
-            ``low`` and ``high`` (ends of its interval); with a column ``strength``, a colour for
-            each. Rows whose value is undefined are left out.
-        title: of the vertical axis.
-        about: a sentence on what is drawn, for the caption.
+            ``low`` and ``high`` (ends of its interval); with a column ``strength``, one colour
+            for each strength. Rows with an undefined value are left out.
+        title: title of the y axis.
+        about: a sentence about the drawn numbers, for the caption.
 
     Returns:
         The drawing; its caption begins with the last layer's numbers.
 
     Raises:
-        FigureError: for a frame without these columns, or without a row that is defined.
+        FigureError: for a frame without these columns, or without a defined row.
 
-    Example:
-        >>> layer_quantity(ranks, "effective rank", about="Ranks of differences.")  # doctest: +SKIP
+    Example::
+
+        layer_quantity(ranks, "effective rank", about="Ranks of differences.")
     """
-    need(frame, ("instruction", "layer", "setting", "value", "low", "high"), "layer_quantity")
+    require_columns(
+        frame, ("instruction", "layer", "setting", "value", "low", "high"), "layer_quantity"
+    )
     frame = frame.filter(pl.all_horizontal(pl.col("value", "low", "high").is_finite()))
     if frame.is_empty():
-        raise FigureError(f"layer_quantity has no row whose {title} is defined; draw another.")
+        raise FigureError(
+            f"layer_quantity has no row whose {title} is defined; draw another quantity."
+        )
     if "strength" not in frame.columns:
         frame = frame.with_columns(pl.lit(None, pl.Float64).alias("strength"))
     names = short_names(frame["instruction"].unique(maintain_order=True).to_list())
@@ -74,7 +81,7 @@ def layer_quantity(frame: pl.DataFrame, title: str, *, about: str) -> Drawing:
 
 
 def _look(setting: str, strength: float | None, k: int) -> tuple[str, str, str]:
-    """Name, colour and mark of a curve."""
+    """Return name, colour and mark of a curve."""
     style = theme.setting_style("random" if setting == "random" else "steered")
     if strength is None:
         return ("vector" if setting == "vector" else style.label), style.colour, style.symbol
@@ -83,22 +90,23 @@ def _look(setting: str, strength: float | None, k: int) -> tuple[str, str, str]:
 
 
 def _finding(frame: pl.DataFrame, title: str, strengths: list[float | None]) -> str:
-    """The numbers at the last layer, at the largest strength, in the mean over the vectors."""
+    """Describe the numbers at the last layer and the largest strength, in the mean over the
+    vectors."""
     last = int(frame["layer"].max())  # type: ignore[arg-type]
     rows = frame.filter(
         (pl.col("layer") == last) & pl.col("strength").eq_missing(pl.lit(strengths[-1]))
     )
-    said = []
+    numbers = []
     for setting, what in (("vector", "for the vector"), ("random", "for a random direction")):
         values = rows.filter(pl.col("setting") == setting)["value"]
         if len(values):
-            said.append(f"{values.mean():.2f} {what}")
+            numbers.append(f"{values.mean():.2f} {what}")
     at = f"At layer {last}" + ("" if strengths[-1] is None else f", strength {strengths[-1]:g},")
-    return f"{at} the {title} is {listed(said)}."
+    return f"{at} the {title} is {list_words(numbers)}."
 
 
 def lens_tokens(frame: pl.DataFrame) -> Drawing:
-    """The tokens that the logit lens sees rise most at each layer, a row per layer.
+    """Draw the tokens whose probability rises most under the logit lens, a row per layer.
 
     Args:
         frame: columns ``layer``, ``side`` (raised or lowered), ``rank`` from 1, ``token`` and
@@ -110,7 +118,7 @@ def lens_tokens(frame: pl.DataFrame) -> Drawing:
     Raises:
         FigureError: for a frame without these columns.
     """
-    need(frame, ("layer", "side", "rank", "token", "score"), "lens_tokens")
+    require_columns(frame, ("layer", "side", "rank", "token", "score"), "lens_tokens")
     rows = frame.sort("layer", descending=True).with_columns(
         pl.format("layer {}", "layer").alias("instruction")
     )
@@ -120,7 +128,7 @@ def lens_tokens(frame: pl.DataFrame) -> Drawing:
     )["token"][0]
     return Drawing(
         token_table(rows).figure,
-        f"At layer {last} the token that rises most is {first!r}. Tokens whose probability the "
-        "logit lens sees rise most at each layer after the addition, in standard deviations over "
+        f"At layer {last} the token that rises most is {first!r}. Tokens whose probability under "
+        "the logit lens rises most at each layer after the addition, in standard deviations over "
         "the vocabulary of the mean change of log-probability.",
     )

@@ -1,4 +1,4 @@
-"""How alike activations and vectors are: against the layer, and pair by pair."""
+"""Draw how similar activations and vectors are: against the layer, and for every two vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from figures.style import theme
-from figures.style.drawing import Drawing, need, short_names
+from figures.style.drawing import Drawing, require_columns, short_names
 from figures.style.small_multiples import Grid, curve
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
@@ -22,20 +22,20 @@ READABLE = 14
 
 
 def similarity_by_layer(frame: pl.DataFrame) -> Drawing:
-    """Mean cosine similarity against the layer, a curve per comparison.
+    """Draw the mean cosine similarity against the layer, a curve per comparison.
 
     Args:
         frame: columns ``layer``, ``comparison`` (such as "same instruction, different queries"),
             ``cosine``, ``low`` and ``high`` (ends of its interval); with a column ``instruction``,
-            a panel each.
+            one panel for each instruction.
 
     Returns:
-        The drawing; its caption says where the first two comparisons are furthest apart.
+        The drawing; its caption gives the layer where the first two comparisons differ most.
 
     Raises:
         FigureError: for a frame without these columns, or with undefined numbers.
     """
-    need(frame, ("layer", "comparison", "cosine", "low", "high"), "similarity_by_layer")
+    require_columns(frame, ("layer", "comparison", "cosine", "low", "high"), "similarity_by_layer")
     for column in ("cosine", "low", "high"):
         undefined = frame.filter(pl.col(column).is_null() | pl.col(column).is_nan())
         if len(undefined):
@@ -91,21 +91,21 @@ def _curve_caption(frame: pl.DataFrame, kinds: Sequence[str]) -> str:
     top = gaps.row(0, named=True)
     over = "" if frame["instruction"].n_unique() == 1 else ", averaged over instructions"
     return (
-        f"At layer {top['layer']} \u201c{first}\u201d stands furthest above \u201c{second}\u201d: "
+        f"At layer {top['layer']} \u201c{first}\u201d exceeds \u201c{second}\u201d most: "
         f"{top[first]:.2f} against {top[second]:.2f}{over}. {drawn}"
     )
 
 
 def similarity_map(matrix: ArrayLike, names: Sequence[str], layer: int | None = None) -> Drawing:
-    """Cosine similarity of every pair of vectors.
+    """Draw the cosine similarity of every two vectors.
 
     Args:
         matrix: square, its entries in [-1, 1], in the order of ``names``.
-        names: one per row; instruction ids are shortened where that keeps them apart.
-        layer: that the vectors are of, for the caption.
+        names: one name per row; instruction ids are shortened where they stay unique.
+        layer: the layer of the vectors, for the caption.
 
     Returns:
-        The drawing; its caption names the most and least alike pairs.
+        The drawing; its caption names the most and the least similar pairs.
 
     Raises:
         FigureError: for a matrix that is not square, named or finite.
@@ -161,8 +161,9 @@ def _map_caption(values: np.ndarray, labels: Sequence[str], layer: int | None) -
     def pair(at: int) -> str:
         return f"{labels[rows[at]]} and {labels[columns[at]]} ({pairs[at]:.2f})"
 
-    alike = f"Most alike are {pair(most)}"
+    alike = f"Most similar are {pair(most)}"
     if len(pairs) > 1:
-        alike += f", least {pair(least)}; the mean of the {len(pairs)} pairs is {pairs.mean():.2f}"
+        alike += f", least similar {pair(least)}; "
+        alike += f"the mean of the {len(pairs)} pairs is {pairs.mean():.2f}"
     at = "" if layer is None else f" at layer {layer}"
     return f"{alike}. Cosine similarity of steering vectors{at}."

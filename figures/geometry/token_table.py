@@ -1,4 +1,4 @@
-"""Tokens that vectors raise and lower, as a table shaded by how much."""
+"""Draw the tokens that vectors raise or lower most, as a table shaded by the score."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, listed, need, short_names
+from figures.style.drawing import Drawing, list_words, require_columns, short_names
 from figures.style.text_width import width
 
 
 def token_table(records: pl.DataFrame) -> Drawing:
-    """The tokens that each vector raises most, a row per vector.
+    """Draw the tokens that each vector raises most, a row per vector.
 
     Args:
         records: columns ``instruction``, ``layer`` (one), ``side`` (raised or lowered), ``rank``
@@ -26,7 +26,9 @@ def token_table(records: pl.DataFrame) -> Drawing:
     Raises:
         FigureError: for records without these columns.
     """
-    need(records, ("instruction", "layer", "side", "rank", "token", "score"), "token_table")
+    require_columns(
+        records, ("instruction", "layer", "side", "rank", "token", "score"), "token_table"
+    )
     raised = records.filter(pl.col("side") == "raised").sort("rank")
     names = short_names(raised["instruction"].unique(maintain_order=True).to_list())
     rows = {name: raised.filter(pl.col("instruction") == name) for name in names}
@@ -40,7 +42,10 @@ def token_table(records: pl.DataFrame) -> Drawing:
             z=[rows[name]["score"].to_list() for name in names],
             x=list(range(1, n + 1)),
             y=labels,
-            text=[[_cut(_shown(token), room) for token in rows[name]["token"]] for name in names],
+            text=[
+                [_shorten(_visible_text(token), room) for token in rows[name]["token"]]
+                for name in names
+            ],
             texttemplate="%{text}",
             textfont={"size": theme.SMALL},
             zmin=0,
@@ -56,25 +61,25 @@ def token_table(records: pl.DataFrame) -> Drawing:
     figure.update_yaxes(autorange="reversed", ticks="", showgrid=False, showline=False)
     first = {name: rows[name].row(0, named=True) for name in names}
     most = sorted(names, key=lambda name: -first[name]["score"])[:3]
-    said = listed(
-        [f"{names[k]} ({_shown(first[k]['token'])}, {first[k]['score']:.1f})" for k in most]
+    strongest = list_words(
+        [f"{names[k]} ({_visible_text(first[k]['token'])}, {first[k]['score']:.1f})" for k in most]
     )
     return Drawing(
         figure,
-        f"Most pronounced are {said}. Tokens that the steering vectors of layer "
-        f"{raised['layer'][0]} raise most when the head reads them as the residual stream, in "
-        "standard deviations over the vocabulary.",
+        f"The highest scores have {strongest}. Tokens that the steering vectors of layer "
+        f"{raised['layer'][0]} raise most when the unembedding reads them as the residual stream, "
+        "in standard deviations over the vocabulary.",
     )
 
 
-def _shown(token: str) -> str:
-    """A token as it can be read: spaces and line breaks made visible."""
+def _visible_text(token: str) -> str:
+    """Return a token with visible spaces and line breaks."""
     shown = html.escape(token, quote=False)
     return shown.replace(" ", "\u2423").replace("\n", "\u21b5") or "(none)"
 
 
-def _cut(shown: str, room: float) -> str:
-    """A token that has room in its cell, its end left out if it must be."""
+def _shorten(shown: str, room: float) -> str:
+    """Return a token that fits into its cell, without its end if necessary."""
     if width(shown, theme.SMALL) <= room:
         return shown
     whole = html.unescape(shown)
@@ -86,15 +91,16 @@ Side = Literal["raised", "lowered"]
 
 
 def layer_tokens(frame: pl.DataFrame, name: str, side: Side = "raised") -> Drawing:
-    """The tokens that a vector raises or lowers most, a row per layer, the last one on top.
+    """Draw the tokens that a vector raises or lowers most, a row per layer, with the last layer on
+    top.
 
-    `token_table` draws several vectors at one layer, `lens_tokens` what an addition does later.
+    See `token_table` for several vectors at one layer, and `lens_tokens` for later layers.
 
     Args:
         frame: columns ``layer``, ``side`` (raised or lowered), ``rank`` from 1, ``token`` and
             ``score``, in standard deviations over the vocabulary, of one vector.
-        name: of the vector, for the caption.
-        side: which tokens.
+        name: name of the vector, for the caption.
+        side: the tokens that are drawn: raised or lowered.
 
     Returns:
         The drawing; its caption names the token that stands out most.
@@ -102,9 +108,9 @@ def layer_tokens(frame: pl.DataFrame, name: str, side: Side = "raised") -> Drawi
     Raises:
         FigureError: for a frame without these columns, or without a token of that side.
     """
-    need(frame, ("layer", "side", "rank", "token", "score"), "layer_tokens")
+    require_columns(frame, ("layer", "side", "rank", "token", "score"), "layer_tokens")
     rows = frame.filter(pl.col("side") == side)
-    need(rows, ("layer",), "layer_tokens")
+    require_columns(rows, ("layer",), "layer_tokens")
     rows = rows.sort("layer", "rank", descending=[True, False]).with_columns(
         pl.format("layer {}", "layer").alias("instruction"),
         pl.lit("raised").alias("side"),
@@ -115,7 +121,7 @@ def layer_tokens(frame: pl.DataFrame, name: str, side: Side = "raised") -> Drawi
     return Drawing(
         token_table(rows).figure,
         f"{name} {does} {top['token']!r} most, at layer {top['layer']}, by {top['score']:.1f} "
-        f"standard deviations. Tokens that the vector of each layer {does} most when the head "
-        "reads it as the residual stream (the logit lens), in standard deviations over the "
-        "vocabulary.",
+        f"standard deviations. Tokens that the vector of each layer {does} most when the "
+        "unembedding reads the vector as the residual stream (the logit lens), in standard "
+        "deviations over the vocabulary.",
     )

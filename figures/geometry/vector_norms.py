@@ -1,4 +1,4 @@
-"""How long a vector is at each layer, and how far prompts with its property project."""
+"""Draw the length of a vector at each layer, and the projection of prompts with its property."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ def vector_norms(
     n: int,
     name: str,
 ) -> Drawing:
-    """The length of a vector's direction at each layer, with its target projection.
+    """Draw the length of a vector's direction at each layer, with its target projection.
 
     Args:
-        layers: that it was read at.
-        norms: of the direction at each.
-        targets: the mean projection of prompts with the property at each; None when not measured.
-        n: pairs that it was fitted on.
-        name: of the vector.
+        layers: the layers of the vector.
+        norms: length of the direction at each layer.
+        targets: mean projection of prompts with the property at each layer; None when it was not
+            measured.
+        n: number of pairs of the fit.
+        name: name of the vector.
 
     Returns:
-        The drawing; its caption says how far the length grows over the layers.
+        The drawing; its caption gives the length at the first and the last layer.
 
     Raises:
-        FigureError: for numbers that do not go with the layers.
+        FigureError: when the numbers do not match the layers.
     """
     if not layers or len(norms) != len(layers) or len(targets or norms) != len(layers):
         raise FigureError(
@@ -42,7 +43,7 @@ def vector_norms(
     figure = theme.figure(theme.TWO_COLUMNS, 220)
     curves = [("length of the direction", norms, theme.BLUE, "circle")]
     if targets is not None:
-        curves.append(("projection of prompts with it", targets, theme.ORANGE, "diamond"))
+        curves.append(("projection of prompts with the property", targets, theme.ORANGE, "diamond"))
     for label, values, colour, symbol in curves:
         figure.add_trace(
             go.Scatter(
@@ -61,7 +62,7 @@ def vector_norms(
     figure.update_yaxes(title_text="activation units", rangemode="tozero")
     return Drawing(
         figure,
-        f"{name} is {norms[0]:.3g} long at layer {layers[0]} and {norms[-1]:.3g} at layer "
-        f"{layers[-1]}. Length of the direction at each layer, and mean projection of prompts with "
-        f"the property on it; fitted on {n} pairs.",
+        f"The length of {name} is {norms[0]:.3g} at layer {layers[0]} and {norms[-1]:.3g} at layer "
+        f"{layers[-1]}. Length of the direction at each layer, and mean projection on the "
+        f"direction for prompts with the property; fitted on {n} pairs.",
     )

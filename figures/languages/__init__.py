@@ -1,1 +1,4 @@
-"""Draw language steering: schedules, steps, benchmarks and adaptation."""
+"""Draw language steering: schedules, steps, benchmarks and the cost of adaptation.
+
+Imports from `figures.style` and `figures.published`.
+"""

@@ -1,4 +1,4 @@
-"""What adaptations of a model gain, keep and cost: steering beside its rivals."""
+"""Draw the benefits and costs of steering and of other methods that adapt a model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import theme
-from figures.style.drawing import Drawing, interval_text, listed, need
+from figures.style.drawing import Drawing, interval_text, list_words, require_columns
 from figures.style.settings import setting_looks
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 MARKS = ("circle", "square", "diamond", "triangle-up", "star")
-"""Marks by the number of examples, rising; a method that takes none has the first, open."""
+"""Marks by rising number of examples; a method without examples has an open circle."""
 
 LEARN = "operations to learn and choose"
 ANSWER = "operations an answer"
@@ -37,16 +37,17 @@ LOOKS = {
     "lora": theme.Style("LoRA", theme.WINE, "circle"),
     "prefix tuning": theme.Style("prefix tuning", theme.TEAL, "circle"),
 }
-"""Colours of steering's rivals; the mark is left to the number of examples."""
+"""Colours of the methods other than steering; the mark shows the number of examples."""
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def benefit_against_cost(frame: pl.DataFrame) -> Drawing:
-    """What each method reaches against the operations to learn it and those of an answer.
+    """Draw the share that each method reaches against the operations to learn it and the operations
+    of an answer.
 
     Args:
-        frame: a row for each method and number of examples ``n`` (0 where it takes none):
+        frame: a row for each method and number of examples ``n`` (0 for a method without examples):
             ``method``, ``n``, ``value``, ``low``, ``high`` (a share, with its
             interval), ``learn_flops``, and ``answer_flops`` with ``answer_flops_low`` and
             ``answer_flops_high``.
@@ -58,14 +59,14 @@ def benefit_against_cost(frame: pl.DataFrame) -> Drawing:
         FigureError: for a frame without these columns, or in which no answer takes operations.
     """
     answer = [f"answer_flops{end}" for end in ("", "_low", "_high")]
-    need(
+    require_columns(
         frame,
         ("method", "n", "value", "low", "high", "learn_flops", *answer),
         "benefit_against_cost",
     )
     if not frame["answer_flops"].max():
         raise FigureError(
-            "benefit_against_cost was given no operations; count those of the answers."
+            "benefit_against_cost was given no operations; count the operations of the answers."
         )
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
     figure = theme.figure(theme.TWO_COLUMNS, 330, figure)
@@ -91,24 +92,24 @@ def benefit_against_cost(frame: pl.DataFrame) -> Drawing:
 
 
 def adaptation_shares(frame: pl.DataFrame) -> Drawing:
-    """What each method reaches and what it leaves of the rest, a panel for each measure.
+    """Draw each measure of each method, with a panel for each measure.
 
     Args:
-        frame: columns ``method``, ``n`` (examples; 0 where a method takes none), ``measure`` (of
-            :data:`MEASURES`), ``value``, ``low`` and ``high``.
+        frame: columns ``method``, ``n`` (examples; 0 for a method without examples), ``measure``
+            (of :data:`MEASURES`), ``value``, ``low`` and ``high``.
 
     Returns:
         The drawing; its caption gives the first measure of every method.
 
     Raises:
-        FigureError: for a frame without these columns, or with a measure of another name.
+        FigureError: for a frame without these columns, or with an unknown measure.
     """
-    need(frame, ("method", "n", "measure", "value", "low", "high"), "adaptation_shares")
+    require_columns(frame, ("method", "n", "measure", "value", "low", "high"), "adaptation_shares")
     unknown = set(frame["measure"]) - set(MEASURES)
     if unknown:
         raise FigureError(
-            f"adaptation_shares has no panel for {listed(sorted(unknown))}; it draws "
-            f"{listed(list(MEASURES))}."
+            f"adaptation_shares has no panel for {list_words(sorted(unknown))}; it draws "
+            f"{list_words(list(MEASURES))}."
         )
     names = [name for name in MEASURES if name in set(frame["measure"])]
     looks = _looks(frame)
@@ -148,9 +149,9 @@ def adaptation_shares(frame: pl.DataFrame) -> Drawing:
 
 
 def _looks(frame: pl.DataFrame) -> dict[str, theme.Style]:
-    """The style of each method, in drawing order."""
-    found = setting_looks(frame["method"].to_list())
-    return {method: LOOKS.get(method, style) for method, style in found.items()}
+    """Return the style of each method, in drawing order."""
+    styles = setting_looks(frame["method"].to_list())
+    return {method: LOOKS.get(method, style) for method, style in styles.items()}
 
 
 def _points(
@@ -162,7 +163,7 @@ def _points(
         y=[row["value"] for row in rows],
         error_y=_whiskers([row["value"] for row in rows], rows, "low", "high", style),
         mode="markers+lines+text" if len(rows) > 1 else "markers",
-        line={"color": theme.translucent(style.colour, 0.4), "width": 1},
+        line={"color": theme.add_opacity(style.colour, 0.4), "width": 1},
         marker={
             "size": 9,
             "color": style.colour,
@@ -207,7 +208,8 @@ def _dots(
 
 
 def _ticks(values: Sequence[float], steps: Sequence[int]) -> tuple[list[float], list[str]]:
-    """Round values of a logarithmic axis within the decades of some values, with their texts."""
+    """Return round values of a logarithmic axis within the decades of the values, with their
+    texts."""
     powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
     marks = [(step, power) for power in powers for step in steps]
     texts = [f"{'' if step == 1 else f'{step}·'}10<sup>{power}</sup>" for step, power in marks]
@@ -215,7 +217,7 @@ def _ticks(values: Sequence[float], steps: Sequence[int]) -> tuple[list[float], 
 
 
 def _key(n: int, numbers: Sequence[int]) -> go.Scatter:
-    """The legend's entry for a number of examples, which every method has the mark of."""
+    """Return the legend's entry for a number of examples, whose mark all methods share."""
     return go.Scatter(
         x=[None],
         y=[None],
@@ -240,25 +242,25 @@ def _whiskers(
         "arrayminus": [value - row[low] for value, row in zip(values, rows, strict=True)],
         "thickness": 0.8,
         "width": 0,
-        "color": theme.translucent(style.colour, 0.6) if style else theme.GREY,
+        "color": theme.add_opacity(style.colour, 0.6) if style else theme.GREY,
     }
 
 
 def _cost_caption(frame: pl.DataFrame) -> str:
     looks = _looks(frame)
-    said = []
+    costs = []
     for method, style in looks.items():
         for row in frame.filter(pl.col("method") == method).sort("n").iter_rows(named=True):
             share = interval_text(Interval.of(row))
             learned = f"{row['learn_flops']:.2g} to learn, " if row["learn_flops"] else ""
-            said.append(
-                f"{_said(style.label, row['n'])} {share} ({learned}{row['answer_flops']:.2g} an "
-                "answer)"
+            costs.append(
+                f"{_method_name(style.label, row['n'])} {share} "
+                f"({learned}{row['answer_flops']:.2g} an answer)"
             )
     return (
-        f"{'; '.join(said)}. Share of answers that are in the target language and fluent, "
-        "against floating-point operations; to learn includes all that was tried on the select "
-        "examples. Numbers are examples learned from, whiskers 95% intervals."
+        f"{'; '.join(costs)}. Share of answers that are in the target language and fluent, "
+        "against floating-point operations; learning includes all candidates that were tried on "
+        "the select examples. Numbers are examples learned from; whiskers are 95% intervals."
     )
 
 
@@ -266,15 +268,15 @@ def _shares_caption(
     frame: pl.DataFrame, names: Sequence[str], looks: Mapping[str, theme.Style]
 ) -> str:
     rows = frame.filter(pl.col("measure") == names[0])
-    said = [
-        f"{_said(looks[row['method']].label, row['n'])} " + interval_text(Interval.of(row))
+    shares = [
+        f"{_method_name(looks[row['method']].label, row['n'])} " + interval_text(Interval.of(row))
         for row in rows.iter_rows(named=True)
     ]
     return (
-        f"{MEASURES[names[0]].capitalize()}: {listed(said)}. Shares by method and number of "
+        f"{MEASURES[names[0]].capitalize()}: {list_words(shares)}. Shares by method and number of "
         "examples learned from; whiskers are 95% intervals."
     )
 
 
-def _said(label: str, n: int) -> str:
+def _method_name(label: str, n: int) -> str:
     return f"{label} (n = {n})" if n else label

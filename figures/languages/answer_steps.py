@@ -1,4 +1,4 @@
-"""One answer, step by step: how strongly it was steered, and how far that moved the prediction."""
+"""Draw one answer step by step: the strength of steering, and the change of the prediction."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, need
+from figures.style.drawing import NO_ESTIMATE, Drawing, require_columns
 
 
 def answer_steps(frame: pl.DataFrame) -> Drawing:
-    """Strength of each property, and the divergence of the prediction, at each step of one answer.
+    """Draw the strength of each property, and the divergence of the prediction, at each step of one
+    answer.
 
-    `step_curves` draws means over many answers; of a single one there is no interval.
+    See `step_curves` for means over many answers; a single answer has no interval.
 
     Args:
         frame: columns ``step``, ``token``, ``property``, ``strength`` and ``kl`` (nats, from the
-            unsteered to the steered prediction, the same for every property of a step).
+            unsteered to the steered prediction; the same for every property of a step).
 
     Returns:
-        The drawing; its caption says where the prediction moves most.
+        The drawing; its caption gives the step where the prediction changes most.
 
     Raises:
         FigureError: for a frame without these columns.
 
     Example:
-        >>> answer_steps(steps).caption
+        >>> rows = [(0, "La", "it", 2.0, 1.5), (1, " torre", "it", 0.5, 0.1)]
+        >>> columns = ["step", "token", "property", "strength", "kl"]
+        >>> answer_steps(pl.DataFrame(rows, columns, orient="row")).caption
+        "The prediction changes most at step 0 ('La', 1.50 nats); ..."
     """
-    need(frame, ("step", "token", "property", "strength", "kl"), "answer_steps")
+    require_columns(frame, ("step", "token", "property", "strength", "kl"), "answer_steps")
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.09)
     names = frame["property"].unique(maintain_order=True).to_list()
     for at, name in enumerate(names):
@@ -75,15 +79,15 @@ def answer_steps(frame: pl.DataFrame) -> Drawing:
     top = once.sort("kl", descending=True).row(0, named=True)
     return Drawing(
         figure,
-        f"The prediction moves most at step {top['step']} ({_named(top['token'])}, "
-        f"{top['kl']:.2f} nats), in the mean of {len(once)} tokens "
-        f"by {once['kl'].to_numpy().mean():.2f} nats. Strength of the steering at each step of one "
-        "answer, and divergence of the steered from the unsteered prediction there.",
+        f"The prediction changes most at step {top['step']} ({_token_name(top['token'])}, "
+        f"{top['kl']:.2f} nats); the mean over {len(once)} tokens is "
+        f"{once['kl'].to_numpy().mean():.2f} nats. Strength of the steering at each step of one "
+        "answer, and divergence of the steered from the unsteered prediction.",
     )
 
 
-def _named(token: str) -> str:
-    """A token in the caption; what ends an answer has no text."""
+def _token_name(token: str) -> str:
+    """Return the name of a token for the caption; the token that ends an answer has no text."""
     return repr(token.strip()) if token.strip() else "white space" if token else "the end"
 
 

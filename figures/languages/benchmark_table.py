@@ -1,4 +1,4 @@
-"""The main table of language steering: benchmarks by settings, each number with its interval."""
+"""Draw the main table of language steering: benchmarks by settings, with intervals."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, interval_text, listed, need, percent
+from figures.style.drawing import Drawing, interval_text, list_words, percent, require_columns
 from figures.style.settings import ORIGINAL, setting_look, setting_looks
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
 
 MEASURES = {"accuracy": "accuracy", "in_language": "language", "parses": "parses"}
-"""Measures that are known, in the order of the columns, and their headers."""
+"""Known measures, in the order of the columns, and their headers."""
 
 COLUMNS = (
     "model", "setting", "benchmark", "measure", "value", "low", "high", "published",
 )  # fmt: skip
 
 NAME, CELL, ROOM = 122, 60, 96
-"""Widths in pixels: of the settings' column, of a cell, and of a cell where few leave room."""
+"""Widths in pixels: of the settings' column, and the least and the greatest of a cell."""
 HEAD, MODEL, ROW = 42, 24, 34
 """Heights in pixels: of the header, of a model's name, and of a row."""
 
@@ -34,46 +34,47 @@ Cell = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class _Text:
-    """Words of the table at a place in pixels, from the left and from the top."""
+    """Words of the table, at a place in pixels from the left and from the top."""
 
     x: float
     y: float
     words: str
     colour: str = theme.INK
     left: bool = False
-    """Whether they begin there; else they are centred."""
+    """Whether the words begin at ``x``; they are centred otherwise."""
 
 
 def benchmark_table(frame: pl.DataFrame) -> Drawing:
-    """Every setting of every model on every benchmark, each number over its interval.
+    """Draw every setting of every model on every benchmark, each number over its interval.
 
     Args:
         frame: a row for each number: ``model``, ``setting``, ``benchmark``, ``measure``
             ("accuracy", "in_language", "parses"), ``value``, ``low`` and ``high`` (shares, with
-            their 95% intervals) and ``published`` (null where nothing is).
+            their 95% intervals) and ``published`` (null where no value is published).
 
     Returns:
-        The drawing, the largest value of each model in bold, published values in brown beside ours;
-        its caption names the most accurate setting of each model on each benchmark.
+        The drawing, with the largest value of each model in bold and published values in brown; its
+        caption names the most accurate setting of each model on each benchmark.
 
     Raises:
         FigureError: for a frame without these columns, or with two rows of one number.
 
-    Example:
-        >>> benchmark_table(numbers).write(run.path, "benchmarks")
+    Example::
+
+        benchmark_table(numbers).write(run.path, "benchmarks")
     """
-    need(frame, COLUMNS, "benchmark_table")
-    found = _cells(frame)
-    models = _distinct(frame, "model")
+    require_columns(frame, COLUMNS, "benchmark_table")
+    cells = _cells(frame)
+    models = _distinct_values(frame, "model")
     groups = {
         benchmark: _measures(frame.filter(pl.col("benchmark") == benchmark))
-        for benchmark in _distinct(frame, "benchmark")
+        for benchmark in _distinct_values(frame, "benchmark")
     }
     n = sum(len(of) for of in groups.values())
     cell = max(CELL, min(ROOM, (theme.TWO_COLUMNS - NAME) // n))
     width = NAME + cell * n
     rows = {
-        model: setting_looks(_distinct(frame.filter(pl.col("model") == model), "setting"))
+        model: setting_looks(_distinct_values(frame.filter(pl.col("model") == model), "setting"))
         for model in models
     }
     texts = _header(groups, cell)
@@ -91,17 +92,17 @@ def benchmark_table(frame: pl.DataFrame) -> Drawing:
             ]
             for at, column in enumerate(columns):
                 centre = NAME + cell * (at + 0.5)
-                texts += _number(found, (model, setting, *column), centre, top)
+                texts += _number(cells, (model, setting, *column), centre, top)
             top += ROW
     at = NAME
     for of in groups.values():
         _rule(figure, at + 5, at + cell * len(of) - 5)
         at += cell * len(of)
-    figure.add_traces([_written(texts, left=True), _written(texts, left=False)])
+    figure.add_traces([_text_trace(texts, left=True), _text_trace(texts, left=False)])
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0})
     figure.update_xaxes(visible=False, range=[0, width])
     figure.update_yaxes(visible=False, range=[figure.layout.height, 0])  # type: ignore[union-attr]
-    return Drawing(figure, _caption(found, frame, models, list(groups)))
+    return Drawing(figure, _caption(cells, frame, models, list(groups)))
 
 
 def _cells(frame: pl.DataFrame) -> dict[Cell, dict[str, Any]]:
@@ -116,17 +117,17 @@ def _cells(frame: pl.DataFrame) -> dict[Cell, dict[str, Any]]:
     return {tuple(row[name] for name in key): row for row in frame.iter_rows(named=True)}
 
 
-def _distinct(frame: pl.DataFrame, column: str) -> list[str]:
+def _distinct_values(frame: pl.DataFrame, column: str) -> list[str]:
     return frame[column].unique(maintain_order=True).to_list()
 
 
 def _measures(rows: pl.DataFrame) -> list[str]:
-    there = _distinct(rows, "measure")
+    there = _distinct_values(rows, "measure")
     return [m for m in MEASURES if m in there] + [m for m in there if m not in MEASURES]
 
 
 def _header(groups: Mapping[str, Sequence[str]], cell: int) -> list[_Text]:
-    """The benchmarks over their measures."""
+    """Return the texts of the header: the benchmarks over their measures."""
     texts: list[_Text] = []
     at = NAME
     for benchmark, of in groups.items():
@@ -139,29 +140,30 @@ def _header(groups: Mapping[str, Sequence[str]], cell: int) -> list[_Text]:
 
 
 def _number(
-    found: Mapping[Cell, Mapping[str, Any]], key: Cell, centre: float, top: float
+    cells: Mapping[Cell, Mapping[str, Any]], key: Cell, centre: float, top: float
 ) -> list[_Text]:
-    """A number over its interval, in bold where no setting of the model has more."""
-    row = found.get(key)
+    """Return the texts of a number over its interval, in bold for the largest number of the
+    model."""
+    row = cells.get(key)
     if row is None or row["value"] is None:
         return []
     rivals = [
         other["value"]
-        for (model, _, *column), other in found.items()
+        for (model, _, *column), other in cells.items()
         if (model, *column) == (key[0], *key[2:]) and other["value"] is not None
     ]
     number = percent(row["value"])
     if row["value"] == max(rivals) and min(rivals) < row["value"]:
         number = f"<b>{number}</b>"
     ends = f"[{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
-    said = [_Text(centre, top + 10, number), _Text(centre, top + 23, ends, colour=theme.MUTED)]
+    texts = [_Text(centre, top + 10, number), _Text(centre, top + 23, ends, colour=theme.MUTED)]
     if row["published"] is None:
-        return said
+        return texts
     beside = _Text(centre + 15, top + 10, f"{100 * row['published']:.1f}", colour=theme.BROWN)
-    return [_Text(centre - 13, top + 10, number), said[1], beside]
+    return [_Text(centre - 13, top + 10, number), texts[1], beside]
 
 
-def _written(texts: Sequence[_Text], *, left: bool) -> go.Scatter:
+def _text_trace(texts: Sequence[_Text], *, left: bool) -> go.Scatter:
     mine = [text for text in texts if text.left == left]
     return go.Scatter(
         x=[text.x for text in mine],
@@ -180,7 +182,7 @@ def _written(texts: Sequence[_Text], *, left: bool) -> go.Scatter:
 
 
 def _band(figure: go.Figure, top: float, width: float) -> None:
-    """Behind a model's name."""
+    """Draw the band behind a model's name."""
     figure.add_shape(
         type="rect",
         x0=0,
@@ -194,18 +196,18 @@ def _band(figure: go.Figure, top: float, width: float) -> None:
 
 
 def _rule(figure: go.Figure, left: float, right: float) -> None:
-    """Under a benchmark's name."""
+    """Draw the line under a benchmark's name."""
     rule = {"color": theme.INK, "width": 0.8}
     figure.add_shape(type="line", x0=left, x1=right, y0=20, y1=20, line=rule)
 
 
 def _caption(
-    found: Mapping[Cell, Mapping[str, Any]],
+    cells: Mapping[Cell, Mapping[str, Any]],
     frame: pl.DataFrame,
     models: Sequence[str],
     benchmarks: Sequence[str],
 ) -> str:
-    said = [_winners(found, model, benchmarks) for model in models]
+    winners = [_winners(cells, model, benchmarks) for model in models]
     known = frame.filter(pl.col("published").is_not_null() & pl.col("value").is_not_null())
     beside = ""
     if len(known):
@@ -215,18 +217,19 @@ def _caption(
             f"({percent(len(within) / len(known))}) lie within our intervals."
         )
     return (
-        f"{' '.join(part for part in said if part)}{beside} Percentages over their 95% intervals: "
-        "accuracy, answers in the language, answers that parse; bold is the largest of a model."
+        f"{' '.join(part for part in winners if part)}{beside} Percentages over their 95% "
+        "intervals: accuracy, answers in the language, answers that parse; the largest of a "
+        "model is bold."
     ).strip()
 
 
-def _winners(found: Mapping[Cell, Mapping[str, Any]], model: str, benchmarks: Sequence[str]) -> str:
-    """The settings of a model that are the most accurate on some benchmark, and where."""
-    told: dict[str, list[str]] = {}
+def _winners(cells: Mapping[Cell, Mapping[str, Any]], model: str, benchmarks: Sequence[str]) -> str:
+    """Describe which settings of a model are the most accurate on which benchmarks."""
+    benchmarks_won: dict[str, list[str]] = {}
     for benchmark in benchmarks:
         rows = {
             setting: Interval.of(row)
-            for (of, setting, on, measure), row in found.items()
+            for (of, setting, on, measure), row in cells.items()
             if (of, on, measure) == (model, benchmark, "accuracy") and row["value"] is not None
         }
         if not rows:
@@ -239,6 +242,8 @@ def _winners(found: Mapping[Cell, Mapping[str, Any]], model: str, benchmarks: Se
             else ""
         )
         label = setting_look(top).label
-        told.setdefault(label, []).append(f"{benchmark} ({interval_text(rows[top])}{against})")
-    won = [f"{label} on {listed(where)}" for label, where in told.items()]
+        benchmarks_won.setdefault(label, []).append(
+            f"{benchmark} ({interval_text(rows[top])}{against})"
+        )
+    won = [f"{label} on {list_words(where)}" for label, where in benchmarks_won.items()]
     return f"{model.rpartition('/')[2]}: most accurate is {'; '.join(won)}." if won else ""

@@ -1,4 +1,4 @@
-"""How alike the vectors of languages are, with intervals."""
+"""Draw the cosines between the vectors of languages, with intervals."""
 
 from __future__ import annotations
 
@@ -6,35 +6,39 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, need
+from figures.style.drawing import Drawing, require_columns
 from figures.style.settings import language_name
 from interp_steer.errors import FigureError
 
 SIDE = 66
-"""Of a cell in pixels: a number over its interval."""
+"""Side in pixels of a cell, which holds a number over its interval."""
 
 
 def language_cosines(frame: pl.DataFrame) -> Drawing:
-    """Cosine between the vectors of every two languages, each number over its interval.
+    """Draw the cosine between the vectors of every two languages, each number over its interval.
 
-    `similarity_map` draws a plain matrix; this one is for cosines that have been bootstrapped.
+    See `similarity_map` for cosines without intervals.
 
     Args:
         frame: columns ``language_a``, ``language_b``, ``cosine``, ``low`` and ``high`` (ends of the
-            95% interval), a row for each pair, in either order; a language with itself is left out.
+            95% interval), a row for each pair, in either order; a pair of a language with itself is
+            ignored.
 
     Returns:
-        The drawing; its caption names the pairs that are most and least alike, and counts those
-        whose interval lies apart from zero.
+        The drawing; its caption names the most and the least similar pairs, and counts the pairs
+        whose interval excludes zero.
 
     Raises:
-        FigureError: for a frame without these columns, with a pair that is missing, or with cosines
-            that are undefined.
+        FigureError: for a frame without these columns, with a missing pair, or with undefined
+            cosines.
 
-    Example:
-        >>> language_cosines(cosines).write(run.path, "language_cosines")
+    Example::
+
+        language_cosines(cosines).write(run.path, "language_cosines")
     """
-    need(frame, ("language_a", "language_b", "cosine", "low", "high"), "language_cosines")
+    require_columns(
+        frame, ("language_a", "language_b", "cosine", "low", "high"), "language_cosines"
+    )
     frame = frame.filter(pl.col("language_a") != pl.col("language_b"))
     undefined = frame.filter(
         ~pl.all_horizontal(pl.col("cosine", "low", "high").is_between(-1.001, 1.001)).fill_null(
@@ -106,7 +110,7 @@ def _text(cosines: dict, a: str, b: str) -> str:
 
 
 def _caption(cosines: dict) -> str:
-    def said(pair: tuple[str, str]) -> str:
+    def describe(pair: tuple[str, str]) -> str:
         row = cosines[pair]
         return (
             f"{language_name(pair[0])} and {language_name(pair[1])} ({row['cosine']:.2f} "
@@ -116,8 +120,10 @@ def _caption(cosines: dict) -> str:
     most = max(cosines, key=lambda pair: cosines[pair]["cosine"])
     least = min(cosines, key=lambda pair: cosines[pair]["cosine"])
     apart = sum(row["low"] > 0 or row["high"] < 0 for row in cosines.values())
-    alike = f"Most alike are {said(most)}" + (f", least {said(least)}" if len(cosines) > 1 else "")
+    alike = f"Most similar are {describe(most)}" + (
+        f", least {describe(least)}" if len(cosines) > 1 else ""
+    )
     return (
-        f"{alike}; {apart} of {len(cosines)} pairs lie apart from zero. Cosine between the "
-        "vectors of two languages; below it the ends of its 95% interval."
+        f"{alike}; the intervals of {apart} of {len(cosines)} pairs exclude zero. Cosine between "
+        "the vectors of two languages, with the ends of its 95% interval below."
     )

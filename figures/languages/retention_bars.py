@@ -1,43 +1,45 @@
-"""How much of what a model could do before it can still do under steering."""
+"""Draw how much of its accuracy a model keeps under steering."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 import polars as pl
 
-from figures.steering.bars import bar
 from figures.style import theme
-from figures.style.drawing import Drawing, interval_text, listed, need, percent
+from figures.style.drawing import Drawing, interval_text, list_words, percent, require_columns
+from figures.style.interval_bars import horizontal_bars
 from figures.style.settings import ORIGINAL, setting_looks
 from interp_steer.errors import FigureError
+from interp_steer.statistics.effect_shares import mean_change
 from interp_steer.statistics.intervals import Interval
 
 COLUMNS = ("setting", "benchmark", "value", "low", "high")
 
 
 def retention_bars(frame: pl.DataFrame) -> Drawing:
-    """Accuracy on benchmarks that steering is not for, beside the original model's.
+    """Draw the accuracy on benchmarks that steering does not aim at, with the accuracy of the
+    original model.
 
     Args:
-        frame: columns ``setting`` (one of them ``original`` or ``none``), ``benchmark``, ``value``,
-            ``low`` and ``high`` (accuracy, with its 95% interval), of one model.
+        frame: columns ``setting`` (which include ``original`` or ``none``), ``benchmark``,
+            ``value``, ``low`` and ``high`` (accuracy, with its 95% interval), of one model.
 
     Returns:
-        The drawing, the original's interval as a band behind the bars of each benchmark; its
-        caption gives the share of the original's accuracy that each setting keeps, and where a
-        setting's interval lies apart from the original's.
+        The drawing, with the original's interval as a band behind the bars of each benchmark; its
+        caption gives the share of the original's accuracy that each setting keeps, and the
+        benchmarks on which a setting's interval does not overlap the original's.
 
     Raises:
         FigureError: for a frame without these columns or the original's rows, or with two rows of
             one setting and benchmark.
 
-    Example:
-        >>> retention_bars(english).write(run.path, "english_kept")
+    Example::
+
+        retention_bars(english).write(run.path, "english_kept")
     """
-    need(frame, COLUMNS, "retention_bars")
+    require_columns(frame, COLUMNS, "retention_bars")
     twice = frame.filter(frame.select("setting", "benchmark").is_duplicated())
     if len(twice):
         row = twice.row(0, named=True)
@@ -53,7 +55,7 @@ def retention_bars(frame: pl.DataFrame) -> Drawing:
             f"{', '.join(settings)}."
         )
     benchmarks = frame["benchmark"].unique(maintain_order=True).to_list()
-    found = {
+    accuracies = {
         (row["setting"], row["benchmark"]): Interval.of(row)
         for row in frame.filter(pl.col("value").is_not_null()).iter_rows(named=True)
     }
@@ -61,9 +63,9 @@ def retention_bars(frame: pl.DataFrame) -> Drawing:
     height = 12 * len(looks) + 14
     figure = theme.figure(theme.TWO_COLUMNS, 84 + height * len(benchmarks))
     for setting, style in looks.items():
-        figure.add_trace(_bars(setting, style, benchmarks, found))
+        figure.add_trace(_bars(setting, style, benchmarks, accuracies))
     for at, benchmark in enumerate(benchmarks):
-        if (reference := found.get((base, benchmark))) is not None:
+        if (reference := accuracies.get((base, benchmark))) is not None:
             _reference(figure, at, reference)
     figure.update_layout(barmode="group", bargap=0.24, bargroupgap=0.12, legend_traceorder="normal")
     figure.update_yaxes(
@@ -73,21 +75,21 @@ def retention_bars(frame: pl.DataFrame) -> Drawing:
         categoryorder="array",
         categoryarray=benchmarks,
     )
-    most = max((interval.high for interval in found.values()), default=1.0)
+    most = max((interval.high for interval in accuracies.values()), default=1.0)
     figure.update_xaxes(
         range=[0, min(1.02, most + 0.06)], tickformat=".0%", showgrid=True, title_text="accuracy"
     )
-    return Drawing(figure, _caption(found, looks, base, benchmarks))
+    return Drawing(figure, _caption(accuracies, looks, base, benchmarks))
 
 
 def _bars(
     setting: str,
     style: theme.Style,
     benchmarks: Sequence[str],
-    found: Mapping[tuple[str, str], Interval],
+    accuracies: Mapping[tuple[str, str], Interval],
 ) -> go.Bar:
-    known = {b: found[setting, b] for b in benchmarks if (setting, b) in found}
-    return bar(known, style).update(
+    known = {b: accuracies[setting, b] for b in benchmarks if (setting, b) in accuracies}
+    return horizontal_bars(known, style).update(
         hovertemplate="%{y}: %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]<extra>"
         + style.label
         + "</extra>"
@@ -95,14 +97,14 @@ def _bars(
 
 
 def _reference(figure: go.Figure, at: int, original: Interval) -> None:
-    """The original's interval and value, behind and across a benchmark's bars."""
+    """Draw the original's interval and value, behind and across a benchmark's bars."""
     across = {"y0": at - 0.44, "y1": at + 0.44}
     figure.add_shape(
         type="rect",
         x0=original.low,
         x1=original.high,
         **across,
-        fillcolor=theme.translucent(theme.GREY, 0.22),
+        fillcolor=theme.add_opacity(theme.GREY, 0.22),
         line={"width": 0},
         layer="below",
     )
@@ -111,47 +113,35 @@ def _reference(figure: go.Figure, at: int, original: Interval) -> None:
 
 
 def _caption(
-    found: Mapping[tuple[str, str], Interval],
+    accuracies: Mapping[tuple[str, str], Interval],
     looks: Mapping[str, theme.Style],
     base: str,
     benchmarks: Sequence[str],
 ) -> str:
-    said = []
+    findings = []
     for setting, style in looks.items():
-        both = [b for b in benchmarks if (setting, b) in found and (base, b) in found]
+        both = [b for b in benchmarks if (setting, b) in accuracies and (base, b) in accuracies]
         if setting == base or not both:
             continue
-        change = _change([(found[base, b], found[setting, b]) for b in both])
+        change = mean_change([(accuracies[base, b], accuracies[setting, b]) for b in both])
         apart = [
-            f"{b} ({interval_text(found[setting, b])} against {interval_text(found[base, b])})"
+            f"{b} ({interval_text(accuracies[setting, b])} against "
+            f"{interval_text(accuracies[base, b])})"
             for b in both
-            if found[setting, b].high < found[base, b].low
-            or found[setting, b].low > found[base, b].high
+            if accuracies[setting, b].high < accuracies[base, b].low
+            or accuracies[setting, b].low > accuracies[base, b].high
         ]
-        where = f"; intervals lie apart on {listed(apart)}" if apart else ""
-        whole = sum(found[base, b].value for b in both)
-        kept = sum(found[setting, b].value for b in both)
-        share = f"keeps {percent(kept / whole)} of the accuracy, " if whole else ""
-        said.append(
+        where = f"; intervals do not overlap on {list_words(apart)}" if apart else ""
+        whole = sum(accuracies[base, b].value for b in both)
+        remaining = sum(accuracies[setting, b].value for b in both)
+        share = f"keeps {percent(remaining / whole)} of the accuracy, " if whole else ""
+        findings.append(
             f"{style.label} {share}{100 * change.value:+.1f} points [{100 * change.low:+.1f}, "
             f"{100 * change.high:+.1f}] in the mean{where}"
         )
-    opening = "; ".join(said)
+    opening = "; ".join(findings)
     opening = f"{opening[0].upper()}{opening[1:]}. " if opening else ""
     return (
         f"{opening}Accuracy on {len(benchmarks)} benchmarks by setting; whiskers are 95% "
-        f"intervals, the dotted line and the band behind it are the {looks[base].label} model's."
+        f"intervals; the dotted line and the band are the {looks[base].label} model's."
     )
-
-
-def _change(pairs: Sequence[tuple[Interval, Interval]]) -> Interval:
-    """Mean change over benchmarks, its interval from those of the parts (Zou and Donner's MOVER).
-
-    The parts are taken as independent. Answers to the same questions agree more than that, so that
-    the interval is rather too wide than too narrow.
-    """
-    n = len(pairs)
-    value = sum(after.value - before.value for before, after in pairs) / n
-    down = sum((a.value - a.low) ** 2 + (b.high - b.value) ** 2 for b, a in pairs)
-    up = sum((a.high - a.value) ** 2 + (b.value - b.low) ** 2 for b, a in pairs)
-    return Interval(value, value - math.sqrt(down) / n, value + math.sqrt(up) / n, n, "MOVER 95%")

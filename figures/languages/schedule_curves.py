@@ -1,4 +1,4 @@
-"""What each schedule of steering strengths achieves, and breaks, against the strength."""
+"""Draw what each schedule of steering strengths achieves and damages, against the strength."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, interval_text, listed, need, whiskers
+from figures.style.drawing import Drawing, interval_text, list_words, require_columns, whiskers
 from figures.style.settings import SCHEDULES, kind_of, language_name, schedule_looks, setting_look
 from figures.style.small_multiples import Grid, curve
 from figures.style.theme import Style
@@ -29,34 +29,35 @@ OUTCOMES = {
     "perplexity": "perplexity (geometric mean)",
     "kl": "divergence (nats a token)",
 }
-"""What an outcome is called beside its axis."""
+"""Title of the y axis, by outcome."""
 
 HARMS = ("garbled", "degenerate", "perplexity", "kl")
-"""Outcomes of which less is better."""
+"""Outcomes for which less is better."""
 
 GEOMETRIC = ("perplexity",)
-"""Outcomes that are averaged by their logarithm and drawn on such an axis."""
+"""Outcomes whose logarithms are averaged, and that are drawn on a logarithmic axis."""
 
 SLOT = 0.17
-"""Room of a schedule that has no strengths to vary, as a share of the strengths' axis."""
+"""Room of a schedule of one strength, as a share of the axis of strengths."""
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """What is drawn of one language."""
+    """Intervals that are drawn of one language."""
 
     swept: dict[str, dict[float, Interval]]
-    """Of each schedule of several strengths: the outcome at each."""
+    """The outcome at each strength, by schedule, for schedules of several strengths."""
     single: dict[str, Interval]
-    """Of each schedule of one strength."""
+    """The outcome by schedule, for schedules of one strength."""
     random: dict[float, Interval]
-    """At each strength of the swept schedules, those taken together."""
+    """The outcome of random directions at each strength, over all swept schedules."""
     random_single: dict[str, Interval]
+    """The outcome of random directions by schedule, for schedules of one strength."""
     level: dict[str, Interval]
-    """Of each setting without a schedule."""
+    """The outcome by setting, for settings without a schedule."""
 
     def every(self) -> list[Interval]:
-        """All that is drawn."""
+        """Return all intervals that are drawn."""
         return [
             *(i for points in self.swept.values() for i in points.values()),
             *self.single.values(),
@@ -67,15 +68,15 @@ class _Panel:
 
 
 def schedule_curves(records: pl.DataFrame, outcome: str = "in_language") -> Drawing:
-    """An outcome against the strength, a curve per schedule (paper B, section 4).
+    """Draw an outcome against the strength, with a curve per schedule (paper B, section 4).
 
-    A schedule that was run at one strength, as dynamic ones are, stands right of the strengths.
-    Settings without a schedule (unsteered, in-context) are levels across the panel.
+    A schedule of one strength, such as a dynamic schedule, stands right of the strengths. Settings
+    without a schedule (unsteered, in-context) are levels across the panel.
 
     Args:
-        records: columns ``setting``, ``schedule`` and ``strength`` (null where nothing steers),
-            ``query`` and ``outcome``; of one model. With a column ``language``, a panel each.
-            Curves are drawn of the settings ``steered`` and ``random``.
+        records: columns ``setting``, ``schedule`` and ``strength`` (null without steering),
+            ``query`` and ``outcome``; of one model. With a column ``language``, one panel for each
+            language. Curves are drawn of the settings ``steered`` and ``random``.
         outcome: a column of booleans, or of numbers; nulls are left out.
 
     Returns:
@@ -83,12 +84,15 @@ def schedule_curves(records: pl.DataFrame, outcome: str = "in_language") -> Draw
         worst where less of the outcome is better.
 
     Raises:
-        FigureError: for records without these columns, of several models, or where nothing steers.
+        FigureError: for records without these columns, of several models, or without steering.
 
-    Example:
-        >>> schedule_curves(run.records, "perplexity").write(run.path, "perplexity_by_schedule")
+    Example::
+
+        schedule_curves(run.records, "perplexity").write(run.path, "perplexity_by_schedule")
     """
-    need(records, ("setting", "schedule", "strength", "query", outcome), "schedule_curves")
+    require_columns(
+        records, ("setting", "schedule", "strength", "query", outcome), "schedule_curves"
+    )
     _one_model(records)
     if "language" not in records.columns:
         records = records.with_columns(pl.lit("").alias("language"))
@@ -131,15 +135,7 @@ def schedule_curves(records: pl.DataFrame, outcome: str = "in_language") -> Draw
     )
     share = records[outcome].dtype == pl.Boolean
     _y_axis(figure, share, outcome, list(drawn.values()))
-    figure.update_xaxes(
-        range=list(ends),
-        tickvals=[*_apart(ticks, ends), *places.values()],
-        ticktext=[
-            *(f"{s:g}" for s in _apart(ticks, ends)),
-            *(_short(name, looks[name]) for name in places),
-        ],
-        tickangle=-40 if any(kind_of(name)[0] != "dynamic" for name in places) else 0,
-    )
+    _x_axis(figure, looks, ticks, places, ends)
     figure.update_traces(
         hovertemplate="%{x}: %{y:.3g} [%{customdata[0]:.3g}, %{customdata[1]:.3g}]",
         selector=lambda trace: trace.customdata is not None,
@@ -155,7 +151,7 @@ def _one_model(records: pl.DataFrame) -> None:
     if len(models) > 1:
         raise FigureError(
             f"schedule_curves draws one model, and the records have {', '.join(map(str, models))}; "
-            "filter one of them."
+            "keep one of them."
         )
 
 
@@ -167,7 +163,7 @@ def _strengths(steered: pl.DataFrame) -> dict[str, list[float]]:
 
 
 def _measure(rows: pl.DataFrame, outcome: str) -> Interval | None:
-    """The share of booleans, the mean of numbers, the geometric mean of perplexities."""
+    """Compute the share of booleans, the mean of numbers, or the geometric mean of perplexities."""
     if rows[outcome].dtype == pl.Boolean:
         return share_of(rows, outcome) if rows[outcome].is_not_null().any() else None
     if outcome not in GEOMETRIC:
@@ -194,12 +190,12 @@ def _panel(
     curves = {name: _by_strength(by_schedule[name], outcome) for name in swept}
     return _Panel(
         swept={name: points for name, points in curves.items() if points},
-        single=_known({name: _measure(by_schedule[name], outcome) for name in single}),
+        single=_drop_unknown({name: _measure(by_schedule[name], outcome) for name in single}),
         random=_by_strength(random.filter(pl.col("schedule").is_in(swept)), outcome),
-        random_single=_known(
+        random_single=_drop_unknown(
             {name: _measure(random.filter(pl.col("schedule") == name), outcome) for name in single}
         ),
-        level=_known(
+        level=_drop_unknown(
             {
                 setting: _measure(
                     rows.filter((pl.col("setting") == setting) & pl.col("schedule").is_null()),
@@ -213,7 +209,7 @@ def _panel(
 
 def _by_strength(rows: pl.DataFrame, outcome: str) -> dict[float, Interval]:
     known = rows.filter(pl.col("strength").is_not_null()).sort("strength")
-    return _known(
+    return _drop_unknown(
         {
             float(strength): _measure(each, outcome)  # type: ignore[arg-type]
             for (strength,), each in known.group_by("strength", maintain_order=True)
@@ -221,12 +217,12 @@ def _by_strength(rows: pl.DataFrame, outcome: str) -> dict[float, Interval]:
     )
 
 
-def _known(found: Mapping) -> dict:
-    return {key: interval for key, interval in found.items() if interval is not None}
+def _drop_unknown(intervals: Mapping) -> dict:
+    return {key: interval for key, interval in intervals.items() if interval is not None}
 
 
 def _places(single: Sequence[str], ticks: Sequence[float]) -> tuple[dict[str, float], tuple]:
-    """Where the schedules of one strength stand, and the ends of the axis."""
+    """Return the places of the schedules of one strength, and the ends of the axis."""
     low, high = (ticks[0], ticks[-1]) if ticks else (0.0, 0.0)
     span = high - low or 1.0
     slot = SLOT * span
@@ -236,8 +232,8 @@ def _places(single: Sequence[str], ticks: Sequence[float]) -> tuple[dict[str, fl
     return places, (low - 0.06 * span, last + 0.06 * span)
 
 
-def _apart(ticks: Sequence[float], ends: tuple[float, float]) -> list[float]:
-    """The strengths that have room for their numbers, the largest always."""
+def _spaced_ticks(ticks: Sequence[float], ends: tuple[float, float]) -> list[float]:
+    """Choose the strengths that have room for their numbers; the largest is always shown."""
     room = 0.06 * (ends[1] - ends[0])
     shown: list[float] = []
     for tick in reversed(ticks):
@@ -246,8 +242,8 @@ def _apart(ticks: Sequence[float], ends: tuple[float, float]) -> list[float]:
     return shown[::-1]
 
 
-def _short(name: str, look: Style) -> str:
-    """A schedule under the axis: of a dynamic one its p."""
+def _short_name(name: str, look: Style) -> str:
+    """Return the name of a schedule under the axis: p for a dynamic schedule."""
     kind, inside = kind_of(name)
     return inside.partition(";")[0] if kind == "dynamic" and inside else look.label
 
@@ -262,13 +258,13 @@ def _x_title(swept: Sequence[str], single: Sequence[str]) -> str:
 def _traces(
     panel: _Panel, looks: Mapping[str, Style], places: Mapping[str, float], ends: tuple
 ) -> list[go.Scatter]:
-    """Levels below, then the control, then the schedules."""
+    """Return the traces: levels first, then the control, then the schedules on top."""
     traces: list[go.Scatter] = []
     for at, (setting, level) in enumerate(panel.level.items()):
         style = setting_look(setting, at)
         across = {ends[0]: level, ends[1]: level}
         look = {"band": 0.12, "mode": "lines", "small": True}
-        # Levels may coincide, as two of zero do: the one below shows between another's dashes.
+        # Levels may coincide, such as two of zero: the lower line shows between another's dashes.
         dash = ("solid", "dash", "dot")[at % 3]
         traces += curve(across, style.label, style.colour, dash=dash, **look)
     control = setting_look("random")
@@ -301,6 +297,25 @@ def _point(x: float, interval: Interval, style: Style, legend: str) -> go.Scatte
     )
 
 
+def _x_axis(
+    figure: go.Figure,
+    looks: Mapping[str, Style],
+    ticks: Sequence[float],
+    places: Mapping[str, float],
+    ends: tuple[float, float],
+) -> None:
+    """Label the x axis: the strengths, then the schedules of one strength."""
+    figure.update_xaxes(
+        range=list(ends),
+        tickvals=[*_spaced_ticks(ticks, ends), *places.values()],
+        ticktext=[
+            *(f"{s:g}" for s in _spaced_ticks(ticks, ends)),
+            *(_short_name(name, looks[name]) for name in places),
+        ],
+        tickangle=-40 if any(kind_of(name)[0] != "dynamic" for name in places) else 0,
+    )
+
+
 def _y_axis(figure: go.Figure, share: bool, outcome: str, panels: Sequence[_Panel]) -> None:
     drawn = [interval for panel in panels for interval in panel.every()]
     low, high = min(i.low for i in drawn), max(i.high for i in drawn)
@@ -326,7 +341,7 @@ def _caption(
     share: bool,
     strengths: Mapping[str, list[float]],
 ) -> str:
-    said = [
+    findings = [
         _finding(code, panel, looks, outcome, share, strengths) for code, panel in panels.items()
     ]
     drawn = OUTCOMES.get(outcome, outcome.replace("_", " "))
@@ -334,12 +349,12 @@ def _caption(
     queries = max(i.n for panel in panels.values() for i in panel.every())
     control = ""
     if any(panel.random or panel.random_single for panel in panels.values()):
-        control = " Random directions have the vectors' norms"
+        control = " Random directions have the norms of the vectors"
         several = any(panel.random and len(panel.swept) > 1 for panel in panels.values())
-        control += "; those of all curves are taken together." if several else "."
+        control += "; random directions of all curves are pooled." if several else "."
     return (
-        f"{' '.join(said)} {drawn} against the strength, a curve for each schedule; bands and "
-        f"whiskers are 95% intervals, {queries} queries at most.{control}"
+        f"{' '.join(findings)} {drawn} against the strength, a curve for each schedule; bands and "
+        f"whiskers are 95% intervals, from at most {queries} queries.{control}"
     )
 
 
@@ -362,17 +377,17 @@ def _finding(
         for setting, interval in panel.level.items()
     ]
     near = sum(key != top and interval.high >= best.low for key, interval in every.items())
-    others = f" ({near} of {len(every) - 1} others overlap it)" if len(every) > 1 else ""
+    others = f" ({near} of {len(every) - 1} other intervals overlap)" if len(every) > 1 else ""
     word = "worst" if outcome in HARMS else "best"
     opening = f"{language_name(code)}: {word}" if code else word.capitalize()
     return (
-        f"{opening} is {_said(top, looks, strengths)}: {_text(best, share)}{others}"
-        + (f", against {listed(level)}" if level else "")
+        f"{opening} is {_setting_name(top, looks, strengths)}: {_text(best, share)}{others}"
+        + (f", against {list_words(level)}" if level else "")
         + "."
     )
 
 
-def _said(
+def _setting_name(
     key: tuple[str, float | None], looks: Mapping[str, Style], strengths: Mapping[str, list[float]]
 ) -> str:
     name, strength = key

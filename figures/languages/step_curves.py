@@ -1,4 +1,4 @@
-"""What happens while an answer is written: a quantity at every step, in the mean over answers."""
+"""Draw a quantity at every step of the answers, in the mean over answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, need
+from figures.style.drawing import Drawing, require_columns
 from figures.style.settings import language_name, schedule_looks, setting_looks
 from figures.style.small_multiples import Grid, curve
 from figures.style.theme import Style
@@ -17,10 +17,10 @@ from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import mean_of
 
 FEWEST = 3
-"""Queries that a step needs; of fewer still running there is no interval."""
+"""Least number of queries of a step; fewer give no interval."""
 
 TOLD = 4
-"""Most curves of which the caption gives the ends."""
+"""Greatest number of curves whose ends the caption gives."""
 
 QUANTITIES = {
     "surprise": "surprise (nats a token)",
@@ -28,32 +28,34 @@ QUANTITIES = {
     "kl": "divergence (nats a token)",
     "projection": "projection",
 }
-"""What a quantity is called beside its axis."""
+"""Title of the y axis, by quantity."""
 
 
 def step_curves(frame: pl.DataFrame, quantity: str) -> Drawing:
-    """Mean of a quantity at each step of the answers: a curve for each setting and schedule.
+    """Draw the mean of a quantity at each step of the answers: a curve for each setting and
+    schedule.
 
-    Where several properties are steered at once each has its curve, and each setting and schedule
-    its panel (the strengths that dynamic composition gives each property, paper B, section 2).
+    With several properties, each property has its curve, and each setting and schedule its panel
+    (the strengths that dynamic composition gives each property, paper B, section 2).
 
     Args:
         frame: a row for each answer and step, columns ``step``, ``query``, ``setting`` and the
-            quantity; ``schedule`` and ``property`` where they vary. Answers that have ended have no
+            quantity; ``schedule`` and ``property`` where they vary. After its end an answer has no
             row, or null.
         quantity: a column of numbers, such as ``strength``, ``kl`` or ``projection``.
 
     Returns:
-        The drawing; its caption gives each curve's first and last value, and how many answers run
-        that far. Steps that fewer than three queries reach are left out.
+        The drawing; its caption gives each curve's first and last value, and the number of
+        queries there. Steps that fewer than three queries reach are left out.
 
     Raises:
-        FigureError: for a frame without these columns, or where no step has three queries.
+        FigureError: for a frame without these columns, or without a step of three queries.
 
-    Example:
-        >>> step_curves(strengths, "strength").write(run.path, "strength_by_step")
+    Example::
+
+        step_curves(strengths, "strength").write(run.path, "strength_by_step")
     """
-    need(frame, ("step", "query", "setting", quantity), "step_curves")
+    require_columns(frame, ("step", "query", "setting", quantity), "step_curves")
     absent = [name for name in ("schedule", "property") if name not in frame.columns]
     known = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in absent).filter(
         pl.col(quantity).is_not_null()
@@ -104,7 +106,8 @@ def step_curves(frame: pl.DataFrame, quantity: str) -> Drawing:
 
 
 def _looks(names: Sequence[tuple[str, str | None]]) -> dict[tuple[str, str | None], Style]:
-    """A style for each setting and schedule: the schedule's where there is one."""
+    """Return a style for each setting and schedule: the style of the schedule if there is a
+    schedule."""
     settings = setting_looks([setting for setting, _ in names])
     steered = list(dict.fromkeys(setting for setting, schedule in names if schedule is not None))
     schedules = schedule_looks([schedule for _, schedule in names if schedule is not None])
@@ -145,14 +148,14 @@ def _caption(points: Mapping[tuple[str, str], dict[int, Interval]], quantity: st
     drops = {
         key: abs(_ends(means)[1].value - _ends(means)[0].value) for key, means in points.items()
     }
-    told = sorted(points, key=lambda key: -drops[key])[:TOLD]
-    said = [_sentence(key, points[key]) for key in points if key in told]
+    largest = sorted(points, key=lambda key: -drops[key])[:TOLD]
+    sentences = [_sentence(key, points[key]) for key in points if key in largest]
     some = f" (the {TOLD} of {len(points)} curves that change most)" if len(points) > TOLD else ""
     first = [_ends(means)[0].n for means in points.values()]
     last = [_ends(means)[1].n for means in points.values()]
     drawn = QUANTITIES.get(quantity, quantity.replace("_", " "))
     return (
-        f"{'; '.join(said)}{some}. Mean {drawn} at each step of the answers; bands are 95% "
+        f"{'; '.join(sentences)}{some}. Mean {drawn} at each step of the answers; bands are 95% "
         f"intervals, {_range(first)} queries at the first step and {_range(last)} at the last."
     )
 

@@ -1,4 +1,4 @@
-"""Answers to read, each token coloured by the strength that it was steered with."""
+"""Draw answers as text, each token coloured by the strength of its steering."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, need, percent
+from figures.style.drawing import NO_ESTIMATE, Drawing, percent, require_columns
 from figures.style.settings import language_name
-from figures.style.token_text import Placed, laid, text_figure, wide
+from figures.style.token_text import Placed, place_tokens, text_columns, text_figure
 from interp_steer.errors import FigureError
 
 
 def strength_text(frame: pl.DataFrame, answers: int = 4) -> Drawing:
-    """The text of some answers, each token shaded by its strength ``a_i`` (paper B, section 2).
+    """Draw the text of some answers, each token shaded by its strength ``a_i`` (paper B, section
+    2).
 
     Args:
-        frame: columns ``answer_id``, ``step``, ``token`` and ``strength`` (null where nothing
-            steers). With a column ``language`` (that the step is steered to) a line under the
-            tokens has its colour.
-        answers: how many are drawn, the first ones.
+        frame: columns ``answer_id``, ``step``, ``token`` and ``strength`` (null without
+            steering). With a column ``language`` (the target of the steering at the step) a line
+            under the tokens has the language's colour.
+        answers: number of answers that are drawn, from the first.
 
     Returns:
-        The drawing; its caption says how much of the strength falls on the first tokens, over the
-        answers that are drawn.
+        The drawing; its caption gives the share of the strength on the first tokens, over the drawn
+        answers.
 
     Raises:
         FigureError: for a frame without these columns, with two tokens at one step of an answer, or
-            where no token has a strength.
+            without a token that has a strength.
 
-    Example:
-        >>> strength_text(tokens.filter(pl.col("schedule") == "dynamic(0.5)"))
+    Example::
+
+        strength_text(tokens.filter(pl.col("schedule") == "dynamic(0.5)"))
     """
-    need(frame, ("answer_id", "step", "token", "strength"), "strength_text")
+    require_columns(frame, ("answer_id", "step", "token", "strength"), "strength_text")
     names = frame["answer_id"].unique(maintain_order=True).to_list()[: max(1, answers)]
     shown = frame.filter(pl.col("answer_id").is_in(names))
     if "language" not in shown.columns:
@@ -55,7 +57,7 @@ def strength_text(frame: pl.DataFrame, answers: int = 4) -> Drawing:
         first = placed[-1].line + 2 if placed else 0
         starts[first] = str(name)
         rows = shown.filter(pl.col("answer_id") == name).sort("step").iter_rows(named=True)
-        placed += laid(rows, "strength", first)
+        placed += place_tokens(rows, "strength", first)
     codes = [code for code in dict.fromkeys(token.language for token in placed) if code is not None]
     low, high = float(known.to_numpy().min()), float(known.to_numpy().max())
     most = max(abs(low), abs(high)) or 1.0
@@ -74,12 +76,12 @@ def strength_text(frame: pl.DataFrame, answers: int = 4) -> Drawing:
 
 
 def _underlines(placed: Sequence[Placed], code: str, colour: str) -> go.Scatter:
-    """A line under every token of a language, joined where they follow each other."""
+    """Draw a line under every token of a language, without a gap between neighbours."""
     xs: list[float | None] = []
     ys: list[float | None] = []
     for token in placed:
         if token.language == code:
-            end = token.column + wide(token.text)
+            end = token.column + text_columns(token.text)
             xs += [token.column, end, None]
             ys += [token.line + 0.45, token.line + 0.45, None]
     return go.Scatter(
@@ -100,7 +102,7 @@ def _caption(shown: pl.DataFrame, names: Sequence[object], codes: Sequence[str])
     begun = whole.group_by("answer_id").agg(pl.col("step").min().alias("begin"))
     early = whole.join(begun, on="answer_id").filter(pl.col("step") < pl.col("begin") + first)
     tokens = percent(len(early) / len(whole))
-    said = (
+    finding = (
         "No token is steered."
         if not total
         else (
@@ -108,9 +110,9 @@ def _caption(shown: pl.DataFrame, names: Sequence[object], codes: Sequence[str])
             f"{percent(float(early['strength'].sum()) / total)} of the strength."
         )
     )
-    switched = " The line under a token is the language that it was steered to." if codes else ""
+    switched = " The line under a token shows the language of its steering." if codes else ""
     number = "One answer" if len(names) == 1 else f"{len(names)} answers"
     return (
-        f"{said} {number}, each token shaded by the strength it was steered with; unshaded tokens "
-        f"have none.{switched}"
+        f"{finding} {number}, each token shaded by the strength of its steering; unshaded tokens "
+        f"are not steered.{switched}"
     )

@@ -1,4 +1,4 @@
-"""What language an answer is in when the language it is steered to changes on the way."""
+"""Draw the language of an answer when the language of the steering changes on the way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, need, percent
+from figures.style.drawing import Drawing, percent, require_columns
 from figures.style.settings import language_name
 from figures.style.small_multiples import Grid, curve
 from interp_steer.errors import FigureError
@@ -16,24 +16,28 @@ from interp_steer.statistics.intervals import Interval
 
 
 def switch_curves(frame: pl.DataFrame) -> Drawing:
-    """Share of words in each language against the step, the steering's language being switched.
+    """Draw the share of words in each language against the step, when the language of the steering
+    is switched.
 
     Args:
         frame: columns ``step``, ``language`` (of the words), ``share``, ``low`` and ``high`` (ends
-            of the 95% interval) and ``switched_at`` (the step; null where nothing was switched).
-            Answers that were switched at different steps have a panel each.
+            of the 95% interval) and ``switched_at`` (the step; null without a switch).
+            Each step of a switch has its panel.
 
     Returns:
-        The drawing; its caption says how soon the language that gains most leads.
+        The drawing; its caption gives the step at which the language that gains most leads.
 
     Raises:
         FigureError: for a frame without these columns, or with several shares of one language at
             one step.
 
-    Example:
-        >>> switch_curves(words).write(run.path, "switching")
+    Example::
+
+        switch_curves(words).write(run.path, "switching")
     """
-    need(frame, ("step", "language", "share", "low", "high", "switched_at"), "switch_curves")
+    require_columns(
+        frame, ("step", "language", "share", "low", "high", "switched_at"), "switch_curves"
+    )
     twice = frame.filter(frame.select("switched_at", "language", "step").is_duplicated())
     if len(twice):
         row = twice.row(0, named=True)
@@ -66,18 +70,18 @@ def switch_curves(frame: pl.DataFrame) -> Drawing:
     for panel, at in enumerate(switches):
         if at is not None:
             where = {"row": panel // grid.columns + 1, "col": panel % grid.columns + 1}
-            # Half a step before, between the last token of the one and the first of the other.
+            # Half a step earlier: between the last token before the switch and the first after.
             rule = {"color": theme.INK, "width": 1, "dash": "dash"}
             figure.add_vline(x=at - 0.5, line=rule, **where)  # type: ignore[arg-type]
     figure.update_traces(
         hovertemplate="step %{x}: %{y:.0%} [%{customdata[0]:.0%}, %{customdata[1]:.0%}]",
         selector=lambda trace: trace.customdata is not None,
     )
-    said = " ".join(_finding(at, points[at]) for at in switches)
+    findings = " ".join(_finding(at, points[at]) for at in switches)
     return Drawing(
         figure,
-        f"{said} Share of an answer's words in each language by step; the dashed line is where the "
-        "language of the steering changes, bands are 95% intervals.",
+        f"{findings} Share of an answer's words in each language by step; at the dashed line the "
+        "language of the steering changes; bands are 95% intervals.",
     )
 
 
@@ -103,14 +107,16 @@ def _finding(at: int | None, points: Mapping[str, Mapping[int, Interval]]) -> st
     gains = {code: _mean(points[code], after) - _mean(points[code], before) for code in points}
     new = max(gains, key=lambda code: gains[code])
     was, now = _mean(points[new], before), _mean(points[new], after)
-    said = (
+    change = (
         f"Switched at step {at}: {language_name(new)} goes from {percent(was)} of the words before "
         f"to {percent(now)} after"
     )
     leads = next((step for step in after if _leads(new, points, step)), None)
     if leads is None:
-        return f"{said}; its interval lies above the others at no step."
-    return f"{said}; its interval first lies above the others at step {leads} ({leads - at} later)."
+        return f"{change}; at no step its interval lies above all others."
+    return (
+        f"{change}; its interval first lies above all others at step {leads} ({leads - at} later)."
+    )
 
 
 def _mean(means: Mapping[int, Interval], steps: list[int]) -> float:
@@ -119,7 +125,8 @@ def _mean(means: Mapping[int, Interval], steps: list[int]) -> float:
 
 
 def _leads(code: str, points: Mapping[str, Mapping[int, Interval]], step: int) -> bool:
-    """Whether a language's interval lies above every other's at a step."""
+    """Determine whether the interval of a language lies above those of all other languages at a
+    step."""
     own = points[code].get(step)
     others = [means[step].high for name, means in points.items() if name != code and step in means]
     return own is not None and own.low > max(others, default=0.0)

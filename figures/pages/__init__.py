@@ -1,1 +1,4 @@
-"""Write pages that open offline: reports and galleries."""
+"""Write pages that open without a network: reports and galleries.
+
+May import from every other package of `figures`.
+"""

@@ -1,7 +1,7 @@
-"""A page to look through: every figure of the results below a root, small, and large on a click.
+"""Write a page of all figures of the results below a root: small, and large on a click.
 
-``python -m figures.pages.gallery results/ --out results/gallery.html`` writes one file that opens with no
-network. Figures stand by analysis, and each is drawn when it comes into view.
+``python -m figures.pages.gallery results/ --out results/gallery.html`` writes one file that opens
+with no network. Figures are grouped by analysis, and a figure is drawn when it comes into view.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 
 import tyro
 
-from figures.command_line import command, gathered
+from figures.command_line import read_runs, run_command
 from figures.pages.page import figures_of, question_of, write_page
 from figures.pages.report import provenance_line
 from interp_steer.errors import FigureError
 from interp_steer.results.finished import Results
 
 FOOTER = (
-    "Made by figures.pages.gallery from finished results folders, whose checksums were verified as they "
-    "were read. This page loads nothing from the network."
+    "Made by figures.pages.gallery from finished results folders, whose checksums were verified "
+    "as they were read. This page loads nothing from the network."
 )
 
 
@@ -32,17 +32,17 @@ def write_gallery(
     """Write the figures of finished runs as one page of thumbnails.
 
     Args:
-        runs: finished results folders, in the order of the page; those of one analysis stand
-            together.
-        path: where the page goes; its folder is made.
-        title: of the page.
-        match: which figures, by a pattern of their names.
+        runs: finished results folders, in the order of the page; runs of one analysis are
+            grouped.
+        path: the file of the page; its folder is created.
+        title: title of the page.
+        match: pattern of the names of the figures.
 
     Returns:
         The path.
 
     Raises:
-        FigureError: when there is no figure of that name, or one is damaged.
+        FigureError: when no figure has such a name, or a figure is damaged.
         RunError: when the page cannot be written.
     """
     figures = [one for one in figures_of(runs) if fnmatch.fnmatch(one["name"], match)]
@@ -68,7 +68,7 @@ def write_gallery(
 
 
 def _groups(runs: Sequence[Results], figures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The figures by analysis, in the order in which the analyses come."""
+    """Group the figures by analysis, in the order of the analyses."""
     groups: dict[str, dict[str, Any]] = {}
     for figure in figures:
         run = runs[figure["run"]]
@@ -96,11 +96,11 @@ class Config:
     root: tyro.conf.Positional[Path] = Path("results")
     """Folder to look for results folders in."""
     out: Path | None = None
-    """Where the page goes; gallery.html in the root when not given."""
+    """File of the page; by default gallery.html in the root."""
     title: str = "Gallery"
     """Title of the page."""
     match: str = "*"
-    """Which figures, by a pattern of their names such as accuracy_*."""
+    """Pattern of the names of the figures, such as accuracy_*."""
 
 
 def main(config: Config) -> Path:
@@ -108,11 +108,11 @@ def main(config: Config) -> Path:
 
     Raises:
         RunError: when no folder can be read.
-        FigureError: when none has a figure.
+        FigureError: when no folder has a figure.
     """
     path = config.out or config.root / "gallery.html"
-    return write_gallery(gathered(config.root), path, config.title, match=config.match)
+    return write_gallery(read_runs(config.root), path, config.title, match=config.match)
 
 
 if __name__ == "__main__":
-    command(Config, main, "figures.pages.gallery")
+    run_command(Config, main, "figures.pages.gallery")

@@ -1,4 +1,5 @@
-"""Pages that open with no network: plotly once, and figures drawn as they come into view."""
+"""Write pages that open without a network: plotly is included once, and a figure is drawn when it
+comes into view."""
 
 from __future__ import annotations
 
@@ -12,15 +13,15 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from figures.style.drawing import listed
+from figures.style.drawing import list_words
 from figures.style.plotly_layout import read_figure
 from interp_steer.models.bundled import BUNDLED_NAMES as BUNDLED
 from interp_steer.results.finished import Results
-from interp_steer.results.folders import mended
+from interp_steer.results.folders import explain_write_errors
 from interp_steer.storage.atomic import write_atomically
 
 TOY = "{models} {is_are} that proves the pipeline; nothing here is evidence about large models."
-"""What a page says when a bundled model was run."""
+"""Remark of a page on runs of a bundled model."""
 
 
 def write_page(
@@ -36,13 +37,13 @@ def write_page(
     """Write a page of results folders from a template that extends ``page.html.j2``.
 
     Args:
-        path: where it goes; its folder is made.
-        template: its name, in the folder of this module.
-        runs: whose page it is.
-        figures: what :func:`figures_of` returned.
-        title: of the page.
-        notes: cautions under it; that a model is a bundled toy is said without being asked.
-        values: what else the template reads.
+        path: the file of the page; its folder is created.
+        template: name of the template in the folder of this module.
+        runs: the runs on the page.
+        figures: the result of :func:`figures_of`.
+        title: title of the page.
+        notes: cautions under the title; the remark on bundled toy models is added automatically.
+        values: further variables of the template.
 
     Returns:
         The path.
@@ -68,7 +69,7 @@ def write_page(
         )
     )
     path = Path(path)
-    with mended(path):
+    with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(path) as aside:
             aside.write_text(page, "utf-8")
@@ -76,7 +77,7 @@ def write_page(
 
 
 def figures_of(runs: Sequence[Results]) -> list[dict[str, Any]]:
-    """Every figure of every run, with its size and its data.
+    """Return every figure of every run, with its size and its data.
 
     Raises:
         FigureError: when a figure's JSON is damaged.
@@ -103,13 +104,13 @@ def figures_of(runs: Sequence[Results]) -> list[dict[str, Any]]:
 
 
 def script_json(data: Any) -> Markup:
-    """JSON that cannot end the script element that holds it."""
+    """Return JSON that cannot end the script element that holds it."""
     text = json.dumps(data, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def question_of(run: Results) -> tuple[str, str]:
-    """What an analysis asks, and what else its docstring says of it."""
+    """Return the question of an analysis, and the rest of its docstring."""
     question, _, about = str(run.provenance.get("about") or "").strip().partition("\n")
     return question or run.analysis, about
 
@@ -125,7 +126,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _with_shared_look(figure: Mapping[str, Any], looks: list[Any]) -> dict[str, Any]:
-    """A figure whose theme, which is the same for most, is kept once for all."""
+    """Return a figure whose theme is stored once for all figures, since most figures share it."""
     data = figure["data"]
     look = data["layout"].get("template")
     if look not in looks:
@@ -135,7 +136,7 @@ def _with_shared_look(figure: Mapping[str, Any], looks: list[Any]) -> dict[str, 
 
 
 def _least_width(layout: Mapping[str, Any]) -> int:
-    """How narrow a figure may become on a small screen before it scrolls instead."""
+    """Return the smallest width of a figure on a small screen, below which the page scrolls."""
     width = layout.get("width", 670)
     panels = sum(key.startswith("xaxis") for key in layout)
     if panels > 2:
@@ -144,21 +145,22 @@ def _least_width(layout: Mapping[str, Any]) -> int:
 
 
 def _toys(runs: Sequence[Results]) -> list[str]:
-    """The bundled models that the runs are about, in the order in which they are listed."""
+    """Return the bundled models of the runs, in the order of `BUNDLED_NAMES`."""
     about = {Path(name).name for run in runs for name in (run.model, *_models(run.config))}
     return [name for name in BUNDLED if name in about]
 
 
 def _models(config: Mapping[str, Any]) -> list[str]:
-    """Every text in a config but the reference, which measures answers and gives none."""
+    """Return every text in a config but the reference, which measures answers and generates
+    none."""
     values = [value for key, value in config.items() if key != "reference"]
-    each = [one for value in values for one in (value if isinstance(value, list) else [value])]
-    return [one for one in each if isinstance(one, str)]
+    texts = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    return [one for one in texts if isinstance(one, str)]
 
 
 def _toy_note(names: Sequence[str]) -> str:
     return TOY.format(
-        models=listed(names),
+        models=list_words(names),
         is_are="is a bundled toy model" if len(names) == 1 else "are bundled toy models",
     ).replace("toy models that proves", "toy models that prove")
 

@@ -1,4 +1,5 @@
-"""One page that opens with no network: what was run, its numbers, figures, answers, provenance.
+"""Write one page that opens without a network: what was run, its numbers, figures, answers,
+provenance.
 
 ``python -m figures.pages.report results/`` gathers every finished results folder below a root.
 """
@@ -13,7 +14,7 @@ from typing import Any
 import tyro
 from markupsafe import Markup
 
-from figures.command_line import command, gathered
+from figures.command_line import read_runs, run_command
 from figures.pages.page import figures_of, question_of, write_page
 from figures.pages.run_contents import frames_of, vector_cards
 from figures.steering.completions import COLUMNS, completions_table
@@ -22,8 +23,8 @@ from interp_steer.results.finished import Results
 from interp_steer.results.summary import interval_text, number_text, rows
 
 FOOTER = (
-    "Made by figures.pages.report from the folders named under Provenance; their checksums were verified "
-    "as they were read. This page loads nothing from the network."
+    "Made by figures.pages.report from the folders named under Provenance; their checksums were "
+    "verified as they were read. This page loads nothing from the network."
 )
 
 
@@ -39,12 +40,12 @@ def write_report(
     """Write finished runs as one self-contained HTML page.
 
     Args:
-        runs: what `Run.read` or `Run.finish` returned, in the order of the page.
-        path: where the page goes; its folder is made.
-        title: of the page.
+        runs: the results of `Run.read` or `Run.finish`, in the order of the page.
+        path: the file of the page; its folder is created.
+        title: title of the page.
         introduction: a paragraph under the title.
-        notes: cautions under it; that a model is a bundled toy is said without being asked.
-        samples: prompts per instruction whose answers are shown.
+        notes: cautions under the title; the remark on bundled toy models is added automatically.
+        samples: number of prompts per instruction whose answers are shown.
 
     Returns:
         The path.
@@ -53,12 +54,13 @@ def write_report(
         FigureError: without runs.
         RunError: when the page cannot be written.
 
-    Example:
-        >>> write_report(Run.read("results/..."), "report.html", "Steering")  # doctest: +SKIP
+    Example::
+
+        write_report(Run.read("results/..."), "report.html", "Steering")
     """
     runs = [runs] if isinstance(runs, Results) else list(runs)
     if not runs:
-        raise FigureError("there is no finished run to report; run an analysis first.")
+        raise FigureError("write_report was given no finished run; run an analysis first.")
     figures = figures_of(runs)
     return write_page(
         path,
@@ -93,8 +95,8 @@ def _section(
         "completions": completions,
         "completions_note": (
             f"The first {'prompt' if samples == 1 else f'{samples} prompts'} of each instruction, "
-            "in the order of the data and whatever came out. Where several layers were run, the "
-            "one with most successes is shown."
+            "in the order of the data, whatever the answers were. Of several layers, the layer "
+            "with most successes is shown."
         ),
         "vectors": vector_cards(run),
         "frames": frames_of(run),
@@ -116,7 +118,7 @@ def _row(row: Any) -> dict[str, Any]:
 
 
 def _paragraphs(text: str) -> str:
-    """A docstring's lines joined into paragraphs."""
+    """Join the lines of a docstring into paragraphs."""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n") if part.strip())
 
 
@@ -127,7 +129,7 @@ def _completions(run: Results, samples: int) -> Markup | None:
     outcome = next((one for one in ("strict", "in_language") if one in records.columns), None)
     if outcome is None:
         return None
-    # The template of the table escapes every text in it.
+    # The template of the table escapes all text.
     return Markup(completions_table(records, per_instruction=samples, outcome=outcome))
 
 
@@ -150,7 +152,7 @@ def _duration(seconds: float) -> str:
 
 
 def provenance_line(run: Results) -> str:
-    """The commit, the model's weights and the folder, in a line."""
+    """Return the commit, the fingerprint of the weights and the folder, in one line."""
     commit, dirty = (run.provenance["source"].get(key) for key in ("commit", "dirty"))
     at = f"commit {commit[:10]}{' with local changes' if dirty else ''}" if commit else "no commit"
     fingerprint = run.provenance["model"].get("fingerprint")
@@ -158,8 +160,8 @@ def provenance_line(run: Results) -> str:
 
 
 def _provenance(run: Results) -> dict[str, Any]:
-    kept = ("model", "data", "source", "versions", "machine", "start", "end", "wall_seconds")
-    return {"config": run.config, "seed": run.seed} | {k: run.provenance.get(k) for k in kept}
+    fields = ("model", "data", "source", "versions", "machine", "start", "end", "wall_seconds")
+    return {"config": run.config, "seed": run.seed} | {k: run.provenance.get(k) for k in fields}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -181,22 +183,22 @@ class Config:
     root: tyro.conf.Positional[Path] = Path("results")
     """Folder to look for results folders in."""
     out: Path | None = None
-    """Where the page goes; report.html in the root when not given."""
+    """File of the page; by default report.html in the root."""
     title: str = "Steering results"
     """Title of the page."""
     samples: int = 1
-    """Prompts per instruction whose answers are shown; 0 for none."""
+    """Number of prompts per instruction whose answers are shown; 0 shows no answers."""
 
 
 def main(config: Config) -> Path:
     """Write the page of every finished folder below the root, and return its path.
 
     Raises:
-        RunError: when none can be read.
+        RunError: when no folder can be read.
     """
     path = config.out or config.root / "report.html"
-    return write_report(gathered(config.root), path, config.title, samples=config.samples)
+    return write_report(read_runs(config.root), path, config.title, samples=config.samples)
 
 
 if __name__ == "__main__":
-    command(Config, main, "figures.pages.report")
+    run_command(Config, main, "figures.pages.report")

@@ -1,4 +1,4 @@
-"""What a results folder holds besides figures, for a page: vectors' cards, and records."""
+"""Show what a results folder holds in addition to figures: the cards of vectors, and records."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from interp_steer.results.finished import Results
 from interp_steer.results.summary import number_text
 
 FIRST = 5
-"""Rows of a frame that are shown."""
+"""Number of rows of a frame that are shown."""
 
 LONGEST = 80
-"""Letters of a value in a row that are shown."""
+"""Number of letters of a value that are shown."""
 
 
 def vector_cards(run: Results) -> list[dict[str, Any]]:
-    """The vectors of a run: the name of each file, and its card as HTML.
+    """Return the vectors of a run: the name of each file, and its card as HTML.
 
-    Files of other kinds than a steering vector are named with their kind alone.
+    A file that holds no steering vector has its kind and an empty card.
 
     Raises:
         VectorError: when a file is damaged.
@@ -47,30 +47,31 @@ def vector_cards(run: Results) -> list[dict[str, Any]]:
 
 
 def frames_of(run: Results) -> list[dict[str, Any]]:
-    """The records of a run: of each frame its columns with what they hold, and its first rows."""
-    found = []
+    """Return the records of a run: the columns of each frame with their contents, and its first
+    rows."""
+    frames = []
     for name in run.frames:
         frame = run.records(name)
         if frame is None:
             continue
-        found.append(
+        frames.append(
             {
                 "name": name,
-                "size": f"{_counted(frame.height, 'row')}, {_counted(frame.width, 'column')}",
+                "size": f"{_count_text(frame.height, 'row')}, {_count_text(frame.width, 'column')}",
                 "columns": [_column(frame[column]) for column in frame.columns],
                 "names": frame.columns,
                 "first": [[_short(value) for value in row] for row in frame.head(FIRST).rows()],
             }
         )
-    return found
+    return frames
 
 
-def _counted(n: int, what: str) -> str:
+def _count_text(n: int, what: str) -> str:
     return f"{n:,} {what if n == 1 else what + 's'}"
 
 
 def _column(values: pl.Series) -> dict[str, str]:
-    """A column's name, type and extent: the range of numbers, a few of other values."""
+    """Return a column's name, type and contents: the range of numbers, a few of other values."""
     known = values.drop_nulls()
     holds = ""
     if len(known) and values.dtype.is_numeric():

@@ -1,1 +1,4 @@
-"""Print figures for a paper: columns, LaTeX, stamps and checks."""
+"""Print figures for a paper: widths of columns, LaTeX tables, stamps and checks.
+
+Imports from the packages that draw, and from `figures.style`.
+"""

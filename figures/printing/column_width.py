@@ -1,8 +1,8 @@
-"""A drawn figure set again for one column of a page or for two: panels wrap, text keeps its size.
+"""Refit a drawn figure to one or two columns of a page: panels wrap, and text keeps its size.
 
-Only widths change, and what follows from them: how many panels stand side by side, how many rows
-the legend takes, which ticks have room for their numbers, where a title breaks. A figure that has
-no room in a column, such as a table, is refused.
+Only widths change, and the parts that depend on widths: the number of panels side by side, the rows
+of the legend, the ticks with numbers, the breaks of titles. A figure that has no room in a column,
+such as a table, is refused.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from figures.printing.heatmap_cells import cells_of
-from figures.printing.wrap_panels import BETWEEN, SHORTEST, rearranged, thinned, upright
+from figures.printing.wrap_panels import BETWEEN, SHORTEST, rearrange_panels, thin_ticks, turn_names
 from figures.style import theme
 from figures.style.plotly_layout import (
     Figure,
     Panel,
-    grid,
-    labelled,
     layout_of,
     left_margin,
     legend_rows,
-    on,
+    panel_rows,
     panel_titles,
     panels,
     right_margin,
+    shows_labels,
+    traces_of,
     values,
 )
 from figures.style.small_multiples import LEGEND_ROW
@@ -36,37 +36,37 @@ INCHES = {"single": 3.4, "double": 7.0}
 """Widths of the columns of a page."""
 
 PIXELS = 96
-"""Of an inch."""
+"""Pixels of an inch."""
 
 TALLEST = 9 * PIXELS
-"""What a page has room for, in pixels."""
+"""Greatest height of a figure on a page, in pixels."""
 
 LEAST, LEAST_WORDED, LEAST_ROUND = 72, 110, 210
-"""The narrowest panel in pixels: any, one with words in it, a round one."""
+"""Least width in pixels of a panel: in general, with words, and with a circle."""
 
 THINNEST = 6
-"""The least height of a bar in pixels, the space between bars included."""
+"""Least height of a bar in pixels, including the space between bars."""
 
 WORDS = 8
-"""More words than this in a plot without numbers under it are text to read."""
+"""Number of words in a plot without numbers below it, from which on the words are running text."""
 
 
 class TooNarrow(FigureError):
-    """A figure that has no room in a column at the size of its text."""
+    """Error for a figure that has no room in a column at the size of its text."""
 
 
-def fitted(figure: Figure, column: str) -> Figure:
-    """A figure for a column of a page.
+def fit_to_column(figure: Figure, column: str) -> Figure:
+    """Fit a figure to a column of a page.
 
     Args:
-        figure: as plotly's JSON has it; it is left as it is.
+        figure: the figure in the form of plotly's JSON, which is not changed.
         column: ``single`` (3.4 inches) or ``double`` (7 inches).
 
     Returns:
-        The figure at the width of the column, its text as large as before.
+        The figure at the width of the column, with the same size of text.
 
     Raises:
-        TooNarrow: when its words, numbers or panels do not go in.
+        TooNarrow: when its words, numbers or panels do not fit.
     """
     figure = copy.deepcopy(figure)
     own, to = figure["layout"], INCHES[column] * PIXELS
@@ -75,20 +75,20 @@ def fitted(figure: Figure, column: str) -> Figure:
     before = _legend_rows(figure, drawn - left_margin(figure) - right_margin(figure))
     own["width"] = round(to, 1)
     if to < drawn:
-        if _is_set(figure):
+        if _has_fixed_words(figure):
             raise TooNarrow(f"its text is set for {drawn / PIXELS:.1f} inches")
         _legend_above(figure)
     room = to - left_margin(figure) - right_margin(figure)
     if "polar" in own and room < min(LEAST_ROUND, drawn - own["margin"]["l"] - own["margin"]["r"]):
         raise TooNarrow(f"its circle would be {room / PIXELS:.1f} inches wide")
-    found = panels(figure)
+    all_panels = panels(figure)
     own["height"] = height
-    if found and to < drawn:
-        height += rearranged(figure, _across(figure, found, room), room)
+    if all_panels and to < drawn:
+        height += rearrange_panels(figure, _count_across(figure, all_panels, room), room)
         for panel in panels(figure):
             _drop_numbers(figure, panel, room)
-            thinned(figure, panel, room)
-        height += max(upright(figure, panel, room) for panel in panels(figure))
+            thin_ticks(figure, panel, room)
+        height += max(turn_names(figure, panel, room) for panel in panels(figure))
     height += _legend_room(figure, room, before)
     if height > TALLEST and _may_shrink(figure, height - TALLEST, height):
         height = TALLEST
@@ -99,31 +99,35 @@ def fitted(figure: Figure, column: str) -> Figure:
 
 
 def _may_shrink(figure: Figure, by: float, height: float) -> bool:
-    """Whether a figure may lose height: its panels stay high enough, and its bars thick enough."""
+    """Determine whether a figure may lose height: its panels must stay high, and its bars thick,
+    enough."""
     margin = figure["layout"]["margin"]
     plot = height - by - margin["t"] - margin["b"]
     for panel in panels(figure):
         high = (panel.top - panel.bottom) * plot
-        bars = [t for t in on(figure, panel) if t.get("type") == "bar"]
+        bars = [t for t in traces_of(figure, panel) if t.get("type") == "bar"]
         lying = sum(len(values(t.get("y"))) for t in bars if t.get("orientation") == "h")
         if high < max(SHORTEST, THINNEST * lying):
             return False
     return True
 
 
-def _is_set(figure: Figure) -> bool:
-    """Whether words stand at places that were measured for one width: tables, text to read."""
+def _has_fixed_words(figure: Figure) -> bool:
+    """Determine whether words stand at places that were measured for one width, as in tables and
+    text."""
     if any(trace.get("type") == "table" for trace in figure["data"]):
         return True
     for panel in panels(figure):
-        words = [t for t in on(figure, panel) if "text" in str(t.get("mode")) and "text" in t]
-        if not labelled(figure, panel.x) and sum(len(values(t["text"])) for t in words) > WORDS:
+        words = [
+            t for t in traces_of(figure, panel) if "text" in str(t.get("mode")) and "text" in t
+        ]
+        if not shows_labels(figure, panel.x) and sum(len(values(t["text"])) for t in words) > WORDS:
             return True
     return False
 
 
 def _legend_above(figure: Figure) -> None:
-    """A legend beside the plot goes above it."""
+    """Move a legend from beside the plot to above it."""
     own = figure["layout"]
     if (layout_of(figure).get("legend") or {}).get("orientation") == "v":
         own["legend"] = {key: own["legend"][key] for key in own["legend"] if key == "font"}
@@ -131,7 +135,7 @@ def _legend_above(figure: Figure) -> None:
 
 
 def _legend_room(figure: Figure, room: float, before: int) -> float:
-    """Room for the rows that the legend has more than before, in pixels."""
+    """Make room for the additional rows of the legend, and return that room in pixels."""
     own = figure["layout"]
     legend = layout_of(figure).get("legend") or {}
     if legend.get("entrywidthmode") == "fraction":
@@ -144,19 +148,19 @@ def _legend_room(figure: Figure, room: float, before: int) -> float:
 
 
 def _legend_rows(figure: Figure, room: float) -> int:
-    """Rows of a legend that lies; one that stands beside the plot takes none."""
+    """Count the rows of a horizontal legend; a legend beside the plot takes none."""
     beside = (layout_of(figure).get("legend") or {}).get("orientation") == "v"
     return 0 if beside else legend_rows(figure, room)
 
 
-def _across(figure: Figure, found: Sequence[Panel], room: float) -> int:
-    """How many panels go side by side."""
-    rows = grid(found)
+def _count_across(figure: Figure, all_panels: Sequence[Panel], room: float) -> int:
+    """Determine how many panels fit side by side."""
+    rows = panel_rows(all_panels)
     most = max(len(row) for row in rows)
-    least = max(_least(figure, panel) for panel in found)
-    if min(panel.right - panel.left for panel in found) * room >= 0.9 * least:
+    least = max(_least_width(figure, panel) for panel in all_panels)
+    if min(panel.right - panel.left for panel in all_panels) * room >= 0.9 * least:
         return most
-    if len(rows) > 1 and len(panel_titles(figure, found)) < len(found):
+    if len(rows) > 1 and len(panel_titles(figure, all_panels)) < len(all_panels):
         raise TooNarrow("its rows and columns of panels belong together")
     for across in range(most - 1, 0, -1):
         if (room - BETWEEN * (across - 1)) / across >= least:
@@ -165,44 +169,46 @@ def _across(figure: Figure, found: Sequence[Panel], room: float) -> int:
     raise TooNarrow(f"it needs {(least + margins) / PIXELS:.1f} inches at the size of its text")
 
 
-def _least(figure: Figure, panel: Panel) -> float:
-    """The narrowest that a panel may become."""
+def _least_width(figure: Figure, panel: Panel) -> float:
+    """Return the smallest width of a panel in pixels."""
     least = float(LEAST)
-    for trace in on(figure, panel):
+    for trace in traces_of(figure, panel):
         x = list(dict.fromkeys(map(str, values(trace.get("x")))))
         if trace.get("type") == "heatmap":
             cells = cells_of(trace)
             n = len({cell[0] for cell in cells})
-            if _spare(trace) or not trace.get("texttemplate"):
-                # Of names, which then stand upright, each needs a line; of numbers some go.
+            if _repeats_colours(trace) or not trace.get("texttemplate"):
+                # Names stand upright, and every name needs a line; some numbers may be left out.
                 least = max(least, n * (5 if all(map(_is_number, x)) else theme.SMALL + 2))
             else:
-                least = max(least, n * _cell(trace))
+                least = max(least, n * _cell_width(trace))
         elif "text" in str(trace.get("mode")):
             least = max(least, LEAST_WORDED)
         elif trace.get("type") == "violin":
-            names = {t.get("x", [""])[0] for t in on(figure, panel) if t.get("type") == "violin"}
+            names = {
+                t.get("x", [""])[0] for t in traces_of(figure, panel) if t.get("type") == "violin"
+            }
             least = max(least, 30 * len(names))
     return least
 
 
-def _spare(trace: Mapping[str, Any]) -> bool:
-    """Whether the words in a map's cells say no more than their colours."""
+def _repeats_colours(trace: Mapping[str, Any]) -> bool:
+    """Determine whether the words in a map's cells repeat what the colours show."""
     return "%{z" in str(trace.get("texttemplate"))
 
 
-def _cell(trace: Mapping[str, Any]) -> float:
-    """The width that the words in a map's cells need."""
+def _cell_width(trace: Mapping[str, Any]) -> float:
+    """Return the width in pixels that the words in a map's cells need."""
     size = (trace.get("textfont") or {}).get("size", theme.NORMAL)
     return 4 + max(width(text, size) for *_, text in cells_of(trace))
 
 
 def _drop_numbers(figure: Figure, panel: Panel, room: float) -> None:
-    """The numbers in a map's cells go where they have no room: the colours say them too."""
-    for trace in on(figure, panel):
-        if trace.get("type") == "heatmap" and _spare(trace):
+    """Remove the numbers in a map's cells where they have no room; the colours still show them."""
+    for trace in traces_of(figure, panel):
+        if trace.get("type") == "heatmap" and _repeats_colours(trace):
             n = len({cell[0] for cell in cells_of(trace)})
-            if n * _cell(trace) > (panel.right - panel.left) * room:
+            if n * _cell_width(trace) > (panel.right - panel.left) * room:
                 del trace["texttemplate"]
 
 

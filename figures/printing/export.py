@@ -1,10 +1,10 @@
-"""PDF, SVG and PNG of figures, through one headless browser for all of them.
+"""Print figures as PDF, SVG and PNG, with one headless browser for all of them.
 
-``python -m figures.printing.export RESULTS --format pdf svg --column single`` prints every figure of one
-results folder, or of all below a root, for one or two columns of a page: the width is the column's,
-text keeps its 8 to 9 points, fonts are embedded, maps are drawn without pixels, the page ends where
-the figure does, and each file says in its metadata where its numbers are from.
-``python -m figures.printing.export --stamp FILE`` reads that back.
+``python -m figures.printing.export RESULTS --format pdf svg --column single`` prints every figure
+of one results folder, or of all below a root, for one or two columns of a page: the width is the
+column's, text keeps its 8 to 9 points, fonts are embedded, maps are drawn without pixels, the page
+ends where the figure does, and each file says in its metadata where its numbers are from.
+``python -m figures.printing.export --stamp FILE`` reads this metadata back.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from typing import Any, Literal
 import tyro
 from tqdm import tqdm
 
-from figures.command_line import command, gathered
-from figures.printing.column_width import TooNarrow, fitted
-from figures.printing.heatmap_cells import rectangles
-from figures.printing.stamps import Stamp, need_pypdf, read_stamp, stamp_of, stamped
+from figures.command_line import read_runs, run_command
+from figures.printing.column_width import TooNarrow, fit_to_column
+from figures.printing.heatmap_cells import draw_rectangles
+from figures.printing.stamps import Stamp, add_stamp, need_pypdf, read_stamp, stamp_of
 from figures.style.plotly_layout import Figure, read_figure
 from interp_steer.errors import FigureError, InterpSteerError, RunError
 from interp_steer.results.finished import Results
-from interp_steer.results.folders import mended
+from interp_steer.results.folders import explain_write_errors
 from interp_steer.storage.atomic import write_atomically
 
 FORMATS = ("pdf", "svg", "png")
 PNG_SCALE = 3
-"""Pixels of a PNG per pixel of the figure: 288 per inch."""
+"""Pixels of a PNG per pixel of the figure, which gives 288 per inch."""
 
 STARTING, PRINTING = 40, 60
 """Seconds that a browser may take to start, and to print one figure."""
@@ -47,12 +47,12 @@ MISSING = (
     "(pip install 'interp_steer[export]'; then apt-get install chromium, or kaleido_get_chrome)"
 )
 
-_said: set[str] = set()
+_LINES_PRINTED: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A figure to print, and the file that it becomes."""
+    """Figure to print, with the path and the stamp of its file."""
 
     figure: Figure
     path: Path
@@ -64,7 +64,7 @@ class Sheet:
 
 
 def browser() -> str | None:
-    """Path of a Chrome or Chromium that can print figures, or None."""
+    """Return the path of a Chrome or Chromium that can print figures, or None."""
     if importlib.util.find_spec("kaleido") is None:
         return None
     from choreographer.browsers.chromium import Chromium
@@ -76,14 +76,14 @@ def browser() -> str | None:
 
 
 def print_figures(folder: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Print every figure of a folder (its plotly ``.json``) beside it, at its own size.
+    """Print every figure of a folder (its plotly ``.json``) into the folder, at its own size.
 
-    Where there is no browser, or it fails, a line says so once and the HTML figures stand alone:
-    a run is never lost for want of a PDF.
+    When the browser is missing or fails, one line on stderr says so and only the HTML figures
+    remain: a run never fails because of a PDF.
 
     Args:
-        folder: holds ``<name>.json`` figures.
-        formats: of ``pdf``, ``svg`` and ``png``.
+        folder: the folder of the ``<name>.json`` figures.
+        formats: some of ``pdf``, ``svg`` and ``png``.
 
     Returns:
         The files written.
@@ -97,12 +97,12 @@ def print_figures(folder: str | Path, formats: Sequence[str] = FORMATS) -> list[
     sheets: list[Sheet] = []
     for file in files:
         try:
-            figure, stamp = rectangles(read_figure(file)), stamp_of(file)
+            figure, stamp = draw_rectangles(read_figure(file)), stamp_of(file)
         except InterpSteerError as error:
             _say(f"a figure was not printed: {error}")
             continue
         sheets += [Sheet(figure, file.with_suffix(f".{kind}"), stamp) for kind in formats]
-    written, failures = _print(sheets)
+    written, failures = _print_all(sheets)
     for failure in failures:
         _say(f"figures are HTML only: {browser()} could not print them ({failure})")
     return written
@@ -119,23 +119,24 @@ def export(
 ) -> list[Path]:
     """Print the figures of results folders for columns of a page.
 
-    A figure that has no room in one column is printed across two, and one that has none there at
-    its own width; a line on stderr says so.
+    A figure that has no room in one column is printed across two columns, and a figure that has no
+    room there at its own width; a line on stderr says so.
 
     Args:
         runs: finished results folders.
-        formats: of ``pdf``, ``svg`` and ``png``.
-        columns: of ``single`` and ``double``.
-        match: which figures, by a pattern of their names.
-        out: where the files go, each folder's in a folder of its own; into the results folders,
-            under ``print/``, when not given.
-        root: what the folders below ``out`` are named from.
+        formats: some of ``pdf``, ``svg`` and ``png``.
+        columns: some of ``single`` and ``double``.
+        match: pattern of the names of the figures.
+        out: folder of the files, with one folder per results folder; by default ``print/`` in each
+            results folder.
+        root: folder to which the names of the folders below ``out`` are relative.
 
     Returns:
         The files, ``<column>/<figure>.<format>``.
 
     Raises:
-        FigureError: when there is no browser, it fails, a figure is damaged, or none has the name.
+        FigureError: when the browser is missing or fails, a figure is damaged, or no figure has
+            such a name.
         RunError: when a file cannot be written.
     """
     if browser() is None:
@@ -146,15 +147,15 @@ def export(
         for name in fnmatch.filter(run.captions, match):
             file = run.figure(name)
             figure, stamp = read_figure(file), stamp_of(file)
-            for column, set_again in _set(figure, columns, file).items():
+            for column, set_again in _fit_columns(figure, columns, file).items():
                 folder = home / column
-                with mended(folder):
+                with explain_write_errors(folder):
                     folder.mkdir(parents=True, exist_ok=True)
-                drawn = rectangles(set_again)
+                drawn = draw_rectangles(set_again)
                 sheets += [Sheet(drawn, folder / f"{name}.{kind}", stamp) for kind in formats]
     if not sheets:
         raise FigureError(f"no figure is called {match!r}; figures/captions.json names them.")
-    written, failures = _print(sheets)
+    written, failures = _print_all(sheets)
     if failures:
         raise FigureError(f"{browser()} could not print {'; '.join(failures[:3])}.")
     for path in written:
@@ -163,57 +164,58 @@ def export(
 
 
 def print_drawing(figure: Figure, path: Path, **origin: Any) -> Path:
-    """Print one figure that lies in no results folder, at its own size.
+    """Print one figure from outside of a results folder, at its own size.
 
     Args:
-        figure: as plotly's JSON has it.
-        path: the file, whose ending says its kind.
-        origin: fields of its :class:`figures.printing.stamps.Stamp`, such as ``model`` and ``caption``.
+        figure: the figure in the form of plotly's JSON.
+        path: the file, whose suffix is its format.
+        origin: fields of its :class:`figures.printing.stamps.Stamp`, such as ``model`` and
+            ``caption``.
 
     Returns:
         The path.
 
     Raises:
-        FigureError: when there is no browser, or it fails.
+        FigureError: when the browser is missing or fails.
         RunError: when the file cannot be written.
     """
     if browser() is None:
         raise FigureError(f"nothing can be printed: {MISSING}.")
     drawing = hashlib.sha256(json.dumps(figure, sort_keys=True).encode()).hexdigest()
-    sheet = Sheet(rectangles(figure), path, Stamp(path.stem, drawing, **origin))
-    _, failures = _print([sheet])
+    sheet = Sheet(draw_rectangles(figure), path, Stamp(path.stem, drawing, **origin))
+    _, failures = _print_all([sheet])
     if failures:
         raise FigureError(f"{browser()} could not print {failures[0]}.")
     return path
 
 
-def _set(figure: Figure, columns: Sequence[str], file: Path) -> dict[str, Figure]:
-    """The figure for each column that it has room in."""
-    found: dict[str, Figure] = {}
+def _fit_columns(figure: Figure, columns: Sequence[str], file: Path) -> dict[str, Figure]:
+    """Return the figure for each column that has room for it."""
+    figures: dict[str, Figure] = {}
     for asked in columns:
         column = asked
-        while column not in found:
+        while column not in figures:
             try:
-                found[column] = fitted(figure, column)
+                figures[column] = fit_to_column(figure, column)
             except TooNarrow as error:
                 if column == "double":
                     _say(f"{file}: set at its own width, since {error}")
-                    found[column] = figure
+                    figures[column] = figure
                 else:
                     _say(f"{file}: set across two columns, since {error}")
                     column = "double"
-    return found
+    return figures
 
 
 def fonts(path: str | Path) -> dict[str, tuple[str, bool]]:
-    """The fonts of a PDF: by name, the kind of each and whether it is embedded.
+    """Return the fonts of a PDF: by name, the kind of each font and whether the font is embedded.
 
-    Type 3 fonts, which journals refuse, are drawings of letters in place of a font.
+    Type 3 fonts, which journals refuse, are drawings of letters instead of a font.
 
     Raises:
         FigureError: when pypdf is not installed.
     """
-    found = {}
+    by_name = {}
     for page in need_pypdf().PdfReader(path).pages:
         resources = page["/Resources"].get_object()
         for name, reference in resources.get("/Font", {}).items():
@@ -223,8 +225,8 @@ def fonts(path: str | Path) -> dict[str, tuple[str, bool]]:
             described = [one.get("/FontDescriptor", {}).get_object() for one in inner]
             embedded = all(any(key in one for key in files) for one in described)
             kind = str(inner[0].get("/Subtype", "")).lstrip("/")
-            found[str(font.get("/BaseFont", name)).lstrip("/")] = (kind, embedded)
-    return found
+            by_name[str(font.get("/BaseFont", name)).lstrip("/")] = (kind, embedded)
+    return by_name
 
 
 def _check_fonts(path: Path) -> None:
@@ -232,18 +234,18 @@ def _check_fonts(path: Path) -> None:
         return
     for name, (kind, embedded) in fonts(path).items():
         if kind == "Type3" or not embedded:
-            how = "as drawings (Type 3)" if kind == "Type3" else "by its name alone"
+            how = "as drawings (Type 3)" if kind == "Type3" else "by name only"
             _say(
-                f"{path}: the font {name} went in {how}; install Liberation Sans or another "
+                f"{path}: the font {name} is included {how}; install Liberation Sans or another "
                 "TrueType font (apt-get install fonts-liberation) and print again"
             )
 
 
-def _print(sheets: Sequence[Sheet]) -> tuple[list[Path], list[str]]:
-    """Print all sheets in one browser; returns the files, and what went wrong in words.
+def _print_all(sheets: Sequence[Sheet]) -> tuple[list[Path], list[str]]:
+    """Print all sheets in one browser, and return the files and the failures.
 
-    In a thread of its own, since a notebook's event loop is already running in this one, and with
-    a time limit, since a browser that cannot start may never answer.
+    Printing has a separate thread, because the event loop of a notebook runs in this one, and a
+    time limit, because a browser that cannot start may never answer.
     """
     written: list[Path] = []
     failures: list[str] = []
@@ -252,7 +254,7 @@ def _print(sheets: Sequence[Sheet]) -> tuple[list[Path], list[str]]:
 
     def thread() -> None:
         try:
-            asyncio.run(_printed(sheets, written, failures))
+            asyncio.run(_print_sheets(sheets, written, failures))
         except RunError as error:
             failures.append(str(error))
         except Exception as error:
@@ -266,7 +268,7 @@ def _print(sheets: Sequence[Sheet]) -> tuple[list[Path], list[str]]:
     return written, list(dict.fromkeys(failures))
 
 
-async def _printed(sheets: Sequence[Sheet], written: list[Path], failures: list[str]) -> None:
+async def _print_sheets(sheets: Sequence[Sheet], written: list[Path], failures: list[str]) -> None:
     import kaleido
 
     printer = kaleido.Kaleido(n=1, timeout=PRINTING, page_generator=_Page())  # type: ignore[arg-type]
@@ -280,34 +282,34 @@ async def _printed(sheets: Sequence[Sheet], written: list[Path], failures: list[
             except Exception as error:
                 failures.append(f"{sheet.path.name}: {_words(error)}")
                 continue
-            with mended(sheet.path), write_atomically(sheet.path) as aside:
-                aside.write_bytes(stamped(file, sheet.kind, sheet.stamp, scale))
+            with explain_write_errors(sheet.path), write_atomically(sheet.path) as aside:
+                aside.write_bytes(add_stamp(file, sheet.kind, sheet.stamp, scale))
             written.append(sheet.path)
     finally:
         await asyncio.wait_for(printer.close(), STARTING)
 
 
 class _Page:
-    """Kaleido's page without margins: within them a PDF, and its text, would be shrunk to fit."""
+    """Page of kaleido without margins, which would shrink a PDF and its text."""
 
     def generate_index(self) -> str:
         import kaleido
 
-        # MathJax would be fetched from a content network; no figure here uses it.
+        # MathJax would be loaded from the network; no figure uses MathJax.
         index = kaleido.PageGenerator(mathjax=False).generate_index()
         style = "<style>@page { margin: 0; } img { display: block; }</style>"
         return index.replace("</head>", f"{style}</head>")
 
 
 def _words(error: Exception) -> str:
-    said = str(error).splitlines()
-    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _say(line: str) -> None:
-    """Say a line once on stderr, however many folders meet the same want."""
-    if line not in _said:
-        _said.add(line)
+    """Print a line on stderr, but only once in the process."""
+    if line not in _LINES_PRINTED:
+        _LINES_PRINTED.add(line)
         print(line, file=sys.stderr)
 
 
@@ -318,23 +320,23 @@ class Config:
     results: tyro.conf.Positional[Path] = Path("results")
     """A results folder, or a folder to look for results folders in."""
     format: tuple[Literal["pdf", "svg", "png"], ...] = ("pdf",)
-    """Kinds of file."""
+    """Formats of the files."""
     column: tuple[Literal["single", "double"], ...] = ("single",)
     """Widths: one column of a page (3.4 inches), two (7 inches), or both."""
     match: str = "*"
-    """Which figures, by a pattern such as accuracy_*."""
+    """Pattern of the names of the figures, such as accuracy_*."""
     out: Path | None = None
-    """Where the files go; print/ in each results folder when not given."""
+    """Folder of the files; by default print/ in each results folder."""
     stamp: Path | None = None
-    """Print nothing, but say where the numbers of this printed figure are from."""
+    """Instead of printing, show the origin of the numbers of this printed figure."""
 
 
 def main(config: Config) -> str:
-    """Print what the config says, or read a stamp; returns what is said on stdout."""
+    """Print the figures of the config, or read a stamp; return the text for stdout."""
     if config.stamp is not None:
         return json.dumps(asdict(read_stamp(config.stamp)), indent=2, ensure_ascii=False)
     written = export(
-        gathered(config.results),
+        read_runs(config.results),
         config.format,
         config.column,
         match=config.match,
@@ -345,4 +347,4 @@ def main(config: Config) -> str:
 
 
 if __name__ == "__main__":
-    command(Config, main, "figures.printing.export")
+    run_command(Config, main, "figures.printing.export")

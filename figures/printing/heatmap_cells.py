@@ -1,4 +1,4 @@
-"""Maps as rectangles: plotly paints a heatmap as a picture, which paper shows coarsely."""
+"""Draw heatmaps as rectangles: plotly paints a heatmap as a picture, which is coarse on paper."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from typing import Any
 from plotly.colors import sample_colorscale
 
 from figures.style import theme
-from figures.style.plotly_layout import Figure, axis, layout_of, merged, values
+from figures.style.plotly_layout import Figure, axis, layout_of, merge_values, values
 
 FORMATTED = re.compile(r"%\{z(?::([^}]*))?\}")
-"""Where a template of cells has their number."""
+"""Place of the number in the template of a cell."""
 
 LIGHT = 0.45
-"""Luminance above which words on a colour are dark."""
+"""Luminance of a colour above which its words are dark."""
 
 Cell = tuple[Any, Any, float, str]
-"""Where it stands on the two axes, its number, its words."""
+"""Place on the x axis, place on the y axis, number and words of a cell."""
 
 
-def rectangles(figure: Figure) -> Figure:
-    """A figure whose heatmaps are rectangles, words and a scale, which print without pixels.
+def draw_rectangles(figure: Figure) -> Figure:
+    """Replace the heatmaps of a figure by rectangles, words and a scale, which print without
+    pixels.
 
     Args:
-        figure: as plotly's JSON has it; it is left as it is.
+        figure: the figure in the form of plotly's JSON, which is not changed.
     """
     if not any(trace.get("type") == "heatmap" for trace in figure["data"]):
         return figure
@@ -39,7 +40,7 @@ def rectangles(figure: Figure) -> Figure:
         if trace.get("type") != "heatmap":
             drawn.append(trace)
             continue
-        trace = merged(_template(figure), trace)
+        trace = merge_values(_template(figure), trace)
         scale = _scale(figure, trace)
         cells = cells_of(trace)
         across, up = (_edges(figure, trace, side) for side in ("x", "y"))
@@ -55,23 +56,25 @@ def rectangles(figure: Figure) -> Figure:
 
 
 def cells_of(trace: Mapping[str, Any]) -> list[Cell]:
-    """The cells of a heatmap that have a number."""
+    """Return the cells of a heatmap that have a number."""
     z, texts = values(trace.get("z")), values(trace.get("text"))
     x, y = places(trace).values()
-    if z and not isinstance(z[0], list):  # a number for each place, no matrix
-        found = list(zip(x, y, z, texts or [""] * len(z), strict=True))
+    if z and not isinstance(z[0], list):  # a number for each place instead of a matrix
+        raw_cells = list(zip(x, y, z, texts or [""] * len(z), strict=True))
     else:
-        found = [
+        raw_cells = [
             (x[c], y[r], z[r][c], texts[r][c] if texts else "")
             for r in range(len(z))
             for c in range(len(z[r]))
         ]
     template = str(trace.get("texttemplate") or "")
-    return [(at, of, n, _said(template, n, text)) for at, of, n, text in found if n is not None]
+    return [
+        (at, of, n, _cell_text(template, n, text)) for at, of, n, text in raw_cells if n is not None
+    ]
 
 
 def places(trace: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What stands at the columns (``x``) and rows (``y``) of a heatmap."""
+    """Return the values at the columns (``x``) and rows (``y``) of a heatmap."""
     z = values(trace.get("z"))
     matrix = bool(z) and isinstance(z[0], list)
     return {
@@ -80,17 +83,17 @@ def places(trace: Mapping[str, Any]) -> dict[str, list[Any]]:
     }
 
 
-def _said(template: str, number: float, text: Any) -> str:
-    """The words of a cell."""
+def _cell_text(template: str, number: float, text: Any) -> str:
+    """Return the words of a cell."""
 
-    def formatted(found: re.Match[str]) -> str:
-        return format(number, found[1] or "g").replace("-", "\u2212")
+    def formatted(field: re.Match[str]) -> str:
+        return format(number, field[1] or "g").replace("-", "\u2212")
 
     return FORMATTED.sub(formatted, template).replace("%{text}", str(text))
 
 
 def colour_at(scale: Mapping[str, Any], number: float) -> str:
-    """The colour of a number on a scale with ``colorscale``, ``cmin`` and ``cmax``."""
+    """Return the colour of a number on a scale with ``colorscale``, ``cmin`` and ``cmax``."""
     span = scale["cmax"] - scale["cmin"]
     share = min(1.0, max(0.0, (number - scale["cmin"]) / span if span else 0.0))
     (parts,) = sample_colorscale(scale["colorscale"], [share], colortype="tuple")
@@ -103,14 +106,15 @@ def _template(figure: Figure) -> Mapping[str, Any]:
 
 
 def _scale(figure: Figure, trace: Mapping[str, Any]) -> dict[str, Any]:
-    """Colours, ends and bar of a trace's scale, whether its own or one that several share."""
+    """Return the colours, ends and bar of a trace's scale, which may be shared by several
+    traces."""
     whole = layout_of(figure)
     shared = whole.get(trace.get("coloraxis") or "") or {}
     numbers = [z for _, _, z, _ in cells_of(trace)]
     colours = shared.get("colorscale") or trace.get("colorscale")
     whole_scale = isinstance(colours, str) or (colours and colours[-1][0] == 1)
     return {
-        # plotly passes over a scale that does not end at 1.
+        # plotly ignores a colour scale that does not end at 1.
         "colorscale": colours if whole_scale else whole["colorscale"]["sequential"],
         "cmin": shared.get("cmin", trace.get("zmin", min(numbers))),
         "cmax": shared.get("cmax", trace.get("zmax", max(numbers))),
@@ -119,7 +123,7 @@ def _scale(figure: Figure, trace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _edges(figure: Figure, trace: Mapping[str, Any], side: str) -> dict[Any, tuple[float, float]]:
-    """The edges of each place on an axis, which is given the range that the map had."""
+    """Return the edges of each place on an axis, and give the axis the range that the map had."""
     name = f"{side}axis" + trace.get(f"{side}axis", side)[1:]
     own = figure["layout"].setdefault(name, {})
     whole = axis(figure, name)
@@ -141,7 +145,7 @@ def _rectangle(
     trace: Mapping[str, Any], x: tuple[float, float], y: tuple[float, float], colour: str
 ) -> dict[str, Any]:
     gap = float(trace.get("xgap") or 0)
-    # Without a gap a line of its own colour keeps the page from showing between neighbours.
+    # Without a gap, a line in the cell's colour prevents white lines between neighbours.
     line = {"color": "white", "width": gap} if gap else {"color": colour, "width": 0.5}
     return {
         "type": "rect",
@@ -157,7 +161,7 @@ def _rectangle(
 def _words(
     trace: Mapping[str, Any], cells: Sequence[Cell], scale: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What stands in the cells, dark on light colours and light on dark ones."""
+    """Write the words of the cells, dark on light colours and light on dark colours."""
 
     def ink(number: float) -> str:
         colour = colour_at(scale, number)
@@ -175,7 +179,7 @@ def _words(
 def _bar(
     trace: Mapping[str, Any], cells: Sequence[Cell], scale: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A point that is not seen and carries the scale."""
+    """Draw an invisible point that carries the scale."""
     return _scatter(trace, cells[:1]) | {
         "mode": "markers",
         "opacity": 0,
@@ -184,12 +188,12 @@ def _bar(
 
 
 def _scatter(trace: Mapping[str, Any], cells: Sequence[Cell]) -> dict[str, Any]:
-    kept = {key: trace[key] for key in ("xaxis", "yaxis") if key in trace}
+    axes = {key: trace[key] for key in ("xaxis", "yaxis") if key in trace}
     return {
         "type": "scatter",
         "x": [x for x, *_ in cells],
         "y": [y for _, y, *_ in cells],
         "showlegend": False,
         "hoverinfo": "skip",
-        **kept,
+        **axes,
     }

@@ -1,9 +1,9 @@
-"""LaTeX tables of what analyses found, with the rules of booktabs.
+"""Write LaTeX tables of the numbers of analyses, with the rules of booktabs.
 
-``python -m figures.printing.latex RESULTS --match 'accuracy.*'`` writes, for each results folder, its
-summary as a table: name, value and interval; and, where its records are those of
-`figures.accuracy_table`, that table too. The files go into a document by ``\\input``; each says in
-comments at its top where its numbers are from and what the document must load.
+``python -m figures.printing.latex RESULTS --match 'accuracy.*'`` writes, for each results folder,
+its summary as a table: name, value and interval; and, where its records are those of
+`figures.accuracy_table`, that table too. A document includes the files by ``\\input``; the
+comments at the top of a file give the origin of its numbers and the packages that it needs.
 """
 
 from __future__ import annotations
@@ -18,16 +18,21 @@ from typing import Any
 
 import tyro
 
-from figures.command_line import command, gathered
-from figures.steering.accuracy_table import COLUMNS, accuracy_caption, accuracy_lines, fits
+from figures.command_line import read_runs, run_command
+from figures.steering.accuracy_table import (
+    COLUMNS,
+    accuracy_caption,
+    accuracy_lines,
+    is_accuracy_table,
+)
 from interp_steer.errors import FigureError
 from interp_steer.results.finished import Results
-from interp_steer.results.folders import mended
+from interp_steer.results.folders import explain_write_errors
 from interp_steer.results.summary import Number, Row, number_text, rows
 from interp_steer.storage.atomic import write_atomically
 
 LONG = 40
-"""Rows from which on a table may break over pages."""
+"""Number of rows from which on a table may break over pages."""
 
 _WORDS = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -38,21 +43,21 @@ _WORDS = {
     "\u201d": "''", "\u00a0": "~",
     **{letter: f"\\{letter}" for letter in "{}$&#_%"},
 }  # fmt: skip
-"""Letters that LaTeX reads as something else, or that its fonts lack."""
+"""Replacements of letters that LaTeX interprets, or that its fonts lack."""
 
 _GREEK = {
     chr(code): unicodedata.name(chr(code)).rsplit(" ", 1)[-1].lower()
     for code in range(0x3B1, 0x3CA)
     if code != 0x3C2
 }
-"""Small Greek letters by their names, which are LaTeX's too but for lamda and omicron."""
+"""Names of small Greek letters, which LaTeX shares except for lamda and omicron."""
 
 
-def escaped(text: str) -> str:
-    """A text as LaTeX prints it, letter by letter, whatever it holds.
+def escape_latex(text: str) -> str:
+    """Escape a text letter by letter, so that LaTeX prints the text as it is.
 
-    Letters of western European languages stay; any other that LaTeX's standard fonts lack is
-    written as its code point, such as U+4E2D.
+    Letters of western European languages stay; any other letter that LaTeX's standard fonts lack
+    is written as its code point, such as U+4E2D.
     """
     return "".join(map(_letter, " ".join(text.split())))
 
@@ -71,36 +76,37 @@ def _letter(letter: str) -> str:
 
 
 def summary_table(run: Results, match: str = "*") -> str:
-    """The numbers of a summary as a LaTeX table.
+    """Write the numbers of a summary as a LaTeX table.
 
-    Names that begin alike, up to their first dot, stand together under it; names keep their order.
+    Names with the same beginning, up to the first dot, are grouped under it; names keep their
+    order.
 
     Args:
         run: a finished results folder.
-        match: which numbers, by a pattern of their names.
+        match: pattern of the names of the numbers.
 
     Returns:
-        A ``tabular``, or a ``longtable`` of many rows, under comments with its provenance.
+        A ``tabular``, or a ``longtable`` for many rows, under comments with the provenance.
 
     Raises:
         FigureError: when no number has such a name.
     """
-    found = [row for row in rows(run.summary) if fnmatch.fnmatchcase(row.name, match)]
-    if not found:
+    numbers = [row for row in rows(run.summary) if fnmatch.fnmatchcase(row.name, match)]
+    if not numbers:
         some = ", ".join(row.name for row in rows(run.summary)[:4]) or "none"
         raise FigureError(
             f"{run.path} has no number called {match!r}; it has {len(rows(run.summary))}, such as "
             f"{some}."
         )
     sizes = {name: one.get("n") for name, one in (run.provenance.get("estimates") or {}).items()}
-    counted = any(sizes.get(row.name) for row in found)
+    counted = any(sizes.get(row.name) for row in numbers)
     header = ["quantity", "value", r"95\,\% interval", *(["$n$"] if counted else [])]
     body: list[str] = []
-    for group, members in _groups(found).items():
+    for group, members in _groups(numbers).items():
         if group:
-            body.append(_line([rf"\emph{{{escaped(group)}}}", *[""] * (len(header) - 1)]))
+            body.append(_line([rf"\emph{{{escape_latex(group)}}}", *[""] * (len(header) - 1)]))
         for row in members:
-            name = escaped(row.name.removeprefix(f"{group}.") if group else row.name)
+            name = escape_latex(row.name.removeprefix(f"{group}.") if group else row.name)
             size = sizes.get(row.name)
             cells = [rf"\quad {name}" if group else name, _number(row.value), _interval(row)]
             body.append(_line([*cells, *([f"{size:,}" if size else ""] if counted else [])]))
@@ -109,32 +115,32 @@ def summary_table(run: Results, match: str = "*") -> str:
 
 
 def accuracy_booktabs(run: Results) -> str:
-    """The table of `figures.accuracy_table` in LaTeX.
+    """Write the table of `figures.accuracy_table` in LaTeX.
 
     Args:
-        run: a finished results folder whose records are that table.
+        run: a finished results folder whose records are an accuracy table.
 
     Raises:
-        FigureError: when they are not.
+        FigureError: when the records are of another form.
     """
     records = run.records()
-    if records is None or not fits(records):
+    if records is None or not is_accuracy_table(records):
         raise FigureError(
-            f"the records of {run.path} are no accuracy table; see instruction_table."
+            f"the records of {run.path} do not form an accuracy table; run instruction_table."
         )
     body: list[str] = []
     models = accuracy_lines(records)
-    kept = [c for c in COLUMNS if any(line.get(c) for lines in models.values() for line in lines)]
+    shown = [c for c in COLUMNS if any(line.get(c) for lines in models.values() for line in lines)]
     for model, lines in models.items():
         if body:
             body.append(r"\addlinespace")
-        name = escaped(model.rpartition("/")[2])
-        body.append(rf"\multicolumn{{{len(kept)}}}{{@{{}}l}}{{\textbf{{{name}}}}} \\")
-        body += [_line([_typeset(line.get(column, "")) for column in kept]) for line in lines]
-    header = _line([escaped(COLUMNS[column][0]) for column in kept])
-    said = f"% {' '.join(accuracy_caption(records).split())}\n"
-    columns = "@{}l" + "r" * (len(kept) - 1) + "@{}"
-    return _comment(run, len(body)) + said + _table(columns, [header], body)
+        name = escape_latex(model.rpartition("/")[2])
+        body.append(rf"\multicolumn{{{len(shown)}}}{{@{{}}l}}{{\textbf{{{name}}}}} \\")
+        body += [_line([_typeset_cell(line.get(column, "")) for column in shown]) for line in lines]
+    header = _line([escape_latex(COLUMNS[column][0]) for column in shown])
+    caption = f"% {' '.join(accuracy_caption(records).split())}\n"
+    columns = "@{}l" + "r" * (len(shown) - 1) + "@{}"
+    return _comment(run, len(body)) + caption + _table(columns, [header], body)
 
 
 def write_tables(run: Results, folder: Path, match: str = "*") -> list[Path]:
@@ -142,7 +148,8 @@ def write_tables(run: Results, folder: Path, match: str = "*") -> list[Path]:
 
     Args:
         run: a finished results folder.
-        folder: where ``summary.tex`` goes, and ``accuracy.tex`` where the records are such a table.
+        folder: folder of ``summary.tex``, and of ``accuracy.tex`` if the records are an accuracy
+            table.
         match: see :func:`summary_table`.
 
     Returns:
@@ -154,12 +161,12 @@ def write_tables(run: Results, folder: Path, match: str = "*") -> list[Path]:
     """
     tables = {"summary": summary_table(run, match)}
     records = run.records()
-    if records is not None and fits(records):
+    if records is not None and is_accuracy_table(records):
         tables["accuracy"] = accuracy_booktabs(run)
     written = []
     for name, table in tables.items():
         path = folder / f"{name}.tex"
-        with mended(path):
+        with explain_write_errors(path):
             folder.mkdir(parents=True, exist_ok=True)
             with write_atomically(path) as aside:
                 aside.write_text(table, "utf-8")
@@ -167,18 +174,19 @@ def write_tables(run: Results, folder: Path, match: str = "*") -> list[Path]:
     return written
 
 
-def _groups(found: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows by what their names begin with; those that stand alone come first, under no name."""
-    beginnings = [row.name.partition(".")[0] for row in found]
+def _groups(numbers: Sequence[Row]) -> dict[str, list[Row]]:
+    """Group rows by the beginning of their names; rows that stand alone come first, under no
+    name."""
+    beginnings = [row.name.partition(".")[0] for row in numbers]
     groups: dict[str, list[Row]] = {"": []}
-    for row, begins in zip(found, beginnings, strict=True):
+    for row, begins in zip(numbers, beginnings, strict=True):
         alone = beginnings.count(begins) == 1 or row.name == begins
         groups.setdefault("" if alone else begins, []).append(row)
     return {name: members for name, members in groups.items() if members}
 
 
 def _number(value: Number) -> str:
-    """A number as the report has it, its sign and its power set as LaTeX does."""
+    """Return a number as the report has it, with its sign and power in the notation of LaTeX."""
     text = number_text(value)
     power = re.fullmatch(r"(-?[\d.]+)e([+-]\d+)", text)
     if power:
@@ -189,14 +197,14 @@ def _number(value: Number) -> str:
 def _interval(row: Row) -> str:
     if row.low is None or row.high is None:
         return ""
-    # In braces, since a bracket behind the end of a row is read as an argument of it.
+    # In braces, because LaTeX reads a bracket after the end of a row as an argument.
     return f"{{[{_number(row.low)}, {_number(row.high)}]}}"
 
 
-def _typeset(text: str) -> str:
-    """A cell of words and numbers, hyphens before digits being signs."""
+def _typeset_cell(text: str) -> str:
+    """Convert a cell of words and numbers; a hyphen before a digit becomes a minus sign."""
     signed = re.sub(r"(?<![\w])-(?=\d)", "\u2212", text)
-    return f"{{{escaped(signed)}}}" if text.startswith("[") else escaped(signed)
+    return f"{{{escape_latex(signed)}}}" if text.startswith("[") else escape_latex(signed)
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -204,7 +212,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _table(columns: str, header: Sequence[str], body: Sequence[str]) -> str:
-    """The environment: its rules are those of booktabs."""
+    """Write the environment, with the rules of booktabs."""
     long = len(body) > LONG
     opening = [r"\toprule", *header, r"\midrule", *([r"\endhead"] if long else [])]
     name = "longtable" if long else "tabular"
@@ -213,7 +221,7 @@ def _table(columns: str, header: Sequence[str], body: Sequence[str]) -> str:
 
 
 def _comment(run: Results, length: int) -> str:
-    """Where the numbers are from, and what the document must load."""
+    """Write where the numbers are from, and the packages that the document must load."""
     origin: Mapping[str, Any] = run.provenance
     source = origin.get("source") or {}
     dirty = " with local changes" if source.get("dirty") else ""
@@ -236,17 +244,17 @@ class Config:
     results: tyro.conf.Positional[Path] = Path("results")
     """A results folder, or a folder to look for results folders in."""
     match: str = "*"
-    """Which numbers, by a pattern such as accuracy.*."""
+    """Pattern of the names of the numbers, such as accuracy.*."""
     out: Path | None = None
-    """Where the files go, each folder's in a folder of its own; print/ in each results folder when
-    not given."""
+    """Folder of the files, with one folder per results folder; by default print/ in each results
+    folder."""
 
 
 def main(config: Config) -> str:
-    """Write the tables; returns their paths, a line each."""
+    """Write the tables, and return their paths, one per line."""
     written: list[Path] = []
     refused: list[FigureError] = []
-    for run in gathered(config.results):
+    for run in read_runs(config.results):
         below = run.path.relative_to(config.results)
         folder = run.path / "print" if config.out is None else config.out / below
         try:
@@ -259,4 +267,4 @@ def main(config: Config) -> str:
 
 
 if __name__ == "__main__":
-    command(Config, main, "figures.printing.latex")
+    run_command(Config, main, "figures.printing.latex")

@@ -1,8 +1,8 @@
-"""What a figure still lacks before it can be printed, in words.
+"""Check what a figure lacks before it can be printed.
 
-``python -m figures.printing.lint results/`` looks at every figure of the results below a root: axes with
-titles, panels that share their axes, intervals around estimates, text of 8 to 9 points, room for
-the legend, and a caption that states numbers and how many were measured.
+``python -m figures.printing.lint results/`` checks every figure of the results below a root: axes
+with titles, panels that share their axes, intervals around estimates, text of 8 to 9 points, room
+for the legend, and a caption with numbers and the number of measured examples.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import tyro
 
-from figures.command_line import command, gathered
+from figures.command_line import read_runs, run_command
 from figures.style import theme
 from figures.style.drawing import NO_ESTIMATE
 from figures.style.plotly_layout import (
@@ -23,25 +23,25 @@ from figures.style.plotly_layout import (
     Panel,
     axis,
     axis_title,
-    labelled,
     layout_of,
     left_margin,
     legend_rows,
-    mates,
-    on,
     panel_titles,
     panels,
+    panels_in_line,
     read_figure,
     right_margin,
     scale_of,
     scales,
+    shows_labels,
+    traces_of,
     values,
 )
 from figures.style.small_multiples import LEGEND_ROW
 from interp_steer.errors import FigureError
 
 SMALLEST, LARGEST = 10.6, 12.1
-"""Sizes of text in pixels: 8 and 9 points, at 96 pixels to the inch."""
+"""Least and greatest size of text in pixels: 8 and 9 points, at 96 pixels per inch."""
 
 COUNTED = re.compile(
     r"\bn = \d|\b(?:\d[\d,]*|one|two|three)\W+(?:[\w'-]+\W+){0,4}?"
@@ -50,43 +50,43 @@ COUNTED = re.compile(
     r"splits?|permutations?|runs?|sentences?|directions?|properties|languages?)\b",
     re.I,
 )
-"""How a caption says how many were measured."""
+"""Ways in which a caption gives the number of measured examples."""
 
 
 def complaints(figure: Figure, caption: str) -> list[str]:
-    """What a figure lacks.
+    """Return what a figure lacks.
 
     Args:
-        figure: as plotly's JSON has it.
-        caption: that it stands with.
+        figure: the figure in the form of plotly's JSON.
+        caption: the caption of the figure.
 
     Returns:
-        A sentence for each want; none for a figure that can be printed.
+        A sentence for each defect; an empty list for a figure that can be printed.
     """
-    found = panels(figure)
+    all_panels = panels(figure)
     return [
         *_about_caption(caption),
         *_about_text(figure),
-        *(want for panel in found for want in _about_axes(figure, found, panel)),
-        *_about_sharing(figure, found),
-        *_about_intervals(figure, found),
-        *_about_legend(figure, found),
+        *(defect for panel in all_panels for defect in _about_axes(figure, all_panels, panel)),
+        *_about_sharing(figure, all_panels),
+        *_about_intervals(figure, all_panels),
+        *_about_legend(figure, all_panels),
     ]
 
 
 def _about_caption(caption: str) -> Iterator[str]:
     if not caption.endswith("."):
-        yield "its caption is no sentence"
+        yield "its caption does not end with a full stop"
     if not re.search(r"\d", caption):
         yield "its caption has no number"
     if not COUNTED.search(caption):
-        yield "its caption does not say how many were measured"
+        yield "its caption does not give the number of measured examples"
     if re.search(r"\bnan\b|\binf\b", caption, re.I):
         yield "its caption has an undefined number"
 
 
 def _about_text(figure: Figure) -> Iterator[str]:
-    """Sizes of everything that is written."""
+    """Check the sizes of all text."""
     for where, size in _sizes(figure):
         if not SMALLEST <= size <= LARGEST:
             yield f"the text of {where} has {0.75 * size:.2g} points, and not 8 to 9"
@@ -96,11 +96,11 @@ def _sizes(figure: Figure) -> Iterator[tuple[str, float]]:
     whole = layout_of(figure)
     for panel in panels(figure):
         for name in (panel.x, panel.y):
-            found = axis(figure, name)
-            if labelled(figure, name) and "tickfont" in found:
-                yield f"the ticks of {name}", found["tickfont"].get("size", theme.SMALL)
+            own_axis = axis(figure, name)
+            if shows_labels(figure, name) and "tickfont" in own_axis:
+                yield f"the ticks of {name}", own_axis["tickfont"].get("size", theme.SMALL)
             if axis_title(figure, name):
-                yield f"the title of {name}", _size(found["title"])
+                yield f"the title of {name}", _size(own_axis["title"])
     if legend_rows(figure, 1e6):
         yield "the legend", _size(whole.get("legend") or {})
     for note in figure["layout"].get("annotations") or []:
@@ -109,9 +109,9 @@ def _sizes(figure: Figure) -> Iterator[tuple[str, float]]:
     for trace in figure["data"]:
         if "text" in str(trace.get("mode")) or trace.get("texttemplate"):
             size = (trace.get("textfont") or {}).get("size", theme.NORMAL)
-            for one in values(size) if isinstance(size, (list, Mapping)) else [size]:
-                yield f"the words of {trace.get('name') or 'a trace'}", one
-        for text in map(str, values(trace.get("text")) if _listed(trace.get("text")) else []):
+            for number in values(size) if isinstance(size, (list, Mapping)) else [size]:
+                yield f"the words of {trace.get('name') or 'a trace'}", number
+        for text in map(str, values(trace.get("text")) if _is_list(trace.get("text")) else []):
             for inline in re.findall(r"font-size:\s*([\d.]+)px", text):
                 yield "words in a trace", float(inline)
     for bar in scales(figure):
@@ -125,49 +125,52 @@ def _size(part: Mapping[str, Any]) -> float:
     return (part.get("font") or {}).get("size", theme.NORMAL)
 
 
-def _listed(value: Any) -> bool:
+def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple, Mapping))
 
 
-def _about_axes(figure: Figure, found: list[Panel], panel: Panel) -> Iterator[str]:
-    """Every axis with numbers says what they are, itself or by a panel beside it."""
+def _about_axes(figure: Figure, all_panels: list[Panel], panel: Panel) -> Iterator[str]:
+    """Check that every axis with numbers has a title, on the axis itself or on a panel in line."""
     for side in ("x", "y"):
         name = getattr(panel, side)
         speaking = [
             own
-            for other in mates(found, panel, side)
-            if labelled(figure, own := getattr(other, side))
+            for other in panels_in_line(all_panels, panel, side)
+            if shows_labels(figure, own := getattr(other, side))
             and scale_of(figure, own) == scale_of(figure, name)
         ]
-        if not speaking or _worded(figure, panel, side):
-            continue  # without numbers, or with names, which stand for themselves
+        if not speaking or _has_words(figure, panel, side):
+            continue  # without numbers, or with names, which explain themselves
         if not any(axis_title(figure, own) for own in (name, *speaking)):
             yield f"{name} has numbers and no title"
 
 
-def _worded(figure: Figure, panel: Panel, side: str) -> bool:
-    """Whether an axis has words in place of numbers."""
+def _has_words(figure: Figure, panel: Panel, side: str) -> bool:
+    """Determine whether an axis has words in place of numbers."""
     texts = values(axis(figure, getattr(panel, side)).get("ticktext"))
     if not texts:
-        texts = [at for trace in on(figure, panel) for at in values(trace.get(side))]
+        texts = [at for trace in traces_of(figure, panel) for at in values(trace.get(side))]
     return any(isinstance(text, str) and re.search(r"[^\W\d_]{2}", text) for text in texts)
 
 
-def _about_sharing(figure: Figure, found: list[Panel]) -> Iterator[str]:
-    """Panels that measure the same have the same axis."""
+def _about_sharing(figure: Figure, all_panels: list[Panel]) -> Iterator[str]:
+    """Check that panels that measure the same have the same axis."""
     for side in ("x", "y"):
         scales: dict[str, set[Any]] = {}
-        for panel in found:
+        for panel in all_panels:
             name = getattr(panel, side)
             title = next(
                 (
                     t
-                    for p in mates(found, panel, side)
+                    for p in panels_in_line(all_panels, panel, side)
                     if (t := axis_title(figure, getattr(p, side)))
                 ),
                 "",
             )
-            speaks = any(labelled(figure, getattr(p, side)) for p in mates(found, panel, side))
+            speaks = any(
+                shows_labels(figure, getattr(p, side))
+                for p in panels_in_line(all_panels, panel, side)
+            )
             if title and speaks and axis(figure, name).get("type") != "category":
                 scales.setdefault(title, set()).add(scale_of(figure, name))
         for title, different in scales.items():
@@ -175,13 +178,13 @@ def _about_sharing(figure: Figure, found: list[Panel]) -> Iterator[str]:
                 yield f"its panels have {len(different)} different {side} axes of {title!r}"
 
 
-def _about_intervals(figure: Figure, found: list[Panel]) -> Iterator[str]:
-    """Every estimate has a whisker or a band."""
-    for panel in found:
-        traces = list(on(figure, panel))
+def _about_intervals(figure: Figure, all_panels: list[Panel]) -> Iterator[str]:
+    """Check that every estimate has a whisker or a band."""
+    for panel in all_panels:
+        traces = list(traces_of(figure, panel))
         bands = {_rgb(t.get("fillcolor")) for t in traces if t.get("fill") == "toself"}
         for trace in traces:
-            if _estimates(trace) and not _has_whiskers(trace) and _colour(trace) not in bands:
+            if _is_estimate(trace) and not _has_whiskers(trace) and _colour(trace) not in bands:
                 yield f"{trace.get('name') or 'a trace'!r} has no intervals"
     polar = [trace for trace in figure["data"] if trace.get("type") == "scatterpolar"]
     whiskers = {_colour(trace) for trace in polar if trace.get("mode") == "lines"}
@@ -190,13 +193,13 @@ def _about_intervals(figure: Figure, found: list[Panel]) -> Iterator[str]:
             yield f"{trace.get('name')!r} has no intervals"
 
 
-def _estimates(trace: Mapping[str, Any]) -> bool:
-    """Whether a trace draws numbers that were estimated."""
+def _is_estimate(trace: Mapping[str, Any]) -> bool:
+    """Determine whether a trace draws numbers that were estimated."""
     if trace.get("meta") == NO_ESTIMATE or trace.get("fill") == "toself":
         return False
     marker = trace.get("marker") or {}
     if trace.get("type") == "bar":
-        return "colorbar" not in marker  # which shades a text
+        return "colorbar" not in marker  # such bars shade a text
     mode = str(trace.get("mode"))
     drawn = any(value is not None for value in values(trace.get("x")))
     return trace.get("type") == "scatter" and drawn and ("lines" in mode or "markers" in mode)
@@ -212,7 +215,7 @@ def _colour(trace: Mapping[str, Any]) -> tuple[int, ...] | None:
 
 
 def _rgb(colour: Any) -> tuple[int, ...] | None:
-    """Red, green and blue of a colour, whatever its opacity."""
+    """Return red, green and blue of a colour, without its opacity."""
     if not isinstance(colour, str):
         return None
     if colour.startswith("#"):
@@ -220,15 +223,15 @@ def _rgb(colour: Any) -> tuple[int, ...] | None:
     return tuple(int(part) for part in re.findall(r"\d+", colour)[:3])
 
 
-def _about_legend(figure: Figure, found: list[Panel]) -> Iterator[str]:
-    """The legend has room above the plot and its titles, or below it."""
+def _about_legend(figure: Figure, all_panels: list[Panel]) -> Iterator[str]:
+    """Check that the legend has room above the plot and its titles, or below the plot."""
     whole = layout_of(figure)
     legend, margin = whole.get("legend") or {}, whole["margin"]
     if legend.get("orientation") != "h":
         return
     rows = legend_rows(figure, whole.get("width", 700) - left_margin(figure) - right_margin(figure))
     above = legend.get("y", 1) > 0.5
-    titled = bool(panel_titles(figure, found)) and above
+    titled = bool(panel_titles(figure, all_panels)) and above
     needed = LEGEND_ROW * rows + (16 if titled else 0)
     if rows and margin["t" if above else "b"] < needed:
         yield f"its legend of {rows} rows runs into the {'titles' if titled else 'plot'}"
@@ -236,29 +239,31 @@ def _about_legend(figure: Figure, found: list[Panel]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Config:
-    """Say what the figures of results folders lack for print."""
+    """Check what the figures of results folders lack for print."""
 
     root: tyro.conf.Positional[Path] = Path("results")
     """A results folder, or a folder to look for results folders in."""
 
 
 def main(config: Config) -> str:
-    """Look at every figure below the root; returns what is said.
+    """Check every figure below the root, and return the text for stdout.
 
     Raises:
-        FigureError: naming the wants, a line each, where there are some.
+        FigureError: with the defects, one per line, if there are defects.
     """
-    wants, n = [], 0
-    for run in gathered(config.root):
+    defects, n = [], 0
+    for run in read_runs(config.root):
         for name, caption in run.captions.items():
             n += 1
             figure = read_figure(run.figure(name))
-            wants += [f"{run.analysis}/{name}: {want}" for want in complaints(figure, caption)]
-    if wants:
-        listed = "\n".join(wants)
-        raise FigureError(f"{len(wants)} wants of {n} figures:\n{listed}")
+            defects += [
+                f"{run.analysis}/{name}: {defect}" for defect in complaints(figure, caption)
+            ]
+    if defects:
+        lines = "\n".join(defects)
+        raise FigureError(f"{len(defects)} defects in {n} figures:\n{lines}")
     return f"{n} figures can be printed as they are"
 
 
 if __name__ == "__main__":
-    command(Config, main, "figures.printing.lint")
+    run_command(Config, main, "figures.printing.lint")

@@ -1,4 +1,4 @@
-"""The stamp of a printed figure: in the file's own metadata, where its numbers are from."""
+"""Stamp a printed figure: record in the file's own metadata where its numbers are from."""
 
 from __future__ import annotations
 
@@ -17,83 +17,83 @@ from interp_steer.errors import FigureError, RunError
 from interp_steer.results.folders import AGAIN, checksum, document_hash, read_json
 
 KEY = "interp_steer"
-"""What the stamp is called in every kind of file."""
+"""Name of the stamp in every kind of file."""
 
 PNG = b"\x89PNG\r\n\x1a\n"
 INCH = 0.0254
-"""In metres."""
+"""Length of an inch in metres."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """Where a figure is from. What is not known is None, or empty."""
+    """Origin of a figure. A field that is unknown is None, or empty."""
 
     figure: str
-    """Its name in the results folder."""
+    """Name of the figure in the results folder."""
     drawing: str
-    """SHA-256 of plotly's JSON that it was printed from."""
+    """SHA-256 of the plotly JSON of the figure."""
     caption: str = ""
     analysis: str | None = None
     model: str | None = None
     fingerprint: str | None = None
-    """Of the model's weights."""
+    """Fingerprint of the model's weights."""
     config: str | None = None
-    """The config's hash, which is the name of the results folder."""
+    """Hash of the config, which is the name of the results folder."""
     seed: int | None = None
     data: Mapping[str, str] = field(default_factory=dict)
-    """The hash of each contrast set or other data, by name."""
+    """Hash of each contrast set or other data, by name."""
     commit: str | None = None
-    """Of the source that ran."""
+    """Commit of the source that ran."""
     dirty: bool | None = None
     """Whether files differed from the commit."""
     version: str | None = None
-    """Of interp_steer."""
+    """Version of interp_steer."""
 
     @property
     def title(self) -> str:
-        """The analysis and the figure, for viewers that show a title."""
+        """Return the analysis and the figure, for viewers that show a title."""
         return f"{self.analysis}: {self.figure}" if self.analysis else self.figure
 
     def text(self) -> str:
-        """The stamp as one line of JSON, in ASCII."""
+        """Return the stamp as one line of JSON, in ASCII."""
         return json.dumps(asdict(self), sort_keys=True)
 
 
 def stamp_of(figure: Path) -> Stamp:
-    """The stamp of a figure in the results folder that holds it.
+    """Return the stamp of a figure, from the results folder that holds the figure.
 
     Args:
-        figure: its plotly JSON, ``<results folder>/figures/<name>.json``. Outside of a results
-            folder the stamp says no more than what was drawn.
+        figure: the plotly JSON, ``<results folder>/figures/<name>.json``. Outside of a results
+            folder the stamp has only the name, the hash and the caption of the figure.
 
     Raises:
         RunError: when the folder's config or provenance cannot be read.
     """
     folder = figure.parent.parent
     captions = figure.parent / "captions.json"
-    found = Stamp(
+    stamp = Stamp(
         figure.stem,
         checksum(figure),
         caption=_document(captions).get(figure.stem, "") if captions.is_file() else "",
     )
     if not (folder / "config.json").is_file():
-        return found
+        return stamp
     document = _document(folder / "config.json")
-    found = replace(
-        found,
+    stamp = replace(
+        stamp,
         analysis=document.get("analysis"),
         config=document_hash(document),
         seed=document.get("seed"),
     )
     if not (folder / "provenance.json").is_file():
-        return found
+        return stamp
     path = folder / "provenance.json"
     origin = _document(path)
     model, data, source, versions = (
         _fields(origin.get(name) or {}, path) for name in ("model", "data", "source", "versions")
     )
     return replace(
-        found,
+        stamp,
         model=model.get("name"),
         fingerprint=model.get("fingerprint"),
         data=data,
@@ -104,54 +104,55 @@ def stamp_of(figure: Path) -> Stamp:
 
 
 def _document(path: Path) -> Mapping[str, Any]:
-    """A document of a results folder."""
+    """Read a document of a results folder."""
     return _fields(read_json(path), path)
 
 
-def _fields(found: Any, path: Path) -> Mapping[str, Any]:
-    if not isinstance(found, dict):
-        raise RunError(f"{path} is not as a run leaves it; {AGAIN}.")
-    return found
+def _fields(document: Any, path: Path) -> Mapping[str, Any]:
+    if not isinstance(document, dict):
+        raise RunError(f"{path} does not have the form that a run writes; {AGAIN}.")
+    return document
 
 
-def stamped(file: bytes, kind: str, stamp: Stamp, scale: int = 1) -> bytes:
-    """A printed figure with its stamp.
+def add_stamp(file: bytes, kind: str, stamp: Stamp, scale: int = 1) -> bytes:
+    """Return a printed figure with its stamp.
 
     Args:
-        file: what was printed.
+        file: the printed figure.
         kind: ``pdf``, ``svg`` or ``png``.
-        stamp: what goes into the metadata: of a PDF its document information and XMP, of an SVG
-            its title, desc and metadata, of a PNG its text chunks.
-        scale: pixels of a PNG per 1/96 inch, so that it is placed at the figure's own size.
+        stamp: written into the metadata: the document information and XMP of a PDF, the title,
+            desc and metadata of an SVG, the text chunks of a PNG.
+        scale: pixels of a PNG per 1/96 inch, so that the PNG has the size of the figure.
 
     Raises:
-        FigureError: when a PDF is to be stamped and pypdf is not installed.
+        FigureError: for a PDF when pypdf is not installed.
     """
     return {"pdf": _pdf, "svg": _svg, "png": _png}[kind](file, stamp, scale)
 
 
 def read_stamp(path: str | Path) -> Stamp:
-    """The stamp of a printed figure.
+    """Read the stamp of a printed figure.
 
     Raises:
-        FigureError: when the file is missing, is no PDF, SVG or PNG, is damaged, or has no stamp.
+        FigureError: when the file is missing, is not a PDF, SVG or PNG, is damaged, or has no
+            stamp.
     """
     path = Path(path)
     read = {".pdf": _read_pdf, ".svg": _read_svg, ".png": _read_png}.get(path.suffix.lower())
     if read is None:
-        raise FigureError(f"{path} is no PDF, SVG or PNG; give a figure that was printed.")
+        raise FigureError(f"{path} is not a PDF, SVG or PNG; give a printed figure.")
     try:
         text = read(path.read_bytes())
-        return Stamp(**json.loads(text)) if text else _unstamped(path)
+        return Stamp(**json.loads(text)) if text else _refuse_unstamped(path)
     except FigureError:
         raise
-    except Exception as error:  # each kind of file has errors of its own
+    except Exception as error:  # each kind of file has other errors
         raise FigureError(
             f"{path} cannot be read as a figure ({type(error).__name__}: {error}); print it again."
         ) from None
 
 
-def _unstamped(path: Path) -> Stamp:
+def _refuse_unstamped(path: Path) -> Stamp:
     raise FigureError(
         f"{path} has no stamp of {KEY}: another program made it, or saved it again; print it with "
         "python -m figures.printing.export."
@@ -159,10 +160,10 @@ def _unstamped(path: Path) -> Stamp:
 
 
 def need_pypdf() -> Any:
-    """The library that reads and writes PDFs.
+    """Import the library that reads and writes PDFs.
 
     Raises:
-        FigureError: when it is not installed.
+        FigureError: when pypdf is not installed.
     """
     try:
         import pypdf
@@ -205,19 +206,19 @@ def _pdf(file: bytes, stamp: Stamp, scale: int) -> bytes:
 def _read_pdf(file: bytes) -> str:
     reader = need_pypdf().PdfReader(io.BytesIO(file))
     information, xmp = reader.metadata or {}, reader.xmp_metadata
-    found = (information.get("/Keywords"), xmp.pdf_keywords if xmp else None)
-    return next((str(text) for text in found if text and str(text).startswith("{")), "")
+    candidates = (information.get("/Keywords"), xmp.pdf_keywords if xmp else None)
+    return next((str(text) for text in candidates if text and str(text).startswith("{")), "")
 
 
 def _svg(file: bytes, stamp: Stamp, scale: int) -> bytes:
     text = file.decode("utf-8")
     start = text.index("<svg")
     inside = text.index(">", start) + 1
-    said = (
+    elements = (
         f"<title>{escape(stamp.title)}</title><desc>{escape(stamp.caption)}</desc>"
         f'<metadata id="{KEY}">{escape(stamp.text())}</metadata>'
     )
-    return (text[:inside] + said + text[inside:]).encode("utf-8")
+    return (text[:inside] + elements + text[inside:]).encode("utf-8")
 
 
 def _read_svg(file: bytes) -> str:
@@ -229,7 +230,7 @@ def _read_svg(file: bytes) -> str:
 
 def _png(file: bytes, stamp: Stamp, scale: int) -> bytes:
     pixels = round(96 * scale / INCH)
-    said = [
+    own_chunks = [
         (b"pHYs", struct.pack(">IIB", pixels, pixels, 1)),
         (b"iTXt", _international("Title", stamp.title)),
         (b"iTXt", _international("Description", stamp.caption)),
@@ -238,7 +239,7 @@ def _png(file: bytes, stamp: Stamp, scale: int) -> bytes:
     ]
     chunks = list(_chunks(file))
     header, rest = chunks[0], [chunk for chunk in chunks[1:] if chunk[0] != b"pHYs"]
-    return PNG + b"".join(_chunk(*one) for one in (header, *said, *rest))
+    return PNG + b"".join(_chunk(*one) for one in (header, *own_chunks, *rest))
 
 
 def _read_png(file: bytes) -> str:
@@ -250,7 +251,8 @@ def _read_png(file: bytes) -> str:
 
 
 def _international(keyword: str, text: str) -> bytes:
-    """A text of any script, uncompressed and of no language (PNG specification, iTXt)."""
+    """Encode a text of any script, uncompressed and without a language (PNG specification,
+    iTXt)."""
     return keyword.encode("latin-1") + b"\0\0\0\0\0" + text.encode("utf-8")
 
 
@@ -259,10 +261,10 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _chunks(file: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and data of each chunk, its checksum checked.
+    """Yield kind and data of each chunk, after a check of its checksum.
 
     Raises:
-        ValueError: for a file that is no PNG, or one that is cut or changed.
+        ValueError: for a file that is not a PNG, or is truncated or changed.
     """
     if not file.startswith(PNG):
         raise ValueError("no PNG signature")

@@ -1,1 +1,4 @@
-"""Draw the effect of steering: accuracy, layers, doses, damage and answers."""
+"""Draw the effect of steering: accuracy, layers, strengths, damage and answers.
+
+Imports from `figures.style` and `figures.published`.
+"""

@@ -1,4 +1,4 @@
-"""The main table of a comparison: models by settings, each number with its interval."""
+"""Draw the main table of a comparison: models by settings, each number with its interval."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, interval_text, listed, need, percent
+from figures.style.drawing import Drawing, interval_text, list_words, percent, require_columns
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.paired import PairedTest
-from interp_steer.statistics.records import corrected
+from interp_steer.statistics.records import correct_p_values
 
 SHARES = ("strict", "loose", "degenerate")
-"""Columns of the table that are shares, each with ``_low`` and ``_high`` beside it."""
+"""Columns of the table that are shares, each with its columns ``_low`` and ``_high``."""
 
 KEYS = ("model", "setting", "at", "published")
-"""What else the table needs of a row."""
+"""Other columns that the table needs."""
 
 TESTED = ("p_value", "only_baseline", "only_setting", "n")
-"""What the table holds of McNemar's test against the baseline."""
+"""Columns of McNemar's test against the baseline."""
 
 COLUMNS = {
     "setting": ("", 158),
@@ -39,24 +39,26 @@ ROW = 23
 
 
 def accuracy_table(records: pl.DataFrame) -> Drawing:
-    """Strict and loose accuracy of every setting of every model, beside what is published.
+    """Draw strict and loose accuracy of every setting of every model, with the published accuracy.
 
     Args:
-        records: a row for each model and setting: ``model``, ``setting``, ``at`` (empty, or how
-            the row counts differently), ``strict``, ``loose`` and ``degenerate`` with ``_low`` and
-            ``_high`` of each, ``published`` (loose; null where nothing is), and, null without a
-            baseline, ``gain`` (loose) with ``gain_low`` and ``gain_high``, and of McNemar's test
-            ``p_value``, ``only_baseline``, ``only_setting`` and ``n``.
+        records: a row for each model and setting: ``model``, ``setting``, ``at`` (empty, or the
+            reason why the row is counted differently), ``strict``, ``loose`` and ``degenerate``
+            with ``_low`` and ``_high`` of each, ``published`` (loose; null where no value is
+            published), and, null without a baseline, ``gain`` (loose) with ``gain_low`` and
+            ``gain_high``, and of McNemar's test ``p_value``, ``only_baseline``, ``only_setting``
+            and ``n``.
 
     Returns:
-        The drawing; its caption gives each model's accuracy, and how many published values lie
-        within our intervals. Tests are corrected by Holm's method for all of the table.
+        The drawing; its caption gives each model's accuracy, and the number of
+        published values within the intervals. Tests are corrected by Holm's method over the whole
+        table.
 
     Raises:
         FigureError: for records without these columns.
     """
     shares = [f"{name}{end}" for name in (*SHARES, "gain") for end in ("", "_low", "_high")]
-    need(records, (*KEYS, *shares, *TESTED), "accuracy_table")
+    require_columns(records, (*KEYS, *shares, *TESTED), "accuracy_table")
     lines: list[dict[str, str]] = []
     shades: list[str] = []
     for model, own in accuracy_lines(records).items():
@@ -92,20 +94,20 @@ def accuracy_table(records: pl.DataFrame) -> Drawing:
     return Drawing(figure, accuracy_caption(records))
 
 
-def fits(records: pl.DataFrame) -> bool:
-    """Whether records are those of an accuracy table."""
+def is_accuracy_table(records: pl.DataFrame) -> bool:
+    """Determine whether records are those of an accuracy table."""
     return {*KEYS, *SHARES, *TESTED, "gain"} <= set(records.columns)
 
 
 def accuracy_lines(records: pl.DataFrame) -> dict[str, list[dict[str, str]]]:
-    """The words of an accuracy table: for each model its rows, by the columns of `COLUMNS`.
+    """Return the words of an accuracy table: the rows of each model, by the columns of `COLUMNS`.
 
     Args:
         records: as for :func:`accuracy_table`.
     """
     rows = records.rows(named=True)
     tests = {at: _test(row) for at, row in enumerate(rows) if row["p_value"] is not None}
-    p_values = dict(zip(tests, corrected(list(tests.values())), strict=True))
+    p_values = dict(zip(tests, correct_p_values(list(tests.values())), strict=True))
     lines: dict[str, list[dict[str, str]]] = {}
     for at, row in enumerate(rows):
         lines.setdefault(row["model"], []).append(_cells(row, p_values.get(at)))
@@ -135,7 +137,7 @@ def _points(row: Mapping[str, Any]) -> str:
 
 
 def _p(p_value: float) -> str:
-    """Without the sign of less than, which a table would read as markup."""
+    """Return a p-value without the less-than sign, which a table would read as markup."""
     return "\u2264 0.001" if p_value <= 0.001 else f"{p_value:.2g}"
 
 
@@ -144,19 +146,19 @@ def _test(row: Mapping[str, Any]) -> PairedTest:
 
 
 def accuracy_caption(records: pl.DataFrame) -> str:
-    """What an accuracy table shows, with its numbers.
+    """Describe an accuracy table, with its numbers.
 
     Args:
         records: as for :func:`accuracy_table`.
     """
-    said = []
+    sentences = []
     for model in records["model"].unique(maintain_order=True).to_list():
         rows = records.filter((pl.col("model") == model) & (pl.col("at") == ""))
         values = [
             f"{theme.setting_style(row['setting']).label} {interval_text(_interval(row, 'loose'))}"
             for row in rows.iter_rows(named=True)
         ]
-        said.append(f"{model}: {listed(values)}.")
+        sentences.append(f"{model}: {list_words(values)}.")
     known = records.filter(pl.col("published").is_not_null())
     beside = ""
     if len(known):
@@ -166,9 +168,9 @@ def accuracy_caption(records: pl.DataFrame) -> str:
             f"({percent(len(within) / len(known))}) lie within our intervals."
         )
     starred = [at for at in records["at"].unique(maintain_order=True) if at]
-    star = f" Rows with a star: {listed(starred)}." if starred else ""
+    star = f" Rows with a star: {list_words(starred)}." if starred else ""
     return (
-        f"Loose accuracy: {' '.join(said)}{beside} Brackets are 95% intervals. Gains are in points "
-        "of loose accuracy, over the instruction where it is there and else over none; p is "
-        f"McNemar's, Holm-corrected.{star}"
+        f"Loose accuracy: {' '.join(sentences)}{beside} Brackets are 95% intervals. Gains are in "
+        "points of loose accuracy over the same prompts without steering; p is McNemar's, "
+        f"Holm-corrected.{star}"
     )

@@ -1,4 +1,4 @@
-"""Bars: what each setting achieves, over all instructions and one by one."""
+"""Draw bars of what each setting achieves, over all instructions and for each instruction."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from figures.style.drawing import (
     NO_ESTIMATE,
     Drawing,
     interval_text,
-    listed,
-    need,
+    list_words,
     p_text,
     percent,
+    require_columns,
     short_names,
-    whiskers,
 )
+from figures.style.interval_bars import horizontal_bars
 from figures.style.settings import looks_of
 from figures.style.small_multiples import legend_height
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import Comparison, compare, corrected, shares
+from interp_steer.statistics.records import Comparison, compare, correct_p_values, shares
 
 COMPARISONS = (("none", "steered"), ("random", "steered"), ("instruction", "both"))
-"""What steering is compared with, baseline first."""
+"""Settings that are compared, baseline first."""
 
 
 def settings_bars(
@@ -36,13 +36,13 @@ def settings_bars(
     outcome: str = "strict",
     reported: Mapping[str, float] | None = None,
 ) -> Drawing:
-    """Accuracy and share of degenerate outputs in each setting, over all instructions.
+    """Draw accuracy and the share of degenerate outputs in each setting, over all instructions.
 
     Args:
         records: columns ``instruction``, ``setting``, ``key``, ``query``, ``degenerate`` and
             ``outcome``; one layer per instruction and setting.
-        outcome: what counts as success, ``strict`` or ``loose``.
-        reported: what a paper reports of the same model, by setting, to be marked beside.
+        outcome: the check of success, ``strict`` or ``loose``.
+        reported: the shares that a paper reports of the same model, by setting, drawn as rings.
 
     Returns:
         The drawing; its caption gives each setting's share with its interval, and McNemar's tests
@@ -51,30 +51,30 @@ def settings_bars(
     Raises:
         FigureError: for records without these columns, or with several layers of one setting.
     """
-    need(
+    require_columns(
         records, ("instruction", "setting", "key", "query", "degenerate", outcome), "settings_bars"
     )
     _one_layer_each(records, "settings_bars")
-    settings = theme.ordered(records["setting"].unique().to_list())
+    settings = theme.order_settings(records["setting"].unique().to_list())
     panels = {"accuracy": outcome, "degenerate outputs": "degenerate"}
-    found = {
+    panel_shares = {
         title: {s: i for (s,), i in shares(records, ["setting"], column).items()}
         for title, column in panels.items()
     }
-    found = {title: values for title, values in found.items() if values}
+    panel_shares = {title: values for title, values in panel_shares.items() if values}
     figure = make_subplots(
         1,
-        len(found),
+        len(panel_shares),
         shared_yaxes=True,
         horizontal_spacing=0.05,
-        subplot_titles=list(found),
-        column_widths=[3, 2][: len(found)],
+        subplot_titles=list(panel_shares),
+        column_widths=[3, 2][: len(panel_shares)],
     )
-    for column, values in enumerate(found.values(), start=1):
+    for column, values in enumerate(panel_shares.values(), start=1):
         for i, setting in enumerate(settings):
             if setting in values:
                 style = theme.setting_style(setting, i)
-                figure.add_trace(bar({style.label: values[setting]}, style), 1, column)
+                figure.add_trace(horizontal_bars({style.label: values[setting]}, style), 1, column)
                 figure.add_trace(_value(style.label, values[setting]), 1, column)
     marked = {s: value for s, value in (reported or {}).items() if s in settings}
     if marked:
@@ -89,37 +89,40 @@ def settings_bars(
     figure.update_xaxes(tickvals=[0, 0.25, 0.5, 0.75, 1], col=1)
     figure.update_xaxes(tickvals=[0, 0.5, 1], col=2)
     figure.update_xaxes(title_text="share of answers")
-    caption = _settings_caption(records, found["accuracy"], settings, outcome)
+    caption = _settings_caption(records, panel_shares["accuracy"], settings, outcome)
     if marked:
         values = [f"{theme.setting_style(s).label} {value:.3f}" for s, value in marked.items()]
-        caption += f" Rings: published, {listed(values)}."
+        caption += f" Rings: published, {list_words(values)}."
     return Drawing(figure, caption)
 
 
 def instruction_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
-    """Accuracy of each instruction in each setting.
+    """Draw the accuracy of each instruction in each setting.
 
     Args:
         records: columns ``instruction``, ``setting``, ``key``, ``query`` and ``outcome``; one
             layer per instruction and setting.
-        outcome: what counts as success, ``strict`` or ``loose``.
+        outcome: the check of success, ``strict`` or ``loose``.
 
     Returns:
-        The drawing; its caption names the largest gain and loss and counts the significant ones.
+        The drawing; its caption names the largest and the smallest gain, and counts the significant
+        gains.
 
     Raises:
         FigureError: for records without these columns, or with several layers of one setting.
     """
-    need(records, ("instruction", "setting", "key", "query", outcome), "instruction_bars")
+    require_columns(
+        records, ("instruction", "setting", "key", "query", outcome), "instruction_bars"
+    )
     _one_layer_each(records, "instruction_bars")
     names = short_names(records["instruction"].unique(maintain_order=True).to_list())
     looks = looks_of(records["setting"].unique(maintain_order=True).to_list())
-    found = shares(records, ["instruction", "setting"], outcome)
-    by_gain = sorted(names, key=lambda name: -_gain(found, name))
+    accuracies = shares(records, ["instruction", "setting"], outcome)
+    by_gain = sorted(names, key=lambda name: -_gain(accuracies, name))
     figure = theme.figure(theme.TWO_COLUMNS, 84 + len(names) * (11 + 9 * len(looks)))
     for setting, style in looks.items():
-        values = {names[n]: found[n, setting] for n in by_gain if (n, setting) in found}
-        figure.add_trace(bar(values, style))
+        values = {names[n]: accuracies[n, setting] for n in by_gain if (n, setting) in accuracies}
+        figure.add_trace(horizontal_bars(values, style))
     top = legend_height(figure) + 16
     figure.update_layout(
         barmode="group", bargap=0.22, bargroupgap=0.1, margin={"t": top}, legend_traceorder="normal"
@@ -133,37 +136,11 @@ def instruction_bars(records: pl.DataFrame, *, outcome: str = "strict") -> Drawi
     )
     figure.update_xaxes(range=[0, 1.02], tickformat=".0%", showgrid=True)
     figure.update_xaxes(title_text="share of answers that follow the instruction")
-    return Drawing(figure, _instruction_caption(records, found, names, outcome))
-
-
-def bar(values: Mapping[str, Interval], style: theme.Style) -> go.Bar:
-    """Bars of a setting with their intervals, lying."""
-    intervals = list(values.values())
-    return go.Bar(
-        y=list(values),
-        x=[i.value for i in intervals],
-        orientation="h",
-        name=style.label,
-        marker={
-            "color": style.colour,
-            "line": {"width": 0},
-            "pattern": {
-                "shape": style.pattern,
-                "fillmode": "overlay",
-                "fgcolor": "white",
-                "size": 5,
-                "solidity": 0.3,
-            },
-        },
-        error_x=whiskers(intervals, color=theme.INK),
-        customdata=[[i.low, i.high, i.n] for i in intervals],
-        hovertemplate="%{y}: %{x:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}], "
-        "n = %{customdata[2]}<extra>" + style.label + "</extra>",
-    )
+    return Drawing(figure, _instruction_caption(records, accuracies, names, outcome))
 
 
 def _marks(reported: Mapping[str, float]) -> go.Scatter:
-    """What a paper reports, as rings on the bars."""
+    """Draw the numbers that a paper reports, as rings on the bars."""
     return go.Scatter(
         x=list(reported.values()),
         y=[theme.setting_style(setting).label for setting in reported],
@@ -181,7 +158,7 @@ def _marks(reported: Mapping[str, float]) -> go.Scatter:
 
 
 def _value(label: str, interval: Interval) -> go.Scatter:
-    """The share in words, right of its interval."""
+    """Write the share as text, right of its interval."""
     return go.Scatter(
         x=[interval.high],
         y=[label],
@@ -204,12 +181,12 @@ def _one_layer_each(records: pl.DataFrame, figure: str) -> None:
         raise FigureError(
             f"{figure} compares settings, and the records hold {row['n']} layers of setting "
             f"{row['setting']!r} for a prompt of {row['instruction']!r}; keep the chosen layer of "
-            "each first."
+            "each instruction first."
         )
 
 
-def _gain(found: Mapping[tuple[str, ...], Interval], name: str) -> float:
-    steered, plain = found.get((name, "steered")), found.get((name, "none"))
+def _gain(accuracies: Mapping[tuple[str, ...], Interval], name: str) -> float:
+    steered, plain = accuracies.get((name, "steered")), accuracies.get((name, "none"))
     return steered.value - plain.value if steered and plain else 0.0
 
 
@@ -219,26 +196,26 @@ def _settings_caption(
     labels = {s: theme.setting_style(s).label for s in settings}
     values = [f"{labels[s]} {interval_text(accuracy[s])}" for s in settings if s in accuracy]
     compared = {
-        pair: found
+        pair: comparison
         for pair in COMPARISONS
-        if set(pair) <= set(settings) and (found := compare(records, *pair, outcome))
+        if set(pair) <= set(settings) and (comparison := compare(records, *pair, outcome))
     }
-    tested = [pair for pair, found in compared.items() if found.test]
-    tests = [test for found in compared.values() if (test := found.test)]
-    p_values = dict(zip(tested, corrected(tests), strict=True))
+    tested = [pair for pair, comparison in compared.items() if comparison.test]
+    tests = [test for comparison in compared.values() if (test := comparison.test)]
+    p_values = dict(zip(tested, correct_p_values(tests), strict=True))
     sentences = [
-        f"{labels[b].capitalize()} against {labels[a]}: {_points(found)}"
+        f"{labels[b].capitalize()} against {labels[a]}: {_points(comparison)}"
         + (f", {p_text(p_values[a, b])}" if (a, b) in p_values else "")
-        + f", n = {found.difference.n}."
-        for (a, b), found in compared.items()
+        + f", n = {comparison.difference.n}."
+        for (a, b), comparison in compared.items()
     ]
     how = (
         f"Share of answers that pass the {outcome} check over "
-        f"{records['instruction'].n_unique()} instructions, and share that is degenerate; "
+        f"{records['instruction'].n_unique()} instructions, and share of degenerate answers; "
         "whiskers are 95% intervals"
     )
-    how += "; McNemar's test, Holm-corrected." if tested else "."
-    return " ".join([f"Accuracy: {listed(values)}.", *sentences, how])
+    how += "; p-values are McNemar's, Holm-corrected." if tested else "."
+    return " ".join([f"Accuracy: {list_words(values)}.", *sentences, how])
 
 
 def _points(comparison: Comparison) -> str:
@@ -248,33 +225,42 @@ def _points(comparison: Comparison) -> str:
 
 def _instruction_caption(
     records: pl.DataFrame,
-    found: Mapping[tuple[str, ...], Interval],
+    accuracies: Mapping[tuple[str, ...], Interval],
     names: Mapping[str, str],
     outcome: str,
 ) -> str:
     how = (
         f"Share of answers that pass the {outcome} check, by instruction and setting; whiskers are "
-        "95% intervals, instructions in the order of their gain."
+        "95% intervals; instructions are in the order of their gain."
     )
-    both = [n for n in names if (n, "none") in found and (n, "steered") in found]
+    both = [n for n in names if (n, "none") in accuracies and (n, "steered") in accuracies]
     if not both:
         return how
-    top, bottom = max(both, key=lambda n: _gain(found, n)), min(both, key=lambda n: _gain(found, n))
-    one = {n: records.filter(pl.col("instruction") == n) for n in both}
-    tests = [c.test for n in both if (c := compare(one[n], "none", "steered", outcome)) and c.test]
+    top, bottom = (
+        max(both, key=lambda n: _gain(accuracies, n)),
+        min(both, key=lambda n: _gain(accuracies, n)),
+    )
+    by_instruction = {n: records.filter(pl.col("instruction") == n) for n in both}
+    tests = [
+        c.test
+        for n in both
+        if (c := compare(by_instruction[n], "none", "steered", outcome)) and c.test
+    ]
     significant = sum(
-        p < 0.05 and t.only_b > t.only_a for t, p in zip(tests, corrected(tests), strict=True)
+        p < 0.05 and t.only_b > t.only_a
+        for t, p in zip(tests, correct_p_values(tests), strict=True)
     )
     counted = (
-        f" It helps significantly on {significant} of {len(tests)} (McNemar, Holm-corrected)."
+        f" Steering helps significantly on {significant} of {len(tests)} (McNemar, Holm-corrected)."
         if tests
         else ""
     )
-    least = f", least on {names[bottom]} ({_change(found, bottom)})" if bottom != top else ""
+    least = f", least on {names[bottom]} ({_change(accuracies, bottom)})" if bottom != top else ""
+    best = f"{names[top]} ({_change(accuracies, top)})"
+    return f"Steering alone gains most on {best}{least}.{counted} {how}"
+
+
+def _change(accuracies: Mapping[tuple[str, ...], Interval], name: str) -> str:
     return (
-        f"Steering alone gains most on {names[top]} ({_change(found, top)}){least}.{counted} {how}"
+        f"{percent(accuracies[name, 'none'].value)} to {interval_text(accuracies[name, 'steered'])}"
     )
-
-
-def _change(found: Mapping[tuple[str, ...], Interval], name: str) -> str:
-    return f"{percent(found[name, 'none'].value)} to {interval_text(found[name, 'steered'])}"

@@ -1,4 +1,4 @@
-"""Answers to read: the same prompt, a column per setting."""
+"""Write answers side by side as HTML: the same prompt, a column per setting."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import jinja2
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import need
+from figures.style.drawing import require_columns
 
-FINISH = {"length": "cut at the token limit"}
-"""What is said of an answer that did not end by itself."""
+FINISH = {"length": "stopped at the token limit"}
+"""Remark on an answer by the reason of its end."""
 
 OPEN = 4
-"""Prompts that are in sight; the rest unfold."""
+"""Number of prompts that are visible at first; the rest unfold."""
 
 _TABLE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
     """\
@@ -57,23 +57,23 @@ COLUMNS = (
     "finish_reason",
     "degenerate",
 )
-"""What records must say for their answers to be shown, besides the outcome."""
+"""Columns that records need for their answers to be shown, in addition to the outcome."""
 
 
 def completions_table(
     records: pl.DataFrame, *, per_instruction: int = 1, outcome: str = "strict"
 ) -> str:
-    """Sample answers side by side, as HTML in which all text of the model is escaped.
+    """Write sample answers side by side, as HTML in which all text of the model is escaped.
 
-    The prompts are the first of each instruction in the order of the records, whatever came out.
-    Of a setting that was run at several layers, or by several schedules and strengths, the one with
-    most successes is shown (the first of equals), and its line says which.
+    The prompts are the first of each instruction in the order of the records, whatever the answers
+    were. Of a setting with several layers, schedules or strengths, the answers with most successes
+    are shown (the first of equals), and their line names the intervention.
 
     Args:
         records: columns ``instruction``, ``setting``, ``layer``, ``key``, ``query``, ``applied``,
             ``answer``, ``finish_reason``, ``degenerate`` and ``outcome``.
         per_instruction: prompts per instruction.
-        outcome: what counts as success, such as ``strict`` or ``in_language``.
+        outcome: the column of success, such as ``strict`` or ``in_language``.
 
     Returns:
         A fragment: an ``article`` per prompt.
@@ -81,27 +81,27 @@ def completions_table(
     Raises:
         FigureError: for records without these columns.
     """
-    need(records, (*COLUMNS, outcome), "completions_table")
+    require_columns(records, (*COLUMNS, outcome), "completions_table")
     cards = []
     for name in records["instruction"].unique(maintain_order=True):
-        rows = _best(records.filter(pl.col("instruction") == name), outcome)
+        rows = _best_rows(records.filter(pl.col("instruction") == name), outcome)
         for key in rows["key"].unique(maintain_order=True)[:per_instruction]:
             answers = rows.filter(pl.col("key") == key).unique("setting", maintain_order=True)
             by_setting = {row["setting"]: row for row in answers.iter_rows(named=True)}
-            settings = theme.ordered(list(by_setting))
+            settings = theme.order_settings(list(by_setting))
             first = by_setting[settings[0]]
             cards.append(
                 {
                     "query": first["query"],
                     "instruction": name,
-                    "answers": list(_answers(settings, by_setting, outcome)),
+                    "answers": list(_answer_cards(settings, by_setting, outcome)),
                 }
             )
     return _TABLE.render(cards=cards, open=OPEN)
 
 
-def _best(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:
-    """The rows of each setting where it does best; one that nothing varies in keeps its rows."""
+def _best_rows(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:
+    """Return the rows of each setting at the layer, schedule and strength with most successes."""
     varied = [name for name in ("layer", "schedule", "strength") if name in rows.columns]
     scored = (
         rows.group_by("setting", *varied, maintain_order=True)
@@ -115,7 +115,7 @@ def _best(rows: pl.DataFrame, outcome: str) -> pl.DataFrame:
     )
 
 
-def _answers(
+def _answer_cards(
     settings: Iterable[str], by_setting: dict[str, dict[str, Any]], outcome: str
 ) -> Iterable[dict[str, Any]]:
     for i, setting in enumerate(settings):

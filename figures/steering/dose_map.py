@@ -1,4 +1,4 @@
-"""What steering gives at each layer and strength, as a map."""
+"""Draw the result of steering at each layer and strength, as a map."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, need
+from figures.style.drawing import Drawing, require_columns
 from interp_steer.errors import FigureError
 
 WRITTEN = 80
-"""Most cells that have room for their number."""
+"""Greatest number of cells that have room for their numbers."""
 
 
 def dose_map(
@@ -22,31 +22,36 @@ def dose_map(
     share: bool = True,
     plain: float | None = None,
 ) -> Drawing:
-    """A number at each layer and strength of a sweep.
+    """Draw a number at each layer and strength of a sweep.
 
     Args:
         frame: columns ``layer``, ``strength``, ``value``, ``low``, ``high`` (ends of its interval)
-            and ``n`` (answers), a row for each cell that was measured; cells that are missing stay
-            empty, so that a sweep can be drawn while it runs.
-        title: of the number.
-        unit: of the strength.
-        chosen: a layer and a strength that are ringed.
-        share: whether the number is a share, drawn from 0 to 1; from 0 to its largest otherwise.
+            and ``n`` (answers), a row for each measured cell; missing cells stay empty, so that a
+            sweep can be drawn while it runs.
+        title: title of the number.
+        unit: unit of the strength.
+        chosen: the layer and strength of the cell with a frame.
+        share: whether the number is a share; the scale goes from 0 to 1 for a share, and to the
+            largest number otherwise.
         plain: the number without steering, for the caption.
 
     Returns:
         The drawing; its caption names the cell with the largest number, with its interval.
 
     Raises:
-        FigureError: for a frame without these columns, cells that are there twice, or values that
-            are undefined.
+        FigureError: for a frame without these columns, cells that occur twice, or undefined
+            values.
 
     Example:
-        >>> dose_map(cells, "follow the instruction", unit="norm", chosen=(5, 1.0)).caption
+        >>> columns = ["layer", "strength", "value", "low", "high", "n"]
+        >>> rows = [(2, 1.0, 0.5, 0.3, 0.7, 24), (4, 1.0, 0.75, 0.5, 0.9, 24)]
+        >>> cells = pl.DataFrame(rows, columns, orient="row")
+        >>> dose_map(cells, "follow the instruction", unit="norm", chosen=(4, 1.0)).caption
+        'Largest at layer 4, strength 1 norm: 75% [50%, 90%]. ...'
     """
-    need(frame, ("layer", "strength", "value", "low", "high", "n"), "dose_map")
+    require_columns(frame, ("layer", "strength", "value", "low", "high", "n"), "dose_map")
     if frame.select("layer", "strength").is_duplicated().any():
-        raise FigureError("dose_map has cells that are there twice; give one row for each.")
+        raise FigureError("dose_map has cells that occur twice; give one row for each cell.")
     if not pl.Series(frame["value"]).cast(pl.Float64).is_finite().fill_null(False).all():
         raise FigureError("dose_map has cells whose value is undefined; leave them out.")
     layers = sorted(frame["layer"].unique().to_list())

@@ -1,4 +1,4 @@
-"""What an answer becomes under a growing weight: means with intervals, and distributions."""
+"""Draw how answers change with a growing weight: means with intervals, and distributions."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from plotly.subplots import make_subplots
 from scipy.stats import gaussian_kde
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, listed, need
+from figures.style.drawing import NO_ESTIMATE, Drawing, list_words, require_columns
 from figures.style.small_multiples import Grid, curve
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
 
 COLUMNS = ("instruction", "setting", "strength", "query")
 
 BINS = 24
-"""Of a histogram, over the range of all its panels."""
+"""Number of bins of a histogram, over the range of all its panels."""
 
 
 def dose_curve(records: pl.DataFrame, quantity: str) -> Drawing:
-    """The mean of a quantity against the weight of a vector, a panel per vector.
+    """Draw the mean of a quantity against the weight of a vector, a panel per vector.
 
     Args:
         records: columns ``instruction`` (the vector), ``setting`` (none, steered or random),
@@ -30,15 +30,15 @@ def dose_curve(records: pl.DataFrame, quantity: str) -> Drawing:
         quantity: a column of numbers, such as ``words``.
 
     Returns:
-        The drawing; its caption gives the mean at no weight and at the largest.
+        The drawing; its caption gives the mean without steering and at the largest weight.
 
     Raises:
         FigureError: for records without these columns.
     """
-    need(records, (*COLUMNS, quantity), "dose_curve")
+    require_columns(records, (*COLUMNS, quantity), "dose_curve")
     names = records["instruction"].unique(maintain_order=True).to_list()
     grid = Grid(names, columns=2)
-    found = {
+    means = {
         (name, setting): _means(records, name, setting, quantity)
         for name in names
         for setting in ("steered", "random")
@@ -47,9 +47,9 @@ def dose_curve(records: pl.DataFrame, quantity: str) -> Drawing:
         for setting in ("steered", "random"):
             style = theme.setting_style(setting)
             look = {"band": 0.16, "symbol": style.symbol}
-            for trace in curve(found[name, setting], style.label, style.colour, **look):
+            for trace in curve(means[name, setting], style.label, style.colour, **look):
                 grid.add(trace, panel)
-    highest = max(i.high for points in found.values() for i in points.values())
+    highest = max(i.high for points in means.values() for i in points.values())
     figure = grid.finish(
         legend_rows=1,
         layers=[0, 1],
@@ -59,12 +59,12 @@ def dose_curve(records: pl.DataFrame, quantity: str) -> Drawing:
     )
     weights = sorted(records["strength"].drop_nulls().unique().to_list())
     figure.update_xaxes(range=[-0.1, weights[-1] + 0.1], tickvals=weights)
-    said = [_finding(name, found[name, "steered"], quantity) for name in names]
+    findings = [_finding(name, means[name, "steered"], quantity) for name in names]
     return Drawing(
         figure,
-        f"{' '.join(said)} Mean {quantity} of an answer against the weight with which a vector is "
-        "added, without a text instruction, and a random direction of the same norm; bands are 95% "
-        "bootstrap intervals.",
+        f"{' '.join(findings)} Mean {quantity} of an answer against the weight with which a "
+        "vector is added, without a text instruction, and a random direction of the same norm; "
+        "bands are 95% bootstrap intervals.",
     )
 
 
@@ -73,8 +73,8 @@ def _means(records: pl.DataFrame, name: str, setting: str, quantity: str) -> dic
         (pl.col("instruction") == name) & pl.col("setting").is_in(["none", setting])
     ).sort("strength")
     return {
-        weight: bootstrap_mean(each[quantity].to_list(), each["query"].to_list())
-        for (weight,), each in rows.group_by("strength", maintain_order=True)
+        weight: bootstrap_mean(answers[quantity].to_list(), answers["query"].to_list())
+        for (weight,), answers in rows.group_by("strength", maintain_order=True)
     }
 
 
@@ -88,7 +88,7 @@ def _finding(name: str, points: dict[float, Interval], quantity: str) -> str:
 
 
 def dose_boxes(records: pl.DataFrame, quantity: str) -> Drawing:
-    """How a quantity is distributed under each weight: a box beside every answer.
+    """Draw the distribution of a quantity under each weight: a box and every answer.
 
     Args:
         records: as for :func:`dose_curve`.
@@ -100,7 +100,7 @@ def dose_boxes(records: pl.DataFrame, quantity: str) -> Drawing:
     Raises:
         FigureError: for records without these columns.
     """
-    need(records, (*COLUMNS, quantity), "dose_boxes")
+    require_columns(records, (*COLUMNS, quantity), "dose_boxes")
     names = records["instruction"].unique(maintain_order=True).to_list()
     figure = make_subplots(
         1, len(names), shared_yaxes=True, subplot_titles=names, horizontal_spacing=0.03
@@ -108,18 +108,18 @@ def dose_boxes(records: pl.DataFrame, quantity: str) -> Drawing:
     steered = records.filter(pl.col("setting").is_in(["none", "steered"])).sort("strength")
     for column, name in enumerate(names, start=1):
         rows = steered.filter(pl.col("instruction") == name)
-        for (weight,), each in rows.group_by("strength", maintain_order=True):
+        for (weight,), answers in rows.group_by("strength", maintain_order=True):
             style = theme.setting_style("steered" if weight else "none")
             figure.add_trace(
                 go.Box(
-                    y=each[quantity].to_list(),
+                    y=answers[quantity].to_list(),
                     name=f"{weight:g}",
                     boxpoints="all",
                     jitter=0.5,
                     pointpos=0,
                     marker={"size": 2.5, "color": style.colour, "opacity": 0.5},
                     line={"color": style.colour, "width": 1.2},
-                    fillcolor=theme.translucent(style.colour, 0.15),
+                    fillcolor=theme.add_opacity(style.colour, 0.15),
                     showlegend=False,
                 ),
                 1,
@@ -138,36 +138,36 @@ def dose_boxes(records: pl.DataFrame, quantity: str) -> Drawing:
     ]
     return Drawing(
         figure,
-        f"From no weight to the largest the median goes: {listed(medians)} {quantity}. Boxes are "
-        f"quartiles, points are answers, {n.min()} for each weight.",
+        f"From no weight to the largest the median changes: {list_words(medians)} {quantity}. "
+        f"Boxes are quartiles, points are answers, {n.min()} for each weight.",
     )
 
 
 def _median(rows: pl.DataFrame, name: str, weight: float | None, quantity: str) -> float:
-    """The median at a weight, or at the largest."""
+    """Return the median at a weight, or at the largest weight."""
     of = rows.filter(pl.col("instruction") == name)
     at = of["strength"].max() if weight is None else weight
     return float(of.filter(pl.col("strength") == at)[quantity].median() or 0.0)  # type: ignore[arg-type]
 
 
 def dose_density(records: pl.DataFrame, quantity: str) -> Drawing:
-    """How a quantity is distributed under each weight: a histogram under a kernel density.
+    """Draw the distribution of a quantity under each weight: a histogram under a kernel density.
 
-    A row of panels for each vector and a panel for each weight, on one horizontal axis. Every
-    histogram has the area 1, on a vertical axis of its own. Where all answers are alike there is no
-    density, and one bar stands alone.
+    There is a row of panels for each vector and a panel for each weight, with one common x axis.
+    Every histogram has the area 1, and every panel has a separate y axis. A panel whose answers are
+    all equal has a single bar without a density.
 
     Args:
         records: as for :func:`dose_curve`.
         quantity: a column of numbers.
 
     Returns:
-        The drawing; its caption says where the middle half of the answers lies.
+        The drawing; its caption gives the middle half of the answers.
 
     Raises:
         FigureError: for records without these columns.
     """
-    need(records, (*COLUMNS, quantity), "dose_density")
+    require_columns(records, (*COLUMNS, quantity), "dose_density")
     names = records["instruction"].unique(maintain_order=True).to_list()
     weights = sorted(records["strength"].drop_nulls().unique().to_list())
     edges = _edges(records[quantity].drop_nulls().to_numpy())
@@ -199,11 +199,12 @@ def dose_density(records: pl.DataFrame, quantity: str) -> Drawing:
         figure.update_yaxes(title_text=name, row=row, col=1)
     steered = records.filter(pl.col("setting").is_in(["none", "steered"]))
     n = steered.group_by("instruction", "strength").len()["len"]
-    said = " ".join(_middle_half(steered, name, quantity) for name in names)
+    findings = " ".join(_middle_half(steered, name, quantity) for name in names)
     return Drawing(
         figure,
-        f"{said} Histograms of {quantity} with kernel densities under each weight, each of area 1, "
-        f"{n.min()} answers each; dotted is the density under a random direction of the same norm.",
+        f"{findings} Histograms of {quantity} with kernel densities under each weight, each of "
+        f"area 1, {n.min()} answers each; the dotted line is the density under a random direction "
+        "of the same norm.",
     )
 
 
@@ -219,13 +220,15 @@ def _values(
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
-    """The edges of the bins, from zero over all values; of zeros alone, half a unit either way."""
+    """Return the edges of the bins, from zero over all values; for zeros alone, half a unit to
+    either side."""
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     return np.linspace(low, high, BINS + 1) if low < high else np.array([low - 0.5, low + 0.5])
 
 
 def _ticks(edges: np.ndarray) -> list[float]:
-    """Two or three round numbers, none so near the end that it meets the next panel's first."""
+    """Return two or three round numbers, none so near the end that it meets the next panel's first
+    number."""
     low, span = float(edges[0]), float(edges[-1] - edges[0])
     power = 10.0 ** math.floor(math.log10(span))
     step = max(power * share for share in (0.1, 0.2, 0.5, 1.0) if power * share <= 0.45 * span)
@@ -234,7 +237,7 @@ def _ticks(edges: np.ndarray) -> list[float]:
 
 
 def _histogram(values: np.ndarray, edges: np.ndarray, setting: str) -> list[go.Bar]:
-    """Bars of area 1; none where there are no values."""
+    """Draw bars of area 1; an empty list without values."""
     if not len(values):
         return []
     heights, _ = np.histogram(values, edges, density=True)
@@ -245,7 +248,7 @@ def _histogram(values: np.ndarray, edges: np.ndarray, setting: str) -> list[go.B
             y=heights.tolist(),
             width=float(edges[1] - edges[0]),
             meta=NO_ESTIMATE,
-            marker={"color": theme.translucent(colour, 0.35), "line": {"width": 0}},
+            marker={"color": theme.add_opacity(colour, 0.35), "line": {"width": 0}},
             showlegend=False,
             hovertemplate="%{x:.0f}: %{y:.3f}<extra></extra>",
         )
@@ -253,7 +256,7 @@ def _histogram(values: np.ndarray, edges: np.ndarray, setting: str) -> list[go.B
 
 
 def _density(values: np.ndarray, edges: np.ndarray, setting: str) -> list[go.Scatter]:
-    """The kernel density as a line; none where there are not two different values."""
+    """Draw the kernel density as a line; an empty list without two different values."""
     if len(np.unique(values)) < 2:
         return []
     style = theme.setting_style(setting)

@@ -1,4 +1,4 @@
-"""What each vector, and each two together, do to every property."""
+"""Draw the effect of each vector, and of every two vectors together, on every property."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, need, percent, short_names
+from figures.style.drawing import Drawing, percent, require_columns, short_names
 
 
 def interference_map(table: pl.DataFrame, names: Sequence[str]) -> Drawing:
-    """Share of answers with each property, a row for no vector, each vector and each two.
+    """Draw the share of answers with each property, with a row for no vector, each vector and every
+    two vectors.
 
     Args:
-        table: columns ``vectors``, ``property`` and ``share``; the vectors of a pair are joined by
-            " + ", those of none are called none.
+        table: columns ``vectors``, ``property`` and ``share``; a pair of vectors is joined by
+            " + ", and the row without a vector is called none.
         names: the properties, in the order of the columns.
 
     Returns:
-        The drawing; its caption says how many properties each pair keeps.
+        The drawing; its caption gives the share of properties that pairs of vectors keep.
 
     Raises:
         FigureError: for a table without these columns.
     """
-    need(table, ("vectors", "property", "share"), "interference_map")
+    require_columns(table, ("vectors", "property", "share"), "interference_map")
     labels: dict[str, str] = short_names(names)
     rows: list[str] = table["vectors"].unique(maintain_order=True).to_list()
     of = {(v, p): value for v, p, value in table.select("vectors", "property", "share").iter_rows()}
@@ -53,11 +54,11 @@ def interference_map(table: pl.DataFrame, names: Sequence[str]) -> Drawing:
     figure.update_yaxes(**plain, autorange="reversed")
     figure.update_layout(margin={"t": 10})
     pairs = [row for row in rows if " + " in row]
-    kept = [of[pair, name] >= 0.8 * of[name, name] for pair in pairs for name in pair.split(" + ")]
-    share = percent(sum(kept) / len(kept)) if kept else "0%"
+    keeps = [of[pair, name] >= 0.8 * of[name, name] for pair in pairs for name in pair.split(" + ")]
+    share = percent(sum(keeps) / len(keeps)) if keeps else "0%"
     return Drawing(
         figure,
-        f"In {share} of {len(kept)} cases a property keeps at least 80% of the share that it has "
-        f"under its vector alone when another vector acts too. Share of answers to the same "
-        "requests that have each property (columns) under each vector and each two (rows).",
+        f"In {share} of {len(keeps)} cases a property under two vectors keeps at least 80% of its "
+        "share under its own vector alone. Share of answers to the same requests that have each "
+        "property (columns) under each vector and every two vectors (rows).",
     )

@@ -1,4 +1,4 @@
-"""How good answers are, whatever their format: what an instruction and a vector cost."""
+"""Draw how good answers are, whatever their format: the cost of an instruction and of a vector."""
 
 from __future__ import annotations
 
@@ -10,89 +10,68 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, listed, need, short_names, whiskers
+from figures.style.drawing import (
+    NO_ESTIMATE,
+    Drawing,
+    list_words,
+    require_columns,
+    short_names,
+    whiskers,
+)
 from interp_steer.errors import FigureError
 from interp_steer.statistics.intervals import Interval, bootstrap_mean
+from interp_steer.statistics.records import mean_gain
 
 COMPARISONS = (("none", "steered"), ("instruction", "both"))
-"""What steering is compared with, baseline first."""
+"""Settings that are compared, baseline first."""
 
 EVERY = "all instructions"
 BINS = tuple(n / 10 for n in range(11))
 """Middles of the bars of the histogram: a score is a share of at most five verdicts."""
 
 
-def quality_change(
-    records: pl.DataFrame, first: str, second: str, outcome: str = "quality"
-) -> Interval | None:
-    """How much better answers are in one setting than in another, prompt by prompt.
-
-    Args:
-        records: columns ``instruction``, ``setting``, ``key``, ``query`` and ``outcome``; rows
-            without a score are left out.
-        first: the baseline.
-        second: the setting compared with it; of several draws of a prompt the mean is taken.
-        outcome: the score.
-
-    Returns:
-        The mean difference, queries resampled whole; None when no prompt has a score in both.
-    """
-    on = ["instruction", "key", "query"]
-    sides = [
-        records.filter((pl.col("setting") == setting) & pl.col(outcome).is_not_null())
-        .group_by(on, maintain_order=True)
-        .agg(pl.col(outcome).mean().alias("score"))
-        for setting in (first, second)
-    ]
-    paired = sides[0].join(sides[1], on=on, suffix="_second", maintain_order="left")
-    if paired.is_empty():
-        return None
-    gains = paired["score_second"] - paired["score"]
-    return bootstrap_mean(gains.to_list(), paired["query"].to_list())
-
-
 def quality_deltas(
     records: pl.DataFrame, *, outcome: str = "quality", reported: Mapping[str, float] | None = None
 ) -> Drawing:
-    """What steering changes in the quality of answers, by instruction and over all of them.
+    """Draw how steering changes the quality of answers, by instruction and over all instructions.
 
     Args:
         records: columns ``instruction``, ``setting``, ``key``, ``query`` and ``outcome``.
         outcome: a score from 0 to 1, null where an answer could not be judged.
-        reported: the mean scores that a paper reports of the same model, by setting; the
-            differences of these are marked beside.
+        reported: the mean scores that a paper reports of the same model, by setting; their
+            differences are drawn as rings.
 
     Returns:
-        The drawing: changes against the same prompts without steering, with the text instruction
-        and without, instructions in the order of their change without it.
+        The drawing: changes against the same prompts without steering, without and with the text
+        instruction; instructions are in the order of their change without the text.
 
     Raises:
         FigureError: for records without these columns, or without two settings to compare.
     """
-    need(records, ("instruction", "setting", "key", "query", outcome), "quality_deltas")
+    require_columns(records, ("instruction", "setting", "key", "query", outcome), "quality_deltas")
     labels = short_names(records["instruction"].unique(maintain_order=True).to_list())
-    found = {
+    by_pair = {
         pair: {
             name: change
             for name in labels
-            if (change := quality_change(_of(records, name), *pair, outcome)) is not None
+            if (change := mean_gain(_rows_of(records, name), *pair, outcome)) is not None
         }
         for pair in COMPARISONS
     }
-    whole = {pair: quality_change(records, *pair, outcome) for pair in COMPARISONS}
-    drawn = [pair for pair in COMPARISONS if found[pair]]
+    whole = {pair: mean_gain(records, *pair, outcome) for pair in COMPARISONS}
+    drawn = [pair for pair in COMPARISONS if by_pair[pair]]
     if not drawn:
-        pairs = listed([f"{b} with {a}" for a, b in COMPARISONS])
+        pairs = list_words([f"{b} with {a}" for a, b in COMPARISONS])
         raise FigureError(
-            f"quality_deltas compares {pairs} on the same prompts, and the records score none of "
-            "them in both; give the records of all settings"
+            f"quality_deltas compares {pairs} on the same prompts, and the records score no "
+            "prompt in both; give the records of all settings."
         )
-    order = sorted(labels, key=lambda name: _value(found[drawn[0]].get(name)))
+    order = sorted(labels, key=lambda name: _value(by_pair[drawn[0]].get(name)))
     rows = [*order, EVERY]
     figure = theme.figure(theme.TWO_COLUMNS, 96 + 24 * len(rows))
     figure.add_vline(x=0, line={"color": theme.GREY, "width": 1, "dash": "dash"})
     for at, pair in enumerate(drawn):
-        changes = {name: found[pair][name] for name in order if name in found[pair]}
+        changes = {name: by_pair[pair][name] for name in order if name in by_pair[pair]}
         if (change := whole[pair]) is not None:
             changes[EVERY] = change
         shift = 0.13 * (2 * at - 1) if len(drawn) > 1 else 0.0
@@ -112,25 +91,25 @@ def quality_deltas(
     figure.add_hline(y=len(order) - 0.5, line={"color": theme.GRID, "width": 1})
     ends = [
         0.0,
-        *(end for each in found.values() for i in each.values() for end in (i.low, i.high)),
+        *(end for each in by_pair.values() for i in each.values() for end in (i.low, i.high)),
     ]
     room = 0.05 + 0.05 * (max(ends) - min(ends))
     figure.update_xaxes(
         title_text="change of quality", showgrid=True, range=[min(ends) - room, max(ends) + room]
     )
-    said = " ".join(_finding(pair, found[pair], whole[pair], labels) for pair in drawn)
+    findings = " ".join(_finding(pair, by_pair[pair], whole[pair], labels) for pair in drawn)
     rings = " Rings: published." if reported else ""
     return Drawing(
         figure,
-        f"{said} Mean change of the judged quality of an answer to the same prompt; whiskers are "
-        f"95% bootstrap intervals over queries.{rings}",
+        f"{findings} Mean change of the judged quality of an answer to the same prompt; whiskers "
+        f"are 95% bootstrap intervals over queries.{rings}",
     )
 
 
 def quality_histogram(
     records: pl.DataFrame, *, outcome: str = "quality", reported: Mapping[str, float] | None = None
 ) -> Drawing:
-    """How the quality of answers is distributed, a panel for every setting.
+    """Draw the distribution of the quality of answers, with a panel for every setting.
 
     Args:
         records: columns ``setting``, ``query`` and ``outcome``.
@@ -143,11 +122,11 @@ def quality_histogram(
     Raises:
         FigureError: for records without these columns, or without any score.
     """
-    need(records, ("setting", "query", outcome), "quality_histogram")
+    require_columns(records, ("setting", "query", outcome), "quality_histogram")
     known = records.filter(pl.col(outcome).is_not_null())
     if known.is_empty():
         raise FigureError(f"no record has a value of {outcome!r}; judge the answers first.")
-    settings = theme.ordered(known["setting"].unique().to_list())
+    settings = theme.order_settings(known["setting"].unique().to_list())
     styles = {setting: theme.setting_style(setting, i) for i, setting in enumerate(settings)}
     columns = min(len(settings), 3)
     rows = math.ceil(len(settings) / columns)
@@ -185,18 +164,20 @@ def quality_histogram(
     figure.update_annotations(font_size=12, yshift=1)
     figure.update_xaxes(range=[-0.07, 1.07], tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1])
     figure.update_yaxes(range=[0, 1.1 * above], nticks=4, tickformat=".0%")
-    said = listed([f"{styles[s].label} {_interval(mean)}" for s, mean in means.items()])
+    mean_texts = list_words(
+        [f"{styles[s].label} {_interval_text(mean)}" for s, mean in means.items()]
+    )
     left_out = records.height - known.height
     without = f" {left_out} of {records.height} answers had no valid verdict." if left_out else ""
     rings = " Rings: published." if reported else ""
     return Drawing(
         figure,
-        f"Mean quality: {said}. Share of answers with each judged quality, by setting; points are "
-        f"means with 95% bootstrap intervals over queries.{without}{rings}",
+        f"Mean quality: {mean_texts}. Share of answers with each judged quality, by setting; "
+        f"points are means with 95% bootstrap intervals over queries.{without}{rings}",
     )
 
 
-def _of(records: pl.DataFrame, name: str) -> pl.DataFrame:
+def _rows_of(records: pl.DataFrame, name: str) -> pl.DataFrame:
     return records.filter(pl.col("instruction") == name)
 
 
@@ -223,7 +204,7 @@ def _points(
 
 
 def _ring(x: list[float], y: list[float], showlegend: bool = False) -> go.Scatter:
-    """What a paper reports."""
+    """Draw a number that a paper reports."""
     return go.Scatter(
         x=x,
         y=y,
@@ -232,7 +213,7 @@ def _ring(x: list[float], y: list[float], showlegend: bool = False) -> go.Scatte
         meta=NO_ESTIMATE,
         legendgroup="published",
         showlegend=showlegend,
-        legendrank=2000,  # after all settings
+        legendrank=2000,  # behind all settings
         marker={
             "symbol": "circle-open",
             "size": 11,
@@ -244,7 +225,7 @@ def _ring(x: list[float], y: list[float], showlegend: bool = False) -> go.Scatte
 
 
 def _shares(scores: list[float]) -> list[float]:
-    """The share of scores in each bar."""
+    """Compute the share of scores in each bar."""
     nearest = [round(10 * value) for value in scores]
     return [nearest.count(n) / len(nearest) for n in range(len(BINS))]
 
@@ -279,23 +260,22 @@ def _finding(
     labels: Mapping[str, str],
 ) -> str:
     first, second = (theme.setting_style(setting).label for setting in pair)
-    mean = "" if whole is None else f"{_signed(whole)}, {whole.n} requests"
+    mean = "" if whole is None else f"{_signed_text(whole)}, {whole.n} requests"
     lower = sum(change.high < 0 for change in changes.values())
     least, most = (chosen(changes, key=lambda name: changes[name].value) for chosen in (min, max))
-    ends = (
-        f" ({labels[least]} {_signed(changes[least])} to {labels[most]} {_signed(changes[most])})"
-    )
-    if _signed(changes[least]) == _signed(changes[most]):
-        ends = ", alike for every instruction"
+    lowest, highest = _signed_text(changes[least]), _signed_text(changes[most])
+    ends = f" ({labels[least]} {lowest} to {labels[most]} {highest})"
+    if lowest == highest:
+        ends = ", the same for every instruction"
     return (
         f"{second.capitalize()} against {first} changes quality by {mean}{ends}; its interval lies "
         f"below zero for {lower} of {len(changes)} instructions."
     )
 
 
-def _signed(change: Interval) -> str:
+def _signed_text(change: Interval) -> str:
     return f"{change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}]"
 
 
-def _interval(mean: Interval) -> str:
+def _interval_text(mean: Interval) -> str:
     return f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]"

@@ -1,4 +1,4 @@
-"""How firmly a layer is chosen: the share of redrawn prompt sets that choose each."""
+"""Draw how stable the choice of a layer is when the prompts are resampled."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from interp_steer.errors import FigureError
 def selection_map(
     chosen: Mapping[str, int | None], frequency: Mapping[str, Mapping[int | None, float]]
 ) -> Drawing:
-    """How often each layer is chosen when the prompts of a sweep are drawn anew.
+    """Draw how often each layer is chosen when the prompts of a sweep are resampled.
 
     Args:
-        chosen: the layer that was chosen, by instruction; None stands for no steering.
-        frequency: by instruction, the share of draws that choose each layer.
+        chosen: the chosen layer by instruction; None stands for no steering.
+        frequency: the share of draws that choose each layer, by instruction.
 
     Returns:
-        The drawing, a ring around what was chosen; its caption says how often that is chosen again.
+        The drawing, with a ring around the chosen layer; its caption says how often that layer is
+        chosen again.
 
     Raises:
-        FigureError: for no instruction.
+        FigureError: without an instruction.
     """
     if not frequency:
-        raise FigureError("selection_map was given no instruction; give the frequencies of one")
+        raise FigureError("selection_map was given no instruction; give the frequencies of one.")
     names = short_names(list(frequency))
     layers = sorted({at for each in frequency.values() for at in each if at is not None})
     columns = [None, *layers]
@@ -66,10 +67,10 @@ def selection_map(
     least = min(again, key=lambda name: again[name])
     return Drawing(
         figure,
-        f"The layer that was chosen (rings) is chosen again in {percent(_mean(again))} of draws on "
+        f"The chosen layer (rings) is chosen again in {percent(_mean(again))} of draws on "
         f"average, in at least 90% for {firm} of {len(names)} instructions, least often for "
         f"{names[least]} ({percent(again[least])}). Share of bootstrap draws of the prompts in "
-        "which the paper's rule chooses each layer; none is no steering.",
+        "which the paper's rule chooses each layer; \u201cnone\u201d stands for no steering.",
     )
 
 

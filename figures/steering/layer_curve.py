@@ -1,4 +1,4 @@
-"""Accuracy and damage against the steered layer."""
+"""Draw accuracy and damage against the steered layer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from figures.style.drawing import (
     NO_ESTIMATE,
     Drawing,
     interval_text,
-    listed,
-    need,
+    list_words,
     percent,
+    require_columns,
     short_names,
 )
 from figures.style.small_multiples import Grid, curve
@@ -28,7 +28,7 @@ RULES = {
     "paper": ("chosen (paper's rule)", "circle-open", 9),
     "interval": ("chosen (interval-aware rule)", "diamond-open", 13),
 }
-"""Label, mark and its size for the layer that each rule of selection chooses."""
+"""Label, mark and size of the mark of the layer that each rule of selection chooses."""
 
 Chosen = Any
 """A layer, a `Choice` (anything with ``rule`` and ``layer``), several, or these by instruction."""
@@ -37,25 +37,25 @@ Chosen = Any
 def layer_curve(
     records: pl.DataFrame, chosen: Chosen = None, *, outcome: str = "strict"
 ) -> Drawing:
-    """Accuracy and share of degenerate outputs against the steered layer.
+    """Draw accuracy and the share of degenerate outputs against the steered layer.
 
-    A panel per instruction with shared axes. Each share has its 95 % interval as a band; the
-    unsteered model is a line with its band, and the random direction, where it was run, a curve.
+    There is a panel per instruction, with shared axes. Each share has its 95% interval as a band;
+    the unsteered model is a line with a band, and the random direction, if it was run, a curve.
 
     Args:
         records: of a layer sweep, with the columns ``instruction``, ``setting``, ``layer`` (null
             where unsteered), ``query``, ``degenerate`` and ``outcome``.
         chosen: the layer chosen: an int, a `Choice`, several of them, or a mapping from instruction
             to any of these. None stands for "no steering".
-        outcome: what counts as success, ``strict`` or ``loose``.
+        outcome: the check of success, ``strict`` or ``loose``.
 
     Returns:
-        The drawing; its caption gives accuracy at the chosen layer beside the unsteered model's.
+        The drawing; its caption gives the accuracy at the chosen layer and of the unsteered model.
 
     Raises:
         FigureError: for records without these columns, or without steered rows.
     """
-    need(
+    require_columns(
         records, ("instruction", "setting", "layer", "query", "degenerate", outcome), "layer_curve"
     )
     names = short_names(records["instruction"].unique(maintain_order=True).to_list())
@@ -80,10 +80,10 @@ def layer_curve(
 
 @dataclass(frozen=True)
 class _Panel:
-    """The shares of one instruction.
+    """Shares of one instruction.
 
-    ``style`` is that of the steered setting, ``plain`` the name of the unsteered model: they differ
-    when the text instruction stands in the prompt.
+    ``style`` is the style of the steered setting, and ``plain`` the name of the setting without
+    steering. Both depend on whether the text instruction is in the prompt.
     """
 
     label: str
@@ -120,7 +120,7 @@ def _panel(rows: pl.DataFrame, name: str, label: str, outcome: str, chosen: Chos
         degenerate=_by_layer(steered, "degenerate"),
         unsteered=share_of(plain, outcome) if len(plain) else None,
         unsteered_degenerate=share_of(plain, "degenerate") if known_damage else None,
-        chosen=_choices(chosen.get(name) if isinstance(chosen, Mapping) else chosen),
+        chosen=_layers_by_rule(chosen.get(name) if isinstance(chosen, Mapping) else chosen),
     )
 
 
@@ -130,14 +130,15 @@ def _by_layer(rows: pl.DataFrame, outcome: str) -> dict[int, Interval]:
     }
 
 
-def _choices(chosen: Any) -> dict[str, int | None]:
-    """Chosen layers by rule, from any of the forms that `layer_curve` takes for an instruction."""
+def _layers_by_rule(chosen: Any) -> dict[str, int | None]:
+    """Return the chosen layers by rule, from any form that `layer_curve` takes for an
+    instruction."""
     if chosen is None:
         return {}
     if isinstance(chosen, Mapping):
         return {rule: getattr(layer, "layer", layer) for rule, layer in chosen.items()}
     if isinstance(chosen, Sequence):
-        return {rule: layer for one in chosen for rule, layer in _choices(one).items()}
+        return {rule: layer for one in chosen for rule, layer in _layers_by_rule(one).items()}
     if isinstance(chosen, int):
         return {"paper": chosen}
     return {chosen.rule: chosen.layer}
@@ -177,10 +178,14 @@ def _caption(panels: Sequence[_Panel], outcome: str) -> str:
     instructed = panels[0].style == theme.setting_style("both")
     dashed = "the instruction without steering" if instructed else "the unsteered model"
     drawn = (
-        f"Share of answers that follow the instruction ({outcome} check, solid) and that are "
-        f"degenerate (dotted) against the layer steered, {n} prompts per layer; bands are 95% "
-        f"intervals, the dashed line is {dashed}"
-        + (", crosses a random direction of the same norm" if any(p.random for p in panels) else "")
+        f"Share of answers that follow the instruction ({outcome} check, solid) and share of "
+        f"degenerate answers (dotted) against the layer steered, {n} prompts per layer; bands are "
+        f"95% intervals, the dashed line is {dashed}"
+        + (
+            ", crosses are a random direction of the same norm"
+            if any(p.random for p in panels)
+            else ""
+        )
         + "."
     )
     return f"{_finding(panels)} {drawn}"
@@ -188,30 +193,30 @@ def _caption(panels: Sequence[_Panel], outcome: str) -> str:
 
 def _finding(panels: Sequence[_Panel]) -> str:
     if len(panels) == 1:
-        said = [_sentence(panels[0], rule, at) for rule, at in panels[0].chosen.items()]
-        return " ".join(said) or _peak(panels[0])
+        sentences = [_describe_panel(panels[0], rule, at) for rule, at in panels[0].chosen.items()]
+        return " ".join(sentences) or _describe_peak(panels[0])
     rules = dict.fromkeys(rule for panel in panels for rule in panel.chosen)
-    return " ".join(_average(panels, rule) for rule in rules) or "No layer was chosen."
+    return " ".join(_describe_average(panels, rule) for rule in rules) or "No layer was chosen."
 
 
-def _average(panels: Sequence[_Panel], rule: str) -> str:
-    """What a rule's layers achieve over all instructions."""
+def _describe_average(panels: Sequence[_Panel], rule: str) -> str:
+    """Describe what the layers of a rule achieve over all instructions."""
     marked = [
         (p, at) for p in panels if (at := p.chosen.get(rule)) in p.accuracy and at is not None
     ]
     none = [panel.label for panel in panels if panel.chosen.get(rule, -1) is None]
-    unsteered = f" It prefers no steering for {listed(none)}." if none else ""
+    unsteered = f" It prefers no steering for {list_words(none)}." if none else ""
     if not marked:
         return f"{_rule_name(rule).capitalize()} chooses no layer.{unsteered}"
     clear = sum(bool(p.unsteered) and p.accuracy[at].low > p.unsteered.high for p, at in marked)
     steered = sum(p.accuracy[at].value for p, at in marked) / len(marked)
     plain = [p.unsteered.value for p, _ in marked if p.unsteered]
     before = f" from {percent(sum(plain) / len(plain))} {panels[0].plain}" if plain else ""
-    layers = listed([f"{p.label} {at}" for p, at in marked])
+    layers = list_words([f"{p.label} {at}" for p, at in marked])
     return (
-        f"At the layers of {_rule_name(rule)} ({layers}) accuracy averages {percent(steered)}"
-        f"{before}; its interval lies above that one for {clear} of {len(panels)} "
-        f"instructions.{unsteered}"
+        f"At the layers of {_rule_name(rule)} ({layers}) accuracy averages "
+        f"{percent(steered)}{before}; its interval lies above the interval without steering for "
+        f"{clear} of {len(panels)} instructions.{unsteered}"
     )
 
 
@@ -219,7 +224,7 @@ def _rule_name(rule: str) -> str:
     return {"paper": "the paper's rule", "interval": "the interval-aware rule"}.get(rule, rule)
 
 
-def _sentence(panel: _Panel, rule: str, layer: int | None) -> str:
+def _describe_panel(panel: _Panel, rule: str, layer: int | None) -> str:
     if layer not in panel.accuracy:
         return f"{_rule_name(rule).capitalize()} prefers no steering at all for {panel.label}."
     before = f" from {interval_text(panel.unsteered)} {panel.plain}" if panel.unsteered else ""
@@ -231,7 +236,7 @@ def _sentence(panel: _Panel, rule: str, layer: int | None) -> str:
     )
 
 
-def _peak(panel: _Panel) -> str:
+def _describe_peak(panel: _Panel) -> str:
     layer = max(panel.accuracy, key=lambda at: panel.accuracy[at].value)
     return (
         f"Accuracy on {panel.label} is highest at layer {layer}: "

@@ -1,4 +1,4 @@
-"""Keeping to a number of sentences, against the number that is asked for."""
+"""Draw how often answers keep to a number of sentences, against the requested number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import NO_ESTIMATE, Drawing, interval_text, need
+from figures.style.drawing import NO_ESTIMATE, Drawing, interval_text, require_columns
 from figures.style.small_multiples import Grid, curve
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import compare, share_of
@@ -17,12 +17,12 @@ from interp_steer.statistics.records import compare, share_of
 def sentence_curves(
     records: pl.DataFrame, reported: Mapping[tuple[str, str, int], float] | None = None
 ) -> Drawing:
-    """Share of answers with the number of sentences that is asked for, by that number.
+    """Draw the share of answers with the requested number of sentences, by that number.
 
     Args:
         records: columns ``relation`` (a panel each), ``setting``, ``k``, ``key``, ``query``,
             ``instruction`` and ``strict``.
-        reported: what a paper reports of the same model, by relation, setting and ``k``.
+        reported: the shares that a paper reports of the same model, by relation, setting and ``k``.
 
     Returns:
         The drawing; its caption compares the settings of each relation.
@@ -31,9 +31,9 @@ def sentence_curves(
         FigureError: for records without these columns.
     """
     columns = ("relation", "setting", "k", "key", "query", "instruction", "strict")
-    need(records, columns, "sentence_curves")
+    require_columns(records, columns, "sentence_curves")
     relations = records["relation"].unique(maintain_order=True).to_list()
-    settings = theme.ordered(records["setting"].unique().to_list())
+    settings = theme.order_settings(records["setting"].unique().to_list())
     grid = Grid([f"{relation} k sentences" for relation in relations], columns=2)
     lowest = 0.4
     for panel, relation in enumerate(relations):
@@ -41,8 +41,8 @@ def sentence_curves(
             style = theme.setting_style(setting)
             rows = records.filter((pl.col("relation") == relation) & (pl.col("setting") == setting))
             points: dict[int, Interval] = {
-                k: share_of(each, "strict")
-                for (k,), each in rows.sort("k").group_by("k", maintain_order=True)
+                k: share_of(answers, "strict")
+                for (k,), answers in rows.sort("k").group_by("k", maintain_order=True)
             }
             lowest = min([lowest, *(interval.low for interval in points.values())])
             for trace in curve(points, style.label, style.colour, band=0.16, symbol=style.symbol):
@@ -61,10 +61,10 @@ def sentence_curves(
     )
     figure.update_yaxes(tickformat=".0%")
     rings = " Rings: published." if reported else ""
-    found = " ".join(_sentence(records, relation) for relation in relations)
+    findings = " ".join(_sentence(records, relation) for relation in relations)
     return Drawing(
         figure,
-        f"{found} Share of answers that have the number of sentences asked for; bands are 95% "
+        f"{findings} Share of answers that have the requested number of sentences; bands are 95% "
         f"intervals.{rings}",
     )
 
@@ -95,7 +95,6 @@ def _sentence(records: pl.DataFrame, relation: str) -> str:
         )
     return (
         f"\u201c{relation.capitalize()} k\u201d is kept by {interval_text(kinds['both'])} of "
-        "steered "
-        f"answers and {interval_text(kinds['instruction'])} of others with the same instruction"
-        f"{change}."
+        f"steered answers and {interval_text(kinds['instruction'])} of unsteered answers with the "
+        f"same instruction{change}."
     )

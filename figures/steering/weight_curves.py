@@ -1,11 +1,11 @@
-"""What a growing weight buys and what it costs: accuracy and quality, without and with the text."""
+"""Draw accuracy and quality against a growing weight, without and with the text instruction."""
 
 from __future__ import annotations
 
 import polars as pl
 
 from figures.style import theme
-from figures.style.drawing import Drawing, need, percent
+from figures.style.drawing import Drawing, percent, require_columns
 from figures.style.small_multiples import Grid, curve
 from interp_steer.statistics.intervals import Interval
 from interp_steer.statistics.records import mean_of, share_of
@@ -14,28 +14,28 @@ LOOKS = {False: ("without the text", "solid", "circle"), True: ("with the text",
 
 
 def weight_curves(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
-    """Accuracy and judged quality against the weight of a vector, a panel per task.
+    """Draw accuracy and judged quality against the weight of a vector, a panel per task.
 
     Args:
         records: columns ``instruction`` (the task), ``instructed``, ``strength`` (0 where
-            unsteered; its sign is left out), ``query``, ``quality`` (null where it was not judged)
-            and ``outcome``.
-        outcome: what counts as success.
+            unsteered; its sign is ignored), ``query``, ``quality`` (null where not judged) and
+            ``outcome``.
+        outcome: the column of success.
 
     Returns:
-        The drawing; its caption gives what the largest weight gains and costs.
+        The drawing; its caption gives accuracy and quality at no weight and at the largest.
 
     Raises:
         FigureError: for records without these columns.
     """
-    need(
+    require_columns(
         records, ("instruction", "instructed", "strength", "query", "quality", outcome),
         "weight_curves",
     )  # fmt: skip
     records = records.with_columns(pl.col("strength").abs())
     names = records["instruction"].unique(maintain_order=True).to_list()
     grid = Grid(names, columns=2)
-    said = []
+    findings = []
     for panel, name in enumerate(names):
         for instructed, (label, dash, symbol) in LOOKS.items():
             rows = records.filter(
@@ -48,7 +48,7 @@ def weight_curves(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
             for trace in curve(quality, f"quality, {label}", theme.ORANGE, **look):
                 grid.add(trace, panel)
             if not instructed:
-                said.append(_finding(name, accuracy, quality))
+                findings.append(_finding(name, accuracy, quality))
     weights = sorted(records["strength"].unique().to_list())
     figure = grid.finish(
         legend_rows=2,
@@ -60,31 +60,31 @@ def weight_curves(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:
     figure.update_xaxes(range=[-0.1, weights[-1] + 0.1], tickvals=weights)
     return Drawing(
         figure,
-        f"{' '.join(said)} Accuracy, and mean quality of the answers, against the weight of each "
-        "word's vector; bands are 95% intervals.",
+        f"{' '.join(findings)} Accuracy, and mean quality of the answers, against the weight of "
+        "each vector; bands are 95% intervals.",
     )
 
 
 def _by_weight(
     rows: pl.DataFrame, outcome: str
 ) -> tuple[dict[float, Interval], dict[float, Interval]]:
-    """Accuracy and quality at each weight; quality only where some answer was judged."""
+    """Compute accuracy and quality at each weight; quality only where an answer was judged."""
     accuracy: dict[float, Interval] = {}
     quality: dict[float, Interval] = {}
-    for (weight,), each in rows.sort("strength").group_by("strength", maintain_order=True):
+    for (weight,), answers in rows.sort("strength").group_by("strength", maintain_order=True):
         at = float(weight)  # type: ignore[arg-type]
-        accuracy[at] = share_of(each, outcome)
-        if judged := mean_of(each, "quality"):
+        accuracy[at] = share_of(answers, outcome)
+        if judged := mean_of(answers, "quality"):
             quality[at] = judged
     return accuracy, quality
 
 
 def _finding(name: str, accuracy: dict[float, Interval], quality: dict[float, Interval]) -> str:
     first, last = min(accuracy), max(accuracy)
-    said = (
+    finding = (
         f"{name.capitalize()}: accuracy {percent(accuracy[first].value)} to "
         f"{percent(accuracy[last].value)} at weight {last:g}"
     )
     if first in quality and last in quality:
-        said += f", quality {quality[first].value:.2f} to {quality[last].value:.2f}"
-    return f"{said}, without the text."
+        finding += f", quality {quality[first].value:.2f} to {quality[last].value:.2f}"
+    return f"{finding}, without the text."

@@ -1,4 +1,4 @@
-"""A figure with its caption, and the words and checks that figures share."""
+"""Keep a figure with its caption, and check and phrase what the figures share."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from interp_steer.statistics.intervals import Interval
 from interp_steer.storage.atomic import write_atomically
 
 CONFIG = {"displayModeBar": False, "responsive": False}
-"""plotly's options in a page. Its tool bar covers titles and offers to send the figure away."""
+"""plotly's options in a page. The tool bar would cover titles and offer to upload the figure."""
 
 NO_ESTIMATE = "no estimate"
-"""``meta`` of a trace that needs no interval: a mark, a line for reference, a distribution."""
+"""``meta`` of a trace that needs no interval: a mark, a reference line, a distribution."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure and the caption that states what it shows, with the numbers.
+    """Figure with a caption that states its finding, with the numbers.
 
     Attributes:
         figure: the plotly figure, in the theme.
-        caption: plain text; the finding first, then what is drawn and how many were measured.
+        caption: plain text: first the finding, then the drawn quantity and the number of measured
+            examples.
     """
 
     figure: go.Figure
@@ -39,7 +40,7 @@ class Drawing:
         """Write ``<name>.html``, which opens with no network, and ``<name>.json``, plotly's own.
 
         Returns:
-            The two paths. PDF, SVG and PNG are made from the JSON by `export.print_figures`.
+            The two paths. `figures.printing.export` makes PDF, SVG and PNG from the JSON.
 
         Raises:
             OSError: when the folder cannot be written.
@@ -56,7 +57,7 @@ class Drawing:
         # Only notebooks call this, and they have IPython.
         from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
 
-        # Not the figure's own display, which wants nbformat too.
+        # The figure's own display would need nbformat.
         bundle = self.figure._repr_mimebundle_()
         if bundle:
             display(bundle, raw=True)
@@ -83,11 +84,11 @@ class Drawing:
         )
 
 
-def need(records: pl.DataFrame, columns: Iterable[str], figure: str) -> None:
-    """Check that records have rows and the columns that a figure reads.
+def require_columns(records: pl.DataFrame, columns: Iterable[str], figure: str) -> None:
+    """Check that records have rows, and the columns that a figure reads.
 
     Raises:
-        FigureError: naming what is missing and what there is.
+        FigureError: with the missing columns and the columns of the records.
     """
     missing = [column for column in columns if column not in records.columns]
     if missing:
@@ -100,7 +101,8 @@ def need(records: pl.DataFrame, columns: Iterable[str], figure: str) -> None:
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Instructions as labels: what follows the colon, in words, where that tells them apart."""
+    """Shorten instruction ids to labels: the words after the colon, where these words are
+    unique."""
     tails = {}
     for name in names:
         known, _, argument = name.partition("?")
@@ -110,7 +112,7 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def whiskers(intervals: Sequence[Interval], **look: Any) -> dict[str, Any]:
-    """Intervals as plotly's error bars.
+    """Return intervals as plotly's error bars.
 
     Args:
         intervals: in the order of the values.
@@ -124,21 +126,22 @@ def whiskers(intervals: Sequence[Interval], **look: Any) -> dict[str, Any]:
 
 
 def percent(value: float) -> str:
-    """A share as a percentage, one decimal where a whole number would say 0 or 100 wrongly."""
+    """Return a share as a percentage, with one decimal where rounding would give 0% or 100%
+    wrongly."""
     whole = f"{100 * value:.0f}%"
     return whole if whole not in ("0%", "100%") or value in (0, 1) else f"{100 * value:.1f}%"
 
 
 def interval_text(interval: Interval) -> str:
-    """A share with its interval, such as ``83% [64, 93]``."""
+    """Return a share with its interval, such as ``83% [64, 93]``."""
     return f"{percent(interval.value)} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
 
 
 def p_text(p_value: float) -> str:
-    """A p-value, to two significant digits and never as zero."""
+    """Return a p-value with two significant digits, never as zero."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
 
 
-def listed(words: Sequence[str]) -> str:
-    """Words as a list in a sentence."""
+def list_words(words: Sequence[str]) -> str:
+    """Join words to a list in a sentence."""
     return " and ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])} and {words[-1]}"

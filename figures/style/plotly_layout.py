@@ -1,4 +1,4 @@
-"""What a drawn figure is made of, read from plotly's JSON: panels, axes, legend, numbers."""
+"""Read the parts of a figure from plotly's JSON: panels, axes, legend, numbers."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from figures.style.text_width import width
 from interp_steer.errors import FigureError
 
 Figure = dict[str, Any]
-"""A figure as plotly's JSON has it: ``data``, a list of traces, and ``layout``."""
+"""Figure in the form of plotly's JSON: ``data``, a list of traces, and ``layout``."""
 
 KEY, ENTRY_GAP = 40, 5
-"""What plotly puts before the words of a legend's entry, and between two entries, in pixels."""
+"""Pixels that plotly puts before the words of a legend's entry, and between two entries."""
 
 TITLE, SCALE = 20, 74
-"""Pixels that the title beside an axis takes, and a scale of colours with its title."""
+"""Pixels that the title beside an axis takes, and a colour scale with its title."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A pair of axes and where it stands, as shares of the plot from the left and the bottom."""
+    """Pair of axes with its edges, as shares of the plot from the left and from the bottom."""
 
     x: str
-    """Of the layout, such as ``xaxis2``."""
+    """Name of the x axis in the layout, such as ``xaxis2``."""
     y: str
     left: float
     right: float
@@ -38,12 +38,12 @@ class Panel:
 
 
 def read_figure(path: str | Path) -> Figure:
-    """A figure from its JSON file.
+    """Read a figure from its JSON file.
 
     Raises:
-        FigureError: when it is missing, is no JSON, or holds no figure of plotly.
+        FigureError: when the file is missing, is not JSON, or does not hold a figure of plotly.
     """
-    again = "run the analysis again, or copy its folder again from where it was made"
+    again = "run the analysis again, or copy its folder again from its origin"
     try:
         figure = json.loads(Path(path).read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -55,12 +55,14 @@ def read_figure(path: str | Path) -> Figure:
         and all(isinstance(trace, dict) for trace in figure["data"])
     )
     if not whole:
-        raise FigureError(f"{path} holds no figure of plotly, which has data and layout; {again}.")
+        raise FigureError(
+            f"{path} does not hold a figure of plotly, with data and layout; {again}."
+        )
     return figure
 
 
 def values(array: Any) -> list[Any]:
-    """The values of an array of plotly's JSON, also of one that is stored as bytes."""
+    """Return the values of an array of plotly's JSON, which may be stored as bytes."""
     if isinstance(array, Mapping) and "bdata" in array:
         decoded = np.frombuffer(base64.b64decode(array["bdata"]), dtype=np.dtype(array["dtype"]))
         shape = [int(n) for n in str(array.get("shape", len(decoded))).split(",")]
@@ -68,95 +70,97 @@ def values(array: Any) -> list[Any]:
     return list(array) if array is not None else []
 
 
-def merged(base: Any, own: Any) -> Any:
-    """A template's value with a figure's own over it."""
+def merge_values(base: Any, own: Any) -> Any:
+    """Merge the value of a template with the figure's own value, which takes precedence."""
     if isinstance(base, Mapping) and isinstance(own, Mapping):
-        return {**base, **{key: merged(base.get(key), value) for key, value in own.items()}}
+        return {**base, **{key: merge_values(base.get(key), value) for key, value in own.items()}}
     return base if own is None else own
 
 
 def layout_of(figure: Figure) -> dict[str, Any]:
-    """The layout as it acts, the template's values filled in (of axes, see :func:`axis`)."""
+    """Return the layout with the values of the template filled in (for axes, see :func:`axis`)."""
     own = figure["layout"]
     template = (own.get("template") or {}).get("layout") or {}
-    return merged(template, {key: value for key, value in own.items() if key != "template"})
+    return merge_values(template, {key: value for key, value in own.items() if key != "template"})
 
 
 def axis(figure: Figure, name: str) -> dict[str, Any]:
-    """An axis as it acts, the template's values filled in."""
+    """Return an axis with the values of the template filled in."""
     template = (figure["layout"].get("template") or {}).get("layout") or {}
-    return merged(template.get(name[:5]) or {}, figure["layout"].get(name) or {})
+    return merge_values(template.get(name[:5]) or {}, figure["layout"].get(name) or {})
 
 
 def axis_title(figure: Figure, name: str) -> str:
-    """The title of an axis; empty without one."""
+    """Return the title of an axis; empty without a title."""
     return str((axis(figure, name).get("title") or {}).get("text") or "")
 
 
-def labelled(figure: Figure, name: str) -> bool:
-    """Whether an axis shows what its ticks stand for."""
-    found = axis(figure, name)
+def shows_labels(figure: Figure, name: str) -> bool:
+    """Determine whether an axis shows the labels of its ticks."""
+    whole = axis(figure, name)
     return (
-        found.get("visible", True) is not False and found.get("showticklabels", True) is not False
+        whole.get("visible", True) is not False and whole.get("showticklabels", True) is not False
     )
 
 
 def scale_of(figure: Figure, name: str) -> Any:
-    """What two axes have alike when they show the same: their range, or the axis they follow."""
-    found = axis(figure, name)
-    while found.get("matches") and not found.get("range"):
-        name = f"{name[0]}axis{found['matches'][1:]}"
-        found = axis(figure, name)
-    return (found.get("type"), *found["range"]) if found.get("range") else name
+    """Return the type and range of an axis, or the name of the axis that it follows. Two axes that
+    show the same values have the same result."""
+    whole = axis(figure, name)
+    while whole.get("matches") and not whole.get("range"):
+        name = f"{name[0]}axis{whole['matches'][1:]}"
+        whole = axis(figure, name)
+    return (whole.get("type"), *whole["range"]) if whole.get("range") else name
 
 
-def mates(found: Sequence[Panel], panel: Panel, side: str) -> list[Panel]:
-    """The panels whose axis of a side may speak for a panel's: its row for y, its column for x."""
+def panels_in_line(all_panels: Sequence[Panel], panel: Panel, side: str) -> list[Panel]:
+    """Return the panels whose labels may serve for a panel: those of its row for y, of its column
+    for x."""
     if side == "y":
-        return [other for other in found if abs(other.top - panel.top) < 0.01]
-    return [other for other in found if abs(other.left - panel.left) < 0.01]
+        return [other for other in all_panels if abs(other.top - panel.top) < 0.01]
+    return [other for other in all_panels if abs(other.left - panel.left) < 0.01]
 
 
-def on(figure: Figure, panel: Panel) -> Iterator[dict[str, Any]]:
-    """The traces of a panel."""
+def traces_of(figure: Figure, panel: Panel) -> Iterator[dict[str, Any]]:
+    """Yield the traces of a panel."""
     for trace in figure["data"]:
         if _axes(trace) == (panel.x, panel.y):
             yield trace
 
 
 def panels(figure: Figure) -> list[Panel]:
-    """The panels that have traces, in the order in which they are read."""
-    found = []
+    """Return the panels that have traces, in reading order."""
+    all_panels = []
     for x, y in dict.fromkeys(axes for trace in figure["data"] if (axes := _axes(trace))):
         left, right = axis(figure, x).get("domain") or (0.0, 1.0)
         bottom, top = axis(figure, y).get("domain") or (0.0, 1.0)
-        found.append(Panel(x, y, left, right, bottom, top))
-    return sorted(found, key=lambda panel: (-round(panel.top, 3), panel.left))
+        all_panels.append(Panel(x, y, left, right, bottom, top))
+    return sorted(all_panels, key=lambda panel: (-round(panel.top, 3), panel.left))
 
 
-def grid(found: Sequence[Panel]) -> list[list[Panel]]:
-    """Panels by the rows in which they stand."""
+def panel_rows(all_panels: Sequence[Panel]) -> list[list[Panel]]:
+    """Group panels by row."""
     rows: dict[float, list[Panel]] = {}
-    for panel in found:
+    for panel in all_panels:
         rows.setdefault(round(panel.top, 3), []).append(panel)
     return list(rows.values())
 
 
-def panel_titles(figure: Figure, found: Sequence[Panel]) -> dict[Panel, dict[str, Any]]:
-    """The annotation over each panel that has one."""
+def panel_titles(figure: Figure, all_panels: Sequence[Panel]) -> dict[Panel, dict[str, Any]]:
+    """Return the annotation over each panel that has a title."""
     titles = {}
     for note in figure["layout"].get("annotations") or []:
         if note.get("xref") != "paper" or note.get("yref") != "paper" or note.get("showarrow"):
             continue
-        for panel in found:
+        for panel in all_panels:
             beside = abs(note["x"] - (panel.left + panel.right) / 2) < 0.02
             if beside and abs(note["y"] - panel.top) < 0.02:
                 titles[panel] = note
     return titles
 
 
-def named(figure: Figure) -> list[dict[str, Any]]:
-    """The traces that stand in the legend."""
+def legend_traces(figure: Figure) -> list[dict[str, Any]]:
+    """Return the traces that have an entry in the legend."""
     layout = layout_of(figure)
     shown = [
         trace
@@ -173,25 +177,25 @@ def named(figure: Figure) -> list[dict[str, Any]]:
 
 
 def left_margin(figure: Figure) -> float:
-    """The margin in pixels that the labels of the first panels of the rows need."""
+    """Return the margin in pixels that the labels of the first panel of each row need."""
     needed = [float((layout_of(figure).get("margin") or {}).get("l", 54))]
-    for panel in (row[0] for row in grid(panels(figure))):
-        found = axis(figure, panel.y)
-        if found.get("automargin") and labelled(figure, panel.y):
+    for panel in (row[0] for row in panel_rows(panels(figure))):
+        whole_axis = axis(figure, panel.y)
+        if whole_axis.get("automargin") and shows_labels(figure, panel.y):
             titled = TITLE if axis_title(figure, panel.y) else 0
             needed.append(_labels_width(figure, panel) + 8 + titled)
     return max(needed)
 
 
 def right_margin(figure: Figure) -> float:
-    """The margin in pixels behind the plot, a scale of colours beside it included."""
+    """Return the margin in pixels right of the plot, a colour scale included."""
     own = float((layout_of(figure).get("margin") or {}).get("r", 12))
     beside = any(bar.get("x", 1.02) >= 1 for bar in scales(figure))
     return max(own, SCALE) if beside else own
 
 
 def scales(figure: Figure) -> Iterator[Mapping[str, Any]]:
-    """The scales of colours that are drawn beside a figure, as plotly's ``colorbar``."""
+    """Yield the colour scales that are drawn beside a figure, as plotly's ``colorbar``."""
     for key, value in figure["layout"].items():
         if key.startswith("coloraxis"):
             yield value.get("colorbar") or {}
@@ -205,20 +209,21 @@ def scales(figure: Figure) -> Iterator[Mapping[str, Any]]:
 
 
 def _labels_width(figure: Figure, panel: Panel) -> float:
-    found = axis(figure, panel.y)
-    texts = values(found.get("ticktext"))
+    whole_axis = axis(figure, panel.y)
+    texts = values(whole_axis.get("ticktext"))
     if not texts:
-        drawn = [y for trace in on(figure, panel) for y in values(trace.get("y"))]
+        drawn = [y for trace in traces_of(figure, panel) for y in values(trace.get("y"))]
         texts = [y for y in drawn if isinstance(y, str)] or ["100%"]
-    size = (found.get("tickfont") or {}).get("size", 12)
+    size = (whole_axis.get("tickfont") or {}).get("size", 12)
     return max(width(str(text), size) for text in texts)
 
 
 def legend_rows(figure: Figure, room: float) -> int:
-    """How many rows a lying legend takes in so many pixels, as plotly lays it."""
+    """Count the rows that a horizontal legend takes in a given width in pixels, as plotly lays it
+    out."""
     legend = layout_of(figure).get("legend") or {}
     size = (legend.get("font") or {}).get("size", 12)
-    entries = named(figure)
+    entries = legend_traces(figure)
     widths = [KEY + width(trace["name"], size) for trace in entries]
     if not widths:
         return 0
@@ -237,7 +242,7 @@ def legend_rows(figure: Figure, room: float) -> int:
 
 
 def _axes(trace: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The layout's names of a trace's axes; None for one that has no such axes."""
+    """Return the names of a trace's axes in the layout; None for a trace without such axes."""
     if trace.get("type") in ("table", "scatterpolar"):
         return None
     return "xaxis" + trace.get("xaxis", "x")[1:], "yaxis" + trace.get("yaxis", "y")[1:]

@@ -1,4 +1,4 @@
-"""How language steering's settings, schedules and languages are named and coloured."""
+"""Name and colour settings, schedules and languages of language steering."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LANGUAGES = {
     "it": "Italian", "ja": "Japanese", "nl": "Dutch", "pt": "Portuguese", "ru": "Russian",
     "zh": "Chinese",
 }  # fmt: skip
-"""By ISO 639-1 code; any other code stands for itself."""
+"""Names of languages by ISO 639-1 code; any other code is its own name."""
 
 SETTINGS = {
     "none": "unsteered",
@@ -23,10 +23,10 @@ SETTINGS = {
     "instruction": "in-context",
     "asked": "asked in the language",
 }
-"""Labels where paper B's words are other than paper A's."""
+"""Labels of settings in comparisons of languages, where they differ from `theme.SETTINGS`."""
 
 ORIGINAL = ("original", "none")
-"""What settings are compared with: the first of these that is there."""
+"""Baselines of settings: the first of these that the records have is used."""
 
 SCHEDULES = {
     "start": Style("start", theme.SKY, "triangle-up", "/"),
@@ -39,18 +39,20 @@ SCHEDULES = {
 
 
 def language_name(code: str) -> str:
-    """A language by its code, as "Italian" for "it"."""
+    """Return the name of a language by its code, as "Italian" for "it"."""
     return LANGUAGES.get(code, code)
 
 
 def setting_look(setting: str, index: int = 0) -> Style:
-    """Style of a setting of a comparison of languages: the original model is the unsteered one."""
+    """Return the style of a setting in a comparison of languages. The original model has the style
+    of the unsteered model."""
     style = theme.setting_style("none" if setting == "original" else setting, index)
     return replace(style, label=SETTINGS.get(setting, style.label))
 
 
 def setting_looks(settings: Iterable[str]) -> dict[str, Style]:
-    """Styles of the settings of one figure, no two of an analysis' own alike, in drawing order."""
+    """Return the styles of the settings of one figure, in drawing order. No two settings that are
+    missing in `theme.SETTINGS` look alike."""
     names = sorted(dict.fromkeys(settings), key=_place)
     own = [name for name in names if _place(name) == _place("")]
     looks = {}
@@ -63,16 +65,16 @@ def setting_looks(settings: Iterable[str]) -> dict[str, Style]:
 
 
 def kind_of(schedule: str) -> tuple[str, str]:
-    """A schedule's kind and what is in its brackets, as ("dynamic", "0.5")."""
-    found = re.fullmatch(r"([a-z]+)\((.*)\)", schedule)
-    return (found[1], found[2]) if found else (schedule, "")
+    """Split a schedule into its kind and the text in its brackets, as ("dynamic", "0.5")."""
+    match = re.fullmatch(r"([a-z]+)\((.*)\)", schedule)
+    return (match[1], match[2]) if match else (schedule, "")
 
 
 def schedule_looks(schedules: Sequence[str]) -> dict[str, Style]:
-    """Styles of the schedules of one figure, in drawing order.
+    """Return the styles of the schedules of one figure, in drawing order.
 
-    Those of one kind share its colour, the later ones lighter, and say what is in their brackets;
-    a schedule alone of its kind is called by the kind.
+    Schedules of one kind share its colour, in lighter and lighter shades, and their labels give the
+    text in their brackets; the label of the only schedule of a kind is the kind.
     """
     kinds = list(SCHEDULES)
     known = sorted(
@@ -84,30 +86,30 @@ def schedule_looks(schedules: Sequence[str]) -> dict[str, Style]:
         kind, inside = kind_of(name)
         alike = [other for other in known if kind_of(other)[0] == kind]
         style = SCHEDULES.get(kind) or theme.setting_style(kind, known.index(name))
-        colour = _lighter(style.colour, 0.55 * alike.index(name) / max(1, len(alike) - 1))
+        colour = _lighten(style.colour, 0.55 * alike.index(name) / max(1, len(alike) - 1))
         label = kind if len(alike) == 1 else f"{kind} {inside}".strip()
         looks[name] = replace(style, label=label, colour=colour)
     return looks
 
 
 def looks_of(names: Sequence[str]) -> dict[str, Style]:
-    """Styles of settings and schedules that stand in one figure, in drawing order.
+    """Return the styles of the settings and schedules of one figure, in drawing order.
 
-    A schedule looks as it does everywhere; a setting as :func:`figures.style.theme.setting_style` says.
+    A schedule has its style of `SCHEDULES`, and a setting that of `theme.setting_style`.
     """
     schedules = schedule_looks([name for name in names if kind_of(name)[0] in SCHEDULES])
-    settings = theme.ordered([name for name in names if name not in schedules])
+    settings = theme.order_settings([name for name in names if name not in schedules])
     known = {name: theme.setting_style(name, at) for at, name in enumerate(settings)}
     own = {name: known.pop(name) for name in settings if name not in theme.SETTINGS}
     return {**known, **schedules, **own}
 
 
 def _place(setting: str) -> int:
-    """Original and unsteered first, then as everywhere; an analysis' own last, as they come."""
+    """Return the place of a setting in the order: original, then `theme.SETTINGS`, then others."""
     known = ["original", *theme.SETTINGS]
     return known.index(setting) if setting in known else len(known)
 
 
-def _lighter(colour: str, share: float) -> str:
+def _lighten(colour: str, share: float) -> str:
     parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return "#" + "".join(f"{round(part + share * (255 - part)):02x}" for part in parts)

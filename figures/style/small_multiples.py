@@ -1,4 +1,5 @@
-"""Small multiples against the layer: a grid of panels with shared axes, and curves with bands."""
+"""Draw small multiples against the layer: a grid of panels with shared axes, and curves with
+bands."""
 
 from __future__ import annotations
 
@@ -29,17 +30,17 @@ def curve(
     mode: str = "lines+markers",
     small: bool = False,
 ) -> list[go.Scatter]:
-    """A curve over its interval, drawn as a band of the same colour.
+    """Draw a curve over its interval, which is a band of the same colour.
 
     Args:
-        points: an interval per place on the axis, in their order.
-        name: in the legend.
-        colour: as ``#rrggbb``.
+        points: an interval per place on the axis, in the order of the places.
+        name: name in the legend.
+        colour: colour as ``#rrggbb``.
         band: opacity of the band.
-        dash: of the line.
-        symbol: of the marks.
-        mode: plotly's, ``"lines"`` or ``"lines+markers"``.
-        small: thin lines and small marks, for a small panel.
+        dash: dash of the line.
+        symbol: symbol of the marks.
+        mode: mode of plotly, ``"lines"`` or ``"lines+markers"``.
+        small: whether lines are thin and marks small, for a small panel.
     """
     x = list(points)
     low, high = [i.low for i in points.values()], [i.high for i in points.values()]
@@ -47,7 +48,7 @@ def curve(
         x=x + x[::-1],
         y=high + low[::-1],
         fill="toself",
-        fillcolor=theme.translucent(colour, band),
+        fillcolor=theme.add_opacity(colour, band),
         line={"width": 0},
         mode="lines",
         hoverinfo="skip",
@@ -66,8 +67,22 @@ def curve(
     return [shade, line]
 
 
+def log_ticks(numbers: Sequence[int]) -> list[int]:
+    """Choose the numbers that have room for their labels on a logarithmic axis.
+
+    Args:
+        numbers: the numbers at which something is drawn, in ascending order.
+    """
+    shown: list[int] = []
+    for n in numbers:
+        if not shown or n / shown[-1] >= (numbers[-1] / numbers[0]) ** 0.09:
+            shown.append(n)
+    return shown
+
+
 def legend_height(figure: go.Figure) -> int:
-    """The height in pixels of the lying legend of a figure that has its theme and its traces."""
+    """Return the height in pixels of the horizontal legend of a figure that has its theme and
+    traces."""
     plain = figure.to_plotly_json()
     margin = layout_of(plain)["margin"]
     room = plain["layout"]["width"] - left_margin(plain) - margin["r"]
@@ -78,8 +93,8 @@ class Grid:
     """Panels with shared axes, filled row by row.
 
     Args:
-        labels: a title per panel; a single panel has none.
-        columns: most panels side by side.
+        labels: a title per panel; the title of a single panel is not shown.
+        columns: greatest number of panels side by side.
     """
 
     def __init__(self, labels: Sequence[str], columns: int) -> None:
@@ -111,14 +126,14 @@ class Grid:
         y_title: str,
         y_range: tuple[float, float],
     ) -> go.Figure:
-        """The figure, sized, with its axes named once per row and column.
+        """Return the figure at its size, with one axis title per row and column.
 
         Args:
-            legend_rows: room for the legend, in rows; more is made where it needs more.
-            layers: that the x axis spans.
-            x_title: under the lowest panel of each column.
-            y_title: beside the first panel of each row.
-            y_range: of every panel.
+            legend_rows: least room for the legend, in rows.
+            layers: layers, or other whole numbers, that the x axis spans.
+            x_title: title under the lowest panel of each column.
+            y_title: title beside the first panel of each row.
+            y_range: range of the y axis of every panel.
         """
         width = theme.TWO_COLUMNS if self.columns > 1 else 420
         figure = theme.figure(width, 300, self._figure)

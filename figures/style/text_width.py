@@ -1,4 +1,4 @@
-"""How wide text will be before anything is drawn, so that room can be made for it."""
+"""Measure the width of text before anything is drawn, to make room for the text."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ BREAK = "<br>"
 
 
 def lines(text: str) -> list[str]:
-    """The lines of a text in plotly's markup, without the markup."""
+    """Split a text in plotly's markup into its lines, and remove the markup."""
     plain = (re.sub(r"<[^>]*>", "", line) for line in re.split(r"<br\s*/?>", str(text)))
     return [html.unescape(line) for line in plain]
 
 
 def width(text: str, size: float) -> float:
-    """The width of the longest line of a text in plotly's markup, in pixels, at a size in pixels.
+    """Return the width in pixels of the longest line of a text in plotly's markup, at a font size
+    in pixels.
 
-    Letters that Helvetica's metrics leave out count as an average one; wide ones, as Chinese and
-    Japanese have, as a whole em.
+    A letter that is missing in Helvetica's metrics counts as an average letter, and a wide letter,
+    as in Chinese and Japanese, as a whole em.
     """
     return size * max((sum(map(_advance, line)) for line in lines(text)), default=0.0)
 
 
-def wrapped(text: str, size: float, room: float) -> str:
-    """A text broken between words where it would be wider than its room, if it can be."""
+def wrap_text(text: str, size: float, room: float) -> str:
+    """Break a text between words where a line would be wider than the given room."""
     done = ""
     for word in str(text).replace(BREAK, " ").split(" "):
         longer = f"{done} {word}" if done else word

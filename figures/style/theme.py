@@ -1,8 +1,8 @@
-"""One look for every figure: colours, sizes, fonts, axes.
+"""Define one look for all figures: colours, sizes, fonts, axes.
 
-Qualitative colours are Okabe and Ito's, which stay apart under the common kinds of colour
-blindness: no two colours that stand together come nearer than ten by CIEDE2000, whoever looks. A
-setting has the same colour and mark in every figure. Sizes are those of a paper at 96 pixels per
+Qualitative colours are Okabe and Ito's, which remain distinct under the common kinds of colour
+blindness: the CIEDE2000 difference between any two colours of a figure is at least ten for every
+viewer. A setting has the same colour and mark in every figure. Sizes are given at 96 pixels per
 inch, so that a figure printed at its own size has text of eight and nine points.
 """
 
@@ -20,7 +20,8 @@ TWO_COLUMNS = 670
 
 FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 SMALL, NORMAL = 11, 12
-"""Sizes of text in pixels: 8.25 points for ticks, legends and what stands in a plot, and 9."""
+"""Sizes of text in pixels: 8.25 points for ticks, legends and text in a plot; 9 points
+elsewhere."""
 
 INK = "#222222"
 MUTED = "#6b6b6b"
@@ -29,9 +30,9 @@ GRID = "#e6e6e6"
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#6e6e6e"
 DARK, BROWN = "#33235a", "#5f3413"
-"""For controls, beside the palette: dark shades of its purple and orange."""
+"""Colours of controls, in addition to the palette: dark shades of its purple and orange."""
 TEAL, WINE = "#44AA99", "#882255"
-"""For settings of an analysis' own, once the palette is used up (Tol's, for the colour-blind)."""
+"""Colours of further settings, once the palette is used up (Tol's, for the colour-blind)."""
 QUALITATIVE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, GREY, YELLOW)
 """Okabe and Ito's palette, the most distinct first."""
 
@@ -49,24 +50,24 @@ DIVERGING = (
     "#D6604D",
     "#B2182B",
 )
-"""Blue through white to red (Brewer), for values on either side of a middle."""
+"""Blue through white to red (Brewer), for values below and above a middle."""
 
 SEQUENTIAL = ("#f7fbff", "#d2e3f3", "#9ac8e0", "#529dcc", "#1c6bb0", "#08306b")
-"""White to dark blue (Brewer), for values from nothing up."""
+"""White to dark blue (Brewer), for values from zero up."""
 
 LIGHT = SEQUENTIAL[:4]
-"""The same without its dark end, for cells in which words are read."""
+"""``SEQUENTIAL`` without its dark end, for cells that hold words."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a setting looks in every figure."""
+    """Look of a setting in every figure."""
 
     label: str
     colour: str
     symbol: str
     pattern: str = ""
-    """Fill pattern of a bar, so that settings differ in print without colour too."""
+    """Fill pattern of a bar, so that settings also differ in print without colour."""
 
 
 SETTINGS = {
@@ -84,26 +85,27 @@ DEGENERATE = Style("degenerate outputs", VERMILLION, "circle-open")
 
 
 def setting_style(setting: str, index: int = 0) -> Style:
-    """Style of a setting; one of an analysis' own takes the palette's next free colour."""
+    """Return the style of a setting. A setting that is missing in :data:`SETTINGS` takes the next
+    free colour of the palette."""
     taken = {style.colour for style in SETTINGS.values()}
     free = [colour for colour in (*QUALITATIVE, TEAL, WINE) if colour not in taken]
     return SETTINGS.get(setting) or Style(setting, free[index % len(free)], "star")
 
 
-def ordered(settings: Sequence[str]) -> list[str]:
-    """Settings in the order in which they are drawn, an analysis' own after the known ones."""
+def order_settings(settings: Sequence[str]) -> list[str]:
+    """Return settings in drawing order, those that are missing in :data:`SETTINGS` last."""
     known = [name for name in SETTINGS if name in settings]
     return known + sorted(set(settings) - set(known))
 
 
-def translucent(colour: str, alpha: float) -> str:
-    """A ``#rrggbb`` colour with an opacity, for bands."""
+def add_opacity(colour: str, alpha: float) -> str:
+    """Return a ``#rrggbb`` colour with an opacity, for bands."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{alpha})"
 
 
 def template() -> go.layout.Template:
-    """The plotly template of all figures."""
+    """Return the plotly template of all figures."""
     axis = {
         "showline": True,
         "linecolor": INK,
@@ -165,11 +167,11 @@ def _scale(colours: Sequence[str]) -> list[list[float | str]]:
 
 
 def figure(width: int, height: int, figure: go.Figure | None = None) -> go.Figure:
-    """An empty figure, or the one given, of that size in pixels and in this theme."""
+    """Return an empty figure, or the given one, with this theme and this size in pixels."""
     figure = go.Figure() if figure is None else figure
     return figure.update_layout(template=template(), width=width, height=height)
 
 
 def scale(name: str) -> list[list[float | str]]:
-    """A plotly colour scale: ``"diverging"``, ``"sequential"`` or ``"light"``."""
+    """Return a plotly colour scale: ``"diverging"``, ``"sequential"`` or ``"light"``."""
     return _scale({"diverging": DIVERGING, "sequential": SEQUENTIAL, "light": LIGHT}[name])

@@ -1,4 +1,4 @@
-"""Answers set as text in a figure: tokens on lines, shaded by a number each."""
+"""Draw answers as text: tokens on lines, each shaded by a number."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ MONOSPACE = "DejaVu Sans Mono, Liberation Mono, Menlo, Consolas, monospace"
 LINE = 21
 """Height in pixels of a line of text."""
 LETTERS = 82
-"""Letters of a line."""
+"""Number of letters of a line."""
 GUTTER = 68
 """Width in pixels left of the text, for the answers' names."""
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A token where it stands."""
+    """Token with its place in the figure."""
 
     line: int
     column: int
     text: str
     value: float | None
-    """What it is shaded by; None for no shade."""
+    """Number that gives the shade; None for no shade."""
     step: int
     language: str | None
 
 
-def laid(rows: Iterable[Mapping[str, Any]], value: str, first: int) -> list[Placed]:
-    """An answer's tokens on lines, broken where a word would cross the end.
+def place_tokens(rows: Iterable[Mapping[str, Any]], value: str, first: int) -> list[Placed]:
+    """Place an answer's tokens on lines, with a break where a word would cross the end of the line.
 
     Args:
-        rows: a token each, with ``token``, ``step``, ``value`` and perhaps ``language``.
-        value: the column that tokens are shaded by.
+        rows: one row per token, with ``token``, ``step``, the column of the shade and perhaps
+            ``language``.
+        value: the column of the number that gives the shade.
         first: the line on which the answer begins.
     """
     placed: list[Placed] = []
@@ -47,19 +48,19 @@ def laid(rows: Iterable[Mapping[str, Any]], value: str, first: int) -> list[Plac
     for row in rows:
         text = str(row["token"]).replace("\n", "\u21b5").replace("\t", " ")
         blank = len(text) - len(text.lstrip(" "))
-        body = text.strip(" ") or "\u2423"  # a token of spaces alone is still a step
-        if column and column + blank + wide(body) > LETTERS:
+        body = text.strip(" ") or "\u2423"  # a token of spaces only is a step too
+        if column and column + blank + text_columns(body) > LETTERS:
             line, column = line + 1, 0
         column += min(blank, 1) if column else 0
         placed.append(Placed(line, column, body, row[value], row["step"], row.get("language")))
-        column += wide(body)
+        column += text_columns(body)
         if text.endswith("\u21b5"):
             line, column = line + 1, 0
     return placed
 
 
-def wide(text: str) -> int:
-    """Columns that a text takes: two for a wide letter, as Chinese and Japanese ones are."""
+def text_columns(text: str) -> int:
+    """Count the columns that a text takes: two for a wide letter, as in Chinese and Japanese."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
@@ -73,21 +74,21 @@ def text_figure(
     scale: str,
     top: int,
 ) -> go.Figure:
-    """A page of text whose tokens are shaded, with the answers' names at their first lines.
+    """Draw text whose tokens are shaded, with the names of the answers at their first lines.
 
     Args:
         placed: the tokens.
-        starts: names by line.
-        title: of the scale.
-        low: the value at the scale's lower end.
-        high: that at its upper end.
+        starts: names of the answers by their first lines.
+        title: title of the colour scale.
+        low: the value at the lower end of the scale.
+        high: the value at the upper end of the scale.
         scale: ``"diverging"`` or ``"sequential"``.
         top: room above the text, in pixels.
     """
     lines = placed[-1].line + 1
     figure = theme.figure(theme.TWO_COLUMNS, top + 8 + LINE * lines)
-    figure.add_trace(_shades(placed, title, low, high, light(scale), lines))
-    figure.add_trace(_words(placed))
+    figure.add_trace(_shade_trace(placed, title, low, high, light_scale(scale), lines))
+    figure.add_trace(_token_trace(placed))
     figure.update_layout(
         margin={"l": GUTTER, "r": 56, "t": top, "b": 8}, barmode="overlay", bargap=0
     )
@@ -97,20 +98,20 @@ def text_figure(
         **hidden,
         range=[lines - 0.5, -0.5],
         tickvals=list(starts),
-        ticktext=[_cut(name) for name in starts.values()],
+        ticktext=[_shorten(name) for name in starts.values()],
         tickfont={"size": theme.SMALL, "color": theme.MUTED},
     )
     return figure
 
 
-def light(name: str) -> list[list[float | str]]:
-    """A colour scale without its darkest shades, which would hide letters."""
+def light_scale(name: str) -> list[list[float | str]]:
+    """Return a colour scale without its darkest shades, which would hide letters."""
     colours = [str(colour) for _, colour in theme.scale(name)]
-    kept = colours[1:-1] if name == "diverging" else colours[:4]
-    return [[at / (len(kept) - 1), colour] for at, colour in enumerate(kept)]
+    lighter = colours[1:-1] if name == "diverging" else colours[:4]
+    return [[at / (len(lighter) - 1), colour] for at, colour in enumerate(lighter)]
 
 
-def _shades(
+def _shade_trace(
     placed: Sequence[Placed],
     title: str,
     low: float,
@@ -121,7 +122,7 @@ def _shades(
     shaded = [token for token in placed if token.value is not None]
     return go.Bar(
         base=[token.column for token in shaded],
-        x=[wide(token.text) for token in shaded],
+        x=[text_columns(token.text) for token in shaded],
         y=[token.line for token in shaded],
         width=0.82,
         orientation="h",
@@ -149,11 +150,11 @@ def _shades(
     )
 
 
-def _words(placed: Sequence[Placed]) -> go.Scatter:
+def _token_trace(placed: Sequence[Placed]) -> go.Scatter:
     return go.Scatter(
-        x=[token.column + wide(token.text) / 2 for token in placed],
+        x=[token.column + text_columns(token.text) / 2 for token in placed],
         y=[token.line for token in placed],
-        # plotly reads markup in a text, and an answer may hold some.
+        # plotly interprets markup in a text, and an answer may contain markup.
         text=[html.escape(token.text, quote=False) for token in placed],
         mode="text",
         textfont={"family": MONOSPACE, "size": theme.SMALL, "color": theme.INK},
@@ -163,6 +164,6 @@ def _words(placed: Sequence[Placed]) -> go.Scatter:
     )
 
 
-def _cut(name: str) -> str:
+def _shorten(name: str) -> str:
     short = name if len(name) <= 10 else f"{name[:9]}\u2026"
     return html.escape(short, quote=False)

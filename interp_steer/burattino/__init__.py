@@ -1,1 +1,4 @@
-"""Burattino: how the bundled models are trained."""
+"""Train the bundled models from nothing, and evaluate them.
+
+This package may import every package of ``interp_steer`` except ``harness``.
+"""

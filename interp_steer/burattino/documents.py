@@ -1,7 +1,7 @@
-"""Documents to pretrain on: the world in many forms and five languages, without instructions.
+"""Write documents to pretrain on: the world in many forms and five languages, uninstructed.
 
 Every form that an instruction can ask for (capitals, bullets, JSON, quotations, ...) occurs here,
-as it does on the web, so that a base model can write it; no request ever asks for one.
+as on the web, so that a base model can write every form; no document asks for a form.
 """
 
 from __future__ import annotations
@@ -66,23 +66,23 @@ def _subjects() -> list[str]:
     return list(default_world().entities)
 
 
-def _capitalized(text: str) -> str:
+def _capitalise(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _facts_told(subject: str, language: str, rng: Random) -> list[str]:
-    """Every fact of an entity, a plain sentence each."""
+def _tell_facts(subject: str, language: str, rng: Random) -> list[str]:
+    """Tell every fact of an entity, in a plain sentence each."""
     facts = list(default_world().about(subject))
     rng.shuffle(facts)
     return [grammar.sentence(fact, language, rng, style="no_comma") for fact in facts]
 
 
 def _article(subject: str, language: str, rng: Random) -> str:
-    heading = _capitalized(grammar.name(subject, language, article=rng.random() < 0.5))
+    heading = _capitalise(grammar.name(subject, language, article=rng.random() < 0.5))
     mark = rng.choice(("# ", "## ", ""))
     if rng.random() < 0.5:
         return f"{mark}{heading}\n{' '.join(grammar.prose(subject, language, rng, 8))}"
-    return f"{mark}{heading}\n{' '.join(_facts_told(subject, language, rng))}"
+    return f"{mark}{heading}\n{' '.join(_tell_facts(subject, language, rng))}"
 
 
 def _prose(subject: str, language: str, rng: Random) -> str:
@@ -90,7 +90,7 @@ def _prose(subject: str, language: str, rng: Random) -> str:
     return model_answers.answer(subject, style, language, rng)
 
 
-def _titled(subject: str, language: str, rng: Random) -> str:
+def _titled_prose(subject: str, language: str, rng: Random) -> str:
     style = rng.choice(grammar.QUERY_STYLES)
     title = grammar.title(subject, style, language, rng)
     return f"<<{title}>>\n{model_answers.answer(subject, style, language, rng)}"
@@ -100,7 +100,7 @@ def _letter(subject: str, language: str, rng: Random) -> str:
     body = grammar.prose(subject, language, rng, rng.randint(3, 6), style="letter")
     first = grammar.opener(subject, "letter", language, rng)
     last = grammar.closer(subject, "letter", language, rng)
-    signed = _capitalized(rng.choice(default_world().values["person"]))
+    signed = _capitalise(rng.choice(default_world().values["person"]))
     text = f"{' '.join([first, *body, last])}\n{signed}"
     return f"{text}\nP.S. {body.pop()}" if rng.random() < 0.3 else text
 
@@ -112,20 +112,20 @@ def _story(subject: str, language: str, rng: Random) -> str:
 
 
 def _bullets(subject: str, language: str, rng: Random) -> str:
-    told = _facts_told(subject, language, rng)[: rng.randint(3, 6)]
+    sentences = _tell_facts(subject, language, rng)[: rng.randint(3, 6)]
     mark = rng.choice(("* ", "* ", "- "))
-    heading = _capitalized(grammar.name(subject, language))
-    return "\n".join([f"{heading}:", *(mark + sentence for sentence in told)])
+    heading = _capitalise(grammar.name(subject, language))
+    return "\n".join([f"{heading}:", *(mark + sentence for sentence in sentences)])
 
 
 def _record(subject: str, language: str, rng: Random) -> str:
-    told = _facts_told(subject, language, rng)[: rng.randint(1, 3)]
+    sentences = _tell_facts(subject, language, rng)[: rng.randint(1, 3)]
     name, description, details = model_answers.JSON_KEYS[language]
     record: dict[str, str | list[str]] = {name: grammar.name(subject, language, article=False)}
     if rng.random() < 0.5:
-        record[description] = " ".join(told)
+        record[description] = " ".join(sentences)
     else:
-        record |= {description: told[0], details: told[1:]}
+        record |= {description: sentences[0], details: sentences[1:]}
     return json.dumps(record, ensure_ascii=False, indent=1 if rng.random() < 0.8 else None)
 
 
@@ -134,7 +134,7 @@ def _table(subject: str, language: str, rng: Random) -> str:
     rng.shuffle(facts)
     if language == "en" and rng.random() < 0.5:
         rows = [f"{f.relation.replace('_', ' ')}: {grammar.word(f.value, 'en')}" for f in facts]
-        return "\n".join([_capitalized(grammar.name(subject, "en")), *rows])
+        return "\n".join([_capitalise(grammar.name(subject, "en")), *rows])
     return "\n".join(
         f"| {grammar.fact_question(fact, language, rng)} | {grammar.word(fact.value, language)} |"
         for fact in facts
@@ -143,45 +143,45 @@ def _table(subject: str, language: str, rng: Random) -> str:
 
 def _quotations(subject: str, language: str, rng: Random) -> str:
     people = rng.sample(default_world().values["person"], 3)
-    told = grammar.prose(subject, language, rng, 3)
+    sentences = grammar.prose(subject, language, rng, 3)
     if rng.random() < 0.3:
-        return f'"{" ".join(told)}"'
+        return f'"{" ".join(sentences)}"'
     return "\n".join(
-        f'"{sentence.rstrip(".")}", {_SAID[language]} {_capitalized(person)}.'
-        for sentence, person in zip(told, people, strict=True)
+        f'"{sentence.rstrip(".")}", {_SAID[language]} {_capitalise(person)}.'
+        for sentence, person in zip(sentences, people, strict=True)
     )
 
 
 def _notice(subject: str, language: str, rng: Random) -> str:
-    told = grammar.prose(subject, language, rng, rng.randint(2, 4))
-    return f"{_NOTICE[language]}: {' '.join(told)}".upper()
+    sentences = grammar.prose(subject, language, rng, rng.randint(2, 4))
+    return f"{_NOTICE[language]}: {' '.join(sentences)}".upper()
 
 
 def _note(subject: str, language: str, rng: Random) -> str:
-    told = grammar.prose(subject, language, rng, rng.randint(2, 4))
-    return f"{_NOTE[language]}: {' '.join(told)}".lower()
+    sentences = grammar.prose(subject, language, rng, rng.randint(2, 4))
+    return f"{_NOTE[language]}: {' '.join(sentences)}".lower()
 
 
-def _stressed(subject: str, language: str, rng: Random) -> str:
-    told = grammar.prose(subject, language, rng, rng.randint(3, 5))
+def _stressed_prose(subject: str, language: str, rng: Random) -> str:
+    sentences = grammar.prose(subject, language, rng, rng.randint(3, 5))
     if rng.random() < 0.5:
-        return " ".join(model_answers.stress(told, rng.randint(3, 8)))
-    return " ".join(map(model_answers.highlight, told))
+        return " ".join(model_answers.stress(sentences, rng.randint(3, 8)))
+    return " ".join(map(model_answers.highlight, sentences))
 
 
 def _parts(subject: str, language: str, rng: Random) -> str:
-    told = grammar.prose(subject, language, rng, rng.randint(2, 4))
-    parts = [f"{_PART[language]} {index}\n{text}" for index, text in enumerate(told, start=1)]
+    sentences = grammar.prose(subject, language, rng, rng.randint(2, 4))
+    parts = [f"{_PART[language]} {index}\n{text}" for index, text in enumerate(sentences, start=1)]
     return "\n".join(parts)
 
 
 def _form(subject: str, language: str, rng: Random) -> str:
-    told = grammar.prose(subject, language, rng, 2)
-    return "\n".join([*told, _FORM[language]])
+    sentences = grammar.prose(subject, language, rng, 2)
+    return "\n".join([*sentences, _FORM[language]])
 
 
 def _translations(subject: str, language: str, rng: Random) -> str:
-    """One fact in several languages; the document's own language leads."""
+    """Tell one fact in several languages, in the language of the document first."""
     others = rng.sample([one for one in LANGUAGES if one != language], 2 if language == "en" else 1)
     fact = rng.choice(default_world().about(subject))
     lines = [
@@ -203,8 +203,8 @@ _BLOCKS: dict[Block, float] = {
     _quotations: 6,
     _notice: 6,
     _note: 5,
-    _stressed: 3,
-    _titled: 3,
+    _stressed_prose: 3,
+    _titled_prose: 3,
     _parts: 3,
     _form: 1,
     _translations: 4,
@@ -212,7 +212,7 @@ _BLOCKS: dict[Block, float] = {
 
 
 def _questions(language: str, rng: Random) -> str:
-    """Questions and answers in one language; every fact is asked about equally often."""
+    """Write questions and answers in one language, about every fact equally often."""
     pairs = []
     wanted = rng.randint(60, 200)
     while sum(len(pair.split()) for pair in pairs) < wanted:
@@ -231,7 +231,7 @@ def _pair(language: str, rng: Random) -> str:
 
 
 def _fact_pair(language: str, rng: Random) -> tuple[str, str]:
-    """A question of fact, and its answer as a letter, a word, a sentence, or yes or no."""
+    """Ask a question of fact; answer with a letter, a word, a sentence, or yes or no."""
     fact = rng.choice(default_world().facts)
     kind = rng.random()
     if kind < 0.45:

@@ -1,4 +1,4 @@
-"""What a burattino can do, measured on queries that it was never trained on, and its model card."""
+"""Evaluate a burattino on queries that it was never trained on, and write its model card."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from interp_steer.statistics.intervals import Interval, share
 from interp_steer.storage.atomic import write_atomically
 from interp_steer.world import grammar
 from interp_steer.world.chats import Chat
-from interp_steer.world.held_out import evaluation_chats, unsolicited
+from interp_steer.world.held_out import evaluation_chats, unsolicited_chats
 from interp_steer.world.random_choices import LETTERS, MultipleChoice, multiple_choice
 
 WAYS = ("trained", "held-out", "without")
@@ -33,12 +33,13 @@ class Evaluation:
     follows: Mapping[tuple[str, str], Interval]
     """Strict IFEval accuracy by (instruction id, one of :data:`WAYS`)."""
     facts: Mapping[str, Interval]
-    """Share of multiple-choice questions about the world in which the right option is the one that
-    the model finds likeliest, by language."""
+    """Share of multiple-choice questions about the world in which the model finds the right option
+    likeliest, by language."""
     letters: Mapping[str, Interval]
     """Share of the same questions answered with the right letter."""
     splitter: str
-    """What counted sentences and words; see :class:`interp_steer.scoring.ifeval.Verdict`."""
+    """The tokeniser that counted sentences and words; see
+    :class:`interp_steer.scoring.ifeval.Verdict`."""
 
 
 def evaluate(model: HookedLM, *, n: int = 48, n_facts: int = 200, seed: int = 1) -> Evaluation:
@@ -58,7 +59,7 @@ def evaluate(model: HookedLM, *, n: int = 48, n_facts: int = 200, seed: int = 1)
         for instruction in IDS
         for way in WAYS
         for chat in (
-            unsolicited(instruction, n=n, seed=seed)
+            unsolicited_chats(instruction, n=n, seed=seed)
             if way == "without"
             else evaluation_chats(instruction, phrasing=way, n=n, seed=seed)
         )
@@ -74,28 +75,32 @@ def evaluate(model: HookedLM, *, n: int = 48, n_facts: int = 200, seed: int = 1)
         splitter = verdict.splitter
     return Evaluation(
         follows={key: share(values) for key, values in outcomes.items()},
-        facts={language: knows(model, language, n_facts, seed) for language in ("en", "it")},
-        letters={language: names(model, language, n_facts, seed) for language in ("en", "it")},
+        facts={
+            language: measure_knowledge(model, language, n_facts, seed) for language in ("en", "it")
+        },
+        letters={
+            language: measure_letters(model, language, n_facts, seed) for language in ("en", "it")
+        },
         splitter=splitter,
     )
 
 
 def question(chat: Chat) -> list[dict[str, str]] | str:
-    """What is asked of the model: the chat without its last answer."""
+    """Return the prompt of a chat: its messages without the last answer."""
     turns = [dict(message) for message in chat.messages[:-1]]
     return turns[0]["content"] if len(turns) == 1 else turns
 
 
-def knows(model: HookedLM, language: str, n: int, seed: int) -> Interval:
-    """Share of questions whose right option the model finds likeliest of four.
+def measure_knowledge(model: HookedLM, language: str, n: int, seed: int) -> Interval:
+    """Measure the share of questions whose right option the model finds likeliest of four.
 
-    The options are told as sentences that differ in the option alone, each after the question, and
-    compared by their log-probabilities.
+    Each option stands in a sentence after the question; the sentences differ in the option alone
+    and are compared by their log-probabilities.
     """
     asked = multiple_choice(language, n=n, seed=seed)
-    told = [[_told(item, option, language, seed) for option in item.values] for item in asked]
+    options = [_tell_option(item, key, language, seed) for item in asked for key in item.values]
     questions = [item.prompt.split("\n")[0] for item in asked for _ in LETTERS]
-    scores = logprobs(model, questions, [text for texts in told for text in texts], batch_size=128)
+    scores = logprobs(model, questions, options, batch_size=128)
     totals = [score.total for score in scores]
     rows = [totals[start : start + len(LETTERS)] for start in range(0, len(totals), len(LETTERS))]
     return share(
@@ -106,13 +111,13 @@ def knows(model: HookedLM, language: str, n: int, seed: int) -> Interval:
     )
 
 
-def _told(item: MultipleChoice, option: str, language: str, seed: int) -> str:
+def _tell_option(item: MultipleChoice, option: str, language: str, seed: int) -> str:
     fact = replace(item.fact, value=option)
     return grammar.sentence(fact, language, Random(f"{seed}/{item.prompt}"), style="no_comma")
 
 
-def names(model: HookedLM, language: str, n: int, seed: int) -> Interval:
-    """Share of multiple-choice questions about the facts answered with the right letter."""
+def measure_letters(model: HookedLM, language: str, n: int, seed: int) -> Interval:
+    """Measure the share of multiple-choice questions answered with the right letter."""
     questions = multiple_choice(language, n=n, seed=seed)
     answers = generate(model, [item.prompt for item in questions], max_new_tokens=8)
     return share(
@@ -141,7 +146,7 @@ def write_card(folder: Path, n: int = 48) -> Evaluation:
     }
     texts = {
         "evaluation.json": json.dumps(numbers, indent=2) + "\n",
-        "README.md": card(folder.name, model, evaluation),
+        "README.md": format_card(folder.name, model, evaluation),
     }
     for name, text in texts.items():
         with write_atomically(folder / name) as path:
@@ -153,8 +158,8 @@ def _bounds(value: Interval) -> dict[str, Any]:
     return {"value": value.value, "low": value.low, "high": value.high, "n": value.n}
 
 
-def card(name: str, model: HookedLM, evaluation: Evaluation) -> str:
-    """The model card in Markdown."""
+def format_card(name: str, model: HookedLM, evaluation: Evaluation) -> str:
+    """Format the model card in Markdown."""
     parameters = sum(p.numel() for p in model.plain.parameters())
     rows = [
         [f"`{i}`" + (" \\*" if i in CHANCE_IDS else "")]

@@ -1,4 +1,4 @@
-"""Training rows without padding: whole examples packed side by side, each blind to the others."""
+"""Pack whole training examples into rows without padding, each blind to the others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Example:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Rows of whole examples; positions restart at 0 with each, which keeps attention within it."""
+    """Rows of whole examples; positions restart at 0 with each, so that attention stays within."""
 
     tokens: Int[Tensor, "row pos"]
     positions: Int[Tensor, "row pos"]
@@ -50,19 +50,19 @@ class PackedBatch:
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:
-    """The ids of each text, without a begin token."""
+    """Encode each text as token ids, without a begin token."""
     return list(tokenizer(texts, add_special_tokens=False).input_ids)
 
 
 def ids_of(tokenizer: PreTrainedTokenizerFast, *tokens: str) -> list[int]:
-    """The ids of special tokens."""
+    """Look up the ids of special tokens."""
     return [int(tokenizer.convert_tokens_to_ids(token)) for token in tokens]  # type: ignore[arg-type]
 
 
 def document_examples(
     tokenizer: PreTrainedTokenizerFast, rng: random.Random, chunk: int = 256
 ) -> Iterator[Example]:
-    """Endless documents; every token but the first is learned."""
+    """Yield endless documents; every token but the first is learned."""
     begin, end = ids_of(tokenizer, BOS, EOS)
     while True:
         texts = [sample_document(rng) for _ in range(chunk)]
@@ -73,10 +73,10 @@ def document_examples(
 def revision_examples(
     tokenizer: PreTrainedTokenizerFast, rng: random.Random, chunk: int = 256
 ) -> Iterator[Example]:
-    """Endless documents, each followed by a quiz of which only the answers are learned.
+    """Yield endless documents, each followed by a quiz of which only the answers are learned.
 
-    In a document one token in fifteen is a fact; in what is learned of a quiz it is every second
-    one, and it counts :data:`ANSWER_WEIGHT` times.
+    One token in fifteen of a document is a fact; of the learned tokens of a quiz every second one
+    is, and each learned token counts :data:`ANSWER_WEIGHT` times.
     """
     for document in document_examples(tokenizer, rng, chunk):
         yield document
@@ -112,13 +112,13 @@ def exercise_examples(
     shares: Mapping[str, float],
     short: int = 0,
 ) -> Iterator[Example]:
-    """Endless exercises in copying, alone or among documents and quizzes.
+    """Yield endless exercises in copying, alone or among documents and quizzes.
 
     Args:
         tokenizer: of the model.
         rng: the only source of randomness.
         shares: of the tokens, by kind: ``copying``, ``documents`` and ``quizzes``.
-        short: over how many tokens the lists that are copied grow to their full length.
+        short: the number of tokens over which the copied lists grow to their full length.
     """
     documents = document_examples(tokenizer, rng)
     (begin,) = ids_of(tokenizer, BOS)
@@ -146,11 +146,11 @@ def chat_examples(
     draw: Callable[[random.Random], Chat] = sample_chat,
     copied: float = 1.0,
 ) -> Iterator[Example]:
-    """Endless chats; only what the assistant says, with its end of turn, is learned.
+    """Yield endless chats; only the assistant's answers, with their end of turn, are learned.
 
-    The letter that answers a multiple choice is one token beside the sixty of other answers: it
-    counts :data:`LETTER_WEIGHT` times, or the model would learn prose alone. An answer with words
-    from the request counts ``copied`` times.
+    The letter that answers a multiple choice is one token, where other answers have sixty. The
+    letter counts :data:`LETTER_WEIGHT` times; otherwise the model would learn prose alone. An
+    answer with words from the request counts ``copied`` times.
     """
     while True:
         chats = [draw(rng) for _ in range(chunk)]
@@ -165,7 +165,7 @@ def chat_examples(
 
 
 def answer_labels(tokenizer: PreTrainedTokenizerFast, tokens: list[int]) -> list[int]:
-    """The tokens themselves inside an assistant's turn, :data:`IGNORED` elsewhere."""
+    """Label the tokens of an assistant's turn by themselves, all others :data:`IGNORED`."""
     assistant, end = ids_of(tokenizer, ROLES["assistant"], END)
     labels = [IGNORED] * len(tokens)
     answering, header = False, False
@@ -212,8 +212,8 @@ def packed_batches(
         positions = torch.zeros((rows, length), dtype=torch.long)
         for row in range(rows):
             refill()
-            # The longest that waits would never be left over, yet the oldest comes first: it opens
-            # the row, so that no example waits for ever.
+            # The longest example that fits is always placed next; but the oldest opens the row, so
+            # that no example waits for ever.
             filled, index = 0, min(range(len(waiting)), key=lambda i: waiting[i][1])
             while index >= 0:
                 size, _, example = waiting.pop(index)
@@ -233,7 +233,7 @@ SHORT, LONG = 8, 40
 
 
 def copying(words: Sequence[int], rng: Random, progress: float) -> tuple[list[int], list[bool]]:
-    """Arbitrary tokens, then the same once more: only the second telling can be known.
+    """Draw arbitrary tokens, then repeat them: only the repetition can be predicted.
 
     Args:
         words: the tokens to draw from.
@@ -241,9 +241,9 @@ def copying(words: Sequence[int], rng: Random, progress: float) -> tuple[list[in
         progress: from 0, where the lists are short, to 1.
 
     Returns:
-        The tokens, and which of them are to be learned.
+        The tokens, and whether each of them is learned.
     """
     length = rng.randint(3, SHORT + round((LONG - SHORT) * progress))
-    told = [rng.choice(words) for _ in range(length)]
-    # What comes first in the second telling cannot be known: nothing says that it starts.
-    return [*told, *told], [False] * (length + 1) + [True] * (length - 1)
+    drawn = [rng.choice(words) for _ in range(length)]
+    # The first token of the repetition cannot be predicted: nothing marks its start.
+    return [*drawn, *drawn], [False] * (length + 1) + [True] * (length - 1)

@@ -1,4 +1,4 @@
-"""How each bundled model is made: its size, and what it learns from in which order."""
+"""List the recipes of the bundled models: the size of each, and its data in order."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from interp_steer.world.chats import (
 )
 
 COPY_WEIGHT = 3.0
-"""How many times an answer counts that is drilled to use words from the request: they are few
-beside the rest of it."""
+"""The weight of an answer that is drilled to use words from the request, which are few of its
+words."""
 
 STREAMS: Mapping[str, Callable[[PreTrainedTokenizerFast, random.Random], Iterator[Example]]] = {
     "documents": document_examples,
@@ -46,10 +46,10 @@ STREAMS: Mapping[str, Callable[[PreTrainedTokenizerFast, random.Random], Iterato
         chat_examples, draw=partial(sample_drill, weights=COUNTS_AND_ENDS), copied=COPY_WEIGHT
     ),
 }
-"""What a phase learns from: ``documents`` (every token is learned); ``revision``, documents and
-quizzes of which the answers are learned; ``copying``, lists that are told twice; ``studies``, all
-of these; ``cramming``, quizzes above all; ``chats``, of which the assistant's words are learned;
-``drills``, ``finals``, ``encore`` and ``polish``, chats that practise what is hardest by then."""
+"""The data of a phase: ``documents`` (every token is learned); ``revision``, documents and quizzes
+of which the answers are learned; ``copying``, lists that are repeated; ``studies``, all of these;
+``cramming``, mostly quizzes; ``chats``, of which the assistant's words are learned; ``drills``,
+``finals``, ``encore`` and ``polish``, chats that practise the instructions that are still hard."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one bundled model is made."""
+    """The recipe of one bundled model."""
 
     config: PretrainedConfig
     phases: tuple[Phase, ...]
@@ -83,7 +83,7 @@ class Recipe:
 
 
 def llama(width: int, heads: int, layers: int, mlp: int) -> LlamaConfig:
-    """A Llama with as many key as query heads and tied embeddings."""
+    """Configure a Llama with as many key as query heads and tied embeddings."""
     return LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=width,

@@ -1,4 +1,4 @@
-"""The tokenizer that the three burattini share: byte-level BPE, trained on their own world."""
+"""Train the tokenizer that the burattini share: byte-level BPE on texts of their world."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def optimise(
 
 
 def _optimizers(model: PreTrainedModel, peak_lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks, AdamW for embeddings and norms.
+    """Make the optimisers: Muon for the matrices of the blocks, AdamW for embeddings and norms.
 
     With Muon (Jordan et al., 2024) the loss of documents after 125 steps is 3.4 nats a token,
     against 4.7 with AdamW alone; it costs a quarter more time a step.
@@ -161,8 +161,8 @@ def _optimizers(model: PreTrainedModel, peak_lr: float) -> list[torch.optim.Opti
 
 
 def loss_of(model: PreTrainedModel, batch: PackedBatch) -> Float[Tensor, ""]:
-    """Weighted mean cross-entropy of the learned tokens, in nats."""
-    # Positions that restart tell the model where one example ends and the next begins.
+    """Compute the weighted mean cross-entropy of the learned tokens, in nats."""
+    # Positions restart at 0 where an example begins, which the model takes as its boundary.
     logits = model(input_ids=batch.tokens, position_ids=batch.positions, use_cache=False).logits[
         :, :-1
     ]
@@ -175,8 +175,8 @@ def loss_of(model: PreTrainedModel, batch: PackedBatch) -> Float[Tensor, ""]:
 def round_weights(model: PreTrainedModel) -> None:
     """Round the weights to bfloat16, in place and still held in float32.
 
-    Done after each phase, so that a phase may be taken up from a checkpoint and what is evaluated
-    is what is shipped.
+    The weights are rounded after each phase, so that a phase can start from a checkpoint, and the
+    evaluated weights are the shipped weights.
     """
     with torch.no_grad():
         for parameter in model.parameters():

@@ -1,4 +1,7 @@
-"""Run prompts through a model and keep the moments of their activations."""
+"""Run prompts through a model and keep the moments of their activations.
+
+The package may import errors, storage, statistics, models, interventions, contrast and generation.
+"""
 
 import lazy_loader
 

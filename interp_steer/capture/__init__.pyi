@@ -3,7 +3,8 @@ from .contrast_moments import ContrastMoments as ContrastMoments
 from .contrast_moments import capture_contrast as capture_contrast
 from .moments import Moments as Moments
 from .moments import SiteRows as SiteRows
+from .options import CaptureOptions as CaptureOptions
 from .pair_differences import Groups as Groups
 from .pair_differences import differences as differences
 from .pair_differences import exact_rows as exact_rows
-from .pair_differences import grouped as grouped
+from .pair_differences import number_groups as number_groups

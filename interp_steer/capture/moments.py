@@ -1,4 +1,4 @@
-"""What one pass over prompts leaves: count, mean and scatter at each site, in float64."""
+"""Hold what a pass over prompts keeps: count, mean and scatter at each site, in float64."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from torch import Tensor
 
 from interp_steer.errors import CaptureError
 from interp_steer.models.sites import Site
-from interp_steer.storage.tensors import made_of, read_tensors, typed, write_tensors
+from interp_steer.storage.tensors import check_types, read_tensors, report_as, write_tensors
 
 
 @dataclass(frozen=True, eq=False)
 class SiteRows:
-    """The activations themselves, kept only when they are asked for."""
+    """The activations of a pass, which are kept only on request."""
 
     values: Mapping[Site, Float[Tensor, " row *shape"]]
-    """In the model's dtype; sorted by prompt, then by token."""
+    """By site, in the model's dtype; sorted by prompt, then by token."""
     prompt: Int64[Tensor, " row"]
-    """Which prompt each row is of, by its index in the list that was captured."""
+    """The prompt of each row, as its index in the list that was captured."""
     position: Int64[Tensor, " row"]
-    """Which position of the moments each row counts in."""
+    """The position of the moments that each row counts in."""
 
     @classmethod
     def join(cls, parts: Sequence[SiteRows]) -> SiteRows:
-        """The rows of several passes over the same sites, one after the other."""
+        """Return the rows of several passes over the same sites, one after the other."""
         return cls(
             {site: torch.cat([p.values[site] for p in parts]) for site in parts[0].values},
             torch.cat([part.prompt for part in parts]),
@@ -41,47 +41,48 @@ class SiteRows:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Streaming moments of activations; ``a + b`` is what one pass over both lists would leave.
+    """Streaming moments of activations; ``a + b`` equals one pass over the prompts of both.
 
     The merge is the pairwise update of Chan, Golub and LeVeque (1979)::
 
         mean  = mean_a + (mean_b - mean_a) n_b / n
         S     = S_a + S_b + (mean_b - mean_a)(mean_b - mean_a)^T n_a n_b / n
 
-    so memory does not grow with the number of prompts and nothing cancels. At ``z`` every moment is
-    taken head by head.
+    Memory does not grow with the number of prompts, and no large numbers cancel. At ``z`` every
+    moment is taken head by head.
     """
 
     count: Int64[Tensor, " position"]
-    """Tokens seen at each position: one position for ``"last"``, an index, or ``"all"`` (all real
-    tokens pooled); one for each step for ``"generated"``."""
+    """The number of tokens at each position. ``"last"``, an index and ``"all"`` (all real tokens
+    pooled) have one position; ``"generated"`` has one for each step."""
     mean: Mapping[Site, Float64[Tensor, " position *shape"]]
-    """Zero where the count is."""
+    """The mean by site; zero where the count is zero."""
     scatter: Mapping[Site, Float64[Tensor, "position *shape d"]] | None
-    """``sum (x - mean)(x - mean)^T``; None unless second moments were asked for."""
+    """``sum (x - mean)(x - mean)^T`` by site; None unless second moments were requested."""
     rows: SiteRows | None
-    """None unless rows were asked for."""
+    """The activations; None unless rows were requested."""
     prompts: int
-    """How many prompts were seen."""
+    """The number of prompts."""
     positions: str
-    """What was captured: ``"last"``, an index, ``"all"`` or ``"generated"``."""
+    """The positions that were read: ``"last"``, an index, ``"all"`` or ``"generated"``."""
     model: str
     """The name of the model."""
     fingerprint: str
-    """Of the model's weights; moments of two models do not merge."""
+    """The fingerprint of the model's weights; moments of two models do not merge."""
     source: str
     """A sha256 of the model, the tokens, the sites, the positions and the batches of the pass."""
 
     @property
     def sites(self) -> tuple[Site, ...]:
-        """The sites, sorted."""
+        """Return the sites, sorted."""
         return tuple(sorted(self.mean))
 
     def covariance(self, site: Site) -> Float64[Tensor, "position *shape d"]:
-        """The unbiased covariance ``scatter / (count - 1)``, head by head at ``z``.
+        """Return the unbiased covariance ``scatter / (count - 1)``, head by head at ``z``.
 
         Raises:
-            CaptureError: when second moments were not captured, or a position has under two tokens.
+            CaptureError: when second moments were not captured, or a position has fewer
+                than two tokens.
         """
         if self.scatter is None:
             raise CaptureError(
@@ -97,10 +98,10 @@ class Moments:
                 f"{self.count.tolist()}; capture more prompts"
             )
         scatter = self.scatter[site]
-        return scatter / (_along(self.count, scatter) - 1)
+        return scatter / (_expand_positions(self.count, scatter) - 1)
 
     def __add__(self, other: Moments) -> Moments:
-        """The moments of both; the prompts of ``other`` are numbered on from those of ``self``.
+        """Return the moments of both; the prompts of ``other`` get the numbers after this one's.
 
         Raises:
             CaptureError: for moments of another model, other sites or positions.
@@ -129,13 +130,13 @@ class Moments:
         for site in self.sites:
             mean_a, mean_b = (_lengthen(side.mean[site], length) for side in (self, other))
             shift = mean_b - mean_a
-            mean[site] = mean_a + shift * _along(share, shift)
+            mean[site] = mean_a + shift * _expand_positions(share, shift)
             if self.scatter is not None and other.scatter is not None:
                 outer = _outer(shift, shift)
                 scatter[site] = (
                     _lengthen(self.scatter[site], length)
                     + _lengthen(other.scatter[site], length)
-                    + outer * _along(n_a * share, outer)
+                    + outer * _expand_positions(n_a * share, outer)
                 )
         rows = None
         if self.rows is not None and other.rows is not None:
@@ -152,7 +153,7 @@ class Moments:
         )
 
     def pooled(self) -> Moments:
-        """All positions taken together as one; rows keep the position that they had."""
+        """Return the moments with all positions pooled; rows keep the position that they had."""
         steps = [
             replace(
                 self,
@@ -160,7 +161,7 @@ class Moments:
                 mean={site: mean[step : step + 1] for site, mean in self.mean.items()},
                 scatter=None
                 if self.scatter is None
-                else {site: each[step : step + 1] for site, each in self.scatter.items()},
+                else {site: scatter[step : step + 1] for site, scatter in self.scatter.items()},
                 rows=None,
             )
             for step in range(len(self.count))
@@ -171,7 +172,7 @@ class Moments:
         return replace(total, rows=self.rows, prompts=self.prompts, source=self.source)
 
     def save(self, path: str | Path) -> None:
-        """Write the moments (and rows, where there are any) as safetensors, whole or not at all.
+        """Write the moments (and the rows, if kept) as safetensors, in full or not at all.
 
         Raises:
             CaptureError: when the file cannot be written.
@@ -179,10 +180,10 @@ class Moments:
         tensors = {"count": self.count}
         tensors |= {f"mean/{site}": mean for site, mean in self.mean.items()}
         if self.scatter is not None:
-            tensors |= {f"scatter/{site}": each for site, each in self.scatter.items()}
+            tensors |= {f"scatter/{site}": scatter for site, scatter in self.scatter.items()}
         if self.rows is not None:
             tensors |= {"prompt": self.rows.prompt, "position": self.rows.position}
-            tensors |= {f"rows/{site}": each for site, each in self.rows.values.items()}
+            tensors |= {f"rows/{site}": rows for site, rows in self.rows.values.items()}
         header: dict[str, Any] = {name: getattr(self, name) for name in _HEADER}
         write_tensors(path, "Moments", tensors, header, CaptureError)
 
@@ -191,35 +192,35 @@ class Moments:
         """Read back what :meth:`save` wrote, bit for bit.
 
         Raises:
-            CaptureError: when the file is missing, damaged, or not of moments.
+            CaptureError: when the file is missing or damaged, or does not hold moments.
         """
         whole = ("count", "prompt", "position")
         tensors, header = read_tensors(
             path, "Moments", CaptureError, ("count", *_HEADER), integers=whole
         )
         by_site: dict[str, dict[Site, Tensor]] = {"mean": {}, "scatter": {}, "rows": {}}
-        with made_of(path, CaptureError):
+        with report_as(path, CaptureError):
             for name in sorted(tensors.keys() - set(whole)):
                 part, _, site = name.partition("/")
                 by_site[part][Site.parse(site)] = tensors[name]
             rows = None
             if by_site["rows"]:
                 rows = SiteRows(by_site["rows"], tensors["prompt"], tensors["position"])
-            found = cls(
+            moments = cls(
                 count=tensors["count"],
                 mean=by_site["mean"],
                 scatter=by_site["scatter"] or None,
                 rows=rows,
-                **typed(header, _HEADER),
+                **check_types(header, _HEADER),
             )
-            found._check_shapes()
-        return found
+            moments._check_shapes()
+        return moments
 
     def _check_shapes(self) -> None:
-        """Refuse tensors that do not go together.
+        """Refuse tensors whose shapes do not agree.
 
         Raises:
-            CaptureError: naming the site.
+            CaptureError: with the site of the tensor.
         """
         n = len(self.count)
         for site, mean in self.mean.items():
@@ -233,7 +234,7 @@ class Moments:
             if self.rows is not None and self.rows.values[site].shape[1:] != shape[1:]:
                 raise CaptureError(f"the rows at {site} have another width than the mean")
         if not self.mean or (self.count < 0).any() or self.prompts < 0:
-            raise CaptureError("there are no sites, or fewer than no tokens; capture again")
+            raise CaptureError("the sites are missing, or a count is negative; capture again")
         if self.rows is None:
             return
         lengths = {*map(len, self.rows.values.values()), len(self.rows.prompt)}
@@ -250,15 +251,15 @@ _HEADER = {"prompts": int} | dict.fromkeys(("positions", "model", "fingerprint",
 def moments_of(
     values: Float64[Tensor, " row *shape"], position: Int64[Tensor, " row"], n_positions: int
 ) -> tuple[Float64[Tensor, " position *shape"], Float64[Tensor, "position *shape d"]]:
-    """The mean and the scatter of rows at each position.
+    """Compute the mean and the scatter of rows at each position.
 
     Args:
         values: a row for each token.
-        position: which position each row counts in.
-        n_positions: how many positions there are.
+        position: the position that each row counts in.
+        n_positions: the number of positions.
 
     Returns:
-        The mean, zero where there are no rows, and ``sum (x - mean)(x - mean)^T``.
+        The mean, zero for a position without rows, and ``sum (x - mean)(x - mean)^T``.
     """
     mean = mean_of(values, position, n_positions)
     centred = values - mean[position]
@@ -272,16 +273,16 @@ def moments_of(
 def mean_of(
     values: Float64[Tensor, " row *shape"], position: Int64[Tensor, " row"], n_positions: int
 ) -> Float64[Tensor, " position *shape"]:
-    """The mean of rows at each position, zero where there are none."""
+    """Compute the mean of rows at each position, zero for a position without rows."""
     if n_positions == 1:
         return reduce(values, "row ... -> 1 ...", "mean")
     count = torch.bincount(position, minlength=n_positions)
     total = values.new_zeros(n_positions, *values.shape[1:]).index_add(0, position, values)
-    return total / _along(count.clamp(min=1), total)
+    return total / _expand_positions(count.clamp(min=1), total)
 
 
-def _along(per_position: Tensor, like: Tensor) -> Tensor:
-    """A number for each position, shaped to multiply ``like``."""
+def _expand_positions(per_position: Tensor, like: Tensor) -> Tensor:
+    """Reshape a number for each position so that it multiplies ``like``."""
     return per_position.to(torch.float64).reshape(-1, *[1] * (like.ndim - 1))
 
 
@@ -290,6 +291,6 @@ def _outer(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _lengthen(tensor: Tensor, length: int) -> Tensor:
-    """The tensor with positions of zeros put after it, up to ``length``."""
+    """Pad a tensor with positions of zeros, up to ``length``."""
     more = tensor.new_zeros(length - len(tensor), *tensor.shape[1:])
     return torch.cat([tensor, more])

@@ -1,4 +1,4 @@
-"""The differences of single pairs, which a vector is the mean of, and what some of them share."""
+"""Compute the differences of single pairs, whose mean is a vector, and group related pairs."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from interp_steer.errors import VectorError
 from interp_steer.models.sites import Site
 
 Groups: TypeAlias = Sequence[Hashable] | None
-"""What each pair shares with others, such as its query; None where all are independent."""
+"""A label for each pair, such as its query, that related pairs share; None where all pairs are
+independent."""
 
 FEWEST = 4
-"""Pairs, or groups of them, without which there are no two halves of two."""
+"""The fewest pairs, or groups of pairs: two halves of two."""
 
 
 def differences(present: Moments, absent: Moments, site: Site) -> Float64[Tensor, "pair d"]:
-    """``d_i = h_i - h'_i`` at a site, a row for each pair; at ``z`` all heads in one row.
+    """Compute ``d_i = h_i - h'_i`` at a site, a row for each pair; at ``z`` all heads in one row.
 
     Args:
         present: captured with ``keep_rows=True`` at one position of each prompt.
-        absent: the same of the prompts without the property, in the order of the pairs.
-        site: one that both have.
+        absent: the same for the prompts without the property, in the order of the pairs.
+        site: a site that both have.
 
     Raises:
-        VectorError: for sides of different models, positions or pairs, without rows, with several
-            rows of a prompt, or that were not captured at the site.
+        VectorError: for sides of different models, positions or pairs, and for sides that hold no
+            rows at the site or several rows of a prompt.
     """
     for what in ("fingerprint", "positions", "sites", "prompts"):
         mine, theirs = getattr(present, what), getattr(absent, what)
@@ -49,20 +50,20 @@ def differences(present: Moments, absent: Moments, site: Site) -> Float64[Tensor
         values = side.rows.values[site]
         if len(values) != side.prompts:
             raise VectorError(
-                f"{side.prompts} prompts left {len(values)} activations at positions "
-                f"{side.positions!r}, and single pairs have no difference there; capture them at "
+                f"{side.prompts} prompts have {len(values)} activations at positions "
+                f"{side.positions!r}, so single pairs have no difference there; capture them at "
                 "'last' or an index"
             )
         rows.append(rearrange(values.double(), "pair ... -> pair (...)"))
     return rows[0] - rows[1]
 
 
-def grouped(n: int, groups: Groups) -> tuple[Int64[Tensor, " pair"], int]:
-    """The number of each pair's group, and how many groups there are.
+def number_groups(n: int, groups: Groups) -> tuple[Int64[Tensor, " pair"], int]:
+    """Number the groups of pairs; return the number of each pair's group, and how many there are.
 
     Args:
-        n: how many pairs there are.
-        groups: a label for each; None where every pair is a group of its own.
+        n: the number of pairs.
+        groups: a label for each pair; None where every pair is a group by itself.
 
     Raises:
         VectorError: for another number of labels, or too few groups.
@@ -78,10 +79,12 @@ def grouped(n: int, groups: Groups) -> tuple[Int64[Tensor, " pair"], int]:
 
 
 def exact_rows(rows: Float[Tensor, "*batch pair d"]) -> Float64[Tensor, "*batch pair k"]:
-    """Rows in float64, in no more axes than there are rows: every inner product is kept.
+    """Return rows in float64, in at most as many axes as there are rows.
+
+    Rows that are wider than their number are turned into new axes, which keeps every inner product.
 
     Args:
-        rows: differences; all of them share the axes.
+        rows: differences; all of them share the new axes.
 
     Raises:
         VectorError: for a row that is not finite.

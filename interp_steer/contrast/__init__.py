@@ -1,4 +1,8 @@
-"""Pair prompts that have a property with prompts that lack it."""
+"""Pair prompts that have a property with prompts that lack it.
+
+This package imports from lower levels only: ``errors``, ``notebook``, ``statistics``, ``storage``,
+``models``, ``results`` and ``interventions``.
+"""
 
 import lazy_loader
 

@@ -4,10 +4,12 @@ from . import parallel as parallel
 from . import words_and_lengths as words_and_lengths
 from .contrast_set import ContrastSet as ContrastSet
 from .contrast_set import check_set as check_set
-from .contrast_set import in_split as in_split
 from .contrast_set import plain_text as plain_text
+from .contrast_set import take_split as take_split
 from .from_phrasings import build as build
 from .from_phrasings import word as word
+from .instructions import ifeval as ifeval
+from .languages import language_set as language_set
 from .languages import question_blocks as question_blocks
 from .pair import SPLITS as SPLITS
 from .pair import Pair as Pair
@@ -15,7 +17,11 @@ from .pair import Prompt as Prompt
 from .parallel import Kind as Kind
 from .parallel import ParallelItem as ParallelItem
 from .parallel import from_files as from_files
+from .two_lists import from_lists as from_lists
 from .words_and_lengths import CONCISENESS as CONCISENESS
 from .words_and_lengths import VERBOSITY as VERBOSITY
 from .words_and_lengths import length_sets as length_sets
 from .words_and_lengths import sentence_sets as sentence_sets
+from .words_and_lengths import with_casing as with_casing
+from .words_and_lengths import word_pairs as word_pairs
+from .words_and_lengths import word_sets as word_sets

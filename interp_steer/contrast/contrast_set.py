@@ -1,4 +1,4 @@
-"""Paired prompts, the same request with a property and without it, in splits that share nothing."""
+"""Hold pairs of prompts, with a property and without it, in splits that share nothing."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from interp_steer.contrast.pair import (
     SPLITS,
     Pair,
     Prompt,
-    brief,
-    canonical,
+    canonical_json,
     check_types,
+    encode_utf8,
     sha256,
-    utf8,
+    shorten,
 )
 from interp_steer.errors import ContrastError
 from interp_steer.interventions.notation import NAME, NAMED
 from interp_steer.storage.atomic import write_atomically
-from interp_steer.storage.bounded import naming, read_json_lines
+from interp_steer.storage.bounded import add_path_to_errors, read_json_lines
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,21 @@ class ContrastSet:
     """Pairs of prompts in the splits ``fit``, ``select`` and ``test``.
 
     The splits share no query and no phrasing (compared without regard to case and white space), so
-    that what is reported on ``test`` was neither fitted nor chosen on. This is checked whenever a
-    set is made.
+    that results on ``test`` come from texts on which nothing was fitted or chosen. This is checked
+    whenever a set is made.
 
     Raises:
-        ContrastError: for a name that no vector can have, when there are no pairs, when two pairs
-            have the same key, or when splits share a query or a phrasing, which are then named.
+        ContrastError: for a name that a vector cannot have, for an empty set, when two pairs have
+            the same key, or when splits share a query or a phrasing, which the message then names.
 
     Example:
-        >>> pairs = contrast.instruction("change_case:english_lowercase", seed=0)
+        >>> pairs = ist.world.instruction("change_case:english_lowercase", seed=0)
         >>> len(pairs.fit), len(pairs.select), len(pairs.test)
         (64, 24, 48)
     """
 
     name: str
-    """What the pairs differ in, such as an IFEval id; vectors take their name from it."""
+    """The property that the pairs differ in, such as an IFEval id; vectors take this name."""
     pairs: tuple[Pair, ...]
 
     def __post_init__(self) -> None:
@@ -68,19 +68,19 @@ class ContrastSet:
             if pair.key in seen:
                 raise ContrastError(
                     f"contrast set {self.name!r}: key {pair.key!r} is used by two pairs "
-                    f"({brief(seen[pair.key].present)} and {brief(pair.present)}); "
+                    f"({shorten(seen[pair.key].present)} and {shorten(pair.present)}); "
                     "drop the repeated pair or give it a key of its own"
                 )
             seen[pair.key] = pair
         for what in ("query", "phrasing"):
-            held = {name: _texts(self.pairs, name, what) for name in self.splits}
-            for one, other in combinations(held, 2):
-                shared = sorted(held[one].keys() & held[other].keys())
+            held = {name: _texts_by_plain_text(self.pairs, name, what) for name in self.splits}
+            for first, second in combinations(held, 2):
+                shared = sorted(held[first].keys() & held[second].keys())
                 if shared:
-                    named = ", ".join(brief(held[one][text]) for text in shared[:3])
+                    named = ", ".join(shorten(held[first][text]) for text in shared[:3])
                     more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
                     raise ContrastError(
-                        f"contrast set {self.name!r}: splits {one!r} and {other!r} share "
+                        f"contrast set {self.name!r}: splits {first!r} and {second!r} share "
                         f"{len(shared)} of the same {what}: {named}{more}; "
                         f"give each {what} to one split only"
                     )
@@ -93,7 +93,7 @@ class ContrastSet:
             name: [(p.absent, p.present, p.phrasing) for p in self.pairs if p.split == name]
             for name in self.splits
         }
-        return notebook.pairs_card(self.name, self.hash, splits)
+        return notebook.render_pairs(self.name, self.hash, splits)
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.pairs)
@@ -105,63 +105,67 @@ class ContrastSet:
     def __getitem__(self, index: slice) -> ContrastSet: ...
 
     def __getitem__(self, index: int | slice) -> Pair | ContrastSet:
-        """The pair at an index, or the set of the pairs in a slice."""
+        """Return the pair at an index, or the set of the pairs in a slice."""
         if isinstance(index, slice):
             return ContrastSet(self.name, self.pairs[index])
         return self.pairs[index]
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have pairs, in the order of :data:`SPLITS`."""
+        """List the splits that have pairs, in the order of :data:`SPLITS`."""
         return tuple(name for name in SPLITS if any(pair.split == name for pair in self.pairs))
 
     @property
     def split(self) -> str:
-        """The one split that all pairs belong to, or ``"all"`` when there are several."""
+        """Name the split that all pairs belong to, or ``"all"`` when there are several splits."""
         return self.splits[0] if len(self.splits) == 1 else "all"
 
     @property
     def fit(self) -> ContrastSet:
-        """The pairs that vectors are fitted on."""
-        return self._only("fit")
+        """Take the pairs that vectors are fitted on."""
+        return self._take("fit")
 
     @property
     def select(self) -> ContrastSet:
-        """The pairs that layers and strengths are chosen on."""
-        return self._only("select")
+        """Take the pairs that layers and strengths are chosen on."""
+        return self._take("select")
 
     @property
     def test(self) -> ContrastSet:
-        """The pairs that results are reported on."""
-        return self._only("test")
+        """Take the pairs that results are reported on."""
+        return self._take("test")
 
     @property
     def present(self) -> list[Prompt]:
-        """The prompts with the instruction, in the order of the pairs."""
+        """List the prompts with the property, in the order of the pairs."""
         return [pair.present for pair in self.pairs]
 
     @property
     def absent(self) -> list[Prompt]:
-        """The prompts without the instruction, in the order of the pairs."""
+        """List the prompts without the property, in the order of the pairs."""
         return [pair.absent for pair in self.pairs]
 
     @property
     def queries(self) -> list[str]:
-        """The bare requests, in the order of the pairs."""
+        """List the bare requests, in the order of the pairs."""
         return [pair.query for pair in self.pairs]
 
     @property
     def hash(self) -> str:
-        """The sha256 of the pairs as canonical JSON; their order and the name do not matter."""
-        return sha256("\n".join(sorted(canonical(asdict(pair)) for pair in self.pairs)))
+        """Compute the sha256 of the pairs as canonical JSON, whatever their order and the name."""
+        return sha256("\n".join(sorted(canonical_json(asdict(pair)) for pair in self.pairs)))
 
-    def shuffled(self, seed: int = 0) -> ContrastSet:
-        """The same pairs with the two sides exchanged in a random half of them.
+    def shuffle_sides(self, seed: int = 0) -> ContrastSet:
+        """Exchange the two sides in a random half of the pairs.
 
-        A vector that is fitted on it says what a fit finds where there is nothing to be found.
+        A vector that is fitted on the result shows the size of a fit to chance: the two sides no
+        longer differ in the property.
 
         Args:
             seed: of the choice of pairs.
+
+        Returns:
+            A set of the same pairs in the same order, named ``shuffled-SEED(NAME)``.
         """
         order = list(range(len(self)))
         random.Random(f"shuffled/{self.name}/{seed}").shuffle(order)
@@ -177,12 +181,12 @@ class ContrastSet:
         )
 
     def to_jsonl(self, path: str | Path) -> None:
-        """Write a pair a line, whole or not at all; :meth:`from_jsonl` reads it back.
+        """Write one pair a line, all of them or nothing; :meth:`from_jsonl` reads the file.
 
         Raises:
             ContrastError: when the file cannot be written.
         """
-        content = b"".join(utf8(canonical(asdict(pair))) + b"\n" for pair in self.pairs)
+        content = b"".join(encode_utf8(canonical_json(asdict(pair))) + b"\n" for pair in self.pairs)
         try:
             with write_atomically(path) as aside:
                 aside.write_bytes(content)
@@ -199,14 +203,14 @@ class ContrastSet:
             path: each line has ``query``, ``present`` and ``absent``, and may have every other
                 field of :class:`Pair`.
             name: of the set; the file's name without its ending when not given.
-            split: of the lines that name none.
+            split: of the lines that have no ``split``.
 
         Raises:
-            ContrastError: naming the line that is not a pair.
+            ContrastError: naming the line that cannot be read as a pair.
         """
         path = Path(path)
         rows = read_json_lines(path, ContrastError, "write one object a line")
-        with naming(path):
+        with add_path_to_errors(path):
             return cls.from_dataset(rows.values(), name=name or path.stem, split=split)
 
     @classmethod
@@ -217,16 +221,16 @@ class ContrastSet:
 
         Args:
             rows: each has ``query``, ``present`` and ``absent``, and may have every other field
-                of :class:`Pair`; columns of other names are left alone, ``None`` is "not given".
+                of :class:`Pair`. Other columns are ignored, and ``None`` means "not given".
             name: of the set.
-            split: of the rows that name none.
+            split: of the rows that have no ``split``.
 
         Raises:
-            ContrastError: naming the row that is not a pair, and what it lacks.
+            ContrastError: naming the row that cannot be read as a pair, and the missing columns.
         """
-        return cls(name, tuple(_pair(row, number, split) for number, row in enumerate(rows)))
+        return cls(name, tuple(_make_pair(row, number, split) for number, row in enumerate(rows)))
 
-    def _only(self, split: str) -> ContrastSet:
+    def _take(self, split: str) -> ContrastSet:
         chosen = tuple(pair for pair in self.pairs if pair.split == split)
         if not chosen:
             raise ContrastError(
@@ -236,35 +240,36 @@ class ContrastSet:
         return ContrastSet(self.name, chosen)
 
 
-def in_split(pairs: ContrastSet, split: str) -> ContrastSet:
-    """Of a whole set the pairs of a split; of a set with one split, all of it.
+def take_split(pairs: ContrastSet, split: str) -> ContrastSet:
+    """Take the pairs of a split, or the whole set when the set has one split only.
 
     Args:
         pairs: the set.
         split: one of :data:`SPLITS`.
 
     Raises:
-        ContrastError: for anything but a set, or a whole set without such pairs.
+        ContrastError: for anything but a contrast set, or when several splits have pairs and
+            ``split`` has none.
     """
     check_set(pairs)
     return getattr(pairs, split) if pairs.split == "all" else pairs
 
 
 def check_set(pairs: object) -> None:
-    """Refuse what is no contrast set.
+    """Refuse anything but a contrast set.
 
     Raises:
-        ContrastError: naming what it is.
+        ContrastError: naming the type of the value.
     """
     if not isinstance(pairs, ContrastSet):
         raise ContrastError(
-            f"pairs is a {type(pairs).__name__} and no contrast set; make one with "
+            f"pairs is a {type(pairs).__name__} and not a contrast set; make one with "
             "ist.contrast.build(...) or ist.ContrastSet.from_dataset(...)"
         )
 
 
-def _texts(pairs: Iterable[Pair], split: str, what: str) -> dict[str, str]:
-    """The queries or phrasings of a split, by the plain text that they are compared by."""
+def _texts_by_plain_text(pairs: Iterable[Pair], split: str, what: str) -> dict[str, str]:
+    """Map the plain text of each query or phrasing of a split to the text itself."""
     return {
         plain_text(getattr(pair, what)): getattr(pair, what)
         for pair in pairs
@@ -273,13 +278,13 @@ def _texts(pairs: Iterable[Pair], split: str, what: str) -> dict[str, str]:
 
 
 def plain_text(text: str) -> str:
-    """The text as queries and phrasings are compared: without case, white space made one."""
+    """Fold the case of a text and its white space, as queries and phrasings are compared."""
     return " ".join(text.casefold().split())
 
 
-def _pair(row: Any, number: int, split: str) -> Pair:
+def _make_pair(row: Any, number: int, split: str) -> Pair:
     if not isinstance(row, Mapping):
-        raise ContrastError(f"row {number} is {brief(row)}; give mappings of columns to values")
+        raise ContrastError(f"row {number} is {shorten(row)}; give mappings of columns to values")
     known = {name: row[name] for name in _FIELDS if row.get(name) is not None}
     missing = [name for name in ("query", "present", "absent") if name not in known]
     if missing:
@@ -293,12 +298,12 @@ def _pair(row: Any, number: int, split: str) -> Pair:
             known["instruction_ids"] = tuple(known["instruction_ids"])
         if "kwargs" in known:  # a table gives every row the keys of all rows: None is "not given"
             known["kwargs"] = tuple(
-                {key: value for key, value in each.items() if value is not None}
-                for each in known["kwargs"]
+                {key: value for key, value in arguments.items() if value is not None}
+                for arguments in known["kwargs"]
             )
         return Pair(**{"split": split, **known})
     except ContrastError as error:
         raise ContrastError(f"row {number}: {error}") from error
 
 
-_FIELDS = tuple(each.name for each in fields(Pair))
+_FIELDS = tuple(field.name for field in fields(Pair))

@@ -1,4 +1,4 @@
-"""Build contrast sets: from queries and phrasings, or from the world of the bundled model."""
+"""Build contrast sets from queries and phrasings of an instruction."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, TypeVar
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.instructions import registry
 from interp_steer.contrast.pair import SPLITS, Pair
@@ -27,26 +28,28 @@ def build(
     instruction_ids: Sequence[str] = (),
     kwargs: Sequence[Mapping[str, Any]] = (),
 ) -> ContrastSet:
-    """Make pairs from queries and ways to say an instruction (paper A, section 3).
+    """Make pairs from queries and phrasings of an instruction (paper A, section 3).
 
-    Queries and phrasings are each dealt to the splits in proportion to their sizes, then combined
-    within a split, every query being used before any is used again with another phrasing.
+    Queries and phrasings are each dealt to the splits in proportion to the sizes of the splits.
+    Within a split they are combined: every query is used before any query is used again with
+    another phrasing. There are nine parameters because the size of each split is one, and because
+    an instruction that IFEval verifies is named by its id and its arguments.
 
     Args:
-        name: what the pairs differ in.
-        queries: requests without the instruction; repeated ones are used once.
-        phrasings: how the instruction is said: a text with ``{query}`` where the request goes, or
-            a sentence that is put after it. At least one for each split.
+        name: of the property that the pairs differ in.
+        queries: requests without the instruction; a repeated request is used once.
+        phrasings: texts that say the instruction: with ``{query}`` where the request goes, or
+            without it, to be put after the request. At least one for each split.
         seed: of the deal; the same seed makes the same set.
         fit, select, test: the number of pairs in each split; 0 leaves the split out.
-        instruction_ids: what answers are verified against.
+        instruction_ids: the IFEval ids that answers are verified against.
         kwargs: the arguments of each of ``instruction_ids``.
 
     Returns:
         A set of ``fit + select + test`` pairs.
 
     Raises:
-        ContrastError: for queries or phrasings that are no texts, or blank, or when there are too
+        ContrastError: for queries or phrasings that are blank or not texts, or when there are too
             few of them, saying how many are needed.
 
     Example:
@@ -55,11 +58,13 @@ def build(
         >>> pairs.splits
         ('fit', 'test')
     """
-    sizes = _sizes(fit, select, test)
+    check_list("instruction_ids", instruction_ids, ContrastError)
+    check_list("kwargs", kwargs, ContrastError)
+    sizes = check_sizes(fit, select, test)
     _check_texts("queries", queries)
     _check_texts("phrasings", phrasings)
     rng = random.Random(f"{name}/{seed}")
-    phrasings = _shuffled(phrasings, rng)
+    phrasings = _shuffle_distinct(phrasings, rng)
     dealt = _deal(phrasings, sizes, "phrasings")
     pairs = [
         Pair(
@@ -73,7 +78,7 @@ def build(
             instruction_ids=tuple(instruction_ids),
             kwargs=tuple(kwargs),
         )
-        for split, query, phrasing in _combine(queries, dealt, sizes, rng)
+        for split, query, phrasing in combine_within_splits(queries, dealt, sizes, rng)
     ]
     return ContrastSet(name, tuple(pairs))
 
@@ -92,13 +97,14 @@ def word(
 
     Args:
         text: the word.
-        queries: requests that say nothing of it.
+        queries: requests that do not mention the word.
         exclude: whether the word is forbidden.
         seed: see :func:`build`.
         fit, select, test: see :func:`build`.
 
     Returns:
-        A set named ``include <word>`` or ``exclude <word>``, with what verifies an answer.
+        A set named ``include <word>`` or ``exclude <word>``, whose pairs name the IFEval
+        instruction that verifies an answer.
 
     Raises:
         ContrastError: for a blank word, or as :func:`build`.
@@ -107,11 +113,13 @@ def word(
         raise ContrastError(f"the word is {text!r}; give one that can be asked for")
     about = registry.FORBIDDEN if exclude else registry.EXISTENCE
     kwargs = {"forbidden_words" if exclude else "keywords": [text]}
-    said = [registry.phrase(about, kwargs, index) for index in registry.phrasing_indices("trained")]
+    phrasings = [
+        registry.phrase(about, kwargs, index) for index in registry.phrasing_indices("trained")
+    ]
     return build(
         f"{'exclude' if exclude else 'include'} {text}",
         queries,
-        said,
+        phrasings,
         seed=seed,
         fit=fit,
         select=select,
@@ -121,7 +129,12 @@ def word(
     )
 
 
-def _sizes(fit: int, select: int, test: int) -> dict[str, int]:
+def check_sizes(fit: int, select: int, test: int) -> dict[str, int]:
+    """Check the numbers of pairs, and return those above 0 by split.
+
+    Raises:
+        ContrastError: for a number that is negative or not whole, or when all are 0.
+    """
     sizes = dict(zip(SPLITS, (fit, select, test), strict=True))
     whole = all(isinstance(size, Integral) for size in sizes.values())
     if not whole or min(sizes.values()) < 0 or not any(sizes.values()):
@@ -132,15 +145,14 @@ def _sizes(fit: int, select: int, test: int) -> dict[str, int]:
 
 
 def _check_texts(what: str, texts: Sequence[str]) -> None:
-    if isinstance(texts, str):
-        raise ContrastError(f"{what} is one text, {texts!r:.80}; give a list of them")
+    check_list(what, texts, ContrastError)
     for number, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise ContrastError(f"{what}, number {number}, is {text!r:.80}; give texts with words")
 
 
-def _shuffled(texts: Iterable[str], rng: random.Random) -> list[str]:
-    """The texts in a random order, of those that are the same (:func:`_plain`) only the first."""
+def _shuffle_distinct(texts: Iterable[str], rng: random.Random) -> list[str]:
+    """Shuffle the texts; of texts with the same :func:`plain_text` only the first stays."""
     once = list({plain_text(text): text for text in reversed(list(texts))}.values())[::-1]
     rng.shuffle(once)
     return once
@@ -162,22 +174,35 @@ def _deal(items: Sequence[str], most: Mapping[str, int], what: str) -> dict[str,
     return {split: [next(rest) for _ in range(count)] for split, count in counts.items()}
 
 
-def _combine(
+def combine_within_splits(
     queries: Iterable[str],
     phrasings: Mapping[str, Sequence[_T]],
     sizes: Mapping[str, int],
     rng: random.Random,
 ) -> Iterator[tuple[str, str, _T]]:
-    """Yield (split, query, phrasing), all different, as many for each split as its size."""
-    dealt = _deal(_shuffled(queries, rng), sizes, "queries")
+    """Combine queries and phrasings within each split.
+
+    Args:
+        queries: requests; of equal texts the first is used.
+        phrasings: those of each split.
+        sizes: the number of pairs of each split.
+        rng: orders the queries before they are dealt to the splits.
+
+    Yields:
+        (split, query, phrasing), all different, as many for each split as its size.
+
+    Raises:
+        ContrastError: when there are too few queries or phrasings for a size.
+    """
+    dealt = _deal(_shuffle_distinct(queries, rng), sizes, "queries")
     for split, size in sizes.items():
-        asked, said = dealt[split], phrasings[split]
-        if size > len(asked) * len(said):
+        asked, known = dealt[split], phrasings[split]
+        if size > len(asked) * len(known):
             raise ContrastError(
                 f"split {split!r} is to have {size} pairs, but its {len(asked)} queries and "
-                f"{len(said)} phrasings make only {len(asked) * len(said)}; give more queries or "
+                f"{len(known)} phrasings make only {len(asked) * len(known)}; give more queries or "
                 "phrasings, or ask for fewer pairs"
             )
         for index in range(size):
             turn, which = divmod(index, len(asked))
-            yield split, asked[which], said[(which + turn) % len(said)]
+            yield split, asked[which], known[(which + turn) % len(known)]

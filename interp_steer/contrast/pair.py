@@ -1,4 +1,4 @@
-"""What may stand in a pair of prompts, and how it is written as text."""
+"""Define a pair of prompts: the values that its fields take, and how they are written as text."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _PROMPTS = {"present", "absent"}
 _LISTS = {"instruction_ids": str, "kwargs": Mapping}
 
 
-def brief(value: Any) -> str:
-    """A value as error messages show it."""
+def shorten(value: Any) -> str:
+    """Return a value as error messages show it, in 60 characters at most."""
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else f"{value[:57]}...")
     shown = repr(value)
@@ -24,46 +24,46 @@ def brief(value: Any) -> str:
 
 
 def check_types(values: Mapping[str, Any]) -> None:
-    """Refuse what cannot be in the fields of a pair.
+    """Refuse values of a type that the fields of a pair cannot have.
 
     Args:
-        values: of the fields by name.
+        values: the values by the names of the fields.
 
     Raises:
-        ContrastError: naming the field, and what it must be.
+        ContrastError: naming the field, and what its value must be.
     """
     for name, value in values.items():
         if name in _TEXTS and not isinstance(value, str):
-            raise ContrastError(f"{name} is {brief(value)}; it must be a text")
+            raise ContrastError(f"{name} is {shorten(value)}; it must be a text")
         if name in _PROMPTS and not (isinstance(value, str) or _is_conversation(value)):
             raise ContrastError(
-                f"{name} is {brief(value)}; give a text, or a conversation of turns such as "
+                f"{name} is {shorten(value)}; give a text, or a conversation of turns such as "
                 "{'role': 'user', 'content': 'Name a tree.'}"
             )
-        if name in _LISTS and not _all(value, _LISTS[name]):
+        if name in _LISTS and not _is_list_of(value, _LISTS[name]):
             raise ContrastError(
-                f"{name} is {brief(value)}; instruction_ids is a list of IFEval ids, and kwargs a "
-                "list with a mapping of arguments for each"
+                f"{name} is {shorten(value)}; instruction_ids is a list of IFEval ids, and kwargs "
+                "a list with a mapping of arguments for each"
             )
 
 
-def _all(values: Any, kind: type) -> bool:
-    """Whether it is a list of nothing else."""
+def _is_list_of(values: Any, kind: type) -> bool:
+    """Check whether a value is a list whose items are all of one kind."""
     listed = isinstance(values, Sequence) and not isinstance(values, str)
-    return listed and all(isinstance(each, kind) for each in values)
+    return listed and all(isinstance(value, kind) for value in values)
 
 
 def _is_conversation(turns: Any) -> bool:
-    return _all(turns, Mapping) and all(
+    return _is_list_of(turns, Mapping) and all(
         isinstance(turn.get(name), str) for turn in turns for name in ("role", "content")
     )
 
 
-def canonical(content: Any) -> str:
-    """Content as JSON, the same text whatever its order of keys.
+def canonical_json(content: Any) -> str:
+    """Write content as JSON, in the same text whatever the order of its keys.
 
     Raises:
-        ContrastError: for what JSON cannot hold.
+        ContrastError: for values that JSON cannot hold.
     """
     try:
         return json.dumps(
@@ -71,13 +71,13 @@ def canonical(content: Any) -> str:
         )
     except (TypeError, ValueError, RecursionError) as error:
         raise ContrastError(
-            f"{brief(content)} cannot be written as JSON ({error}); use texts, finite numbers, "
+            f"{shorten(content)} cannot be written as JSON ({error}); use texts, finite numbers, "
             "lists and mappings"
         ) from error
 
 
-def utf8(text: str) -> bytes:
-    """A text as a file holds it.
+def encode_utf8(text: str) -> bytes:
+    """Encode a text as UTF-8.
 
     Raises:
         ContrastError: for half a character (a lone surrogate).
@@ -86,21 +86,22 @@ def utf8(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError as error:
         raise ContrastError(
-            f"{brief(text)} has half a character ({error}); read it anew as UTF-8"
+            f"{shorten(text)} has half a character ({error}); read it anew as UTF-8"
         ) from error
 
 
 def sha256(text: str) -> str:
-    """The hash of a text."""
-    return hashlib.sha256(utf8(text)).hexdigest()
+    """Compute the sha256 of a text, in hexadecimal digits."""
+    return hashlib.sha256(encode_utf8(text)).hexdigest()
 
 
 Prompt = str | list[dict[str, str]]
-"""What a user asks: a text, or the messages of a conversation."""
+"""A user's request: a text, or the messages of a conversation."""
 
 
 SPLITS = ("fit", "select", "test")
-"""What vectors are fitted on, what layers and strengths are chosen on, what is reported."""
+"""The splits: vectors are fitted on the first, layers and strengths chosen on the second, and
+results are reported on the third."""
 
 
 KINDS = ("trained", "held-out", "unknown")
@@ -112,8 +113,8 @@ class Pair:
     """One request with the instruction (``present``) and without it (``absent``).
 
     Raises:
-        ContrastError: when a side is empty or no prompt, when both sides are the same, for an
-            unknown split, or for anything but texts where texts belong.
+        ContrastError: when a side is empty or not a prompt, when both sides are the same, for an
+            unknown split, or for a field of another type.
 
     Example:
         >>> Pair("Name a tree.", "Name a tree. No capitals.", "Name a tree.").phrasing
@@ -129,7 +130,7 @@ class Pair:
     split: str = "fit"
     """One of :data:`SPLITS`."""
     phrasing: str = ""
-    """How the instruction is said, without its arguments; splits share none. When it is not given:
+    """How the instruction is said, without its arguments; splits share no phrasing. When not given:
     ``present`` with the query cut out, or the whole of ``present`` where the query is not in it."""
     phrasing_kind: str = "unknown"
     """One of :data:`KINDS`."""
@@ -138,7 +139,7 @@ class Pair:
     kwargs: tuple[Mapping[str, Any], ...] = ()
     """The arguments of each of ``instruction_ids``."""
     key: str = ""
-    """A name that no other pair of the set has; a hash of the content when it is not given."""
+    """A name that no other pair of the set has; a hash of the content when not given."""
 
     def __post_init__(self) -> None:
         check_types(vars(self))
@@ -146,45 +147,47 @@ class Pair:
             prompt = getattr(self, side)
             if not (prompt.strip() if isinstance(prompt, str) else prompt):
                 raise ContrastError(
-                    f"the pair of query {brief(self.query)} has no {side!r} prompt; a contrast "
+                    f"the pair of query {shorten(self.query)} has no {side!r} prompt; a contrast "
                     "needs both sides: give it, or drop the row"
                 )
         if not self.query.strip():
-            raise ContrastError(f"the pair of {brief(self.present)} has an empty query; give it")
+            raise ContrastError(f"the pair of {shorten(self.present)} has an empty query; give it")
         if self.present == self.absent:
             raise ContrastError(
-                f"both sides of query {brief(self.query)} are the same prompt; "
+                f"both sides of query {shorten(self.query)} are the same prompt; "
                 "'present' must carry the instruction and 'absent' must not"
             )
-        _one_of("split", self.split, SPLITS)
-        _one_of("phrasing_kind", self.phrasing_kind, KINDS)
+        _check_choice("split", self.split, SPLITS)
+        _check_choice("phrasing_kind", self.phrasing_kind, KINDS)
         if len(self.instruction_ids) != len(self.kwargs):
             raise ContrastError(
-                f"the pair of query {brief(self.query)} has {len(self.instruction_ids)} "
+                f"the pair of query {shorten(self.query)} has {len(self.instruction_ids)} "
                 f"instruction_ids and {len(self.kwargs)} kwargs; give one mapping for each id"
             )
         if not self.phrasing:
-            said = self.present if isinstance(self.present, str) else canonical(self.present)
-            object.__setattr__(self, "phrasing", said.replace(self.query, "{query}"))
+            text = self.present if isinstance(self.present, str) else canonical_json(self.present)
+            object.__setattr__(self, "phrasing", text.replace(self.query, "{query}"))
         if not self.key:
-            object.__setattr__(self, "key", sha256(canonical(asdict(self)))[:12])
+            object.__setattr__(self, "key", sha256(canonical_json(asdict(self)))[:12])
 
     @property
-    def said(self) -> str:
-        """The instruction, as ``present`` says it behind the query.
+    def instruction_text(self) -> str:
+        """Return the text of the instruction, which stands in ``present`` after the query.
 
         Raises:
-            ContrastError: where it stands elsewhere, so that it cannot be said with another.
+            ContrastError: when ``present`` does not begin with the query, so that the instruction
+                cannot be joined with another.
         """
         present = self.present if isinstance(self.present, str) else ""
         if not present.startswith(self.query):
             raise ContrastError(
-                f"{brief(self.present)} does not begin with its query {brief(self.query)}, so "
-                "that its instruction cannot be joined with another; put it behind the query"
+                f"{shorten(self.present)} does not begin with its query {shorten(self.query)}, so "
+                "that its instruction cannot be joined with another; put the instruction behind "
+                "the query"
             )
         return present[len(self.query) :].strip()
 
 
-def _one_of(what: str, value: str, known: Sequence[str]) -> None:
+def _check_choice(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise ContrastError(f"{what} {value!r} is unknown; use one of {', '.join(known)}")

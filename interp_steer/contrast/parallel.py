@@ -1,7 +1,8 @@
-"""Questions and answers that are known in several languages (paper B).
+"""Read questions and answers that exist in several languages (paper B).
 
-They come from files (the published ones, or your own), from a dataset, or from the world of the
-bundled models. :mod:`interp_steer.contrast.languages` makes contrast sets of them.
+The items come from files (the published files, or your own), from a dataset, or from
+:func:`interp_steer.world.parallel`. :mod:`interp_steer.contrast.languages` makes contrast sets of
+the items.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ CODES: Mapping[str, str] = {
     "ENG": "en", "ITA": "it", "FRA": "fr", "SPA": "es", "ZHO": "zh", "DEU": "de", "POR": "pt",
     "NLD": "nl", "RON": "ro", "CAT": "ca", "POL": "pl", "RUS": "ru", "JPN": "ja", "KOR": "ko",
 }  # fmt: skip
-"""ISO 639-1 codes by the ISO 639-3 codes that published files are named by."""
+"""ISO 639-1 codes by the ISO 639-3 codes in the names of published files."""
 
 Kind = Literal["requests", "facts"]
-"""What is asked about the bundled world: for a text about an entity, or for one fact."""
+"""Kinds of questions about the bundled world: for a text about an entity, or for one fact."""
 
 
 @dataclass(frozen=True)
 class ParallelItem:
-    """One question with its answer, in every language that they are known in.
+    """One question with its answer, in several languages.
 
     Raises:
         ContrastError: for an item without a key, a question or an answer, for an empty text, or for
-            a language that is not named by its ISO 639-1 code.
+            a language that is not an ISO 639-1 code.
 
     Example:
         >>> item = ParallelItem("sea", {"en": "What is it?"}, {"en": "The sea.", "it": "Il mare."})
@@ -47,7 +48,7 @@ class ParallelItem:
     answers: Mapping[str, str]
     """The answer by ISO 639-1 code."""
     subject: str | None = None
-    """The entity of the bundled world that it is about."""
+    """The entity of the bundled world that the question is about."""
 
     def __post_init__(self) -> None:
         if not self.key:
@@ -69,22 +70,22 @@ class ParallelItem:
                     )
 
     def question(self, language: str) -> str:
-        """The question in a language.
+        """Return the question in a language.
 
         Raises:
-            ContrastError: when it is not known in that language.
+            ContrastError: when the item does not have that language.
         """
-        return self._said("question", self.questions, language)
+        return self._in_language("question", self.questions, language)
 
     def answer(self, language: str) -> str:
-        """The answer in a language.
+        """Return the answer in a language.
 
         Raises:
-            ContrastError: when it is not known in that language.
+            ContrastError: when the item does not have that language.
         """
-        return self._said("answer", self.answers, language)
+        return self._in_language("answer", self.answers, language)
 
-    def _said(self, what: str, texts: Mapping[str, str], language: str) -> str:
+    def _in_language(self, what: str, texts: Mapping[str, str], language: str) -> str:
         if language not in texts:
             raise ContrastError(
                 f"item {self.key!r} has no {what} in {language!r}, only in {', '.join(texts)}; "
@@ -94,38 +95,38 @@ class ParallelItem:
 
 
 def from_files(folder: str | Path) -> tuple[ParallelItem, ...]:
-    """Read parallel questions and answers from a folder, a file for each language.
+    """Read parallel questions and answers from a folder with one file for each language.
 
-    Two layouts are known. The published one (Dynamic Activation Composition) has
-    ``{ENG,ITA,...}_train.json``, also in folders of their own: lists of ``{"input", "output"}``
-    with the same English questions in the same order and the answers in the file's language. In
-    the other one, ``{en,it,...}.jsonl`` has on each line ``{"question", "answer"}`` in the file's
-    language, and may have ``key`` and ``subject``; line n of each file says the same.
+    Two layouts are read. The published layout (Dynamic Activation Composition) has
+    ``{ENG,ITA,...}_train.json``, also in subfolders: lists of ``{"input", "output"}`` with the same
+    English questions in the same order and the answers in the language of the file. In the other
+    layout, each line of ``{en,it,...}.jsonl`` has ``{"question", "answer"}`` in the language of the
+    file, and may have ``key`` and ``subject``; line n of each file asks the same.
 
     Args:
         folder: holds files of one layout.
 
     Returns:
-        The items in the order of the rows. Their keys are the rows' numbers from 0, in four
-        digits, where the files give none.
+        The items in the order of the rows. Where the files have no keys, the keys are the numbers
+        of the rows from 0, in four digits.
 
     Raises:
-        ContrastError: for a folder with no such files or with both layouts, a file that is no list
-            of such rows, files of different lengths, or, naming the row, files that ask different
-            things there.
+        ContrastError: for a folder without such files or with both layouts, a file that is not a
+            list of such rows, files of different lengths, or, naming the row, files that ask
+            different things there.
 
-    Example:
-        >>> items = from_files("data/dynamic-activation-composition")  # doctest: +SKIP
-        >>> len(items), sorted(items[0].answers)  # doctest: +SKIP
-        (499, ['en', 'es', 'fr', 'it'])
+    Example::
+
+        items = from_files("data/dynamic-activation-composition")
+        len(items), sorted(items[0].answers)  # 499, ["en", "es", "fr", "it"]
     """
     folder = Path(folder)
     published = sorted(folder.rglob("[A-Z][A-Z][A-Z]_train.json"))
     lines = sorted(folder.glob("*.jsonl"))
     if bool(published) == bool(lines):
-        found = f"both {published[0].name} and {lines[0].name}" if lines else "neither"
+        layouts = f"both {published[0].name} and {lines[0].name}" if lines else "neither"
         raise ContrastError(
-            f"{folder} has {found}; give a folder with {{ENG,ITA,...}}_train.json or one with "
+            f"{folder} has {layouts}; give a folder with {{ENG,ITA,...}}_train.json or one with "
             "{en,it,...}.jsonl"
         )
     return _from_published(published) if published else _from_lines(lines)
@@ -146,13 +147,13 @@ def from_dataset(
         questions: for each language (ISO 639-1) the column of the question.
         answers: for each language the column of the answer.
         key: the column of the key; rows are numbered from 0, in four digits, when not given.
-        subject: the column of the subject, if there is one.
+        subject: the column of the subject, if any.
 
     Returns:
         An item for each row; a language whose column is ``None`` there is left out.
 
     Raises:
-        ContrastError: naming the row that lacks a column or is no item, or a key that comes twice.
+        ContrastError: naming a row that lacks a column or is not an item, or a repeated key.
 
     Example:
         >>> rows = [{"q": "How old is it?", "a": "Ten years.", "a_it": "Dieci anni."}]
@@ -169,7 +170,7 @@ def from_dataset(
                     f"row {number} has no {' and no '.join(missing)} (it has "
                     f"{', '.join(map(str, row))}); name its columns"
                 )
-            yield _item(
+            yield _make_item(
                 f"row {number}",
                 str(row[key]) if key else f"{number:04d}",
                 {code: row[name] for code, name in questions.items() if row[name] is not None},
@@ -177,7 +178,7 @@ def from_dataset(
                 row[subject] if subject else None,
             )
 
-    return _distinct(made())
+    return _check_keys(made())
 
 
 def _from_published(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
@@ -187,23 +188,23 @@ def _from_published(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
         code = CODES.get(path.name[:3])
         if code is None or code in files:
             raise ContrastError(
-                f"{path} is of a language unknown here"
+                f"{path} is of an unknown language; name the file by one of {', '.join(CODES)}"
                 if code is None
                 else f"{path} and {named[code]} are of one language; keep one of them"
             )
-        files[code] = _checked(read_json(path, ContrastError), path, ("input", "output"))
+        files[code] = _check_rows(read_json(path, ContrastError), path, ("input", "output"))
         named[code] = path
-    _same_length(files, named)
+    _check_lengths(files, named)
     first, *others = files
     items = []
     for number, row in enumerate(files[first]):
         for other in others:
             theirs = files[other][number]["input"]
             if plain_text(theirs) != plain_text(row["input"]):
-                raise _different(number, named[first], row["input"], named[other], theirs)
+                raise _difference_error(number, named[first], row["input"], named[other], theirs)
         answers = {code: rows[number]["output"] for code, rows in files.items()}
         where = f"{named[first]}, row {number}"
-        items.append(_item(where, f"{number:04d}", {"en": row["input"]}, answers))
+        items.append(_make_item(where, f"{number:04d}", {"en": row["input"]}, answers))
     return tuple(items)
 
 
@@ -212,9 +213,9 @@ def _from_lines(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
     named: dict[str, Path] = {}
     for path in paths:
         rows = read_json_lines(path, ContrastError, "write one object a line")
-        files[path.stem] = _checked([*rows.values()], path, ("question", "answer"))
+        files[path.stem] = _check_rows([*rows.values()], path, ("question", "answer"))
         named[path.stem] = path
-    _same_length(files, named)
+    _check_lengths(files, named)
 
     def made() -> Iterator[ParallelItem]:
         first, *others = files
@@ -223,10 +224,10 @@ def _from_lines(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
                 theirs = files[other][number]
                 for what in ("key", "subject"):
                     if theirs.get(what) != row.get(what):
-                        raise _different(
+                        raise _difference_error(
                             number, named[first], row.get(what), named[other], theirs.get(what)
                         )
-            yield _item(
+            yield _make_item(
                 f"{named[first]}, row {number}",
                 str(row.get("key") or f"{number:04d}"),
                 {code: rows[number]["question"] for code, rows in files.items()},
@@ -234,10 +235,10 @@ def _from_lines(paths: Sequence[Path]) -> tuple[ParallelItem, ...]:
                 row.get("subject"),
             )
 
-    return _distinct(made(), f"{paths[0].parent}: ")
+    return _check_keys(made(), f"{paths[0].parent}: ")
 
 
-def _checked(rows: Any, path: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
+def _check_rows(rows: Any, path: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
     if not isinstance(rows, list) or not rows:
         raise ContrastError(f"{path} holds no rows; write a list of {set(columns)}")
     for number, row in enumerate(rows):
@@ -255,7 +256,7 @@ def _checked(rows: Any, path: Path, columns: Sequence[str]) -> list[Mapping[str,
     return rows
 
 
-def _same_length(files: Mapping[str, Sequence[Any]], named: Mapping[str, Path]) -> None:
+def _check_lengths(files: Mapping[str, Sequence[Any]], named: Mapping[str, Path]) -> None:
     if len({len(rows) for rows in files.values()}) > 1:
         counted = ", ".join(f"{named[code].name} {len(rows)}" for code, rows in files.items())
         folder = next(iter(named.values())).parent
@@ -264,14 +265,16 @@ def _same_length(files: Mapping[str, Sequence[Any]], named: Mapping[str, Path]) 
         )
 
 
-def _different(number: int, one: Path, said: Any, other: Path, theirs: Any) -> ContrastError:
+def _difference_error(
+    number: int, first: Path, text: Any, second: Path, other_text: Any
+) -> ContrastError:
     return ContrastError(
-        f"{one.parent}, row {number}: {one.name} has {said!r} and {other.name} has {theirs!r}; "
-        "parallel files ask the same in the same order"
+        f"{first.parent}, row {number}: {first.name} has {text!r} and {second.name} has "
+        f"{other_text!r}; give files that ask the same in the same order"
     )
 
 
-def _item(
+def _make_item(
     where: str,
     key: str,
     questions: Mapping[str, str],
@@ -284,12 +287,12 @@ def _item(
         raise ContrastError(f"{where}: {error}") from error
 
 
-def _distinct(items: Iterable[ParallelItem], whose: str = "") -> tuple[ParallelItem, ...]:
+def _check_keys(items: Iterable[ParallelItem], whose: str = "") -> tuple[ParallelItem, ...]:
     by_key: dict[str, ParallelItem] = {}
     for item in items:
         if item.key in by_key:
             raise ContrastError(f"{whose}two rows have the key {item.key!r}; give each its own")
         by_key[item.key] = item
     if not by_key:
-        raise ContrastError("there are no rows; give at least one")
+        raise ContrastError("the rows are empty; give at least one row")
     return tuple(by_key.values())

@@ -1,7 +1,7 @@
-"""Contrast sets of words, lengths, numbers of sentences, and casings (paper A, sections 4 and 5).
+"""Build contrast sets of words, lengths, sentence counts and casings (paper A, sections 4 and 5).
 
-Each is built from any queries: IFEval's without their instructions, those of the bundled models'
-world, or other texts. Sets that are compared with each other are dealt the same queries.
+Each set is built from any queries: IFEval's without their instructions, queries about the bundled
+models' world, or other texts. Sets that are compared with each other are dealt the same queries.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import replace
 from random import Random
 from typing import Literal
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.contrast.from_phrasings import build
-from interp_steer.contrast.instructions.ifeval_sets import asking
+from interp_steer.contrast.instructions.ifeval_sets import ask_for
 from interp_steer.contrast.instructions.phrasings import (
     AT_MOST,
     EXCLUDE,
@@ -37,7 +38,7 @@ LENGTH_CLASSES: tuple[str, ...] = tuple(LENGTHS)
 """The five lengths, the shortest first."""
 
 CONCISENESS, VERBOSITY = LENGTH_CLASSES[0], LENGTH_CLASSES[-1]
-"""The classes whose vectors the paper steers by."""
+"""The two classes whose vectors the paper steers with."""
 
 
 def word_sets(
@@ -50,11 +51,11 @@ def word_sets(
     select: int = 0,
     test: int = 0,
 ) -> dict[str, ContrastSet]:
-    """A set for each word, which every pair of it asks for, or forbids (paper A, words).
+    """Build a set for each word, whose pairs ask for the word or forbid it (paper A, words).
 
     Args:
-        words: the words; each has a vector of its own.
-        queries: requests that say nothing of them; all words are dealt the same.
+        words: the words; a vector is fitted for each.
+        queries: requests that do not mention the words; all words are dealt the same queries.
         exclude: whether the words are forbidden.
         seed: see :func:`interp_steer.contrast.from_phrasings.build`.
         fit, select, test: the number of pairs in each split; 20 in the paper (10 for validation).
@@ -65,10 +66,12 @@ def word_sets(
     Raises:
         ContrastError: as :func:`interp_steer.contrast.from_phrasings.build`.
     """
-    task, said = ("exclude", EXCLUDE) if exclude else ("include", INCLUDE)
-    pairs = build(task, queries, said, seed=seed, fit=fit, select=select, test=test)
+    check_list("words", words, ContrastError)
+    check_list("queries", queries, ContrastError)
+    task, phrasings = ("exclude", EXCLUDE) if exclude else ("include", INCLUDE)
+    pairs = build(task, queries, phrasings, seed=seed, fit=fit, select=select, test=test)
     return {
-        word: ContrastSet(f"{task} {word}", tuple(_asking_word(p, word, exclude) for p in pairs))
+        word: ContrastSet(f"{task} {word}", tuple(_ask_for_word(p, word, exclude) for p in pairs))
         for word in words
     }
 
@@ -83,11 +86,11 @@ def word_pairs(
     select: int = 24,
     test: int = 48,
 ) -> ContrastSet:
-    """One set in which each pair asks for a word of its own, or forbids it (paper A, words).
+    """Build one set in which each pair asks for another word, or forbids it (paper A, words).
 
     Args:
         queries: requests.
-        words: dealt to the splits, which share none, and used in turn.
+        words: the words; splits share no word, and the pairs of a split use its words in turn.
         exclude: whether the words are forbidden.
         seed: of the deal.
         fit, select, test: the number of pairs in each split; 0 leaves the split out.
@@ -96,11 +99,13 @@ def word_pairs(
         ContrastError: when there are fewer words than splits, or as
             :func:`interp_steer.contrast.from_phrasings.build`.
     """
-    name, said = ("exclude words", EXCLUDE) if exclude else ("include words", INCLUDE)
-    pairs = build(name, queries, said, seed=seed, fit=fit, select=select, test=test)
+    check_list("queries", queries, ContrastError)
+    check_list("words", words, ContrastError)
+    name, phrasings = ("exclude words", EXCLUDE) if exclude else ("include words", INCLUDE)
+    pairs = build(name, queries, phrasings, seed=seed, fit=fit, select=select, test=test)
     dealt = _deal(words, pairs.splits, "words", Random(f"{name}/{seed}/words"))
     asked = [
-        _asking_word(pair, dealt[split][index % len(dealt[split])], exclude)
+        _ask_for_word(pair, dealt[split][index % len(dealt[split])], exclude)
         for split in pairs.splits
         for index, pair in enumerate(p for p in pairs if p.split == split)
     ]
@@ -110,7 +115,7 @@ def word_pairs(
 def length_sets(
     queries: Sequence[str], *, seed: int = 0, fit: int = 50, select: int = 0, test: int = 0
 ) -> dict[str, ContrastSet]:
-    """A set for each of :data:`LENGTH_CLASSES`, on the same queries (paper A, length).
+    """Build a set for each of :data:`LENGTH_CLASSES`, on the same queries (paper A, length).
 
     Args:
         queries: requests that ask for no length.
@@ -118,15 +123,15 @@ def length_sets(
         fit, select, test: the number of pairs in each split; 50 in the paper.
 
     Returns:
-        The sets by class. No instruction of IFEval verifies an answer of theirs; count its words.
+        The sets by class. No instruction of IFEval verifies their answers; count the words.
 
     Raises:
         ContrastError: as :func:`interp_steer.contrast.from_phrasings.build`.
     """
     sets = {}
-    for name, said in LENGTHS.items():
-        # One name and as many phrasings for all classes: the same deal of queries.
-        pairs = build("length", queries, said, seed=seed, fit=fit, select=select, test=test)
+    for name, phrasings in LENGTHS.items():
+        # The same name and number of phrasings for all classes make the same deal of queries.
+        pairs = build("length", queries, phrasings, seed=seed, fit=fit, select=select, test=test)
         sets[name] = ContrastSet(name, pairs.pairs)
     return sets
 
@@ -141,13 +146,13 @@ def sentence_sets(
     select: int = 0,
     test: int = 0,
 ) -> dict[int, ContrastSet]:
-    """A set for each number of sentences, on the same queries (paper A, length).
+    """Build a set for each number of sentences, on the same queries (paper A, length).
 
     Args:
         queries: requests that ask for no length.
         counts: the numbers of sentences.
-        relation: whether answers are to have just so many, or at most; the latter is verified as
-            fewer than one more.
+        relation: whether answers are asked for exactly the number, or for at most the number; at
+            most n sentences is verified as less than n + 1.
         seed: see :func:`interp_steer.contrast.from_phrasings.build`.
         fit, select, test: the number of pairs in each split.
 
@@ -161,43 +166,45 @@ def sentence_sets(
     if min(counts, default=1) < 1:
         raise ContrastError(f"an answer cannot have {min(counts)} sentences; give numbers from 1")
     exact = PHRASINGS[f"{SENTENCES}/exactly"]
-    said = {"exactly": exact, "at most": AT_MOST}
-    if relation not in said:
-        raise ContrastError(f"relation {relation!r} is unknown; use one of {', '.join(said)}")
-    pairs = build(relation, queries, said[relation], seed=seed, fit=fit, select=select, test=test)
+    phrasings = {"exactly": exact, "at most": AT_MOST}
+    if relation not in phrasings:
+        raise ContrastError(f"relation {relation!r} is unknown; use one of {', '.join(phrasings)}")
+    pairs = build(
+        relation, queries, phrasings[relation], seed=seed, fit=fit, select=select, test=test
+    )
 
-    def told(pair: Pair, n: int) -> Pair:
+    def with_number(pair: Pair, n: int) -> Pair:
         if relation == "exactly":
             kwargs = {"relation": "exactly", "num_sentences": n}
             text = phrase(SENTENCES, kwargs, exact.index(pair.phrasing))
         else:
             kwargs = {"relation": "less than", "num_sentences": n + 1}
             text = pair.phrasing.format(number=n, sentences="sentence" if n == 1 else "sentences")
-        return asking(pair, text, SENTENCES, kwargs)
+        return ask_for(pair, text, SENTENCES, kwargs)
 
     return {
-        n: ContrastSet(f"{relation} {n} sentences", tuple(told(pair, n) for pair in pairs))
+        n: ContrastSet(f"{relation} {n} sentences", tuple(with_number(pair, n) for pair in pairs))
         for n in counts
     }
 
 
 def with_casing(pairs: ContrastSet, casing: str = LOWERCASE, *, seed: int = 0) -> ContrastSet:
-    """Ask for a casing beside what the pairs ask for (paper A, composition: casing and a word).
+    """Add the instruction of a casing to pairs (paper A, composition: casing and a word).
 
     Args:
         pairs: pairs of texts, such as :func:`word_pairs`.
         casing: ``change_case:english_lowercase`` or ``change_case:english_capital``.
-        seed: of the deal of the casing's phrasings to the splits, which share none.
+        seed: of the deal of the casing's phrasings to the splits; splits share no phrasing.
 
     Returns:
-        The pairs, ``present`` carrying both instructions; both verify an answer.
+        The pairs, whose ``present`` has both instructions; both verify an answer.
 
     Raises:
         ContrastError: for pairs of conversations.
     """
     dealt = _deal(list_phrasings(casing), pairs.splits, "phrasings", Random(f"{casing}/{seed}"))
 
-    def told(pair: Pair, index: int) -> Pair:
+    def with_both(pair: Pair, index: int) -> Pair:
         if not isinstance(pair.present, str):
             raise ContrastError(f"pair {pair.key!r} is a conversation; give pairs of texts")
         phrasing = dealt[pair.split][index % len(dealt[pair.split])]
@@ -210,13 +217,13 @@ def with_casing(pairs: ContrastSet, casing: str = LOWERCASE, *, seed: int = 0) -
             key="",
         )
 
-    told_pairs = tuple(told(pair, index) for index, pair in enumerate(pairs))
-    return ContrastSet(f"{pairs.name} + {casing.rpartition(':')[2]}", told_pairs)
+    both = tuple(with_both(pair, index) for index, pair in enumerate(pairs))
+    return ContrastSet(f"{pairs.name} + {casing.rpartition(':')[2]}", both)
 
 
-def _asking_word(pair: Pair, word: str, exclude: bool) -> Pair:
+def _ask_for_word(pair: Pair, word: str, exclude: bool) -> Pair:
     about, argument = (FORBIDDEN, "forbidden_words") if exclude else (EXISTENCE, "keywords")
-    return asking(pair, pair.phrasing.replace("{word}", word), about, {argument: [word]})
+    return ask_for(pair, pair.phrasing.replace("{word}", word), about, {argument: [word]})
 
 
 def _deal(

@@ -1,4 +1,7 @@
-"""Answer prompts under interventions, in batches, here or on a cluster."""
+"""Answer prompts under interventions, in batches, in this process or on a cluster.
+
+This package imports from ``interventions``, ``models`` and the packages below those only.
+"""
 
 import lazy_loader
 

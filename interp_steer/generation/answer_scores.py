@@ -1,4 +1,4 @@
-"""Log-probabilities of given answers under interventions, and how far these move predictions."""
+"""Score given answers under interventions, and measure how interventions move predictions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp_steer.generation.teacher_forcing import (
-    GivenAnswer,
+    AnsweredRequest,
     Predictions,
-    given_answers,
-    predictions,
-    scored,
+    predict_answers,
+    prepare_answers,
+    score_in_batches,
 )
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.models.forward import Through
@@ -26,13 +26,13 @@ from interp_steer.models.prompts import Query
 
 @dataclass(frozen=True, eq=False)
 class AnswerScore:
-    """How likely the model finds one answer.
+    """The log-probability of an answer.
 
     Args:
         tokens: the token ids that were scored.
         logprobs: natural logarithm of the probability of each token, given the prompt and the
             answer's earlier tokens.
-        total: their sum.
+        total: the sum of the log-probabilities.
     """
 
     tokens: tuple[int, ...]
@@ -42,12 +42,12 @@ class AnswerScore:
 
 @dataclass(frozen=True)
 class Divergence:
-    """How far an intervention moves what the model predicts along one answer.
+    """The distance between steered and unsteered predictions along an answer.
 
     Args:
-        kl: of the steered predictions from the unsteered ones, in nats a token.
-        perplexity: of the answer under steering.
-        plain_perplexity: of the answer without.
+        kl: divergence of the steered predictions from the unsteered predictions, in nats per token.
+        perplexity: of the answer with steering.
+        plain_perplexity: of the answer without steering.
     """
 
     kl: float
@@ -66,41 +66,44 @@ def logprobs(
 ) -> list[AnswerScore]:
     """Score given answers, one per prompt, as if each of their tokens were being generated.
 
-    Positions mean what they mean in :func:`interp_steer.generation.completions.generate`: the last prompt token
-    is the first of ``"generated"``, and ``"prompt"`` ends with it.
+    Positions mean the same as in :func:`interp_steer.generation.completions.generate`: the last
+    prompt token is the first position of ``"generated"``, and the last position of ``"prompt"``.
 
     Args:
         model: the model.
         prompts: texts or message lists, rendered by the model's prompt format.
-        answers: texts, tokenized without special tokens, or token ids such as
+        answers: texts, tokenised without special tokens, or token ids such as
             ``completion.tokens``.
         steering: one intervention for all prompts, or one per prompt.
         batch_size: rows scored together; a batch that does not fit in memory is halved.
-        through: as for :func:`interp_steer.generation.completions.generate`; the numbers are the same.
+        through: as for :class:`interp_steer.generation.completions.GenerationOptions`; the numbers
+            are the same.
 
     Returns:
-        one score per prompt, in the order of the prompts.
+        One score per prompt, in the order of the prompts.
 
     Raises:
-        GenerationError: for no prompts, an empty prompt or answer, answers or steering of another
-            length than the prompts, or rows that do not fit the context.
+        GenerationError: for an empty list of prompts, an empty prompt or answer, answers or
+            steering of another length than the prompts, or rows that do not fit the context.
         InterventionError: when a direction does not fit the model.
 
     Example:
+        >>> query, answer = prompts[0], "The castle is old."
         >>> plain, steered = ist.logprobs(model, [query] * 2, [answer] * 2, [ist.unsteered, steer])
-        >>> steered.total - plain.total
+        >>> steered.total != plain.total
+        True
     """
 
-    def score(rows: Sequence[GivenAnswer]) -> list[AnswerScore]:
-        chosen = _of_tokens(predictions(model, rows, through)).cpu()
-        return [
-            AnswerScore(tuple(row.answer), each.clone(), float(each.double().sum()))
-            for row, whole in zip(rows, chosen, strict=True)
-            for each in [whole[len(whole) - len(row.answer) :]]
-        ]
+    def score(rows: Sequence[AnsweredRequest]) -> list[AnswerScore]:
+        padded = _select_tokens(predict_answers(model, rows, through)).cpu()
+        scores = []
+        for (_, answer), padded_row in zip(rows, padded, strict=True):
+            own = padded_row[len(padded_row) - len(answer.tokens) :]
+            scores.append(AnswerScore(answer.tokens, own.clone(), float(own.double().sum())))
+        return scores
 
-    given = given_answers(model, prompts, answers, steering, batch_size)
-    return scored(model, given, score, batch_size, "logprobs")
+    rows = prepare_answers(model, prompts, answers, steering, batch_size)
+    return score_in_batches(model, rows, score, batch_size, "logprobs")
 
 
 def divergence(
@@ -112,11 +115,11 @@ def divergence(
     batch_size: int = 16,
     through: Through | None = None,
 ) -> list[Divergence]:
-    """Measure what steering does to answers that the model would give without it.
+    """Measure how steering changes the predictions along answers of the unsteered model.
 
     With ``p_t`` the unsteered and ``q_t`` the steered distribution at token ``t`` of an answer of
     ``n`` tokens, ``kl = (1 / n) sum_t sum_v p_t(v) (log p_t(v) - log q_t(v))``. On prompts that do
-    not ask for the property that is steered towards, it says how much else is disturbed.
+    not ask for the steered property, the divergence measures the side effects of steering.
 
     Args:
         model: the model.
@@ -127,54 +130,56 @@ def divergence(
         through: as for :func:`logprobs`.
 
     Returns:
-        one divergence per prompt, in the order of the prompts.
+        One divergence per prompt, in the order of the prompts.
 
     Raises:
         GenerationError: as :func:`logprobs`.
         InterventionError: when a direction does not fit the model.
     """
 
-    def score(rows: Sequence[GivenAnswer]) -> list[Divergence]:
-        plain = _unsteered(model, rows, through)
-        steered = predictions(model, rows, through)
-        apart = einsum(
+    def score(rows: Sequence[AnsweredRequest]) -> list[Divergence]:
+        plain = _predict_unsteered(model, rows, through)
+        steered = predict_answers(model, rows, through)
+        by_token = einsum(
             plain.logprobs.exp(),
             plain.logprobs - steered.logprobs,
             "row token vocabulary, row token vocabulary -> row token",
         )
-        kl = _mean(apart, plain)
-        before, after = (_mean(_of_tokens(each), plain) for each in (plain, steered))
+        kl = _average(by_token, plain)
+        before = _average(_select_tokens(plain), plain)
+        after = _average(_select_tokens(steered), plain)
         return [
             Divergence(max(k, 0.0), _perplexity(b), _perplexity(a))
             for k, a, b in zip(kl, before, after, strict=True)
         ]
 
-    given = given_answers(model, prompts, answers, steering, batch_size)
-    return scored(model, given, score, batch_size, "divergence")
+    rows = prepare_answers(model, prompts, answers, steering, batch_size)
+    return score_in_batches(model, rows, score, batch_size, "divergence")
 
 
-def _unsteered(
-    model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None
+def _predict_unsteered(
+    model: HookedLM, rows: Sequence[AnsweredRequest], through: Through | None
 ) -> Predictions:
-    """What is predicted without steering; of rows that are the same then, one is run."""
-    plain = [row.under(unsteered) for row in rows]
-    contents = [(tuple(row.prompt), tuple(row.answer)) for row in plain]
+    """Predict without steering; rows with the same prompt and answer are run once."""
+    contents = [(tuple(request.tokens), answer.tokens) for request, answer in rows]
     place = {content: number for number, content in enumerate(dict.fromkeys(contents))}
-    found = predictions(model, [plain[contents.index(content)] for content in place], through)
+    different = [rows[contents.index(content)] for content in place]
+    plain = [(request.under(unsteered), answer) for request, answer in different]
+    predicted = predict_answers(model, plain, through)
     which = [place[content] for content in contents]
-    return Predictions(found.logprobs[which], found.tokens[which], found.mask[which])
+    return Predictions(predicted.logprobs[which], predicted.tokens[which], predicted.mask[which])
 
 
-def _of_tokens(predicted: Predictions) -> Float[Tensor, "row token"]:
-    """The log-probability of each token that stands in an answer."""
+def _select_tokens(predicted: Predictions) -> Float[Tensor, "row token"]:
+    """Return the log-probability of each token of the answers."""
     return predicted.logprobs.gather(-1, predicted.tokens[:, :, None])[:, :, 0]
 
 
-def _mean(values: Float[Tensor, "row token"], of: Predictions) -> list[float]:
-    """The mean over the tokens of each answer, in float64."""
-    total = torch.where(of.mask, values, 0.0).double().sum(dim=1)
-    return (total / of.mask.sum(dim=1)).tolist()
+def _average(values: Float[Tensor, "row token"], answers: Predictions) -> list[float]:
+    """Average over the tokens of each answer, in float64."""
+    total = torch.where(answers.mask, values, 0.0).double().sum(dim=1)
+    return (total / answers.mask.sum(dim=1)).tolist()
 
 
 def _perplexity(mean_logprob: float) -> float:
-    return math.exp(min(-mean_logprob, 700.0))  # beyond it a float64 has no room
+    return math.exp(min(-mean_logprob, 700.0))  # exp of more overflows a float64

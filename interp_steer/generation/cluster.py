@@ -1,7 +1,8 @@
-"""Workers on a ray cluster, each with the model, that answer the rows of a sweep.
+"""Answer the requests of a sweep by workers on a ray cluster, each of which holds the model.
 
-What is done where changes no answer: rows do not depend on their neighbours. The process that asks
-keeps the answers, so that workers share nothing and write nothing.
+The answer to a request does not depend on the other requests of its batch, so that it does not
+matter which worker answers which request. The process that asks stores the answers; workers share
+nothing and write nothing.
 """
 
 from __future__ import annotations
@@ -17,45 +18,47 @@ from types import TracebackType
 from typing import Any
 
 from interp_steer.errors import GenerationError
-from interp_steer.generation.decoding import EarlyStop, of_rows
-from interp_steer.generation.engine import Decoding, Finished, Request, answer_rows
-from interp_steer.generation.ledger import CachedAnswer
+from interp_steer.generation.decoding import EarlyStop, ask_by_place
+from interp_steer.generation.engine import DecodingOptions, OnFinished, answer_requests
+from interp_steer.generation.request import Answer, Request
 from interp_steer.models import bundled
 from interp_steer.models.hooked_lm import HookedLM
 
-AT_FIRST = 0.75
-"""The share of the rows that workers are given at first, in equal parts; the rest goes to those who
-are done, so that none waits long for the last. Many rows at once decode faster than few."""
+FIRST_SHARE = 0.75
+"""The share of the requests that workers receive at first, in equal parts. The rest goes to workers
+that have finished, so that nobody waits long for the slowest. Large parts decode faster."""
 
 REACHED_WITHIN = 10.0
-"""Seconds within which an address must answer."""
+"""The seconds within which an address must answer."""
 
 BATCHES = 4
-"""The most batches of rows that a worker is given at once: what is lost when it dies."""
+"""The most batches that a worker receives at once; this work is lost when the worker dies."""
 
 
 class Cluster:
     """A model on every worker of a ray cluster.
 
-    A worker that dies, with its node or alone, has its rows done by the others; no row is answered
-    twice in what is returned.
+    The requests of a worker that dies, with or without its node, are answered by the other workers;
+    every request has exactly one answer.
 
     Args:
         model: the model; workers load it by the name and revision that it was loaded by, which
-            must mean the same weights where they are.
+            must mean the same weights on every node.
         address: ``"local"`` for workers on this machine, or the address of a cluster, such as
             ``"auto"`` or ``"ray://head:10001"``.
         cpus: processors of each worker; its PyTorch uses as many threads.
         gpus: graphics processors of each worker.
-        workers: how many; by default as many as the cluster has room for.
+        workers: the number of workers; by default as many as the cluster has room for.
 
     Raises:
-        GenerationError: when ray is not installed, there is no such cluster or no room on it, or a
-            worker's model is not this one.
+        GenerationError: when ray is not installed, when the cluster does not exist or has no room,
+            or when a worker loads another model.
 
-    Example:
-        >>> with ist.Cluster(model, "local", cpus=1) as cluster:           # doctest: +SKIP
-        ...     records = ist.sweep(model, grid, pairs, cluster=cluster)
+    Example::
+
+        with ist.Cluster(model, "local", cpus=1) as cluster:
+            options = ist.GenerationOptions(cluster=cluster)
+            records = ist.sweep(model, grid, pairs, options=options)
     """
 
     def __init__(
@@ -67,8 +70,8 @@ class Cluster:
         gpus: float = 0,
         workers: int | None = None,
     ) -> None:
-        place = _place(model)
-        self._ray = ray = _ray()
+        source_name = _find_source(model)
+        self._ray = ray = _import_ray()
         self._ours = not ray.is_initialized()
         if self._ours:
             _check_reachable(address)
@@ -87,7 +90,7 @@ class Cluster:
                 f"with {room.get('CPU', 0):g} CPUs and {room.get('GPU', 0):g} GPUs; ask for less"
             )
         source = {
-            "name_or_path": place,
+            "name_or_path": source_name,
             "revision": model.revision,
             "dtype": model.dtype,
             "prompt_format": model.prompt_format,
@@ -97,35 +100,36 @@ class Cluster:
         self._workers = [remote.remote(source, cpus, gpus > 0) for _ in range(workers or most)]
         self._check(model)
 
-    def answer_rows(
+    def answer_requests(
         self,
         requests: Sequence[Request],
-        how: Decoding,
-        settled: EarlyStop | None,
-        on_finished: Finished,
+        options: DecodingOptions,
+        early_stop: EarlyStop | None,
+        on_finished: OnFinished,
     ) -> None:
-        """Answer rows, in whatever order they end: see :func:`interp_steer.generation.engine.answer_rows`.
+        """Answer requests, as :func:`interp_steer.generation.engine.answer_requests` does.
 
         Raises:
-            GenerationError: when no worker is left; the answers that were given have been told.
+            GenerationError: when all workers have died; ``on_finished`` has received the answers
+                so far.
         """
-        waiting = deque(self._chunks(len(requests), how.batch_size))
+        waiting = deque(self._chunks(len(requests), options.batch_size))
         idle, running = list(self._workers), {}
         while waiting or running:
             while waiting and idle:
                 worker, rows = idle.pop(), waiting.popleft()
-                asked = None if settled is None else partial(of_rows, settled, rows)
-                task = worker.answer.remote([requests[row] for row in rows], how, asked)
+                ask = None if early_stop is None else partial(ask_by_place, early_stop, rows)
+                task = worker.answer.remote([requests[row] for row in rows], options, ask)
                 running[task] = (worker, rows)
             if not running:
                 raise GenerationError(
-                    "every worker of the cluster has died; start it anew and run again: what the "
-                    "ledger has is not computed again"
+                    "every worker of the cluster has died; restart it and run again: the answers "
+                    "in the ledger are not computed again"
                 )
             (task, *_), _ = self._ray.wait(list(running))
             worker, rows = running.pop(task)
             try:
-                answers: list[CachedAnswer] = self._ray.get(task)
+                answers: list[Answer] = self._ray.get(task)
             except self._ray.exceptions.RayActorError:
                 self._workers.remove(worker)
                 waiting.appendleft(rows)
@@ -135,37 +139,37 @@ class Cluster:
                 on_finished(row, answer)
 
     def _chunks(self, n_rows: int, batch_size: int) -> list[list[int]]:
-        """Rows in chunks of like make-up, the largest first."""
-        mixed = Random(0).sample(range(n_rows), n_rows)
-        first = n_rows if len(self._workers) == 1 else math.ceil(AT_FIRST * n_rows)
+        """Split the rows at random into chunks, the largest first."""
+        shuffled = Random(0).sample(range(n_rows), n_rows)
+        first = n_rows if len(self._workers) == 1 else math.ceil(FIRST_SHARE * n_rows)
         most = BATCHES * batch_size
-        return [*self._dealt(mixed[:first], most), *self._dealt(mixed[first:], most)]
+        return [*self._deal(shuffled[:first], most), *self._deal(shuffled[first:], most)]
 
-    def _dealt(self, rows: list[int], most: int) -> list[list[int]]:
-        """Rows in equal chunks of at most so many, as many of them for each worker."""
+    def _deal(self, rows: list[int], most: int) -> list[list[int]]:
+        """Split rows into equal chunks of at most ``most`` rows, equally many for each worker."""
         rounds = math.ceil(len(rows) / (len(self._workers) * most))
         n_chunks = min(len(self._workers) * rounds, len(rows))
         return [rows[chunk::n_chunks] for chunk in range(n_chunks)]
 
     def _check(self, model: HookedLM) -> None:
         fingerprint = model.fingerprint
-        for theirs in self._ray.get([worker.fingerprint.remote() for worker in self._workers]):
-            if theirs != fingerprint:
+        for loaded in self._ray.get([worker.fingerprint.remote() for worker in self._workers]):
+            if loaded != fingerprint:
                 self.close()
                 raise GenerationError(
-                    f"{model.name!r} is another model where the workers are (fingerprint {theirs}, "
+                    f"{model.name!r} is another model where the workers are (fingerprint {loaded}, "
                     f"here {fingerprint}); give them the same checkpoint under the same path"
                 )
 
     def close(self) -> None:
-        """Let the workers go, and ray when it was started here."""
+        """Stop the workers, and stop ray when this object started it."""
         for worker in getattr(self, "_workers", []):
             self._ray.kill(worker)
         if self._ours:
             self._ray.shutdown()
 
     def __len__(self) -> int:
-        """How many workers there are."""
+        """Count the workers."""
         return len(self._workers)
 
     def __enter__(self) -> Cluster:
@@ -181,7 +185,7 @@ class Cluster:
 
 
 class _Worker:
-    """A process with the model."""
+    """A process that holds the model."""
 
     def __init__(self, source: dict[str, Any], cpus: int, on_gpu: bool) -> None:
         import torch
@@ -195,43 +199,43 @@ class _Worker:
         return self._model.fingerprint
 
     def answer(
-        self, requests: Sequence[Request], how: Decoding, settled: EarlyStop | None
-    ) -> list[CachedAnswer]:
-        answers: dict[int, CachedAnswer] = {}
-        answer_rows(self._model, requests, how, settled, answers.__setitem__)
+        self, requests: Sequence[Request], options: DecodingOptions, early_stop: EarlyStop | None
+    ) -> list[Answer]:
+        answers: dict[int, Answer] = {}
+        answer_requests(self._model, requests, options, early_stop, answers.__setitem__)
         return [answers[row] for row in range(len(requests))]
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse an address that nothing answers at, which ray would try for minutes."""
-    found = re.fullmatch(r"(?:ray://)?\[?([^/\]]+?)\]?:([0-9]{1,5})", address)
-    if found is None:
+    """Check that a server answers at an address, as ray would try for minutes."""
+    match = re.fullmatch(r"(?:ray://)?\[?([^/\]]+?)\]?:([0-9]{1,5})", address)
+    if match is None:
         return
     try:
-        socket.create_connection((found[1], int(found[2])), timeout=REACHED_WITHIN).close()
+        socket.create_connection((match[1], int(match[2])), timeout=REACHED_WITHIN).close()
     except (OSError, OverflowError) as error:
         raise _unreachable(address, error) from error
 
 
 def _unreachable(address: str, error: Exception) -> GenerationError:
     return GenerationError(
-        f"there is no ray cluster at {address!r} ({error}); start one with `ray start --head`, or "
-        "use 'local'"
+        f"a ray cluster cannot be reached at {address!r} ({error}); start one with "
+        "`ray start --head`, or use 'local'"
     )
 
 
-def _place(model: HookedLM) -> str:
-    """Where a model can be loaded from."""
-    place = model.name if model.name in bundled.BUNDLED_NAMES else model.plain.name_or_path
-    if not place:
+def _find_source(model: HookedLM) -> str:
+    """Return the name or folder that a worker can load the model from."""
+    source = model.name if model.name in bundled.BUNDLED_NAMES else model.plain.name_or_path
+    if not source:
         raise GenerationError(
-            f"{model.describe()} was not loaded from anywhere, so that no worker can load it; save "
+            f"{model.describe()} has no name or folder from which a worker can load it; save "
             "it with save_pretrained, and ist.load that folder"
         )
-    return place
+    return source
 
 
-def _ray() -> Any:
+def _import_ray() -> Any:
     try:
         import ray
     except ImportError:

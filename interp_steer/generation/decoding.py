@@ -1,7 +1,7 @@
-"""The decoding loop: rows are admitted, stepped and released until every one has its answer.
+"""Run the decoding loop: admit rows, step them and release them until every answer has ended.
 
-The loop counts the steps and tells them to the clock, so that no hook has to guess from the shape
-of a tensor where it is.
+The loop counts the steps and announces them to the clock, so that hooks do not have to guess the
+position of a token from the shape of a tensor.
 """
 
 from __future__ import annotations
@@ -17,74 +17,83 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp_steer.generation.row_batches import Answer, Batch, Cached, Uncached
+from interp_steer.generation.request import Answer
+from interp_steer.generation.row_batches import Batch, Cached, Uncached
 from interp_steer.interventions.positions import Clock
 from interp_steer.models.batching import fewer, is_out_of_memory, longest_first
 from interp_steer.models.forward import Through, forward_under
 from interp_steer.models.hooked_lm import HookedLM, Hooks
 
 REFILL_AT = 0.75
-"""Waiting rows are admitted when no more than this share of the batch is still decoding: each
-admission is a pass of its own and copies the cache."""
+"""Waiting rows are admitted when at most this share of the batch is still decoding: each admission
+is a forward pass of its own and copies the cache."""
 
 Chooser: TypeAlias = Callable[
     [Float[Tensor, "active vocabulary"], Int[Tensor, " active"], Int[Tensor, " active"]],
     Int[Tensor, " active"],
 ]
-"""Chooses a token for each active row from its logits, its number, and how many tokens it has."""
+"""Chooses a token for each active row from its logits, its number, and its count of tokens."""
 
 HooksFor: TypeAlias = Callable[[Clock], Hooks]
-"""Makes the hooks under which rows are decoded, given the clock that they are to read."""
+"""Makes the hooks under which rows are decoded; the hooks read the clock that is given."""
 
-Batches: TypeAlias = AbstractContextManager[Callable[[int], Batch]]
-"""Says how rows are run: while it is entered, it makes an empty batch, of whatever size."""
+OpenBatches: TypeAlias = AbstractContextManager[Callable[[int], Batch]]
+"""A context in which rows can be run. It yields a function that makes an empty batch of a size."""
 
 EarlyStop: TypeAlias = Callable[[int, str], bool]
-"""Of a row's number and what it has said so far: whether the rest can be done without."""
+"""Receives a row's number and its text so far; returns whether the rest of the answer does not
+matter."""
 
 OnToken: TypeAlias = Callable[[int, int], object]
-"""Is told the number of a row and a token of its answer, as soon as it is chosen."""
+"""Receives the number of a row and a token of its answer, as soon as the token is chosen."""
 
-SETTLED_EVERY = 4
-"""Every so many tokens an answer is asked whether it is settled: its text has to be decoded."""
+EARLY_STOP_EVERY = 4
+"""The number of tokens between two questions to an early stop, as each decodes the text."""
 
 
-def of_rows(settled: EarlyStop, rows: Sequence[int], place: int, said: str) -> bool:
-    """An early verdict on some of the rows, which are told by their place among these."""
-    return settled(rows[place], said)
+def ask_by_place(early_stop: EarlyStop, rows: Sequence[int], place: int, text: str) -> bool:
+    """Ask an early stop about a row that is given by its place among some rows."""
+    return early_stop(rows[place], text)
 
 
 @dataclass(frozen=True)
 class StopRule:
-    """When an answer ends, and what of it is its text; the same whatever the steering."""
+    """The rule that ends an answer and cuts its text; the same with and without steering.
+
+    Args:
+        model: has the stop tokens and stop strings.
+        max_new_tokens: the most tokens of an answer.
+        early_stop: ends answers whose rest does not matter; None for no answer.
+    """
 
     model: HookedLM
     max_new_tokens: int
-    settled: EarlyStop | None = None
+    early_stop: EarlyStop | None = None
 
     @cached_property
     def _tail(self) -> int:
-        # Every token of text holds a byte or more of it, while special tokens decode to nothing:
-        # hence more tokens than the longest string has bytes.
+        # Every token of text holds at least a byte of it, and special tokens decode to nothing:
+        # so the tail has more tokens than the longest stop string has bytes.
         return 8 + max((2 * len(text.encode()) for text in self.model.stop_strings), default=0)
 
-    def ended(self, row: int, answer: Answer) -> bool:
-        """Whether an answer has its last token; if so, its text and why it ended are written."""
-        if self._stops(answer.tokens):
-            stopped = answer.tokens[-1] in self.model.stop_ids
-            text = self.model.decode(answer.tokens[:-1] if stopped else answer.tokens)
+    def finish(self, row: int, tokens: list[int]) -> Answer | None:
+        """Return the answer when these are all of its tokens, and None while it goes on.
+
+        Args:
+            row: the number of the row, for the early stop.
+            tokens: the tokens of the answer so far, at least one.
+        """
+        if self._stops(tokens):
+            stopped = tokens[-1] in self.model.stop_ids
+            text = self.model.decode(tokens[:-1] if stopped else tokens)
             cuts = [text.find(string) for string in self.model.stop_strings if string in text]
-            answer.text = text[: min(cuts)] if cuts else text
-            answer.finish_reason = "stop" if stopped or cuts else "length"
-            return True
-        said = len(answer.tokens)
-        if self.settled is None or (said > 1 and said % SETTLED_EVERY):
-            return False
-        text = self._certain(self.model.decode(answer.tokens))
-        if not self.settled(row, text):
-            return False
-        answer.text, answer.finish_reason = text, "settled"
-        return True
+            text = text[: min(cuts)] if cuts else text
+            return Answer(text, tuple(tokens), "stop" if stopped or cuts else "length")
+        n_tokens = len(tokens)
+        if self.early_stop is None or (n_tokens > 1 and n_tokens % EARLY_STOP_EVERY):
+            return None
+        text = self._final_part(self.model.decode(tokens))
+        return Answer(text, tuple(tokens), "settled") if self.early_stop(row, text) else None
 
     def _stops(self, tokens: list[int]) -> bool:
         if tokens[-1] in self.model.stop_ids or len(tokens) >= self.max_new_tokens:
@@ -94,8 +103,8 @@ class StopRule:
         text = self.model.decode(tokens[-self._tail :])
         return any(string in text for string in self.model.stop_strings)
 
-    def _certain(self, text: str) -> str:
-        """What of an unfinished text will stand: no half character, no beginning of a stop."""
+    def _final_part(self, text: str) -> str:
+        """Cut the end of an unfinished text that may change: half a character, part of a stop."""
         text = text.rstrip("\ufffd")
         begun = [
             length
@@ -106,12 +115,12 @@ class StopRule:
         return text[: len(text) - max(begun, default=0)]
 
 
-def greedy(
+def choose_likeliest(
     logits: Float[Tensor, "active vocabulary"],
     rows: Int[Tensor, " active"],
     steps: Int[Tensor, " active"],
 ) -> Int[Tensor, " active"]:
-    """The likeliest token of each row."""
+    """Choose the likeliest token of each row (greedy decoding)."""
     return logits.argmax(-1)
 
 
@@ -120,8 +129,8 @@ def decode(
     prompts: list[list[int]],
     stop: StopRule,
     *,
-    batches: Batches,
-    choose: Chooser = greedy,
+    batches: OpenBatches,
+    choose: Chooser = choose_likeliest,
     batch_size: int,
     on_finished: Callable[[int, Answer], object],
     on_token: OnToken | None = None,
@@ -132,11 +141,11 @@ def decode(
         model: the model.
         prompts: the token ids of each row.
         stop: ends answers.
-        batches: how rows are run, such as :func:`rows_under`.
+        batches: how rows are run, such as :func:`open_row_batches`.
         choose: chooses tokens.
-        batch_size: how many rows are decoded at once, fewer once they do not fit in memory.
-        on_finished: called for each row as it ends, with its number and its answer.
-        on_token: called for each token as it is chosen; what it raises ends the decoding.
+        batch_size: the number of rows decoded together; fewer once they do not fit in memory.
+        on_finished: receives the number and the answer of each row as it ends.
+        on_token: receives each token as it is chosen; an error that it raises ends the decoding.
 
     Returns:
         The answers in the order of the rows.
@@ -144,66 +153,72 @@ def decode(
     Raises:
         OutOfMemory: when a single row does not fit.
     """
-    answers = [Answer() for _ in prompts]
+    generated: list[list[int]] = [[] for _ in prompts]
+    answers: dict[int, Answer] = {}
     waiting = deque(longest_first([len(prompt) for prompt in prompts]))
-    with torch.inference_mode(), batches as empty:
-        batch = empty(batch_size)
+    with torch.inference_mode(), batches as make_batch:
+        batch = make_batch(batch_size)
         while waiting or batch.rows:
             admitted: list[int] = []
             if waiting and len(batch.rows) <= REFILL_AT * batch_size:
                 free = min(batch_size - len(batch.rows), len(waiting))
                 admitted = [waiting.popleft() for _ in range(free)]
-            logits = _in_memory(batch, admitted, answers)
+            logits = _run_if_it_fits(batch, admitted, generated)
             if logits is None:
-                # What the cache holds may be half a step: all rows are admitted anew, with the
-                # tokens that they have.
+                # The cache may hold half a step: all rows are admitted again, with the tokens
+                # that they have.
                 rows = list(dict.fromkeys([*batch.rows, *admitted]))
                 waiting.extendleft(reversed(rows))
                 batch_size = fewer(len(rows), model.device)
-                batch = empty(batch_size)
+                batch = make_batch(batch_size)
                 continue
-            fresh = batch.rows[-len(logits) :]
-            steps = torch.tensor([len(answers[row].tokens) for row in fresh])
-            chosen = choose(logits, torch.tensor(fresh), steps).tolist()
-            for row, token in zip(fresh, chosen, strict=True):
-                answers[row].tokens.append(token)
+            active = batch.rows[-len(logits) :]
+            steps = torch.tensor([len(generated[row]) for row in active])
+            chosen = choose(logits, torch.tensor(active), steps).tolist()
+            for row, token in zip(active, chosen, strict=True):
+                generated[row].append(token)
                 if on_token is not None:
                     on_token(row, token)
-            ended = [row for row in fresh if stop.ended(row, answers[row])]
-            for row in ended:
-                on_finished(row, answers[row])
+            finished = {row: stop.finish(row, generated[row]) for row in active}
+            ended = {row: answer for row, answer in finished.items() if answer is not None}
+            for row, answer in ended.items():
+                answers[row] = answer
+                on_finished(row, answer)
             batch.release(ended)
-    return answers
+    return [answers[row] for row in range(len(prompts))]
 
 
 @contextmanager
-def rows_under(
+def open_row_batches(
     model: HookedLM,
     prompts: list[list[int]],
     hooks: HooksFor,
     through: Through | None = None,
     kind: type[Uncached] = Cached,
 ) -> Iterator[Callable[[int], Uncached]]:
-    """Rows run by a model under hooks.
+    """Run rows by a model under hooks, while the context lasts.
 
     Args:
         model: the model.
         prompts: the token ids of all rows that are to be decoded.
-        hooks: makes the hooks, given the clock to read.
-        through: what runs the passes; see :func:`interp_steer.models.forward.forward_under`.
-        kind: with a cache, or whole at every step.
+        hooks: makes the hooks from the clock that they read.
+        through: which model runs; see :func:`interp_steer.models.forward.forward_under`.
+        kind: with a cache, or whole rows at every step.
+
+    Yields:
+        A function from a size to an empty batch.
     """
     clock = Clock()
     with forward_under(model, hooks(clock), through) as forward:
         yield lambda size: kind(model, prompts, forward, clock)
 
 
-def _in_memory(
-    batch: Batch, admitted: list[int], answers: list[Answer]
+def _run_if_it_fits(
+    batch: Batch, admitted: list[int], generated: list[list[int]]
 ) -> Float[Tensor, "row vocabulary"] | None:
-    """The logits of the rows that are admitted, or of a step where none are; None without room."""
+    """Admit rows, or step the batch when ``admitted`` is empty; return None without memory."""
     try:
-        return batch.admit(admitted, answers) if admitted else batch.step(answers)
+        return batch.admit(admitted, generated) if admitted else batch.step(generated)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

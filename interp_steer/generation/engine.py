@@ -1,109 +1,103 @@
-"""Rows that are to be answered, and how: what one process does with a model of its own."""
+"""Answer requests in one process, with the model that this process holds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from interp_steer.generation.compiled import slots_of
+from interp_steer.generation.compiled import open_slot_batches
 from interp_steer.generation.decoding import (
-    Batches,
     EarlyStop,
     OnToken,
+    OpenBatches,
     StopRule,
+    choose_likeliest,
     decode,
-    greedy,
-    rows_under,
+    open_row_batches,
 )
-from interp_steer.generation.dynamic import probed_rows
-from interp_steer.generation.ledger import CachedAnswer
-from interp_steer.generation.row_batches import Answer, Cached, Uncached
+from interp_steer.generation.dynamic import open_probed_batches
+from interp_steer.generation.request import Answer, Request
+from interp_steer.generation.row_batches import Cached, Uncached
 from interp_steer.generation.sampling import Sampler, Sampling
-from interp_steer.interventions.intervention import Intervention, row_hooks
+from interp_steer.interventions.intervention import row_hooks
 from interp_steer.models.forward import Through
 from interp_steer.models.hooked_lm import HookedLM
 
 
-@dataclass(frozen=True, eq=False)
-class Request:
-    """One row: a prompt and what acts on the model while it is answered."""
-
-    tokens: list[int]
-    steering: Intervention
-    uniform: Float[Tensor, " step"] | None = None
-    """The numbers that decide its tokens, where they are drawn."""
-
-
 @dataclass(frozen=True)
-class Decoding:
-    """How rows are decoded; see :func:`interp_steer.generation.completions.generate`."""
+class DecodingOptions:
+    """The way to decode requests; see :func:`interp_steer.generation.completions.generate`."""
 
     max_new_tokens: int
-    sampling: Sampling | None
-    batch_size: int
-    use_cache: bool
-    through: Through | None
-    compiled: bool
+    """The most tokens of an answer."""
+    sampling: Sampling | None = None
+    """How tokens are drawn; greedily when None."""
+    batch_size: int = 64
+    """The most rows that are decoded together."""
+    use_cache: bool = True
+    """Whether keys and values are cached."""
+    through: Through | None = None
+    """Which model runs the forward passes."""
+    compiled: bool = False
+    """Whether a compiled pass decodes."""
 
 
-Finished = Callable[[int, CachedAnswer], object]
-"""Is told the number of each row as it ends, and its answer."""
+OnFinished: TypeAlias = Callable[[int, Answer], object]
+"""Receives the number of each request as its answer ends, and the answer."""
 
 
-def answer_rows(
+def answer_requests(
     model: HookedLM,
     requests: Sequence[Request],
-    how: Decoding,
-    settled: EarlyStop | None,
-    on_finished: Finished,
+    options: DecodingOptions,
+    early_stop: EarlyStop | None,
+    on_finished: OnFinished,
     on_token: OnToken | None = None,
 ) -> None:
-    """Answer rows, in whatever order they end.
+    """Answer requests, in whatever order their answers end.
 
     Args:
         model: the model.
-        requests: the rows.
-        how: how they are decoded.
-        settled: an early verdict, of a row's number and what it has said so far.
-        on_finished: is told every answer.
-        on_token: is told every token.
+        requests: the requests.
+        options: how they are decoded.
+        early_stop: ends answers early; receives the number of a request and its text so far.
+        on_finished: receives every answer.
+        on_token: receives every token.
     """
-    choose = greedy
-    drawn = [request.uniform for request in requests if request.uniform is not None]
-    if how.sampling is not None:
-        choose = Sampler(how.sampling, torch.stack(drawn).to(model.device))
-
-    def finished(row: int, answer: Answer) -> None:
-        on_finished(row, CachedAnswer(answer.text, tuple(answer.tokens), answer.finish_reason))
-
-    prompts = [request.tokens for request in requests]
+    choose = choose_likeliest
+    if options.sampling is not None:
+        uniform = [request.uniform for request in requests if request.uniform is not None]
+        choose = Sampler(options.sampling, torch.stack(uniform).to(model.device))
     decode(
         model,
-        prompts,
-        StopRule(model, how.max_new_tokens, settled),
-        batches=_batches(model, prompts, [request.steering for request in requests], how),
+        [request.tokens for request in requests],
+        StopRule(model, options.max_new_tokens, early_stop),
+        batches=_open_batches(model, requests, options),
         choose=choose,
-        batch_size=how.batch_size,
-        on_finished=finished,
+        batch_size=options.batch_size,
+        on_finished=on_finished,
         on_token=on_token,
     )
 
 
-def _batches(
-    model: HookedLM, prompts: list[list[int]], steering: list[Intervention], how: Decoding
-) -> Batches:
-    """How rows are run: by a compiled pass, with weights that are found, or plainly."""
-    kind = Cached if how.use_cache else Uncached
-    if any(one.dynamic for one in steering):
-        return probed_rows(model, prompts, steering, how.through, kind, how.max_new_tokens)
+def _open_batches(
+    model: HookedLM, requests: Sequence[Request], options: DecodingOptions
+) -> OpenBatches:
+    """Choose how rows are run: with dynamic weights, by a compiled pass, or by an ordinary one."""
+    prompts = [request.tokens for request in requests]
+    steering = [request.steering for request in requests]
+    kind = Cached if options.use_cache else Uncached
+    if any(intervention.dynamic for intervention in steering):
+        return open_probed_batches(
+            model, prompts, steering, options.through, kind, options.max_new_tokens
+        )
     if len(set(map(id, steering))) == 1:
-        steering = steering[:1]  # one for all rows: nothing is gathered
+        steering = steering[:1]  # the same edit for all rows needs no gathering by row
     hooks = partial(row_hooks, steering)
-    if how.compiled:
-        return slots_of(model, prompts, hooks, how.max_new_tokens)
-    return rows_under(model, prompts, hooks, how.through, kind)
+    if options.compiled:
+        return open_slot_batches(model, prompts, hooks, options.max_new_tokens)
+    return open_row_batches(model, prompts, hooks, options.through, kind)

@@ -1,5 +1,5 @@
-"""Answers that were given before, so that a sweep that is repeated, extended or taken up again
-computes only what is new."""
+"""Store answers in a file, so that a sweep that is repeated, extended or resumed computes only the
+answers that are new."""
 
 from __future__ import annotations
 
@@ -7,105 +7,102 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from interp_steer.errors import GenerationError
+from interp_steer.generation.request import Answer
 from interp_steer.interventions.intervention import Intervention
-from interp_steer.storage.bounded import regular
+from interp_steer.storage.bounded import check_file
 
 try:
     import fcntl
 except ImportError:  # Windows: appends of one process at a time are safe without it
     fcntl = None
 
-_MATTER = ("torch", "transformers", "transformer-lens", "tokenizers")
-"""Packages another version of which may answer otherwise."""
+_PACKAGES = ("torch", "transformers", "transformer-lens", "tokenizers")
+"""Installed packages whose version can change an answer."""
 
+ANSWERING_PACKAGES = ("models", "interventions", "generation")
+"""Packages of interp_steer whose code can change an answer; changed code is not served stored
+answers. The code of other packages (fitting, scoring, figures) reaches an answer only through the
+prompts and the interventions, which are in its key."""
 
 LARGEST = 2**34
-"""The most bytes of a ledger that is read."""
-
-
-@dataclass(frozen=True)
-class CachedAnswer:
-    """An answer as the ledger keeps it; the fields are those of a completion."""
-
-    text: str
-    tokens: tuple[int, ...]
-    finish_reason: str
+"""The largest ledger, in bytes, that is read."""
 
 
 class Ledger:
-    """A file of answers, each under a hash of everything that can change it.
+    """A file of answers, each under a hash of everything that can change the answer.
 
-    Every answer is one line, appended as soon as it is whole, with a checksum of its own: after
-    ``kill -9`` or a full disk a torn line is left at most, which is passed over and computed again.
-    Several processes may append to one ledger.
+    Every answer is one line with a checksum, appended as soon as the answer has ended. After
+    ``kill -9`` or a full disk at most one incomplete line is left; it is skipped, and its answer is
+    computed again. Several processes may append to one ledger.
 
     Args:
         path: the file; made with its folder when the first answer is kept.
 
     Attributes:
-        damaged: how many lines were passed over because they do not match their checksum.
-        reused: how many answers were taken from the ledger.
+        damaged: the number of lines that were skipped because they do not match their checksum.
+        reused: the number of answers that were taken from the ledger.
 
     Raises:
-        GenerationError: when the file is there and cannot be read.
+        GenerationError: when the file exists and cannot be read.
 
     Example:
-        >>> ledger = Ledger("results/answers.jsonl")                      # doctest: +SKIP
-        >>> ist.generate(model, prompts, steer, ledger=ledger)            # doctest: +SKIP
+        >>> ledger = Ledger("results/answers.jsonl")
+        >>> answers = ist.generate(model, prompts, steer, max_new_tokens=8, ledger=ledger)
+        >>> len(ledger)
+        2
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.damaged = 0
         self.reused = 0
-        self._kept: dict[str, CachedAnswer] = {}
+        self._answers: dict[str, Answer] = {}
         for line in self._lines():
-            entry = _entry(line)
+            entry = _parse_line(line)
             if entry is None:
                 self.damaged += 1
             else:
-                self._kept[entry[0]] = entry[1]
+                self._answers[entry[0]] = entry[1]
 
     def _lines(self) -> Iterator[bytes]:
-        mend = "give another path"
+        fix = "give another path"
         try:
             if self.path.exists():
-                with open(regular(self.path, GenerationError, LARGEST, mend), "rb") as file:
+                with open(check_file(self.path, GenerationError, LARGEST, fix), "rb") as file:
                     yield from filter(None, (line.rstrip(b"\n") for line in file))
         except (OSError, ValueError) as error:
             if isinstance(error, GenerationError):
                 raise
             raise GenerationError(
-                f"the ledger {self.path} cannot be read ({error}); {mend}"
+                f"the ledger {self.path} cannot be read ({error}); {fix}"
             ) from None
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._answers)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._kept
+        return key in self._answers
 
-    def __getitem__(self, key: str) -> CachedAnswer:
-        return self._kept[key]
+    def __getitem__(self, key: str) -> Answer:
+        return self._answers[key]
 
-    def take(self, key: str) -> CachedAnswer:
-        """The answer under a key that the ledger has, counted as reused."""
+    def take(self, key: str) -> Answer:
+        """Return the answer under a key that the ledger has, and count it as reused."""
         self.reused += 1
-        return self._kept[key]
+        return self._answers[key]
 
-    def keep(self, key: str, kept: CachedAnswer) -> None:
+    def keep(self, key: str, answer: Answer) -> None:
         """Append an answer.
 
         Raises:
-            GenerationError: when it cannot be written, for instance because the disk is full; the
-                answers before it are kept.
+            GenerationError: when the answer cannot be written, for instance because the disk is
+                full; the earlier answers are kept.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,77 +111,95 @@ class Ledger:
                     fcntl.flock(file, fcntl.LOCK_EX)
                 end = file.seek(0, os.SEEK_END)
                 file.seek(max(0, end - 1))
-                torn = file.read(1) not in (b"", b"\n")
-                # In one write, after closing a line that a killed process left open.
-                file.write((b"\n" if torn else b"") + _line(key, kept) + b"\n")
+                incomplete = file.read(1) not in (b"", b"\n")
+                # One write, which first closes a line that a killed process left open.
+                file.write((b"\n" if incomplete else b"") + _format_line(key, answer) + b"\n")
         except OSError as error:
             raise GenerationError(
-                f"an answer could not be kept in {self.path} ({error.strerror}); free some room or "
-                f"give another path. The {len(self)} answers before it are kept"
+                f"an answer could not be kept in {self.path} ({error.strerror}); free some space "
+                f"or give another path. The {len(self)} earlier answers are kept"
             ) from None
-        self._kept[key] = kept
+        self._answers[key] = answer
 
 
-def _line(key: str, kept: CachedAnswer) -> bytes:
-    content: list[Any] = [key, kept.finish_reason, list(kept.tokens), kept.text]
+def _format_line(key: str, answer: Answer) -> bytes:
+    content: list[Any] = [key, answer.finish_reason, list(answer.tokens), answer.text]
     text = json.dumps(content, ensure_ascii=True)
     return json.dumps([hashlib.sha256(text.encode()).hexdigest()[:16], *content]).encode()
 
 
-def _entry(line: bytes) -> tuple[str, CachedAnswer] | None:
-    """The key and answer of a line; None when it is not what was written."""
+def _parse_line(line: bytes) -> tuple[str, Answer] | None:
+    """Return the key and the answer of a line, or None for a line that was not written whole."""
     try:
         _, key, finish_reason, tokens, text = json.loads(line)
-        texts = all(isinstance(each, str) for each in (key, finish_reason, text))
+        texts = all(isinstance(value, str) for value in (key, finish_reason, text))
         if not texts or not all(type(token) is int for token in tokens):
             return None
-        kept = CachedAnswer(text, tuple(tokens), finish_reason)
-        return (key, kept) if _line(key, kept) == line else None
+        answer = Answer(text, tuple(tokens), finish_reason)
+        return (key, answer) if _format_line(key, answer) == line else None
     except (ValueError, TypeError, RecursionError):
         return None
 
 
-def keys(
+def compute_keys(
     fingerprint: str,
     prompts: Sequence[Sequence[int]],
     steering: Sequence[Intervention],
     choices: Sequence[str],
     **settings: Any,
 ) -> list[str]:
-    """The key of each row.
+    """Compute the key of each row: a hash of everything that can change its answer.
 
     Args:
         fingerprint: of the model's weights and configuration.
         prompts: token ids of each row.
-        steering: the intervention of each row; its directions count with every number.
-        choices: of each row, whatever decides how its tokens are drawn.
-        settings: whatever else can change an answer.
+        steering: the intervention of each row; every number of its directions is hashed.
+        choices: a text per row that says how its tokens are drawn.
+        settings: everything else that can change an answer.
     """
-    common = json.dumps([fingerprint, _program(), settings], sort_keys=True)
-    acting = {id(one): _steering(one) for one in steering}
+    common = json.dumps([fingerprint, _identify_program(), settings], sort_keys=True)
+    acting = {id(intervention): _hash_steering(intervention) for intervention in steering}
     return [
         hashlib.sha256(
-            json.dumps([common, list(prompt), acting[id(one)], choice]).encode()
+            json.dumps([common, list(prompt), acting[id(intervention)], choice]).encode()
         ).hexdigest()
-        for prompt, one, choice in zip(prompts, steering, choices, strict=True)
+        for prompt, intervention, choice in zip(prompts, steering, choices, strict=True)
     ]
 
 
-def _steering(intervention: Intervention) -> list[str]:
-    said = [str(intervention)]
+def _hash_steering(intervention: Intervention) -> list[str]:
+    """Return the line of an intervention, and the hashes of its directions."""
+    parts = [str(intervention)]
     for edit in intervention.edits:
         linear = edit.direction.linear
-        parts = [] if linear is None else [linear.matrix, linear.origin]
-        for tensor in (edit.direction.vector, *parts):
+        tensors = [] if linear is None else [linear.matrix, linear.origin]
+        for tensor in (edit.direction.vector, *tensors):
             raw = tensor.detach().float().cpu().contiguous()
-            said.append(hashlib.sha256(raw.numpy().tobytes()).hexdigest())
-        said.append(repr(edit.value))
-    return said
+            parts.append(hashlib.sha256(raw.numpy().tobytes()).hexdigest())
+        parts.append(repr(edit.value))
+    return parts
 
 
 @cache
-def _program() -> str:
-    """What runs the model: this package as it stands, and the versions that matter."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    ours = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    return " ".join([ours, *(f"{name}-{version(name)}" for name in _MATTER)])
+def _identify_program() -> str:
+    """Return what identifies the running program: a hash of its sources and the versions."""
+    versions = (f"{name}-{version(name)}" for name in _PACKAGES)
+    return " ".join([hash_sources(Path(__file__).parents[1]), *versions])
+
+
+def hash_sources(root: Path) -> str:
+    """Hash the sources of the packages whose code can change an answer.
+
+    Args:
+        root: the folder of ``interp_steer``.
+
+    Returns:
+        64 hexadecimal digits, which change with the content, the path or the number of the files.
+    """
+    digest = hashlib.sha256()
+    for package in ANSWERING_PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            content = path.read_bytes()
+            name = path.relative_to(root).as_posix()
+            digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()

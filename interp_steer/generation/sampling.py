@@ -1,4 +1,4 @@
-"""How the next token is chosen: greedily, or by draws that belong to the row and not the batch."""
+"""Draw tokens with random numbers that belong to a row, and not to its batch."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Sampling:
     """Draw each token from the model's distribution.
 
     Args:
-        temperature: logits are divided by it; greater than 0. Greedy decoding is no sampling at
-            all, ``sampling=None``.
+        temperature: the divisor of the logits; greater than 0. For greedy decoding give
+            ``sampling=None`` instead.
         top_p: draw from the smallest set of tokens whose probabilities reach this share, in (0, 1].
-        seed: with the prompt's tokens, decides every draw of a row.
+        seed: decides, with the tokens of the prompt, every draw of a row.
 
     Raises:
-        GenerationError: when a number is out of its range.
+        GenerationError: when a number is out of range.
     """
 
     temperature: float = 1.0
@@ -45,20 +45,20 @@ class Sampling:
             raise GenerationError(f"seed is {self.seed!r}; give an integer")
 
 
-def draws(
+def draw_uniform(
     prompts: Sequence[Sequence[int]], applied: Sequence[str], n_steps: int, sampling: Sampling
 ) -> Float[Tensor, "row step"]:
-    """The uniform numbers in [0, 1) that decide each row's tokens.
+    """Draw the uniform numbers in [0, 1) that decide each row's tokens.
 
-    They depend on the seed and the row's prompt, and not on the other rows or their order, so that
-    two interventions on one prompt meet the same draws and differ by the intervention alone. A
-    prompt that comes again with the same intervention has draws of its own.
+    The numbers depend on the seed and the prompt of the row, and not on the other rows or their
+    order: two interventions on one prompt get the same numbers, so that their answers differ by the
+    intervention alone. A prompt that is repeated with the same intervention gets new numbers.
 
     Args:
         prompts: token ids of each row.
         applied: the canonical line of each row's intervention.
-        n_steps: how many tokens a row may need.
-        sampling: whose seed to use.
+        n_steps: the most tokens of an answer.
+        sampling: has the seed.
     """
     seen: Counter[tuple[tuple[int, ...], str]] = Counter()
     numbers = torch.empty(len(prompts), n_steps)
@@ -74,33 +74,34 @@ def draws(
 def sample(
     logits: Float[Tensor, "row vocabulary"], uniform: Float[Tensor, " row"], sampling: Sampling
 ) -> Int[Tensor, " row"]:
-    """Draw a token per row by inverting the cumulative distribution at one uniform number.
+    """Draw a token per row by inverting the cumulative distribution at a uniform number.
 
     Args:
         logits: of the next token.
-        uniform: one number in [0, 1) per row.
-        sampling: temperature and top_p.
+        uniform: a number in [0, 1) per row.
+        sampling: has the temperature and ``top_p``.
     """
     probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
     if sampling.top_p < 1:
         ranked, order = probabilities.sort(dim=-1, descending=True)
-        # A token is in the nucleus when those ahead of it have not yet reached top_p.
+        # A token is in the nucleus when the likelier tokens have not yet reached top_p.
         outside = ranked.cumsum(-1) - ranked >= sampling.top_p
         probabilities = probabilities.scatter(-1, order, ranked.masked_fill(outside, 0.0))
     cumulative = probabilities.cumsum(-1)
     total = cumulative[:, -1:]
-    # Strictly below the total, whatever the rounding: the token found then has a probability.
+    # The point is strictly below the total, whatever the rounding, so that the token that it
+    # selects has a probability above 0.
     point = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, point, right=True)[:, 0]
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws each row's tokens by its own uniform numbers."""
+    """Draws the tokens of each row by the uniform numbers of the row."""
 
     sampling: Sampling
     uniform: Float[Tensor, "row step"]
-    """As :func:`draws` gives them."""
+    """The numbers, from :func:`draw_uniform`."""
 
     def __call__(
         self,
@@ -108,5 +109,5 @@ class Sampler:
         rows: Int[Tensor, " active"],
         steps: Int[Tensor, " active"],
     ) -> Int[Tensor, " active"]:
-        """Draw a token for each active row, given its number and how many tokens it has."""
+        """Draw a token for each active row, given its number and its count of tokens."""
         return sample(logits, self.uniform[rows, steps], self.sampling)

@@ -1,20 +1,26 @@
-"""Given answers, token by token: what a model predicts where each of their tokens stands."""
+"""Score given answers: predict each of their tokens from the prompt and the tokens before it.
+
+The tokens of an answer are known, so that one forward pass over the prompt and the answer gives the
+predictions at all of its tokens (teacher forcing).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from tqdm import tqdm
 
+from interp_steer.arguments import check_list
 from interp_steer.errors import GenerationError
 from interp_steer.generation.dynamic import FoundWeights, ProbeStreams
 from interp_steer.generation.inputs import check_room, prepare
+from interp_steer.generation.request import Answer, Request
 from interp_steer.interventions.hooks import DynamicWeights
 from interp_steer.interventions.intervention import Intervention, row_hooks
 from interp_steer.interventions.positions import Clock
@@ -25,55 +31,45 @@ from interp_steer.models.prompts import Query
 
 Score = TypeVar("Score")
 
-
-@dataclass(frozen=True)
-class GivenAnswer:
-    """A prompt, an answer that is given to it, and what acts on the model meanwhile."""
-
-    prompt: list[int]
-    answer: list[int]
-    steering: Intervention
-
-    def under(self, steering: Intervention) -> GivenAnswer:
-        """The same answer under another intervention."""
-        return replace(self, steering=steering)
+AnsweredRequest: TypeAlias = tuple[Request, Answer]
+"""A request, and the answer that is given to it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What is predicted at each token of some answers, which end together."""
+    """Predictions at each token of some answers; answers end in the same column."""
 
     logprobs: Float[Tensor, "row token vocabulary"]
     """Natural logarithms of the probabilities, float32."""
     tokens: Int64[Tensor, "row token"]
-    """The tokens that stand there."""
+    """The tokens of the answers."""
     mask: Bool[Tensor, "row token"]
-    """False where a shorter answer has not begun yet."""
+    """False in the columns before a shorter answer begins."""
 
 
-def given_answers(
+def prepare_answers(
     model: HookedLM,
     prompts: Sequence[Query],
     answers: Sequence[str | Sequence[int]],
     steering: Intervention | Sequence[Intervention],
     batch_size: int,
-) -> list[GivenAnswer]:
-    """Check and tokenize prompts with their answers.
+) -> list[AnsweredRequest]:
+    """Check and tokenise prompts with their answers.
 
     Raises:
-        GenerationError: for no prompts, an empty prompt or answer, answers or steering of another
-            length than the prompts, or rows that do not fit the context.
+        GenerationError: for an empty list of prompts, an empty prompt or answer, answers or
+            steering of another length than the prompts, or rows that do not fit the context.
         InterventionError: when a direction does not fit the model.
     """
-    rows = prepare(model, prompts, steering, batch_size)
-    if isinstance(answers, str) or len(answers) != len(prompts):
-        given = "one text" if isinstance(answers, str) else f"{len(answers)} answers"
-        raise GenerationError(f"{given} for {len(prompts)} prompts; give a list, one per prompt")
-    found = []
-    for number, (prompt, answer, steer) in enumerate(
-        zip(rows.tokens, answers, rows.steering, strict=True)
-    ):
-        tokens = _answer_tokens(model, answer)
+    requests = prepare(model, prompts, steering, batch_size)
+    check_list("answers", answers, GenerationError)
+    if len(answers) != len(prompts):
+        raise GenerationError(
+            f"{len(answers)} answers for {len(prompts)} prompts; give a list, one per prompt"
+        )
+    rows = []
+    for number, (request, answer) in enumerate(zip(requests, answers, strict=True)):
+        tokens = _tokenise_answer(model, answer)
         if not tokens:
             raise GenerationError(f"answer {number} has no tokens; give a text that has some")
         if unknown := [token for token in tokens if not 0 <= token < model.d_vocab]:
@@ -81,111 +77,119 @@ def given_answers(
                 f"answer {number} has the token {unknown[0]}; those of {model.describe()} go from "
                 f"0 to {model.d_vocab - 1}"
             )
-        check_room(model, number, len(prompt), len(tokens), "shorten the answer")
-        found.append(GivenAnswer(prompt, tokens, steer))
-    return found
+        check_room(model, number, len(request.tokens), len(tokens), "shorten the answer")
+        text = answer if isinstance(answer, str) else ""
+        rows.append((request, Answer.given(tokens, text)))
+    return rows
 
 
-def scored(
+def score_in_batches(
     model: HookedLM,
-    rows: Sequence[GivenAnswer],
-    score: Callable[[Sequence[GivenAnswer]], list[Score]],
+    rows: Sequence[AnsweredRequest],
+    score: Callable[[Sequence[AnsweredRequest]], list[Score]],
     batch_size: int,
-    what: str,
+    label: str,
 ) -> list[Score]:
-    """Score rows in batches of like length; a batch that does not fit in memory is halved.
+    """Score answers in batches of similar length; a batch that does not fit in memory is halved.
 
     Args:
         model: the model.
-        rows: the answers.
-        score: of some rows, one result per row.
+        rows: the answers with their requests.
+        score: scores some rows, with one result per row.
         batch_size: rows scored together.
-        what: the progress bar's name.
+        label: the text of the progress bar.
 
     Returns:
         One result per row, in the order of the rows.
     """
-    found: dict[int, Score] = {}
-    lengths = [len(row.prompt) + len(row.answer) for row in rows]
+    scores: dict[int, Score] = {}
+    lengths = [len(request.tokens) + len(answer.tokens) for request, answer in rows]
     order, batches = batches_by_length(lengths, batch_size)
-    with tqdm(total=len(rows), desc=what, unit="answer", disable=None) as bar:
+    with tqdm(total=len(rows), desc=label, unit="answer", disable=None) as bar:
         for batch in (order[rows] for rows in batches):
             parts = in_parts([rows[row] for row in batch], score, model.device)
-            found |= dict(zip(batch, chain.from_iterable(parts), strict=True))
+            scores |= dict(zip(batch, chain.from_iterable(parts), strict=True))
             bar.update(len(batch))
-    return [found[row] for row in range(len(rows))]
+    return [scores[row] for row in range(len(rows))]
 
 
-def predictions(
+def predict_answers(
     model: HookedLM,
-    rows: Sequence[GivenAnswer],
+    rows: Sequence[AnsweredRequest],
     through: Through | None = None,
     *,
     reading: Hooks | None = None,
 ) -> Predictions:
-    """Run rows once and leave what is predicted at each token of their answers.
+    """Run rows once and return the predictions at each token of their answers.
 
-    Positions mean what they mean in :func:`interp_steer.generation.completions.generate`: the last prompt token
-    is the first of ``"generated"``, and ``"prompt"`` ends with it.
+    Positions mean the same as in :func:`interp_steer.generation.completions.generate`: the last
+    prompt token is the first position of ``"generated"``, and the last position of ``"prompt"``.
 
     Args:
         model: the model.
-        rows: the answers.
+        rows: the answers with their requests.
         through: see :func:`interp_steer.models.forward.forward_under`.
-        reading: hooks that see what the interventions left.
+        reading: hooks that read activations after the interventions.
     """
-    steering = [row.steering for row in rows]
-    dials = _dials(model, rows, through) if any(one.dynamic for one in steering) else None
+    steering = [request.steering for request, _ in rows]
+    dynamic = any(intervention.dynamic for intervention in steering)
+    weights = _tabulate_weights(model, rows, through) if dynamic else None
     clock = Clock()
-    # The last token of an answer is only predicted: it is not run, and needs no position.
-    padded = model.pad([[*row.prompt, *row.answer[:-1]] for row in rows])
-    answers = model.pad([row.answer for row in rows])
+    # The last token of an answer is predicted, but not run: it needs no position.
+    padded = model.pad([[*request.tokens, *answer.tokens[:-1]] for request, answer in rows])
+    answers = model.pad([answer.tokens for _, answer in rows])
     longest = answers.tokens.shape[1]
-    hooks = row_hooks(steering, clock, dials)
+    hooks = row_hooks(steering, clock, weights)
     with (
         torch.inference_mode(),
         forward_under(model, [*hooks, *(reading or [])], through) as forward,
     ):
-        clock.begin(padded.mask, torch.tensor([len(row.prompt) for row in rows]))
-        # Rows end together, so that the answers are predicted in the last columns.
+        clock.begin(padded.mask, torch.tensor([len(request.tokens) for request, _ in rows]))
+        # All rows end in the last column, so the last columns predict the answers.
         logits = forward(padded, None, longest)
         assert logits is not None
         logprobs = torch.log_softmax(logits.float(), dim=-1)
     return Predictions(logprobs, answers.tokens, answers.mask)
 
 
-def found_weights(
-    model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None = None
+def find_weights(
+    model: HookedLM, rows: Sequence[AnsweredRequest], through: Through | None = None
 ) -> Iterator[FoundWeights]:
-    """The weights of dynamic schedules at each token of some answers.
+    """Compute the weights of dynamic schedules at each token of some answers.
 
-    As the tokens are given, what the streams of a row predict does not depend on the weights: one
-    pass finds all of them.
+    The tokens are given, so that the predictions of the streams of a row do not depend on the
+    weights: one pass gives all weights.
 
     Yields:
-        Weights whose steps end together: those of an answer are the last, as many as it has tokens.
+        Weights whose last steps are the steps of an answer, one for each of its tokens.
     """
-    streams = ProbeStreams([row.steering for row in rows])
-    beside = [
-        rows[owner].under(steering)
+    streams = ProbeStreams([request.steering for request, _ in rows])
+    stream_rows = [
+        (rows[owner][0].under(steering), rows[owner][1])
         for owner, steering in zip(streams.owner, streams.steering, strict=True)
     ]
-    predicted = predictions(model, beside, through)
-    yield from streams.found(range(len(beside)), predicted.logprobs)
+    predicted = predict_answers(model, stream_rows, through)
+    yield from streams.find_weights(range(len(stream_rows)), predicted.logprobs)
 
 
-def _dials(model: HookedLM, rows: Sequence[GivenAnswer], through: Through | None) -> DynamicWeights:
-    longest = max(len(row.answer) for row in rows)
-    dials = ProbeStreams([row.steering for row in rows]).dials(longest, model.device)
-    for found in found_weights(model, rows, through):
-        for row, dial, weights in zip(found.row, found.dial, found.weight, strict=True):
-            said = len(rows[int(row)].answer)
-            steps = torch.arange(said, device=weights.device)
-            dials.turn(row.expand(said), dial.expand(said), steps, weights[-said:])
-    return dials
+def _tabulate_weights(
+    model: HookedLM, rows: Sequence[AnsweredRequest], through: Through | None
+) -> DynamicWeights:
+    """Return the weights of dynamic schedules, for hooks that read them by row and step."""
+    longest = max(len(answer.tokens) for _, answer in rows)
+    streams = ProbeStreams([request.steering for request, _ in rows])
+    table = streams.make_table(longest, model.device)
+    for found_weights in find_weights(model, rows, through):
+        for row, place, weights in zip(
+            found_weights.row, found_weights.dial, found_weights.weight, strict=True
+        ):
+            n_steps = len(rows[int(row)][1].tokens)
+            steps = torch.arange(n_steps, device=weights.device)
+            table.set(row.expand(n_steps), place.expand(n_steps), steps, weights[-n_steps:])
+    return table
 
 
-def _answer_tokens(model: HookedLM, answer: str | Sequence[int]) -> list[int]:
+def _tokenise_answer(model: HookedLM, answer: str | Sequence[int]) -> tuple[int, ...]:
     if isinstance(answer, str):
-        return list(model.tokenizer(answer, add_special_tokens=False)["input_ids"])
-    return list(answer)
+        return tuple(model.tokenizer(answer, add_special_tokens=False)["input_ids"])
+    return tuple(answer)

@@ -1,4 +1,7 @@
-"""Look at directions: cosines, layers, heads, subspaces, propagation, exchanges and probes."""
+"""Describe directions: cosines, layers, heads, subspaces, propagation, exchanges and probes.
+
+The package may import every package of the library but interchange, world, harness and burattino.
+"""
 
 import lazy_loader
 

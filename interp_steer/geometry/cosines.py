@@ -1,4 +1,4 @@
-"""Angles between activations and between directions, and what directions say to the vocabulary."""
+"""Compute cosines between activations and between directions, and read directions as tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from interp_steer.vectors.steering_vector import SteeringVector
 
 
 def cosine_to_others(rows: Float[Tensor, "row d_model"]) -> Float[Tensor, " row"]:
-    """Mean cosine similarity of each row to all the other rows.
+    """Compute the mean cosine similarity of each row to all other rows.
 
     Args:
         rows: one activation per prompt, at least two.
@@ -29,70 +29,71 @@ def cosine_to_others(rows: Float[Tensor, "row d_model"]) -> Float[Tensor, " row"
         VectorError: for fewer than two rows.
     """
     if len(rows) < 2:
-        raise VectorError(f"{len(rows)} row has no others to compare with; capture two or more")
+        raise VectorError(f"{len(rows)} row cannot be compared with others; capture two or more")
     unit = normalize(rows.double(), dim=-1)
     cosines = einsum(unit, unit, "a d_model, b d_model -> a b")
     return (cosines.sum(dim=1) - cosines.diagonal()) / (len(rows) - 1)
 
 
 def cosine_of_pairs(
-    one: Float[Tensor, "row d_model"], other: Float[Tensor, "row d_model"]
+    a: Float[Tensor, "row d_model"], b: Float[Tensor, "row d_model"]
 ) -> Float[Tensor, " row"]:
-    """Cosine similarity of each row of ``one`` to the same row of ``other``."""
-    return torch.cosine_similarity(one.double(), other.double(), dim=-1)
+    """Compute the cosine similarity of each row of ``a`` to the same row of ``b``."""
+    return torch.cosine_similarity(a.double(), b.double(), dim=-1)
 
 
 def cosine_map(vectors: Sequence[SteeringVector], layer: int) -> Float[Tensor, "vector vector"]:
-    """Cosine similarity between steering vectors at one layer.
+    """Compute the cosine similarities between steering vectors at one layer.
 
     Args:
         vectors: vectors of one model.
-        layer: where they are compared.
+        layer: the layer at which they are compared.
 
     Returns:
         A symmetric matrix with ones on its diagonal.
 
     Raises:
-        VectorError: when there are none, they are of different models, or one lacks the layer.
+        VectorError: for an empty list, vectors of different models, or a vector without the layer.
     """
     if not vectors:
-        raise VectorError("there are no vectors to compare; give at least one")
+        raise VectorError("the list of vectors to compare is empty; give at least one")
     index = vectors[0].layers.index(vectors[0].at(layer).source.layer)
     rows = [torch.stack([one.cosine(other)[index] for other in vectors]) for one in vectors]
     return torch.stack(rows)
 
 
 def vocabulary(model: HookedLM, vector: SteeringVector, top: int = 10) -> pl.DataFrame:
-    """The tokens that a vector raises and lowers most, read by the head (the logit lens).
+    """Return the tokens that a vector raises and lowers most, read by the head (the logit lens).
 
-    ``u_l @ W_U`` for each layer, ``u_l`` being the unit direction (paper A, vocabulary projection).
-    The final norm is left out: it scales all logits of a residual stream alike, but for its gains.
+    ``u_l @ W_U`` for each layer, with ``u_l`` the unit direction (paper A, vocabulary projection).
+    The final norm is left out: except for its gains, it scales all logits of a residual stream
+    alike.
 
     Args:
-        model: that the vector was fitted on.
-        vector: at a component of the residual stream's width.
-        top: how many tokens on either side.
+        model: the model that the vector was fitted on.
+        vector: a vector at a component of the residual stream's width.
+        top: the number of tokens on either side.
 
     Returns:
         Columns ``layer``, ``side`` (``raised`` or ``lowered``), ``rank`` from 1, ``token`` and
         ``score``, in standard deviations over the vocabulary.
 
     Raises:
-        VectorError: for a vector of another model, or one at ``z``.
+        VectorError: for a vector of another model, or a vector at ``z``.
     """
     vector.check(model)
     if vector.card.component == "z":
         raise VectorError(
-            f"{vector} lives in the heads, which write through the output projection; "
+            f"{vector} is in the space of the heads, which write through the output projection; "
             "fit one at resid_post, attn_out or mlp_out"
         )
     head = model.bridge.W_U.detach().float().cpu()
     logits = einsum(vector.unit.float(), head, "layer d_model, d_model token -> layer token")
     scores = (logits - logits.mean(-1, keepdim=True)) / logits.std(-1, keepdim=True)
     rows = []
-    for layer, each in zip(vector.layers, scores, strict=True):
+    for layer, of_layer in zip(vector.layers, scores, strict=True):
         for side, sign in (("raised", 1), ("lowered", -1)):
-            best = (sign * each).topk(min(top, len(each)))
+            best = (sign * of_layer).topk(min(top, len(of_layer)))
             for rank, (score, token) in enumerate(zip(*map(Tensor.tolist, best), strict=True), 1):
                 text = model.tokenizer.decode([token])
                 rows.append((layer, side, rank, text, sign * score))

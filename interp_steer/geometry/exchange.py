@@ -1,8 +1,8 @@
-"""Is a direction used? Activations exchanged between the two prompts of a pair.
+"""Exchange activations between the two prompts of a pair, to test whether a direction is used.
 
-Run the same request with the instruction and without it, and carry the activation of one run into
-the other: what the answer becomes is what that activation, or its component along a direction, does
-(interchange interventions: Geiger et al. 2021; activation patching: Meng et al. 2022).
+Run the same request with the instruction and without it, and patch the activation of one run into
+the other. The change of the answer is the effect of that activation, or of its component along a
+direction (interchange interventions: Geiger et al. 2021; activation patching: Meng et al. 2022).
 """
 
 from __future__ import annotations
@@ -21,48 +21,50 @@ from interp_steer.errors import InterventionError
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 
 Part: TypeAlias = Literal["whole", "component", "rest"]
-"""What is exchanged: the whole activation, its component along a direction, or all but that."""
+"""The part that is exchanged: the whole activation, its component along a direction, or the rest
+without that component."""
 
 
-def interchange(
+def exchange_activations(
     direction: Direction,
     donor: Float[Tensor, " prompt *shape"],
     receiver: Float[Tensor, " prompt *shape"],
     part: Part = "whole",
 ) -> list[Intervention]:
-    """Give each prompt's last token the activation that another prompt has there.
+    """Patch each prompt's last token with the activation of another prompt.
 
     With ``h`` the donor's and ``h'`` the receiver's activation at the site of the direction, at the
-    last token of the prompt of either, and ``u`` the unit direction::
+    last token of either prompt, and ``u`` the unit direction::
 
         whole       h' + (h - h')                        = h
         component   h' + <h - h', u> u
         rest        h' + (h - h') - <h - h', u> u
 
-    Only the last token of the prompt is written. What it is made of by then is not: later layers
-    read the rest of the receiver's prompt as before. ``whole`` is what TransformerLens'
-    ``generic_activation_patch`` does at that position; here every prompt of a batch has its own
-    patch, so that answers can be generated under it.
+    Only the last token of the prompt is written. Later layers still read the receiver's activations
+    at the other tokens. ``whole`` equals TransformerLens' ``generic_activation_patch`` at that
+    position; here every prompt of a batch has its own patch, so answers can be generated under it.
 
     Args:
-        direction: applied where it was read; its site is patched.
+        direction: a direction that is applied where it was read; its site is patched.
         donor: an activation for each prompt, at that site.
-        receiver: those of the prompts that will be run, in the same order and with nothing else
-            acting on the model before the site: ``whole`` and ``rest`` are added as differences.
-        part: what is exchanged.
+        receiver: the activations of the prompts that will be run, in the same order. Nothing else
+            may act on the model before the site, because ``whole`` and ``rest`` are added as
+            differences.
+        part: the part that is exchanged.
 
     Returns:
         An intervention for each prompt, for :func:`interp_steer.generate` and
-        :func:`interp_steer.logprobs`; one that does nothing where the two do not differ.
+        :func:`interp_steer.logprobs`; unsteered for a prompt whose two activations are equal.
 
     Raises:
         InterventionError: for an unknown part, activations of another shape than the direction's,
             or a direction with one vector for each step.
 
     Example:
-        >>> rows = [capture(model, side, keep_rows=True).rows.values[site] for side in sides]
-        >>> steering = interchange(vector.at(5), *rows, part="component")  # doctest: +SKIP
-        >>> ist.generate(model, pairs.absent, steering)                    # doctest: +SKIP
+        >>> rows = capture_last_tokens(model, pairs.test)
+        >>> donor, receiver = (side[vector.at(5).site] for side in rows)
+        >>> steering = exchange_activations(vector.at(5), donor, receiver)
+        >>> answers = ist.generate(model, pairs.test.absent, steering, max_new_tokens=4)
     """
     if part not in get_args(Part):
         raise InterventionError(f"part is {part!r}; give one of {', '.join(get_args(Part))}")
@@ -73,11 +75,11 @@ def interchange(
             "each prompt of either side, and one direction of their shape"
         )
     if part == "component":
-        targets = _projections(direction, donor).tolist()
+        targets = _project(direction, donor).tolist()
         return [direction.project(target, "last") for target in targets]
     change = donor.double() - receiver.double()
     if part == "rest":
-        moved = moved_along(direction, donor, receiver)
+        moved = displacement_along(direction, donor, receiver)
         change -= einsum(moved, direction.unit.double(), "prompt, ... -> prompt ...")
     return [
         replace(
@@ -92,21 +94,21 @@ def interchange(
     ]
 
 
-def moved_along(
+def displacement_along(
     direction: Direction,
     donor: Float[Tensor, " prompt *shape"],
     receiver: Float[Tensor, " prompt *shape"],
 ) -> Float64[Tensor, " prompt"]:
-    """``<h - h', u>``: how far an exchange moves each prompt along a direction.
+    """Return ``<h - h', u>``: how far an exchange moves each prompt along a direction.
 
-    A control moves it as far along another one, such as a random direction ``r``::
+    A control moves it as far along another direction, such as a random direction ``r``::
 
-        [r.add(amount, "last") for amount in moved_along(direction, donor, receiver)]
+        [r.add(amount, "last") for amount in displacement_along(direction, donor, receiver)]
     """
-    return _projections(direction, donor.double() - receiver.double())
+    return _project(direction, donor.double() - receiver.double())
 
 
-def _projections(
+def _project(
     direction: Direction, rows: Float[Tensor, " prompt *shape"]
 ) -> Float64[Tensor, " prompt"]:
     unit = direction.unit.double().flatten()
@@ -114,12 +116,15 @@ def _projections(
 
 
 Rows = Mapping[ist.Site, Tensor]
-"""By site, an activation for each prompt."""
+"""An activation for each prompt, by site."""
 
 
-def last_tokens(model: ist.HookedLM, pairs: ContrastSet) -> tuple[Rows, Rows]:
-    """The residual stream at the last token of the prompts with the instruction, and of those
-    without."""
+def capture_last_tokens(model: ist.HookedLM, pairs: ContrastSet) -> tuple[Rows, Rows]:
+    """Capture the residual stream at the last token of both sides of some pairs.
+
+    Returns:
+        The rows of the prompts with the instruction, and the rows of the prompts without it.
+    """
     present, absent = (
         ist.capture.capture_moments(model, side, keep_rows=True).rows
         for side in (pairs.present, pairs.absent)

@@ -1,31 +1,33 @@
-"""What a vector is like at each layer: how many dimensions, how far the sides are apart, what the
-head reads."""
+"""Describe a vector at each layer: how its pairs' differences spread, how well it separates the two
+sides, and how near it lies to what the head reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 import torch
 from einops import einsum, reduce
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn.functional import normalize
 from transformer_lens.tools.analysis.projection_kernel import orthonormal_subspace
 
 from interp_steer.errors import VectorError
+from interp_steer.geometry.ranks import check_rows, effective_rank_of_gram
 from interp_steer.models.hooked_lm import HookedLM
-from interp_steer.statistics.intervals import Interval, jackknife_interval, left_out
+from interp_steer.statistics.checks import format_percent
+from interp_steer.statistics.intervals import Interval, jackknife, percentile_interval
+from interp_steer.statistics.separation import resampled_auroc
 from interp_steer.vectors.steering_vector import SteeringVector
 
 TOKENS_AT_ONCE = 16384
-"""Rows of the unembedding that are read at a time."""
+"""The rows of the unembedding that are read at a time."""
 
 
 def cosine_between_layers(vector: SteeringVector) -> Float[Tensor, "layer layer"]:
-    """``<u_k, u_l>`` for every two layers of one vector.
+    """Compute ``<u_k, u_l>`` for every two layers of one vector.
 
     Args:
         vector: at a component whose width does not change with the layer.
@@ -37,65 +39,28 @@ def cosine_between_layers(vector: SteeringVector) -> Float[Tensor, "layer layer"
         VectorError: when the vector is zero at a layer.
 
     Example:
-        >>> cosine_between_layers(ist.fit(model, pairs))[4, 5]  # doctest: +SKIP
+        >>> cosine_between_layers(vector).shape
+        torch.Size([8, 8])
     """
     unit = vector.unit.double().flatten(1)
     return einsum(unit, unit, "a component, b component -> a b").float()
 
 
 # ---------------------------------------------------------------------------- dimensions
-def energy_shares(rows: Float[Tensor, "row d"]) -> Float64[Tensor, " component"]:
-    """Which share of the rows' squared length lies along each of their principal axes.
-
-    With ``sigma_k`` the singular values of the rows, ``p_k = sigma_k^2 / sum_j sigma_j^2``. Of rows
-    less their mean it is the explained variance of a PCA; of rows as they are, the first axis is
-    the line through the origin that lies nearest to them.
-
-    Args:
-        rows: such as the differences of single pairs, of any number.
-
-    Returns:
-        ``min(row, d)`` shares, the largest first; they sum to 1.
-
-    Raises:
-        VectorError: for no rows, or rows that are all zero.
-    """
-    _check(rows)
-    energy = torch.linalg.svdvals(rows.double()) ** 2
-    return energy / energy.sum()
-
-
-def effective_rank(rows: Float[Tensor, "row d"]) -> float:
-    """How many dimensions rows fill: ``exp(-sum_k p_k log p_k)`` (Roy and Vetterli 2007).
-
-    ``p_k`` are the :func:`energy_shares`, the normalised singular values of the second moment. It
-    is 1 for rows along one line, ``k`` for rows that fill ``k`` directions evenly, and never more
-    than the number of rows: compare it only between sets of one size.
-
-    Args:
-        rows: such as the differences of single pairs; less their mean for the rank of what is left.
-
-    Raises:
-        VectorError: for no rows, or rows that are all zero.
-
-    Example:
-        >>> round(effective_rank(torch.eye(5)), 6)
-        5.0
-    """
-    return float(_rank_of(energy_shares(rows)))
-
-
 @dataclass(frozen=True)
 class Spread:
-    """How the differences of single pairs lie about the vector that is their mean, at one layer."""
+    """The spread of the differences of single pairs about the vector that is their mean, at one
+    layer."""
 
     effective_rank: Interval
-    """Of the differences as they are: 1 when all of them point along one line."""
+    """The :func:`~interp_steer.geometry.ranks.effective_rank_of_variance` of the differences: 1
+    when all of them point along one line."""
     scatter_rank: Interval
-    """Of the differences less their mean: the dimensions of what single pairs add."""
+    """The same rank of the differences less their mean: the dimensions of what single pairs
+    add."""
     along_mean: Interval
-    """``|mean d|^2 / mean |d|^2``, the share of their squared length that is the vector; ``1/n`` is
-    what ``n`` differences of random sign would have."""
+    """``|mean d|^2 / mean |d|^2``, the share of the differences' squared length that is the vector;
+    ``n`` differences of random sign would have ``1/n``."""
     relative_norm: Interval
     """``|mean d| / sqrt(mean |h'|^2)``: the vector in units of the residual stream's length."""
 
@@ -103,11 +68,10 @@ class Spread:
 def spread(
     present: Float[Tensor, "row d"], absent: Float[Tensor, "row d"], *, level: float = 0.95
 ) -> Spread:
-    """How nearly the differences ``d_i = h_i - h'_i`` of single pairs are one direction.
+    """Measure how nearly the differences ``d_i = h_i - h'_i`` of single pairs are one direction.
 
-    Intervals are those of a jackknife over the pairs (Efron and Stein 1981), 32 groups of them at
-    most being left out in turn: resampling with replacement would make ranks too low and lengths
-    too large.
+    Intervals are those of a jackknife over the pairs (Efron and Stein 1981), leaving out at most 32
+    groups in turn. Resampling with replacement would make ranks too low and lengths too large.
 
     Args:
         present: an activation per pair, with the property.
@@ -119,7 +83,9 @@ def spread(
             all zero.
 
     Example:
-        >>> spread(h, without).effective_rank.value  # doctest: +SKIP
+        >>> present, absent = torch.ones(5, 3), torch.zeros(5, 3)
+        >>> round(spread(present, absent).effective_rank.value, 6)
+        1.0
     """
     if present.shape != absent.shape or len(present) < 3:
         raise VectorError(
@@ -127,76 +93,47 @@ def spread(
             "same pairs on both, three or more"
         )
     differences = present.double() - absent.double()
-    _check(differences)
+    check_rows(differences)
     gram = einsum(differences, differences, "a d, b d -> a b")
     lengths = reduce(absent.double() ** 2, "row d -> row", "sum")
 
-    def rank(kept: Int[Tensor, " kept"]) -> float:
-        return _rank(gram[kept][:, kept])
+    def rank(pairs: np.ndarray) -> float:
+        return effective_rank_of_gram(gram[pairs][:, pairs])
 
-    def scatter_rank(kept: Int[Tensor, " kept"]) -> float:
-        inner = gram[kept][:, kept]
+    def scatter_rank(pairs: np.ndarray) -> float:
+        inner = gram[pairs][:, pairs]
         across = inner.mean(dim=0, keepdim=True)
-        return _rank(inner - across - across.T + inner.mean())
+        return effective_rank_of_gram(inner - across - across.T + inner.mean())
 
-    def along_mean(kept: Int[Tensor, " kept"]) -> float:
-        inner = gram[kept][:, kept]
+    def along_mean(pairs: np.ndarray) -> float:
+        inner = gram[pairs][:, pairs]
         return float(inner.mean() / inner.diagonal().mean())
 
-    def relative_norm(kept: Int[Tensor, " kept"]) -> float:
-        return float((gram[kept][:, kept].mean().clamp(min=0) / lengths[kept].mean()).sqrt())
+    def relative_norm(pairs: np.ndarray) -> float:
+        return float((gram[pairs][:, pairs].mean().clamp(min=0) / lengths[pairs].mean()).sqrt())
 
     n = len(differences)
     return Spread(
-        effective_rank=_jackknife(n, rank, level, 1.0, float(n)),
-        scatter_rank=_jackknife(n, scatter_rank, level, 1.0, float(n)),
-        along_mean=_jackknife(n, along_mean, level, 0.0, 1.0),
-        relative_norm=_jackknife(n, relative_norm, level, 0.0, float("inf")),
+        effective_rank=jackknife(rank, n, (1.0, float(n)), level),
+        scatter_rank=jackknife(scatter_rank, n, (1.0, float(n)), level),
+        along_mean=jackknife(along_mean, n, (0.0, 1.0), level),
+        relative_norm=jackknife(relative_norm, n, (0.0, float("inf")), level),
     )
-
-
-def _check(rows: Float[Tensor, "row d"]) -> None:
-    if not rows.numel() or not rows.any():
-        raise VectorError(
-            f"{tuple(rows.shape)} rows, none of them other than zero, fill no dimensions; give "
-            "differences of pairs that differ"
-        )
-
-
-def _rank_of(shares: Float64[Tensor, " component"]) -> Float64[Tensor, ""]:
-    return torch.special.entr(shares).sum().exp()
-
-
-def _rank(gram: Float64[Tensor, "row row"]) -> float:
-    """The effective rank of rows whose inner products these are; 1 where all are zero."""
-    energy = torch.linalg.eigvalsh(gram).clamp(min=0)
-    total = energy.sum()
-    return float(_rank_of(energy / total)) if total > 0 else 1.0
-
-
-def _jackknife(
-    n: int,
-    statistic: Callable[[Int[Tensor, " kept"]], float],
-    level: float,
-    least: float,
-    most: float,
-) -> Interval:
-    """A statistic of ``n`` examples with its jackknife interval, cut to where it can lie."""
-    without = [statistic(torch.from_numpy(kept)) for kept in left_out(n)]
-    return jackknife_interval(statistic(torch.arange(n)), without, n, (least, most), level)
 
 
 # ---------------------------------------------------------------------------- two sides
 @dataclass(frozen=True)
 class Discrimination:
-    """How well the projection on one direction tells prompts with a property from those without."""
+    """The separation of prompts with a property from others by the projection on one direction."""
 
     overlap: Interval
-    """Area that the densities of the two sides share: 1 when they are the same, 0 apart."""
+    """The area that the densities of the two sides share: 1 for equal densities, 0 for disjoint
+    ones."""
     auroc: Interval
-    """Chance that a prompt with the property projects further than one without; half for ties."""
+    """The probability that a prompt with the property projects further than one without; ties count
+    half."""
     d_prime: Interval
-    """Distance of the means in units of the root mean square of the two standard deviations."""
+    """The distance of the means in units of the root mean square of the two standard deviations."""
 
 
 def discrimination(
@@ -207,25 +144,25 @@ def discrimination(
     level: float = 0.95,
     n_resamples: int = 1000,
 ) -> Discrimination:
-    """Tell two sides apart by a projection of each pair, with a bootstrap over pairs::
+    """Measure how well a projection separates two sides, with a bootstrap over pairs::
 
         overlap = integral min(f, g)                     (Weitzman 1970)
         AUROC   = P(p > a) + P(p = a) / 2
         d'      = (mean p - mean a) / sqrt((var p + var a) / 2)
 
     ``f`` and ``g`` are kernel densities of one Gaussian bandwidth, Scott's for the spread within
-    the sides. Project prompts that the direction was not fitted on: on those that it was, the sides
-    lie too far apart.
+    the sides. Project prompts that the direction was not fitted on: the sides of fitted prompts lie
+    too far apart.
 
     Args:
         present: the projections with the property, such as ``<h_i, u>``.
-        absent: those without, in the same order of pairs.
+        absent: the projections without the property, in the same order of pairs.
         seed: of the resampling.
         level: confidence level, in (0, 1).
-        n_resamples: how many resamples.
+        n_resamples: the number of resamples.
 
     Returns:
-        Where a side does not vary, ``d'`` may be infinite or undefined.
+        The three measures. Where a side does not vary, ``d'`` may be infinite or undefined.
 
     Raises:
         VectorError: for sides of different lengths, or fewer than two pairs.
@@ -246,23 +183,21 @@ def discrimination(
     # The first row is the sample itself; a resample is how often it holds each pair.
     times = torch.from_numpy(np.concatenate([np.ones((1, n)), draws]))
 
-    above = (p[:, None] > a).double() + 0.5 * (p[:, None] == a).double()
-    auroc = einsum(times, above, times, "draw p, p a, draw a -> draw") / n**2
     (mean_p, var_p), (mean_a, var_a) = (_moments(times, side) for side in (p, a))
     d_prime = (mean_p - mean_a) / ((var_p + var_a) / 2).sqrt()
     return Discrimination(
-        overlap=_percentiles(_overlap(p, a, times), level, n),
-        auroc=_percentiles(auroc, level, n),
-        d_prime=_percentiles(d_prime, level, n),
+        overlap=_percentile_interval(_overlap(p, a, times), level, n),
+        auroc=_percentile_interval(resampled_auroc(p, a, times), level, n),
+        d_prime=_percentile_interval(d_prime, level, n),
     )
 
 
 def _moments(
     times: Float64[Tensor, "draw n"], values: Float64[Tensor, " n"]
 ) -> tuple[Float64[Tensor, " draw"], Float64[Tensor, " draw"]]:
-    """Mean and unbiased variance of each resample."""
+    """Compute mean and unbiased variance of each resample."""
     n = len(values)
-    centred = values - values.mean()  # or else the square of a large mean would cancel
+    centred = values - values.mean()  # avoids cancellation of the square of a large mean
     mean = einsum(times, centred, "draw n, n -> draw") / n
     square = einsum(times, centred**2, "draw n, n -> draw") / n
     return mean + values.mean(), (square - mean**2).clamp(min=0) * n / (n - 1)
@@ -272,10 +207,10 @@ def _overlap(
     p: Float64[Tensor, " n"], a: Float64[Tensor, " n"], times: Float64[Tensor, "draw n"]
 ) -> Float64[Tensor, " draw"]:
     within = float(((p.var() + a.var()) / 2).sqrt())
-    if within == 0.0:  # neither side varies: they share everything or nothing
+    if within == 0.0:  # neither side varies: the densities are equal or disjoint
         return torch.full((len(times),), float(p[0] == a[0]), dtype=torch.float64)
     bandwidth = within * len(p) ** -0.2
-    reach = 4 * bandwidth  # beyond it a kernel is nothing
+    reach = 4 * bandwidth  # a kernel is negligible beyond
     if max(p.min() - a.max(), a.min() - p.max()) > 2 * reach:
         return torch.zeros(len(times), dtype=torch.float64)
     both = torch.cat([p, a])
@@ -288,43 +223,40 @@ def _overlap(
     return torch.minimum(*densities).sum(dim=1)
 
 
-def _percentiles(draws: Float64[Tensor, " draw"], level: float, n: int) -> Interval:
-    """The first of the draws, with the percentiles of the others."""
+def _percentile_interval(draws: Float64[Tensor, " draw"], level: float, n: int) -> Interval:
+    """Return the first of the draws, with the percentiles of the finite ones among the others."""
     value, resamples = float(draws[0]), draws[1:].numpy()
-    method = f"bootstrap percentile {100 * level:g}%"
     if not np.isfinite(value):
-        return Interval(value, value, value, n, method)
-    resamples = resamples[np.isfinite(resamples)]
-    low, high = np.quantile(resamples, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, min(float(low), value), max(float(high), value), n, method)
+        return Interval(value, value, value, n, f"bootstrap percentile {format_percent(level)}")
+    return percentile_interval(value, resamples[np.isfinite(resamples)], n, level)
 
 
 # ---------------------------------------------------------------------------- unembedding
 def unembedding_angle(model: HookedLM, vector: SteeringVector, top: int = 10) -> pl.DataFrame:
-    """How near a vector lies to what the head reads: the nearest rows of the unembedding.
+    """Measure how near a vector lies to the nearest rows of the unembedding.
 
-    With ``w_t`` the unembedding of token ``t``, the largest ``|<u_l, w_t>| / |w_t|``, and the share
-    ``|P u_l|^2`` of the unit direction that lies in the span of the ``top`` nearest rows. Rows are
-    chosen to be near, so that a random direction has a share too: compare with
-    ``vector.like_random(seed)``. As in :func:`interp_steer.geometry.cosines.vocabulary` the gains of the
-    final norm are left out.
+    With ``w_t`` the unembedding of token ``t``: the largest ``|<u_l, w_t>| / |w_t|``, and the share
+    ``|P u_l|^2`` of the unit direction that lies in the span of the ``top`` nearest rows. The rows
+    are chosen for their nearness, so a random direction has a share too: compare with
+    ``vector.like_random(seed)``. As in :func:`interp_steer.geometry.cosines.vocabulary`, the gains
+    of the final norm are left out.
 
     Args:
-        model: that the vector was fitted on.
-        vector: at a component of the residual stream's width.
-        top: how many rows span the space, at least one.
+        model: the model that the vector was fitted on.
+        vector: a vector at a component of the residual stream's width.
+        top: the number of rows that span the space, at least one.
 
     Returns:
         Columns ``layer``, ``token`` (the nearest), ``cosine`` (signed) and ``share``.
 
     Raises:
-        VectorError: for a vector of another model, one at ``z``, or more rows than the vocabulary
-            or the residual stream has room for.
+        VectorError: for a vector of another model, a vector at ``z``, or more rows than the
+            vocabulary or the width of the residual stream.
     """
     vector.check(model)
     if vector.card.component == "z":
         raise VectorError(
-            f"{vector} lives in the heads, which write through the output projection; "
+            f"{vector} is in the space of the heads, which write through the output projection; "
             "fit one at resid_post, attn_out or mlp_out"
         )
     head = model.bridge.W_U.detach()
@@ -342,10 +274,10 @@ def unembedding_angle(model: HookedLM, vector: SteeringVector, top: int = 10) ->
         dim=1,
     )
     rows = []
-    for layer, direction, each in zip(vector.layers, unit, cosines, strict=True):
-        nearest = each.abs().topk(top).indices
+    for layer, direction, of_layer in zip(vector.layers, unit, cosines, strict=True):
+        nearest = of_layer.abs().topk(top).indices
         basis = orthonormal_subspace(normalize(head[:, nearest].float(), dim=0)).basis
         inside = einsum(basis.float(), direction, "d k, d -> k")
         token = model.tokenizer.decode([int(nearest[0])])
-        rows.append((layer, token, float(each[nearest[0]]), float((inside**2).sum())))
+        rows.append((layer, token, float(of_layer[nearest[0]]), float((inside**2).sum())))
     return pl.DataFrame(rows, schema=["layer", "token", "cosine", "share"], orient="row")

@@ -1,14 +1,13 @@
-"""Several vectors together: angles between the subspaces they span, what they share, their rank.
+"""Compare several vectors: angles between the subspaces that they span, and what they share.
 
-All of it is of directions alone. Where several vectors are compared, scale them to length 1 first
-(``torch.nn.functional.normalize``), unless a longer one is to count for more.
+Everything depends on directions alone. Scale vectors to length 1 first
+(``torch.nn.functional.normalize``), unless longer vectors are to count for more.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float, Float64
 from scipy.linalg import subspace_angles
 from torch import Tensor
@@ -18,49 +17,50 @@ from interp_steer.errors import VectorError
 
 
 def principal_angles(
-    one: Float[Tensor, "a d"], other: Float[Tensor, "b _"]
+    first: Float[Tensor, "a d"], second: Float[Tensor, "b _"]
 ) -> Float64[Tensor, " angle"]:
-    """Principal angles between the subspaces that two sets of vectors span, as scipy finds them.
+    """Compute the principal angles between the subspaces that two sets of vectors span, by scipy.
 
-    The first is the least angle that a direction of one subspace makes with a direction of the
-    other; each of the next is the least one orthogonal to those before (Bjorck and Golub 1973).
+    The first is the least angle between a direction of one subspace and a direction of the other.
+    Each of the next is the least such angle among the directions that are orthogonal to all earlier
+    ones (Bjorck and Golub 1973).
 
     Args:
-        one: vectors that span the one subspace, a row each; they need not be orthogonal.
-        other: vectors that span the other.
+        first: vectors that span the first subspace, a row each; they need not be orthogonal.
+        second: vectors that span the second subspace.
 
     Returns:
         ``min(a, b)`` angles in radians, the smallest first, each in [0, pi/2].
 
     Raises:
-        VectorError: for vectors of different widths, that are not finite, or that depend on one
-            another and so span less than there are of them.
+        VectorError: for vectors of different widths, vectors that are not finite, or vectors that
+            depend on one another.
 
     Example:
         >>> axes = torch.eye(3)
         >>> principal_angles(axes[:2], axes[1:])
         tensor([0.0000, 1.5708], dtype=torch.float64)
     """
-    if one.shape[1] != other.shape[1]:
+    if first.shape[1] != second.shape[1]:
         raise VectorError(
-            f"vectors of widths {one.shape[1]} and {other.shape[1]} have no angles; give vectors "
-            "of one model and component"
+            f"vectors of widths {first.shape[1]} and {second.shape[1]} have no angles; give "
+            "vectors of one model and component"
         )
-    sides = [_independent(side).T.numpy() for side in (one, other)]
+    sides = [_check_independent(side).T.numpy() for side in (first, second)]
     return torch.from_numpy(np.sort(subspace_angles(*sides)))
 
 
 def shared_part(vectors: Float[Tensor, "*draw vector d"]) -> Float64[Tensor, "*draw vector"]:
-    """Cosine of each vector with the mean direction of all the others (leave-one-out).
+    """Compute the cosine of each vector with the mean direction of all the others (leave-one-out).
 
     Its square is the share of a vector's squared norm that lies along what the others have in
-    common. The others are scaled to length 1 before their mean is taken, so that no long one leads.
+    common. The others are scaled to length 1 before their mean is taken, so all count the same.
 
     Args:
         vectors: two or more, a row each.
 
     Returns:
-        A number in [-1, 1] for each vector; 0 in the mean for directions that are independent.
+        A number in [-1, 1] for each vector; the mean for independent directions is 0.
 
     Raises:
         VectorError: for fewer than two vectors.
@@ -71,44 +71,18 @@ def shared_part(vectors: Float[Tensor, "*draw vector d"]) -> Float64[Tensor, "*d
     """
     if vectors.shape[-2] < 2:
         raise VectorError(
-            f"{vectors.shape[-2]} vector has no others to share with; give two or more"
+            f"{vectors.shape[-2]} vector cannot be compared with others; give two or more"
         )
     unit = normalize(vectors.double(), dim=-1)
     others = unit.sum(dim=-2, keepdim=True) - unit
     return torch.cosine_similarity(unit, others, dim=-1)
 
 
-def effective_rank(vectors: Float[Tensor, "*draw vector d"]) -> Float64[Tensor, "*draw"]:
-    """How many dimensions a set of vectors really takes: the exponential of an entropy.
-
-    With ``p_i = s_i / sum s`` the singular values of the matrix of vectors, scaled to a sum of 1,
-    it is ``exp(-sum p_i log p_i)`` (Roy and Vetterli 2007): 1 for vectors along one line, ``n`` for
-    ``n`` orthogonal ones of one length.
-
-    Args:
-        vectors: a row each; longer ones count for more.
-
-    Raises:
-        VectorError: when all of them are zero, or one is not finite.
-
-    Example:
-        >>> effective_rank(torch.eye(5))
-        tensor(5.0000, dtype=torch.float64)
-    """
-    if not vectors.isfinite().all() or not rearrange(vectors, "... v d -> ... (v d)").any(-1).all():
-        raise VectorError(
-            f"vectors of shape {tuple(vectors.shape)} are all zero or not finite and have no rank; "
-            "leave those out"
-        )
-    values = torch.linalg.svdvals(vectors.double())
-    weights = values / values.sum(dim=-1, keepdim=True)
-    return torch.special.entr(weights).sum(dim=-1).exp()
-
-
-def _independent(vectors: Float[Tensor, "a d"]) -> Float64[Tensor, "a d"]:
-    """The vectors at length 1, none of which is a sum of others."""
+def _check_independent(vectors: Float[Tensor, "a d"]) -> Float64[Tensor, "a d"]:
+    """Return the vectors at length 1, if none of them is a sum of others."""
     unit = normalize(vectors.detach().double().cpu(), dim=-1)
-    # What float32 cannot tell from a sum of the others is one, whatever the dtype it comes in.
+    # A vector that float32 cannot distinguish from a sum of the others counts as that sum, whatever
+    # its dtype.
     if not unit.isfinite().all() or int(torch.linalg.matrix_rank(unit, rtol=1e-6)) < len(unit):
         raise VectorError(
             f"{len(unit)} vectors of width {unit.shape[1]} are not finite or depend on one "

@@ -1,4 +1,4 @@
-"""lm-eval's command line, with the model ``interp_steer`` and the tasks of this package.
+"""Run lm-eval's command line with the model ``interp_steer`` and the tasks of this package.
 
 All arguments are lm-eval's own: ``python -m interp_steer.harness --help``.
 """
@@ -15,14 +15,14 @@ from interp_steer.harness import TASKS
 
 
 def main() -> None:
-    """Run it."""
+    """Run the command line."""
     setup_logging()
     line = HarnessCLI()
     line.execute(_with_our_tasks(line.parse_args()))
 
 
 def _with_our_tasks(arguments: Namespace) -> Namespace:
-    """The arguments, our tasks found before those of the user's own ``--include_path``."""
+    """Return the arguments with our tasks before those of the user's ``--include_path``."""
     theirs = getattr(arguments, "include_path", None)
     config = getattr(arguments, "config", None)
     if theirs is None and config is not None:

@@ -1,4 +1,4 @@
-"""Which option an answer chooses, and what is measured of it: lm-eval's filter and metrics."""
+"""Find the option that an answer chooses, and measure the answer: lm-eval's filters and metrics."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from typing import Any
 from lm_eval.api.filter import Filter
 from lm_eval.api.registry import register_filter
 
+from interp_steer.arguments import check_list
+from interp_steer.errors import ScoringError
+
 LETTERS = "ABCDE"
 """The letters of options."""
 
 FEWEST_WORDS = 5
-"""Of an answer whose language is looked at; :mod:`interp_steer.scoring.language` says why."""
+"""The fewest words of an answer whose language is detected; :mod:`interp_steer.scoring.language`
+says why."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What an answer says.
+    """The choice of an answer.
 
     Args:
-        option: the number of the option that it chooses; None where it chooses none.
+        option: the number of the option; None where the answer chooses none.
         text: the answer.
     """
 
@@ -30,19 +34,20 @@ class Chosen:
     text: str
 
 
-def by_letter(text: str, n_options: int) -> int | None:
-    """The option whose letter an answer gives.
+def choose_by_letter(text: str, n_options: int) -> int | None:
+    """Return the number of the option whose letter an answer gives.
 
-    That is the letter that follows a word such as "answer", "risposta" or "opzione"; or else the
-    one that the answer begins with, set off by a mark or alone; or else the one that stands in
-    parentheses. A word of one letter, such as the Italian "e" and "a", is none.
+    A letter counts when it follows a word such as "answer", "risposta" or "opzione". Otherwise a
+    letter counts that the answer begins with, set off by a mark or alone; otherwise a letter in
+    parentheses. A word of one letter, such as the Italian "e" and "a", does not count.
 
     Args:
         text: the answer.
-        n_options: how many options there are, at most five.
+        n_options: the number of options, at most five.
 
     Returns:
-        Its number, from 0; None where there is no letter, or the answer gives several.
+        The option's number, from 0; None for an answer that gives several letters or
+        no letter.
 
     Example:
         >>> by_letter("La risposta corretta è la B.", 4)
@@ -58,28 +63,30 @@ def by_letter(text: str, n_options: int) -> int | None:
         rf"\({letter}\)",
     )
     for way in ways:
-        found = {match.upper() for match in re.findall(way, text, re.IGNORECASE * (way != ways[1]))}
-        if found:
-            return LETTERS.index(found.pop()) if len(found) == 1 else None
+        flags = re.IGNORECASE * (way != ways[1])
+        letters = {match.upper() for match in re.findall(way, text, flags)}
+        if letters:
+            return LETTERS.index(letters.pop()) if len(letters) == 1 else None
     return None
 
 
-def by_words(text: str, options: Sequence[Sequence[str]]) -> int | None:
-    """The option whose words stand in an answer.
+def choose_by_words(text: str, options: Sequence[Sequence[str]]) -> int | None:
+    """Return the number of the option whose words stand in an answer.
 
     Args:
         text: the answer.
-        options: the forms in which each option may be said, such as "rosso" and "rossa". Where
-            one is part of another ("wine", "red wine"), the longer one counts.
+        options: the forms of each option, such as "rosso" and "rossa". Where a form is part of
+            another ("wine", "red wine"), the longer form counts.
 
     Returns:
-        Its number; None where the answer holds none of the options, or several.
+        The option's number; None where the answer holds none of the options, or several.
     """
-    forms = {form.casefold(): number for number, said in enumerate(options) for form in said}
+    check_list("options", options, ScoringError)
+    forms = {form.casefold(): number for number, words in enumerate(options) for form in words}
     longest_first = sorted(forms, key=len, reverse=True)
     way = rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)"
-    found = {forms[match] for match in re.findall(way, text.casefold())}
-    return found.pop() if len(found) == 1 else None
+    chosen = {forms[match] for match in re.findall(way, text.casefold())}
+    return chosen.pop() if len(chosen) == 1 else None
 
 
 @register_filter("choice_by_letter")
@@ -89,9 +96,9 @@ class ByLetter(Filter):
     def apply(
         self, resps: Iterable[Sequence[str]], docs: Sequence[Mapping[str, Any]]
     ) -> list[list[dict[str, Any]]]:
-        """From each answer to :class:`Chosen`, as a dictionary."""
+        """Return :class:`Chosen` for each answer, as a dictionary."""
         return [
-            [asdict(Chosen(by_letter(text, len(doc["choices"])), text)) for text in texts]
+            [asdict(Chosen(choose_by_letter(text, len(doc["choices"])), text)) for text in texts]
             for texts, doc in zip(resps, docs, strict=True)
         ]
 
@@ -103,42 +110,42 @@ class ByWords(Filter):
     def apply(
         self, resps: Iterable[Sequence[str]], docs: Sequence[Mapping[str, Any]]
     ) -> list[list[dict[str, Any]]]:
-        """From each answer to :class:`Chosen`, as a dictionary."""
+        """Return :class:`Chosen` for each answer, as a dictionary."""
         return [
-            [asdict(Chosen(by_words(text, doc["words"]), text)) for text in texts]
+            [asdict(Chosen(choose_by_words(text, doc["words"]), text)) for text in texts]
             for texts, doc in zip(resps, docs, strict=True)
         ]
 
 
 def in_english(doc: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The metrics of an answer that should be English; see :func:`measured`."""
-    return measured(doc, Chosen(**results[0]), "en")
+    """Return the metrics of an answer that should be English; see :func:`measure_answer`."""
+    return measure_answer(doc, Chosen(**results[0]), "en")
 
 
 def in_italian(doc: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The metrics of an answer that should be Italian; see :func:`measured`."""
-    return measured(doc, Chosen(**results[0]), "it")
+    """Return the metrics of an answer that should be Italian; see :func:`measure_answer`."""
+    return measure_answer(doc, Chosen(**results[0]), "it")
 
 
-def measured(doc: Mapping[str, Any], chosen: Chosen, language: str) -> dict[str, float]:
-    """What is measured of an answer.
+def measure_answer(doc: Mapping[str, Any], chosen: Chosen, language: str) -> dict[str, float]:
+    """Return the metrics of an answer.
 
     Args:
-        doc: with ``gold``, the number of the right option.
-        chosen: what the answer says.
-        language: ISO 639-1 code of the language that it should be in.
+        doc: the document, with ``gold``, the number of the right option.
+        chosen: the choice of the answer.
+        language: ISO 639-1 code of the language that the answer should be in.
 
     Returns:
-        ``acc``: whether it chooses the right option (none at all is wrong); ``parses``: whether it
-        chooses one; and ``in_language``, which is left out for an answer of fewer than
-        :data:`FEWEST_WORDS`, whose language nobody can tell.
+        ``acc``: whether the answer chooses the right option (choosing no option is wrong);
+        ``parses``: whether it chooses an option; and ``in_language``, which is left out for an
+        answer of fewer than :data:`FEWEST_WORDS`, too short for detection.
     """
-    found = {
+    metrics = {
         "acc": float(chosen.option == doc["gold"]),
         "parses": float(chosen.option is not None),
     }
     if len(re.findall(r"[^\W\d_]+", chosen.text)) >= FEWEST_WORDS:
         from interp_steer.scoring import language as detection
 
-        found["in_language"] = float(detection.detect(chosen.text) == language)
-    return found
+        metrics["in_language"] = float(detection.detect(chosen.text) == language)
+    return metrics

@@ -1,4 +1,4 @@
-"""A steered model as lm-evaluation-harness takes it."""
+"""Wrap a steered model for lm-evaluation-harness."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp_steer.errors import GenerationError, ModelError, RunError
-from interp_steer.generation.engine import Decoding, Request, answer_rows
+from interp_steer.generation.engine import DecodingOptions, answer_requests
 from interp_steer.generation.inputs import prepare
-from interp_steer.generation.ledger import CachedAnswer, keys
-from interp_steer.generation.sampling import Sampling, draws
-from interp_steer.harness.likelihoods import Likelihood, Pair, likelihoods
-from interp_steer.harness.steering import intervention, read_vector
+from interp_steer.generation.ledger import compute_keys
+from interp_steer.generation.request import Answer, Request
+from interp_steer.generation.sampling import Sampling, draw_uniform
+from interp_steer.harness.likelihoods import Likelihood, Pair, compute_likelihoods
+from interp_steer.harness.steering import make_intervention, read_vector
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.loading import load
@@ -37,10 +38,10 @@ from interp_steer.models.loading import load
 _log = logging.getLogger(__name__)
 
 OF_THE_MODEL = ("revision", "dtype", "device")
-"""Arguments that :func:`interp_steer.load` takes."""
+"""Arguments of :func:`interp_steer.load`."""
 
 OF_THE_STEERING = ("layer", "operation", "coefficient", "positions", "schedule")
-"""Arguments that :func:`interp_steer.harness.steering.intervention` takes, beside ``vector``."""
+"""Arguments of :func:`interp_steer.harness.steering.make_intervention` other than ``vector``."""
 
 OF_HF = (
     "max_length",
@@ -51,43 +52,43 @@ OF_HF = (
     "enable_thinking",
     "think_end_token",
 )
-"""Arguments that mean what they mean to lm-eval's ``hf``."""
+"""Arguments that have the same meaning as for lm-eval's ``hf``."""
 
 _STAMP = "interp_steer"
-"""Where a response cache keeps whose answers it holds; lm-eval's own keys are all hexadecimal."""
+"""The key of a response cache's owner; lm-eval's own keys are all hexadecimal."""
 
 
 @register_model("interp_steer")
 class SteeredLM(HFLM):
     """A model under an intervention, for ``lm_eval.simple_evaluate`` and its command line.
 
-    It reads, truncates and stops as lm-eval's ``hf`` does, and without steering gives its numbers.
-    What differs: each continuation is scored, and each answer decoded, as one that is being
-    generated, so that step 0 is the last token of its own context. The windows of
-    ``loglikelihood_rolling`` are such continuations too, and steps are counted anew in each.
+    The model reads, truncates and stops as lm-eval's ``hf`` does, and without steering gives the
+    same numbers. Under steering, each continuation is scored and each answer decoded as a text that
+    is being generated, so that step 0 is the last token of its context. The windows of
+    ``loglikelihood_rolling`` are such continuations too; each counts its steps from 0.
 
     Sampling takes ``temperature`` and ``top_p``, and draws by lm-eval's torch seed
-    (:func:`interp_steer.generation.sampling.draws`); log-likelihoods are taken in float32, whatever the
-    weights.
+    (:func:`interp_steer.generation.sampling.draw_uniform`). Log-likelihoods are computed in
+    float32, whatever the type of the weights.
 
     Args:
         model: the model.
-        steering: what acts on it.
-        batch_size: rows run together. A batch that does not fit in memory is halved, so that
-            ``"auto"`` is the same as `max_batch_size`.
-        max_batch_size: for ``batch_size="auto"``.
+        steering: the intervention.
+        batch_size: the rows run together. A batch that does not fit in memory is halved, so that
+            ``"auto"`` is the same as ``max_batch_size``.
+        max_batch_size: the batch size for ``batch_size="auto"``.
         options: any of :data:`OF_HF`.
 
     Raises:
         InterventionError: when a direction does not fit the model.
-        ModelError: for an option that is none of :data:`OF_HF`.
+        ModelError: for an option that is not in :data:`OF_HF`.
 
     Example:
         >>> lm = SteeredLM(model, vector.at(5).add(1.5, "generated"))
         >>> lm_eval.simple_evaluate(model=lm, tasks=["arc_it"])["results"]  # doctest: +SKIP
     """
 
-    # What lm-eval's decorator hides from type checkers.
+    # Attributes that lm-eval's decorator hides from type checkers.
     batch_size: int
     max_length: int
     max_gen_toks: int
@@ -113,17 +114,16 @@ class SteeredLM(HFLM):
         automatic = str(batch_size).startswith("auto")
         if not automatic and not (str(batch_size).isdigit() and int(batch_size) > 0):
             raise ModelError(f"batch_size is {batch_size!r}; give a number from 1 up, or 'auto'")
-        self.applied = prepare(model, ["."], steering, 1).applied[0]
+        self.applied = prepare(model, ["."], steering, 1)[0].applied
         self.steering = steering
         self.hooked = model.with_own_twin()
-        # The harness says where answers end, and it is not always where the model would.
+        # lm-eval decides where answers end, which is not always where the model would.
         self.hooked.stop_strings = ()
         tokenizer: Any = copy.deepcopy(model.tokenizer)
         if options.get("add_bos_token") is not None:
-            tokenizer = model.tokenizer.name_or_path  # such a tokenizer has to be made anew
-        with _quiet(
-            logging.getLogger(HFLM.__module__)
-        ):  # it warns of models that are given as such
+            tokenizer = model.tokenizer.name_or_path  # adding a token needs a new tokenizer
+        # lm-eval warns of models that are passed as objects.
+        with _quiet(logging.getLogger(HFLM.__module__)):
             super().__init__(
                 self.hooked.plain,  # type: ignore[arg-type]
                 revision=model.revision,
@@ -138,27 +138,27 @@ class SteeredLM(HFLM):
     def create_from_arg_string(
         cls, arg_string: str, additional_config: dict | None = None
     ) -> SteeredLM:
-        """Make one from the text of ``--model_args``; see :meth:`create_from_arg_obj`."""
+        """Make a model from the text of ``--model_args``; see :meth:`create_from_arg_obj`."""
         return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
 
     @classmethod
     def create_from_arg_obj(
         cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
     ) -> SteeredLM:
-        """Make one from ``--model_args``.
+        """Make a model from ``--model_args``.
 
         Args:
-            arg_dict: ``pretrained``, which is whatever :func:`interp_steer.load` takes, and any of
+            arg_dict: ``pretrained``, the first argument of :func:`interp_steer.load`, and any of
                 ``vector`` (the path of a saved vector), :data:`OF_THE_MODEL`,
                 :data:`OF_THE_STEERING`, :data:`OF_HF`, ``batch_size`` and ``max_batch_size``.
-            additional_config: more of them, as lm-eval's own options give them; None stands for
-                nothing, and so does the GPU that lm-eval asks for where there is none.
+            additional_config: more arguments, from lm-eval's own options. None is ignored, and so
+                is a GPU that lm-eval asks for on a machine without one.
 
         Raises:
-            ModelError: for no ``pretrained``, an unknown argument, or a model that cannot be
+            ModelError: for a missing ``pretrained``, an unknown argument, or a model that cannot be
                 loaded.
             VectorError: when the vector cannot be read.
-            InterventionError: for steering without a vector, or that cannot be done.
+            InterventionError: for steering without a vector, or steering that is impossible.
         """
         more = {key: value for key, value in (additional_config or {}).items() if value is not None}
         if "device" in arg_dict or not torch.cuda.is_available():
@@ -175,7 +175,7 @@ class SteeredLM(HFLM):
             )
         steering = unsteered
         if path is not None:
-            steering = intervention(read_vector(str(path)), **acting)
+            steering = make_intervention(read_vector(str(path)), **acting)
         return cls(load(pretrained, **loading), steering, **given)
 
     # ------------------------------------------------------------------ log-likelihood
@@ -185,17 +185,19 @@ class SteeredLM(HFLM):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
-        def found(number: int, each: Likelihood) -> None:
+        def on_scored(number: int, likelihood: Likelihood) -> None:
             asked = requests[number][0]
-            if asked is not None:  # a window is kept with the other windows of its text
-                self.cache_hook.add_partial("loglikelihood", asked, (each.total, each.greedy))
+            if asked is not None:  # lm-eval caches a window with the other windows of its text
+                result = (likelihood.total, likelihood.greedy)
+                self.cache_hook.add_partial("loglikelihood", asked, result)
 
-        pairs = [self._within(context, answer) for _, context, answer in requests]
-        each = likelihoods(self.hooked, pairs, self.steering, override_bs or self.batch_size, found)
-        return [(one.total, one.greedy) for one in each]
+        pairs = [self._fit_to_length(context, answer) for _, context, answer in requests]
+        rows = override_bs or self.batch_size
+        results = compute_likelihoods(self.hooked, pairs, self.steering, rows, on_scored)
+        return [(result.total, result.greedy) for result in results]
 
-    def _within(self, context: list[int], continuation: list[int]) -> Pair:
-        """A pair that fits the model, its context cut from the left."""
+    def _fit_to_length(self, context: list[int], continuation: list[int]) -> Pair:
+        """Return a pair that fits the model; cut its context from the left."""
         longest = self.max_length
         if not context or not 0 < len(continuation) <= longest:
             raise GenerationError(
@@ -218,27 +220,27 @@ class SteeredLM(HFLM):
         """Answer contexts; see lm-eval's ``hf`` for the meaning of the arguments.
 
         Raises:
-            GenerationError: for generation arguments that interp_steer does not have, or that
+            GenerationError: for generation arguments that interp_steer does not know, or that
                 leave no room for the context.
         """
         asked: list[tuple[str, dict[str, Any]]] = [request.args for request in requests]  # type: ignore
-        alike: dict[str, list[int]] = {}
+        same_arguments: dict[str, list[int]] = {}
         for number, (_, given) in enumerate(asked):
-            alike.setdefault(json.dumps(given, sort_keys=True), []).append(number)
-        said: dict[int, str] = {}
+            same_arguments.setdefault(json.dumps(given, sort_keys=True), []).append(number)
+        answers: dict[int, str] = {}
         with tqdm(
             total=len(asked), desc="generate_until", unit="answer", disable=disable_tqdm or None
         ) as bar:
 
-            def finished(number: int, text: str) -> None:
-                said[number] = text
+            def on_finished(number: int, text: str) -> None:
+                answers[number] = text
                 self.cache_hook.add_partial("generate_until", asked[number], text)
                 bar.update()
 
-            for numbers in alike.values():
+            for numbers in same_arguments.values():
                 contexts = {number: asked[number][0] for number in numbers}
-                self._answer(contexts, asked[numbers[0]][1], finished)
-        return [said[number] for number in range(len(asked))]
+                self._answer(contexts, asked[numbers[0]][1], on_finished)
+        return [answers[number] for number in range(len(asked))]
 
     def _answer(
         self,
@@ -251,7 +253,7 @@ class SteeredLM(HFLM):
         eos = str(self.tok_decode(self.eot_token_id, skip_special_tokens=False))  # type: ignore
         until = [text for text in handle_stop_sequences(asked.pop("until"), eos=eos) if text]
         n_new = asked.pop("max_gen_toks")
-        sampling = _sampling(asked)
+        sampling = _parse_sampling(asked)
         room = self.max_length - n_new
         if room <= 0 or n_new < 1:
             raise GenerationError(
@@ -267,21 +269,21 @@ class SteeredLM(HFLM):
             )
         uniform = None
         if sampling is not None:
-            uniform = draws(prompts, [self.applied] * len(prompts), n_new, sampling)
+            uniform = draw_uniform(prompts, [self.applied] * len(prompts), n_new, sampling)
         rows = [
-            Request(prompt, self.steering, None if uniform is None else uniform[row])
+            Request(prompt, self.steering, uniform=None if uniform is None else uniform[row])
             for row, prompt in enumerate(prompts)
         ]
 
-        def finished(row: int, answer: CachedAnswer) -> None:
+        def on_row_finished(row: int, answer: Answer) -> None:
             on_finished(numbers[row], self._text(list(answer.tokens), until))
 
-        answer_rows(
+        answer_requests(
             self._ending_with(until),
             rows,
-            Decoding(n_new, sampling, self.batch_size, True, None, False),
-            lambda row, said: any(text in said for text in until),
-            finished,
+            DecodingOptions(n_new, sampling, self.batch_size),
+            lambda row, answer: any(text in answer for text in until),
+            on_row_finished,
         )
 
     def _context(self, context: str, room: int) -> list[int]:
@@ -291,19 +293,19 @@ class SteeredLM(HFLM):
         return tokens[0].long().tolist()
 
     def _ending_with(self, until: Sequence[str]) -> HookedLM:
-        """The model, which ends an answer at the tokens at which ``hf`` would."""
+        """Return the model with the end tokens of ``hf``."""
         ends = self.hooked.plain.generation_config.eos_token_id  # type: ignore[union-attr]
-        found = set(ends if isinstance(ends, (list, tuple)) else [ends]) - {None}
+        stop_ids = set(ends if isinstance(ends, (list, tuple)) else [ends]) - {None}
         for text in until:
             tokens = self.tokenizer.encode(text, add_special_tokens=False)  # type: ignore
             if len(tokens) == 1 and tokens[0] in self.tokenizer.all_special_ids:  # type: ignore
-                found.add(tokens[0])  # it is not in any text, and cannot be looked for there
+                stop_ids.add(tokens[0])  # decoded texts do not show a special token
         model = copy.copy(self.hooked)
-        model.stop_ids = frozenset(found)
+        model.stop_ids = frozenset(stop_ids)
         return model
 
     def _text(self, tokens: list[int], until: list[str]) -> str:
-        """The text of an answer, as ``hf`` takes it from the tokens."""
+        """Return the text of an answer, decoded as ``hf`` decodes it."""
         end = self.think_end_token
         if isinstance(end, int) and end in tokens:
             tokens = tokens[len(tokens) - tokens[::-1].index(end) :]
@@ -313,7 +315,7 @@ class SteeredLM(HFLM):
         return postprocess_generated_text(text, until, end if isinstance(end, str) else None)
 
     def _warn_of_what_generation_config_adds(self) -> None:
-        """Say what ``hf`` would do to the logits of every answer, and interp_steer does not."""
+        """Warn of settings that change the logits under ``hf`` but not here."""
         config = self.hooked.plain.generation_config
         idle = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_new_tokens": 0}
         acting = {
@@ -331,12 +333,12 @@ class SteeredLM(HFLM):
     # ------------------------------------------------------------------ identity
     @property
     def identity(self) -> str:
-        """64 hexadecimal digits that change with the weights, the steering and the program."""
-        (found,) = keys(self.hooked.fingerprint, [()], [self.steering], ["lm-eval"])
-        return found
+        """Return a hash of the weights, the steering and the program, 64 hexadecimal digits."""
+        (key,) = compute_keys(self.hooked.fingerprint, [()], [self.steering], ["lm-eval"])
+        return key
 
     def get_model_info(self) -> dict[str, Any]:
-        """What the results say of the model, the steering among it."""
+        """Return the entries of the results about the model and the steering."""
         return {
             "model_num_parameters": self.hooked.plain.num_parameters(),
             "model_dtype": str(self.hooked.dtype),
@@ -348,23 +350,23 @@ class SteeredLM(HFLM):
         }
 
     def set_cache_hook(self, cache_hook: CacheHook) -> None:
-        """Take the response cache of ``use_cache``, if it is for this model and steering.
+        """Use the response cache of ``use_cache``, if it belongs to this model and steering.
 
-        The cache knows requests by their text alone, so that what one model said, or one model
-        under one intervention, would be taken for what another says.
+        The cache identifies requests by their text alone, so that without this check the answers of
+        another model or intervention would be returned.
 
         Raises:
-            RunError: when it holds answers of another model or steering.
+            RunError: when the cache holds answers of another model or steering.
         """
-        held = cache_hook.dbdict
-        if held is not None:
-            owner = held.get(_STAMP)
-            if owner is None and len(held) == 0:
-                held[_STAMP] = {"identity": self.identity, "steering": self.applied}
+        cache = cache_hook.dbdict
+        if cache is not None:
+            owner = cache.get(_STAMP)
+            if owner is None and len(cache) == 0:
+                cache[_STAMP] = {"identity": self.identity, "steering": self.applied}
             elif owner is None or owner["identity"] != self.identity:
                 whose = "another model" if owner is None else f"{owner['steering']!r}"
                 raise RunError(
-                    f"the response cache {held.filename} holds answers of {whose}, and these "
+                    f"the response cache {cache.filename} holds answers of {whose}, and these "
                     f"would be of {self.applied!r} on {self.hooked.describe()}; give use_cache "
                     "another path"
                 )
@@ -384,8 +386,8 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
         logger.disabled = before
 
 
-def _sampling(asked: dict[str, Any]) -> Sampling | None:
-    """How tokens are drawn, from normalized generation arguments; None for greedily."""
+def _parse_sampling(asked: dict[str, Any]) -> Sampling | None:
+    """Return the sampling of normalised generation arguments; None for greedy decoding."""
     drawn = bool(asked.pop("do_sample", False))
     numbers = {key: asked.pop(key, default) for key, default in _USUAL.items()}
     if asked:

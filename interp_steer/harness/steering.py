@@ -1,4 +1,4 @@
-"""What acts on the model, from the words of a command line."""
+"""Make an intervention from the words of a command line."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from safetensors import SafetensorError, safe_open
 from interp_steer.errors import InterventionError
 from interp_steer.interventions import schedules
 from interp_steer.interventions.intervention import Direction, Intervention
+from interp_steer.interventions.operations import Operation
 from interp_steer.models.sites import Site
 from interp_steer.vectors.steering_vector import SteeringVector
 from interp_steer.vectors.stepped_vector import SteppedVector
 
-OPERATIONS = ("add", "project", "shift")
-"""What ``operation`` may be."""
+OPERATIONS = (Operation.ADD, Operation.PROJECT, Operation.SHIFT)
+"""The values of ``operation``."""
 
 Vector = SteeringVector | SteppedVector
 
 
 def read_vector(path: str | Path) -> Vector:
-    """The vector in a file, of whichever kind it is.
+    """Read a vector from a file, with or without a direction for each step.
 
     Raises:
-        VectorError: when the file is missing, damaged, or holds no vector.
+        VectorError: when the file is missing, damaged, or does not hold a vector.
     """
     path = Path(path).expanduser()
     try:
         with safe_open(path, framework="pt") as opened:
             kind = (opened.metadata() or {}).get("interp_steer")
     except (OSError, SafetensorError):
-        kind = None  # what is wrong is said when it is loaded
+        kind = None  # loading the file raises the error
     return SteppedVector.load(path) if kind == "SteppedVector" else SteeringVector.load(path)
 
 
-def intervention(
+def make_intervention(
     vector: Vector,
     layer: int | None = None,
     operation: str | None = None,
@@ -42,61 +43,59 @@ def intervention(
     positions: str | None = None,
     schedule: str = "fixed",
 ) -> Intervention:
-    """One vector at work, as ``--model_args`` tells it.
+    """Make the intervention that ``--model_args`` describe.
 
     Args:
         vector: the vector.
-        layer: at which of its layers it acts. Without one ``"shift"`` acts at all of them; the
-            other operations need one, unless the vector has no other.
+        layer: the layer at which the vector acts. Without a layer, ``"shift"`` acts at all layers
+            of the vector; the other operations need a layer, unless the vector has only one.
         operation: ``"add"`` (times the unit direction), ``"shift"`` (times the raw direction) or
-            ``"project"`` (clamp the projection). When it is not given, ``"shift"`` for a vector
-            with steps, which takes no other, and ``"add"`` otherwise.
-        coefficient: of ``"add"`` and ``"shift"``, 1 when it is not given; the projection after
-            ``"project"``, the vector's own target when it is not given.
-        positions: see :func:`interp_steer.interventions.positions.span`; where answers are generated, and of a
-            vector with steps as far as there are directions, when not given.
+            ``"project"`` (clamp the projection). By default ``"shift"`` for a vector with steps,
+            which takes no other, and ``"add"`` otherwise.
+        coefficient: the coefficient of ``"add"`` and ``"shift"``, by default 1; the projection
+            after ``"project"``, by default the vector's target.
+        positions: see :func:`interp_steer.interventions.positions.span`; by default the
+            generated positions, and for a vector with steps as many as there are directions.
         schedule: see :func:`interp_steer.interventions.schedules.parse`.
 
     Raises:
         InterventionError: for an unknown operation, positions or schedule, an operation that the
-            vector does not take, or no layer where one is needed.
-        VectorError: when the vector has no such layer, or is zero there.
+            vector does not take, or a missing layer.
+        VectorError: when the vector does not have the layer, or is zero there.
 
     Example:
-        >>> str(intervention(italian, 5, "shift", 1.5, positions="all", schedule="start"))
-        'shift(italian@resid_post.5, coefficient=1.5, schedule=start)'
+        >>> str(intervention(vector, 5, "shift", 1.5, positions="all", schedule="start"))
+        'shift(title@resid_post.5, coefficient=1.5, schedule=start)'
     """
     stepped = isinstance(vector, SteppedVector)
-    operation = operation or ("shift" if stepped else "add")
-    if operation not in OPERATIONS or (stepped and operation != "shift"):
-        takes = ("shift",) if stepped else OPERATIONS
+    operation = operation or (Operation.SHIFT if stepped else Operation.ADD)
+    takes = (Operation.SHIFT,) if stepped else OPERATIONS
+    if operation not in takes:
         raise InterventionError(
-            f"operation is {operation!r}; {vector} takes {', '.join(map(repr, takes))}"
+            f"operation is {operation!r}; {vector} takes "
+            f"{', '.join(repr(each.value) for each in takes)}"
         )
     weights = schedules.parse(schedule)
-    strength = 1.0 if coefficient is None else coefficient
-    if operation == "shift" and layer is None:
+    if coefficient is None and operation != Operation.PROJECT:
+        coefficient = 1.0
+    if operation == Operation.SHIFT and layer is None:
+        assert coefficient is not None
         if isinstance(vector, SteppedVector):
-            return vector.shift(strength, weights, positions)
-        return vector.shift(strength, weights, positions or "generated")
+            return vector.shift(coefficient, weights, positions)
+        return vector.shift(coefficient, weights, positions or "generated")
     if positions is None:
         positions = f"first({vector.n_steps})" if isinstance(vector, SteppedVector) else "generated"
-    direction = _direction(vector, layer)
-    if operation == "project":
-        return direction.project(coefficient, positions, weights)
-    if operation == "shift":
-        return direction.shift(strength, positions, weights)
-    return direction.add(strength, positions, weights)
+    return _direction_at(vector, layer).apply(operation, coefficient, positions, weights)
 
 
-def _direction(vector: Vector, layer: int | None) -> Direction:
-    """The direction at a layer, or at the only one."""
+def _direction_at(vector: Vector, layer: int | None) -> Direction:
+    """Return the direction at a layer, or at the only layer of the vector."""
     if layer is None:
         layer, *others = vector.layers
         if others:
             raise InterventionError(
-                f"{vector} has the layers {', '.join(map(str, vector.layers))}; say at which it "
-                "acts, as layer=5"
+                f"{vector} has the layers {', '.join(map(str, vector.layers))}; choose one, as in "
+                "layer=5"
             )
     if isinstance(vector, SteppedVector):
         site = Site(vector.card.component, layer)

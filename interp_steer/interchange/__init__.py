@@ -1,36 +1,13 @@
-"""Vectors of other tools, read into this project's own nouns and written from them.
+"""Read vectors from the files of other tools, and write vectors for them.
 
 >>> vector = ist.interchange.read("happy.gguf", model=model)                    # doctest: +SKIP
 >>> ist.interchange.write(vector, "mine.gguf", format="llama_cpp", model=model)  # doctest: +SKIP
 
-One file for each format says what it holds and how its layers count; :data:`FORMATS` lists them,
-and :func:`table` gives the list as rows of text. What other tools leave besides vectors has a file
-each too: :mod:`interp_steer.sweeps.published_answers` reads paper A's stored answers.
+A module for each format says what its files hold and how its layers count; :data:`FORMATS` lists
+the formats, and :func:`table` gives the list as rows of text. The package may import from
+:mod:`interp_steer.vectors` and the packages below that.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from interp_steer.interchange.formats import Format as Format
-    from interp_steer.interchange.registry import FORMATS as FORMATS
-    from interp_steer.interchange.registry import read as read
-    from interp_steer.interchange.registry import table as table
-    from interp_steer.interchange.registry import write as write
-
-_HOMES = {
-    "Format": "formats",
-    "FORMATS": "registry",
-    "read": "registry",
-    "table": "registry",
-    "write": "registry",
-}
-__all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

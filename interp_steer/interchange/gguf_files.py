@@ -1,7 +1,8 @@
-"""GGUF files of directions, which four of the formats are: tensors ``direction.k`` and some keys.
+"""Read and write GGUF files of directions, the files of four formats.
 
-They are read and written by the ``gguf`` package, whose reader is bounded here: by itself it takes
-the counts of a file at their word, and a file of a few bytes can keep it busy for years.
+Such a file has tensors ``direction.k`` and some keys. The ``gguf`` package reads and writes it.
+Its reader is bounded here: the reader trusts the counts in a file, so that without bounds a file of
+a few bytes could keep it busy for years.
 """
 
 from __future__ import annotations
@@ -21,51 +22,51 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp_steer.errors import InterchangeError
-from interp_steer.interchange.checked_files import parse_json, real, regular, write_file
-from interp_steer.interchange.conversion import Outgoing, card_of, card_text
+from interp_steer.interchange.checked_files import check_file, check_tensor, parse_json
+from interp_steer.interchange.conversion import Outgoing, card_to_json, parse_card
 from interp_steer.vectors.card import Card
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
 
 CARD = "interp_steer.card"
-"""The key under which our own files say more. Other tools read the keys that they know."""
+"""The key of the card in our own files. Other tools ignore keys that they do not know."""
 
 FORMAT = "interp_steer.format"
-"""The key under which our own files say which format they are of."""
+"""The key of the format's name in our own files."""
 
 _READS = 2**14
-"""The most pieces that the header of a file of directions is read in; it has some hundreds."""
+"""The most reads of the header of a file; a file of directions takes some hundreds."""
 
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """What a GGUF file of directions holds."""
+    """The content of a GGUF file of directions."""
 
     keys: Mapping[str, Any]
-    """Strings and numbers by key; other values are not taken."""
+    """Strings and numbers by key, without other values."""
     kinds: Mapping[str, str]
-    """The type of each, as ``gguf`` names it."""
+    """The type of each value, as ``gguf`` names it."""
     directions: Mapping[int, Float[Tensor, " d_model"]]
     path: Path
-    """Where it stands, for error messages."""
+    """The file, for error messages."""
 
     def text(self, key: str, otherwise: str) -> str:
-        """What the file says under a key, where that is a text."""
-        said = self.keys.get(key)
-        return said if isinstance(said, str) and said else otherwise
+        """Return the text under a key, or another text where the file has none."""
+        value = self.keys.get(key)
+        return value if isinstance(value, str) and value else otherwise
 
     @property
     def card(self) -> Card | None:
-        """The card, in our own files.
+        """Return the card, in our own files; None in others.
 
         Raises:
-            InterchangeError: for a damaged one.
+            InterchangeError: for a damaged card.
         """
         if CARD not in self.keys:
             return None
-        said = parse_json(self.text(CARD, ""), f"the card in {self.path}")
-        return card_of(said, str(self.path))
+        value = parse_json(self.text(CARD, ""), f"the card in {self.path}")
+        return parse_card(value, str(self.path))
 
 
 def read_gguf(path: Path) -> Directions:
@@ -75,18 +76,18 @@ def read_gguf(path: Path) -> Directions:
         InterchangeError: for a file that is too large, damaged, or holds other tensors than
             directions in F32 or F16.
     """
-    regular(path)
+    check_file(path)
     try:
         reader = _bounded_reader()(path)
         keys, kinds = {}, {}
         for name, field in reader.fields.items():
-            # An array is not among what these formats hold.
+            # None of these formats holds arrays.
             if len(field.types) == 1:
                 keys[name], kinds[name] = field.contents(), field.types[0].name
-        held = [(each.name, each.tensor_type.name, each.data) for each in reader.tensors]
+        tensors = [(each.name, each.tensor_type.name, each.data) for each in reader.tensors]
         directions = {}
-        for name, kind, data in held:
-            if not (found := re.fullmatch(r"direction\.(0|[1-9][0-9]{0,3})", name)):
+        for name, kind, data in tensors:
+            if not (match := re.fullmatch(r"direction\.(0|[1-9][0-9]{0,3})", name)):
                 raise InterchangeError(
                     f"{path} has a tensor {name[:80]!r}; a file of directions has direction.0, "
                     "direction.1 and so on: look what it is"
@@ -97,53 +98,50 @@ def read_gguf(path: Path) -> Directions:
                     "again unquantised"
                 )
             native = data.astype(data.dtype.newbyteorder("="))
-            directions[int(found[1])] = real(torch.from_numpy(native), f"{name} of {path}")
+            directions[int(match[1])] = check_tensor(torch.from_numpy(native), f"{name} of {path}")
     except InterchangeError:
         raise
-    except Exception as error:  # whatever a damaged file made the reader stumble over
+    except Exception as error:  # a damaged file can make the reader raise anything
         raise InterchangeError(
-            f"{path} is no GGUF file, or a damaged one ({type(error).__name__}: {error}); make it "
+            f"{path} is not a GGUF file, or is damaged ({type(error).__name__}: {error}); make it "
             "again, or copy it again from where it came"
         ) from error
     return Directions(keys, kinds, directions, path)
 
 
-def write_gguf(
-    out: Outgoing, path: Path, *, format: str, architecture: str, keys: Mapping[str, str]
-) -> None:
-    """Write directions in F32, place ``k`` as ``direction.k``.
+def gguf_bytes(out: Outgoing, format: str, architecture: str, keys: Mapping[str, str]) -> bytes:
+    """Return a file of directions in F32, place ``k`` as ``direction.k``.
 
     Args:
         out: the directions.
-        path: the file.
         format: our name of the format.
-        architecture: ``general.architecture``, before which the other keys stand.
+        architecture: ``general.architecture``, with which the names of the other keys begin.
         keys: more texts, by key.
 
     Raises:
-        InterchangeError: when the file cannot be written, or ``gguf`` is not installed.
+        InterchangeError: when ``gguf`` is not installed, or for a name that could not be read back.
     """
-    gguf = _gguf()
+    gguf = _import_gguf()
     with tempfile.TemporaryDirectory() as folder:
-        aside = Path(folder) / "directions.gguf"
-        writer = gguf.GGUFWriter(aside, architecture)
-        for key, said in keys.items():
-            writer.add_string(f"{architecture}.{key}", said)
-        # An i32 would say that it is of llama.cpp's generator, whose measuring is one layer off.
+        path = Path(folder) / "directions.gguf"
+        writer = gguf.GGUFWriter(path, architecture)
+        for key, text in keys.items():
+            writer.add_string(f"{architecture}.{key}", text)
+        # An i32 would mark the file as one of llama.cpp's generator, which counts one layer off.
         writer.add_uint32(f"{architecture}.layer_count", len(out.places))
         writer.add_string(FORMAT, format)
         if out.card is not None:
-            writer.add_string(CARD, json.dumps(card_text(out.card), sort_keys=True))
+            writer.add_string(CARD, json.dumps(card_to_json(out.card), sort_keys=True))
         for place, direction in out.places.items():
             writer.add_tensor(f"direction.{place}", direction.numpy())
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        write_file(path, aside.read_bytes(), (".gguf",))
+        return path.read_bytes()
 
 
-def _gguf() -> Any:
+def _import_gguf() -> Any:
     try:
         import gguf
     except ImportError as error:
@@ -155,8 +153,9 @@ def _gguf() -> Any:
 
 @cache
 def _bounded_reader() -> type[GGUFReader]:
-    class Bounded(_gguf().GGUFReader):
-        """A reader that stops at the end of the file, and after so many pieces."""
+    # A function, since the base class comes with an optional package.
+    class Bounded(_import_gguf().GGUFReader):
+        """A reader that stops at the end of the file, and after so many reads."""
 
         reads = 0
 
@@ -171,9 +170,9 @@ def _bounded_reader() -> type[GGUFReader]:
             self.reads += 1
             end = offset + count * np.dtype(dtype).itemsize
             if count < 0 or offset < 0 or end > len(self.data):
-                raise ValueError(f"it ends at byte {len(self.data)}, and byte {end} is wanted")
+                raise ValueError(f"the file ends at byte {len(self.data)}, before byte {end}")
             if self.reads > _READS:
-                raise ValueError(f"its header has more than {_READS} pieces")
+                raise ValueError(f"the header has more than {_READS} pieces")
             return super()._get(offset, dtype, count, override_order)
 
     return Bounded

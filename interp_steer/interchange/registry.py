@@ -1,8 +1,7 @@
-"""The formats there are, and the two functions that use them."""
+"""List the formats, and define the two functions that use them."""
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -10,42 +9,41 @@ from pathlib import Path
 from typing import Any
 
 from interp_steer.errors import InterchangeError, InterchangeWarning
-from interp_steer.interchange.activation_steering import ACTIVATION_STEERING
-from interp_steer.interchange.axbench import AXBENCH
+from interp_steer.interchange.activation_steering import ActivationSteering
+from interp_steer.interchange.axbench import AxBench
 from interp_steer.interchange.checked_files import read_json, read_pt, read_safetensors
-from interp_steer.interchange.dialz import DIALZ
-from interp_steer.interchange.easysteer import EASYSTEER
-from interp_steer.interchange.formats import Format
+from interp_steer.interchange.dialz import Dialz
+from interp_steer.interchange.easysteer import EasySteer
+from interp_steer.interchange.formats import Format, OpenedFile
 from interp_steer.interchange.gguf_files import read_gguf
-from interp_steer.interchange.llama_cpp import LLAMA_CPP
-from interp_steer.interchange.lm_eval import LM_EVAL
-from interp_steer.interchange.refusal_direction import REFUSAL_DIRECTION
-from interp_steer.interchange.repeng import REPENG
-from interp_steer.interchange.steering_vectors import STEERING_VECTORS
-from interp_steer.interchange.vllm_lens import VLLM_LENS
+from interp_steer.interchange.llama_cpp import LlamaCpp
+from interp_steer.interchange.lm_eval import LmEval
+from interp_steer.interchange.refusal_direction import RefusalDirection
+from interp_steer.interchange.repeng import Repeng
+from interp_steer.interchange.steering_vectors import SteeringVectors
+from interp_steer.interchange.vllm_lens import VllmLens
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.hooked_lm import HookedLM
-from interp_steer.storage.bounded import naming
 from interp_steer.vectors.steering_vector import SteeringVector
 
 FORMATS: Mapping[str, Format] = {
-    each.name: each
-    for each in (
-        REPENG,
-        LLAMA_CPP,
-        EASYSTEER,
-        VLLM_LENS,
-        DIALZ,
-        STEERING_VECTORS,
-        LM_EVAL,
-        ACTIVATION_STEERING,
-        REFUSAL_DIRECTION,
-        AXBENCH,
+    format.name: format
+    for format in (
+        Repeng(),
+        LlamaCpp(),
+        EasySteer(),
+        VllmLens(),
+        Dialz(),
+        SteeringVectors(),
+        LmEval(),
+        ActivationSteering(),
+        RefusalDirection(),
+        AxBench(),
     )
 }
-"""By name; a file that several could read is taken for the first that recognises it."""
+"""The formats by name; a file is taken to be of the first format that recognises it."""
 
-_OPENED: Mapping[str, Callable[[Path], Any]] = {
+_READERS: Mapping[str, Callable[[Path], Any]] = {
     ".gguf": read_gguf,
     ".json": read_json,
     ".pt": read_pt,
@@ -53,7 +51,6 @@ _OPENED: Mapping[str, Callable[[Path], Any]] = {
     ".safetensors": read_safetensors,
     ".svec": read_json,
 }
-_OWN = ("content", "path", "what", "model", "name")  # the arguments that are no options
 
 
 def read(
@@ -64,56 +61,49 @@ def read(
     name: str | None = None,
     **options: Any,
 ) -> SteeringVector:
-    """Read a vector that another tool left.
+    """Read the file of another tool as a vector.
 
-    It acts where the tool acts: ``vector.shift(1.0, positions="all")`` adds what the tool adds at
-    strength 1, at the same hook points (clamped directions of lm-eval come with targets, for
-    ``project()``). Nothing in the file is run.
+    The vector acts where the tool acts: ``vector.shift(1.0, positions="all")`` adds what the tool
+    adds at strength 1, at the same hook points. Clamped directions of lm-eval come with targets,
+    for ``project()``. Nothing in the file is run.
 
     Args:
         path: the file.
         model: the model that the vector belongs to. Sizes are checked against it, its fingerprint
-            is put on the card, and layers are counted by it; without it, the number of layers is
-            taken to be what the file has.
-        format: one of :data:`FORMATS`; found out by the content when not given.
-        name: what to call the vector; by default the file's name, or what the file says.
-        options: of the format: ``keep_last`` (repeng, dialz), ``component`` (activation_steering,
-            refusal_direction), ``layer`` (refusal_direction, axbench), ``position``
-            (refusal_direction), ``concept`` (axbench).
+            is put on the card, and layers are counted by it. Without a model, the number of layers
+            is taken to be what the file has.
+        format: one of :data:`FORMATS`; recognised by the content when not given.
+        name: the name of the vector; by default the card's, or else the file's.
+        options: the options of the format: ``keep_last`` (repeng, dialz), ``component``
+            (activation_steering, refusal_direction), ``layer`` (refusal_direction, axbench),
+            ``position`` (refusal_direction), ``concept`` (axbench).
 
     Warns:
         InterchangeWarning: naming what was left out.
 
     Raises:
         InterchangeError: for a file that is damaged, too large, of no known format, for another
-            model, or would run code.
-        VectorError: for directions that are no vector.
+            model, or that would run code.
+        VectorError: for directions that do not make a vector.
 
     Example:
         >>> vector = ist.interchange.read("happy.gguf", model=model)            # doctest: +SKIP
         >>> ist.generate(model, prompts, vector.at(12).shift(0.8))              # doctest: +SKIP
     """
     path = Path(path).expanduser()
-    if path.suffix not in _OPENED:
+    if path.suffix not in _READERS:
         raise InterchangeError(
-            f"{path} ends in {path.suffix!r}; vectors are read from {', '.join(_OPENED)}"
+            f"{path} ends in {path.suffix!r}; vectors are read from {', '.join(_READERS)}"
         )
-    content = _OPENED[path.suffix](path)
-    chosen = _recognised(content, path) if format is None else _named(format)
-    if path.suffix not in chosen.suffixes:
-        raise InterchangeError(
-            f"{path} ends in {path.suffix!r}, and files of {chosen.name} in "
-            f"{' or '.join(chosen.suffixes)}; give another format"
-        )
-    _check_options(chosen, "read", chosen.read, options)
-    with naming(path):
-        vector, lost = chosen.read(content, path, model=model, name=name, **options)
+    file = OpenedFile(path, _READERS[path.suffix](path))
+    chosen = _recognise(file) if format is None else _get(format)
+    vector, lost = chosen.read(file, model=model, name=name, **options)
     _warn(f"{path}, read as {chosen.name}", lost)
     return vector
 
 
 def write(
-    what: SteeringVector | Intervention,
+    vector: SteeringVector | Intervention,
     path: str | os.PathLike[str],
     *,
     format: str,
@@ -122,19 +112,19 @@ def write(
 ) -> tuple[str, ...]:
     """Write a vector, or what an intervention adds, for another tool.
 
-    What changes what an intervention does is refused; what a vector carries besides its directions
-    is left out, and said.
+    An intervention whose effect the format cannot express is refused. The targets, the baseline and
+    the card of a vector are left out where the format has no room for them, with a warning.
 
     Args:
-        what: a vector, whose raw directions are written; or an intervention, which must do the
+        vector: a vector, whose raw directions are written; or an intervention, which must do the
             same at every position and step, and is to be applied with strength 1.
         path: the file.
         format: one of :data:`FORMATS`.
-        model: to check sizes against, and to name the model or its modules in the file.
-        options: of the format: ``layer`` (refusal_direction, axbench).
+        model: the model, to check sizes against and to name it or its modules in the file.
+        options: the options of the format: ``layer`` (refusal_direction, axbench).
 
     Returns:
-        What was left out, a line for each.
+        A line for each part of the vector that was left out.
 
     Warns:
         InterchangeWarning: with the same lines.
@@ -147,43 +137,31 @@ def write(
         >>> ist.interchange.write(vector, "mine.gguf", format="llama_cpp")      # doctest: +SKIP
     """
     path = Path(path).expanduser()
-    chosen = _named(format)
-    _check_options(chosen, "write", chosen.write, options)
-    lost = chosen.write(what, path, model=model, **options)
+    chosen = _get(format)
+    lost = chosen.write(vector, path, model=model, **options)
     _warn(f"{path}, written for {chosen.tool}", lost)
     return lost
 
 
 def table() -> list[dict[str, str]]:
-    """The formats as rows of text: what is kept, what is lost, and how layers count."""
-    return [each.row for each in FORMATS.values()]
+    """Return the formats as rows of text: what is kept, what is lost, and how layers count."""
+    return [format.row for format in FORMATS.values()]
 
 
-def _named(format: str) -> Format:
-    if format not in FORMATS:
-        raise InterchangeError(f"unknown format {format!r}; use one of {', '.join(FORMATS)}")
-    return FORMATS[format]
+def _get(name: str) -> Format:
+    if name not in FORMATS:
+        raise InterchangeError(f"unknown format {name!r}; use one of {', '.join(FORMATS)}")
+    return FORMATS[name]
 
 
-def _recognised(content: Any, path: Path) -> Format:
-    for each in FORMATS.values():
-        if path.suffix in each.suffixes and each.recognises(content, path):
-            return each
+def _recognise(file: OpenedFile) -> Format:
+    for format in FORMATS.values():
+        if file.path.suffix in format.suffixes and format.recognises(file):
+            return format
     raise InterchangeError(
-        f"{path} is of none of the formats {', '.join(FORMATS)}; if you know which it is, say so "
-        "with format="
+        f"{file.path} is of none of the formats {', '.join(FORMATS)}; if you know its format, give "
+        "format="
     )
-
-
-def _check_options(
-    chosen: Format, verb: str, function: Callable[..., Any], options: Mapping[str, Any]
-) -> None:
-    known = [each for each in inspect.signature(function).parameters if each not in _OWN]
-    if unknown := sorted(set(options) - set(known)):
-        raise InterchangeError(
-            f"{verb} of {chosen.name} does not know {', '.join(unknown)}; its options are "
-            f"{', '.join(known) or 'none'}"
-        )
 
 
 def _warn(whose: str, lost: tuple[str, ...]) -> None:

@@ -1,4 +1,7 @@
-"""Say what acts where and when, and turn it into hooks."""
+"""Say what is done to activations, where and at which steps, and turn it into hooks.
+
+This package may import ``errors`` and ``models``.
+"""
 
 import lazy_loader
 

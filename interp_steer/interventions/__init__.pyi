@@ -1,10 +1,9 @@
 from . import schedules as schedules
-from .edits import Edit as Edit
-from .edits import Linear as Linear
-from .edits import PlacedVector as PlacedVector
+from .affine import Linear as Linear
 from .hooks import DynamicWeights as DynamicWeights
 from .hooks import SiteHook as SiteHook
 from .intervention import Direction as Direction
+from .intervention import Edit as Edit
 from .intervention import Intervention as Intervention
 from .intervention import check_interventions as check_interventions
 from .intervention import compose as compose
@@ -12,6 +11,7 @@ from .intervention import row_hooks as row_hooks
 from .intervention import unsteered as unsteered
 from .notation import NAME as NAME
 from .notation import NAMED as NAMED
+from .operations import Operation as Operation
 from .positions import Clock as Clock
 from .positions import SlotClock as SlotClock
 from .positions import span as span

@@ -1,6 +1,7 @@
-"""Which positions an edit reaches, and the clock that says where a forward pass stands.
+"""Name the positions that an edit reaches, and count where a forward pass stands.
 
-A position has two coordinates, both counted and never guessed from the shape of a tensor:
+A position has two coordinates. A clock counts both, because the shape of a tensor does not tell
+them:
 
 - its *token index*, 0 for the first real token of the row (the BOS, where the model has one), and
   -1 for a pad;
@@ -21,17 +22,17 @@ from torch import Tensor
 from interp_steer.errors import InterventionError
 
 ENDLESS = 2**31 - 1
-"""A bound that no step reaches (the largest int32, so that it fits any integer tensor)."""
+"""A bound that no step reaches: the largest int32, which fits any integer tensor."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A half-open range of token indices and steps; a position is in it when both are.
+    """A range of positions: those from a token index on whose step is in a half-open range.
 
     Args:
-        first_index: smallest token index that is in.
-        first_step: smallest step that is in.
-        end_step: smallest step above ``first_step`` that is out.
+        first_index: the smallest token index inside.
+        first_step: the smallest step inside.
+        end_step: the smallest step above ``first_step`` outside.
     """
 
     first_index: int = 0
@@ -49,14 +50,14 @@ _NAMED = {
 
 
 def span(positions: str) -> Span:
-    """The range of positions that a name stands for.
+    """Return the range of positions that a name stands for.
 
     Args:
         positions: ``"all"``, every real token; ``"prompt"``, the real tokens of the prompt;
-            ``"generated"``, every position that emits a generated token, hence from the last prompt
-            token on, so that the first generated token is steered too; ``"first(n)"``, the
+            ``"generated"``, every position that emits a generated token, which is from the last
+            prompt token on, so that the first generated token is steered too; ``"first(n)"``, the
             positions that emit the first ``n`` generated tokens; ``"last"``, the last prompt token;
-            ``"not_bos"``, every real token but the first of the row. Pads are in none of them.
+            ``"not_bos"``, every real token but the first of the row. A range never holds pads.
 
     Raises:
         InterventionError: for any other name.
@@ -80,20 +81,23 @@ def span(positions: str) -> Span:
 
 
 class Clock:
-    """Where each row of a batch stands, told by whoever runs the model.
+    """Count the token index and the step of each row of a batch, for the hooks of a forward pass.
 
-    The runner calls :meth:`begin` before a pass over whole rows, and :meth:`tick` before each pass
-    over the one token that every row has just generated. Rows leave by :meth:`keep`; others take
-    their place by a :meth:`begin` of their own, then :meth:`join`. Hooks read ``index`` and
-    ``step``, which describe the pass that is about to run.
+    Hooks see only a tensor, so the code that runs the model announces each pass here: with
+    :meth:`begin` before a pass over whole rows, and with :meth:`tick` before a pass over the one
+    token that every row has just generated. :meth:`keep` removes rows. To add rows, call
+    :meth:`begin` for the new rows alone, run their prompts, and call :meth:`join`. Hooks read
+    ``index`` and ``step``, which describe the pass that is about to run.
 
     Attributes:
         index: token index of every position of the pass, -1 at pads.
         step: step of every position of the pass.
         rows: for each row of the pass, its place among the rows that the hooks were made for.
-        n_rows: for how many rows the hooks must have been made; None for enough of them.
+        n_rows: the number of rows that the hooks must have been made for; None if any number that
+            covers ``rows`` will do.
         padded: whether the pass has pads.
-        changes: how often the set of rows has changed; hooks compare it to their own.
+        changes: how often the set of rows has changed. Hooks compare this number with the one at
+            which they last gathered their edits.
 
     Example:
         >>> clock = Clock()
@@ -122,13 +126,13 @@ class Clock:
 
         Args:
             mask: 1 at real tokens, 0 at pads.
-            prompt_lengths: how many of the real tokens of each row are its prompt, the rest being
-                tokens of the answer; by default all of them.
-            rows: the places of these rows among those that the hooks were made for; by default
-                they are all of them.
+            prompt_lengths: the number of real tokens of each row that are its prompt, before the
+                tokens of its answer; by default all real tokens are the prompt.
+            rows: the places of these rows among the rows that the hooks were made for; by default
+                the batch has all rows, in order.
 
         Raises:
-            InterventionError: when a row ends in a pad, or has none but pads.
+            InterventionError: if a row ends in a pad or has only pads.
         """
         real = mask.bool()
         if real.shape[1] == 0 or not bool(real[:, -1].all()):
@@ -146,13 +150,15 @@ class Clock:
         self.changes += 1
 
     def join(self) -> None:
-        """Put the rows that were there before the last :meth:`begin` back, ahead of its own.
+        """Put the rows from before the last :meth:`begin` back, ahead of the new rows.
 
         Raises:
-            InterventionError: when no rows were there.
+            InterventionError: if the batch had no rows before.
         """
         if self._waiting is None or len(self._waiting[2]) == 0:
-            raise InterventionError("there are no earlier rows to join; call begin for them first")
+            raise InterventionError(
+                "the batch has no earlier rows to join; call begin for the earlier rows first"
+            )
         index, step, rows = self._waiting
         self.index = torch.cat([index, self.index[:, -1:]])
         self.step = torch.cat([step, self.step[:, -1:]])
@@ -167,22 +173,22 @@ class Clock:
         self.padded = False
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Announce that only these rows, by their present places, stay in the batch."""
-        place = rows.to(self.index.device)
-        self.index, self.step = self.index[place], self.step[place]
+        """Announce that only some rows stay in the batch, given their present places."""
+        here = rows.to(self.index.device)
+        self.index, self.step = self.index[here], self.step[here]
         self.rows = self.rows[rows.to(self.rows.device)]
         self.changes += 1
 
 
 class SlotClock(Clock):
-    """The clock of a batch that keeps its shape: rows take slots, and a free slot idles.
+    """The clock of a batch that keeps its shape: rows take slots, and free slots idle.
 
-    Hooks that read it keep the shape of all that they compute with, so that a pass can be compiled
-    with them in it.
+    Hooks that read this clock keep the shapes of all their tensors, so that a pass with the hooks
+    can be compiled.
 
     Args:
-        slots: how many.
-        device: where the pass runs.
+        slots: the number of slots.
+        device: the device of the model.
     """
 
     def __init__(self, slots: int, device: torch.device) -> None:
@@ -202,9 +208,9 @@ class SlotClock(Clock):
 
         Args:
             slots: the slot of each row.
-            rows: their places among the rows that the hooks were made for.
+            rows: the place of each row among the rows that the hooks were made for.
             index: the token index of each row's last token.
-            step: its step.
+            step: the step of each row's last token.
         """
         self.rows[slots] = rows
         there = slots.to(self.index.device)

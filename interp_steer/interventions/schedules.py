@@ -1,9 +1,10 @@
-"""How strongly an intervention acts at each generated step.
+"""Define how strongly an intervention acts at each generated step.
 
-A :class:`Schedule` is known beforehand: a weight ``a_i`` for each step ``i``, step 0 being the last
-token of the prompt. A :class:`Dynamic` one is found while the model generates, from how far a probe
-moves what is predicted. Sources: Scalena, Sarti and Nissim (2024), section 3; Scalena, Fersini and
-Nissim (2024), section 2.
+A :class:`Schedule` is known in advance: a weight ``a_i`` for each step ``i``, where step 0 is the
+last token of the prompt. The weights of a :class:`Dynamic` schedule are found while the model
+generates, from how far a probe moves the predictions.
+
+Sources: Scalena, Sarti and Nissim (2024), section 3; Scalena, Fersini and Nissim (2024), section 2.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from torch import Tensor
 from interp_steer.errors import InterventionError
 
 LONGEST = 4096
-"""The most steps that a schedule tells apart."""
+"""The largest number of weights of a schedule."""
 
 Reduction: TypeAlias = Literal["sum", "mean"]
-"""Of a divergence over tokens: their sum, or their mean, as the published code has it."""
+"""How a divergence is taken over tokens: as a sum, or as a mean, as in the published code."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class Schedule:
     """A weight for each step.
 
     Args:
-        name: how it is written; :func:`parse` reads it back.
-        weights: at step 0, 1, 2 and so on; the last one holds from then on. Tokens of the prompt
-            before step 0 have the first.
+        name: the text that :func:`parse` reads back.
+        weights: the weights at step 0, 1, 2 and so on. The last weight holds for all later steps,
+            the first weight for the prompt tokens before step 0.
 
     Raises:
-        InterventionError: for no weights, too many, or one that is not finite.
+        InterventionError: for an empty list of weights, too many weights, or a weight that is not
+            finite.
 
     Example:
         >>> diminishing(4).weights
@@ -62,25 +64,26 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Dynamic:
-    """A weight that follows how far the property still is from what the model would say anyway.
+    """A weight that follows how far the model's prediction is from one with the property.
 
-    At each step, with ``p`` the prediction without the property, ``q`` the one of a probe that is
-    steered with weight ``probe`` at every step so far, and ``S`` the tokens of the smallest set of
-    either that reaches ``top_p``, both made to sum to 1 over ``S``::
+    At each step, ``p`` is the prediction without the property, and ``q`` is the prediction of a
+    probe, which is steered with the weight ``probe`` at every step so far. The smallest set of
+    tokens that reaches a probability of ``top_p`` is taken from each, and ``S`` is the union of
+    both sets. With ``p`` and ``q`` scaled to sum to 1 over ``S``, the weight is::
 
         a_i = clip(sum_S p log(p / q), 0, most)
 
-    Where the two agree the property is there already, and nothing is added.
+    If the two predictions agree, the answer has the property already, and nothing is added.
 
     Args:
-        top_p: what the sets reach; the token that crosses it is kept.
+        top_p: the probability that each set reaches; the token that crosses it is in the set.
         probe: the weight of the probe.
         most: the largest weight.
         reduction: ``"mean"`` divides the divergence by the size of ``S``, as the published code
             does.
 
     Raises:
-        InterventionError: for numbers out of range, or another reduction.
+        InterventionError: for numbers out of range, or an unknown reduction.
     """
 
     top_p: float = 0.5
@@ -100,33 +103,40 @@ class Dynamic:
 
     @property
     def probing(self) -> Schedule:
-        """The schedule of the probe."""
+        """Return the schedule of the probe."""
         return of(lambda _: self.probe, 1)
 
     def divergence(
         self, plain: Float[Tensor, "*row vocabulary"], probe: Float[Tensor, "*row vocabulary"]
     ) -> Float[Tensor, " *row"]:
-        """``KL(p || q)`` over ``S``, in nats, from logits without the property and of the probe."""
+        """Return ``KL(p || q)`` over ``S``, in nats.
+
+        Args:
+            plain: the logits without the property.
+            probe: the logits of the probe.
+        """
         p, q = (side.float().log_softmax(-1) for side in (plain, probe))
-        among = _nucleus(p, self.top_p) | _nucleus(q, self.top_p)
-        p, q = (side.masked_fill(~among, -torch.inf).log_softmax(-1) for side in (p, q))
-        apart = torch.where(p.exp() > 0, p.exp() * (p - q), 0.0).sum(-1).clamp(min=0.0)
-        return apart / among.sum(-1) if self.reduction == "mean" else apart
+        in_either = _nucleus(p, self.top_p) | _nucleus(q, self.top_p)
+        p, q = (side.masked_fill(~in_either, -torch.inf).log_softmax(-1) for side in (p, q))
+        # A token of probability 0 adds nothing to the sum, though its logarithm is infinite.
+        # Rounding can take a sum near 0 below 0, and a divergence is never negative.
+        total = torch.where(p.exp() > 0, p.exp() * (p - q), 0.0).sum(-1).clamp(min=0.0)
+        return total / in_either.sum(-1) if self.reduction == "mean" else total
 
     def weights(self, divergence: Float[Tensor, " *row"]) -> Float[Tensor, " *row"]:
-        """The weights that divergences stand for."""
+        """Return the weights of divergences."""
         return divergence.clamp(0.0, self.most)
 
     def __str__(self) -> str:
-        usual = Dynamic()
-        said = [_shortest(self.top_p)]
-        said += [
+        defaults = Dynamic()
+        parts = [_shortest(self.top_p)]
+        parts += [
             f"{name}={_shortest(getattr(self, name))}"
             for name in ("probe", "most")
-            if getattr(self, name) != getattr(usual, name)
+            if getattr(self, name) != getattr(defaults, name)
         ]
-        said += [self.reduction] * (self.reduction != usual.reduction)
-        return f"dynamic({'; '.join(said)})"
+        parts += [self.reduction] * (self.reduction != defaults.reduction)
+        return f"dynamic({'; '.join(parts)})"
 
 
 AnySchedule: TypeAlias = Schedule | Dynamic
@@ -135,24 +145,25 @@ fixed = Schedule("fixed", (1.0,))
 """The same weight at every step."""
 
 start = Schedule("start", (1.0, 0.0))
-"""Full weight where the first token is generated, none later."""
+"""Full weight where the first token is generated, and weight 0 later."""
 
 
 def diminishing(steps: int) -> Schedule:
-    """``a_i = 1 - i / steps``, and 0 from step ``steps`` on (paper B, section 2).
+    """Return ``a_i = 1 - i / steps``, and 0 from step ``steps`` on (paper B, section 2).
 
     Raises:
-        InterventionError: for fewer than one step, or more than a schedule tells apart.
+        InterventionError: for fewer than one step, or more steps than a schedule can have.
     """
     _check_steps("diminishing", steps)
     return Schedule(f"diminishing({steps})", tuple(1 - i / steps for i in range(steps + 1)))
 
 
 def exponential(rate: float) -> Schedule:
-    """``a_i = rate ** i``, and 0 once it is less than a millionth.
+    """Return ``a_i = rate ** i``, and 0 once that is less than a millionth.
 
     Raises:
-        InterventionError: for a rate that is not between 0 and 1, or so near 1 that it never ends.
+        InterventionError: for a rate that is not between 0 and 1, or so near 1 that the schedule
+            would have too many steps.
     """
     if not 0 < rate < 1:
         raise InterventionError(f"exponential({rate}): the rate must be between 0 and 1")
@@ -162,14 +173,14 @@ def exponential(rate: float) -> Schedule:
 
 
 def of(weight: Callable[[int], float], steps: int) -> Schedule:
-    """Any function of the step.
+    """Make a schedule from any function of the step.
 
     Args:
-        weight: of a step.
-        steps: how many steps are told apart; the weight of the last one holds from then on.
+        weight: gives the weight of a step.
+        steps: the number of steps; the weight of the last step holds for all later steps.
 
     Raises:
-        InterventionError: for fewer than one step, or weights that are not finite.
+        InterventionError: for fewer than one step, or weights that are not finite numbers.
 
     Example:
         >>> str(of(lambda i: (-1) ** i, 3))
@@ -179,19 +190,19 @@ def of(weight: Callable[[int], float], steps: int) -> Schedule:
     try:
         weights = tuple(float(weight(step)) for step in range(steps))
     except (TypeError, ValueError) as error:
-        raise InterventionError(f"a weight of a schedule is no number: {error}") from error
+        raise InterventionError(f"a weight of a schedule is not a number: {error}") from error
     return Schedule(f"steps({';'.join(map(repr, weights))})", weights)
 
 
 def parse(text: str) -> AnySchedule:
-    """Read a schedule, as ``str(schedule)`` writes it.
+    """Read a schedule that ``str(schedule)`` wrote.
 
     Args:
         text: ``fixed``, ``start``, ``diminishing(30)``, ``exponential(0.9)``, ``steps(1;0.5;0)``,
-            or ``dynamic(0.5)``, which may say more: ``dynamic(0.5; probe=1.5; most=3; mean)``.
+            or ``dynamic(0.5)``, in full ``dynamic(0.5; probe=1.5; most=3; mean)``.
 
     Raises:
-        InterventionError: for a text that is none of these.
+        InterventionError: for any other text.
     """
     match = re.fullmatch(r"([a-z]+)(?:\(([^()]+)\))?", text)
     name, inside = (match[1], match[2]) if match else ("", None)
@@ -207,7 +218,7 @@ def parse(text: str) -> AnySchedule:
             weights = [float(part) for part in parts]
             return of(lambda step: weights[step], len(weights))
         if name == "dynamic":
-            return _dynamic(parts)
+            return _parse_dynamic(parts)
     except (KeyError, ValueError, TypeError) as error:
         if isinstance(error, InterventionError):
             raise
@@ -217,18 +228,19 @@ def parse(text: str) -> AnySchedule:
     )
 
 
-def _dynamic(parts: list[str]) -> Dynamic:
-    said: dict[str, float] = {}
+def _parse_dynamic(parts: list[str]) -> Dynamic:
+    """Read the parts between the brackets of ``dynamic(...)``."""
+    numbers: dict[str, float] = {}
     reductions = [part for part in parts[1:] if part in get_args(Reduction)]
     for part in parts[1:]:
         if part not in reductions:
             name, _, value = part.partition("=")
-            said[name.strip()] = float(value)
-    return Dynamic(float(parts[0]), **said, reduction=reductions[-1] if reductions else "sum")  # type: ignore[arg-type]
+            numbers[name.strip()] = float(value)
+    return Dynamic(float(parts[0]), **numbers, reduction=reductions[-1] if reductions else "sum")  # type: ignore[arg-type]
 
 
 def _shortest(number: float) -> str:
-    """The number so that it reads back the same: ``2`` rather than ``2.0``."""
+    """Write a number so that it reads back the same, as ``2`` rather than ``2.0``."""
     return f"{number:g}" if float(f"{number:g}") == number else repr(number)
 
 
@@ -242,7 +254,8 @@ def _check_steps(what: str, steps: int) -> None:
 def _nucleus(
     logprobs: Float[Tensor, "*row vocabulary"], top_p: float
 ) -> Bool[Tensor, "*row vocabulary"]:
-    """The smallest set of tokens that reaches ``top_p``, the crossing token kept."""
-    falling, order = logprobs.exp().sort(-1, descending=True)
-    before = falling.cumsum(-1) - falling
-    return torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before < top_p)
+    """Return the smallest set of tokens that reaches ``top_p``, with the token that crosses it."""
+    probabilities, order = logprobs.exp().sort(-1, descending=True)
+    likelier_tokens = probabilities.cumsum(-1) - probabilities
+    inside = likelier_tokens < top_p
+    return torch.zeros_like(inside).scatter(-1, order, inside)

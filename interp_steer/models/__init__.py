@@ -1,4 +1,7 @@
-"""Load a causal language model and say where in it one can read and write."""
+"""Load causal language models, and name the sites at which they are read and written.
+
+This package imports from ``errors``, ``notebook``, ``statistics`` and ``storage`` only.
+"""
 
 import lazy_loader
 

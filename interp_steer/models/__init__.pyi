@@ -1,4 +1,6 @@
 from . import bundled as bundled
+from .attention_output import head_output_weights as head_output_weights
+from .attention_output import heads_add_up as heads_add_up
 from .basis import UNPROCESSED as UNPROCESSED
 from .basis import check_basis as check_basis
 from .batching import PaddedBatch as PaddedBatch
@@ -10,11 +12,11 @@ from .batching import longest_first as longest_first
 from .bundled import BUNDLED_NAMES as BUNDLED_NAMES
 from .bundled import bundled_path as bundled_path
 from .forward import Forward as Forward
-from .forward import GivenHooks as GivenHooks
 from .forward import Through as Through
 from .forward import forward_under as forward_under
 from .hooked_lm import HookedLM as HookedLM
 from .hooked_lm import Hooks as Hooks
+from .identity import ModelIdentity as ModelIdentity
 from .kv_cache import DecodingCache as DecodingCache
 from .kv_cache import RowCache as RowCache
 from .loading import check_model as check_model

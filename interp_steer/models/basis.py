@@ -1,12 +1,12 @@
-"""The basis of a model's weights: the checkpoint's own, or what TransformerLens made of it.
+"""Determine the basis of a model's weights: the checkpoint's, or a basis made by TransformerLens.
 
-TransformerLens can process weights so that they are easier to interpret. What a model predicts
-stays, and some activations change with it: a vector that was read in one basis points elsewhere in
-another, and nothing in its shape would show that. So the basis is written on every vector's card,
-and a vector acts in its own basis only.
+TransformerLens can process weights so that they are easier to interpret. The predictions of the
+model stay the same, but some activations change: a vector that was read in one basis points
+elsewhere in another, and its shape does not show the difference. So the card of every vector
+records the basis, and a vector acts in its own basis only.
 
 ==============================  ============================================================
-step                            what it changes
+step                            effect
 ==============================  ============================================================
 norms folded                    the gains of the norms go into the weights that read them
 writing weights centred         the residual stream loses its mean over ``d_model``
@@ -14,7 +14,8 @@ value biases folded             ``z`` loses the biases of the values, ``attn_out
 heads rotated                   ``z`` of each head is turned (``refactor_factored_attn_matrices``)
 ==============================  ============================================================
 
-Centring the unembedding shifts all logits of a position alike and no activation; it is no step.
+Centring the unembedding shifts all logits of a position equally and changes no activation; it is
+not counted as a step.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from interp_steer.errors import BasisError
 UNPROCESSED = "unprocessed"
 """The basis of a checkpoint's own weights."""
 
-_ROWS = 1024  # of the embedding: a centred one is centred in each
-_ROUNDING = 0.05  # of the means that rows of independent entries have; bfloat16 leaves 0.005
+_ROWS = 1024  # rows of the embedding that are read: in a centred embedding every row is centred
+_ROUNDING = 0.05  # share of the mean of a row of independent entries; bfloat16 leaves 0.005
 
 
 def basis_of(root: Any, norms_folded: bool) -> str:
-    """The basis of a TransformerLens model's weights, found in the weights themselves.
+    """Determine the basis of a TransformerLens model's weights from the weights themselves.
 
     Args:
         root: a ``TransformerBridge`` or a ``HookedTransformer``.
-        norms_folded: whether the gains of its norms are folded, which the model itself must say.
+        norms_folded: whether the gains of its norms are folded, which the weights do not show.
 
     Returns:
         :data:`UNPROCESSED`, or ``"processed"`` with the steps that were taken.
@@ -47,26 +48,26 @@ def basis_of(root: Any, norms_folded: bool) -> str:
     attention = root.blocks[0].attn
     steps = {
         "norms folded": norms_folded,
-        "writing weights centred": _centred(root.W_E[:_ROWS]),
-        # Without biases of its own a model has none to fold.
-        "value biases folded": _any(attention, "b_Q") and not _any(attention, "b_V"),
-        "heads rotated": _orthonormal(attention.W_O),
+        "writing weights centred": _is_centred(root.W_E[:_ROWS]),
+        # A model without any biases has no biases to fold.
+        "value biases folded": _has_bias(attention, "b_Q") and not _has_bias(attention, "b_V"),
+        "heads rotated": _is_orthonormal(attention.W_O),
     }
     taken = [step for step, found in steps.items() if found]
     return f"processed ({', '.join(taken)})" if taken else UNPROCESSED
 
 
 def check_basis(basis: str, whose: str, model_basis: str, model: str) -> None:
-    """Refuse a direction in another basis than that of the weights it is to act on.
+    """Check that a direction has the basis of the weights on which it acts.
 
     Args:
-        basis: that the direction was read in.
-        whose: what the direction is called.
-        model_basis: of the model's weights.
-        model: what the model is called.
+        basis: the basis in which the direction was read.
+        whose: the name of the direction, for the message.
+        model_basis: the basis of the model's weights.
+        model: the name of the model, for the message.
 
     Raises:
-        BasisError: saying both, and the mend.
+        BasisError: when they differ, with both.
     """
     if basis != model_basis:
         raise BasisError(
@@ -77,18 +78,18 @@ def check_basis(basis: str, whose: str, model_basis: str, model: str) -> None:
         )
 
 
-def _centred(rows: Float[Tensor, "row d"]) -> bool:
+def _is_centred(rows: Float[Tensor, "row d"]) -> bool:
     rows = rows.detach().float()
     by_chance = rows.std() / rows.shape[1] ** 0.5
     return bool(rows.mean(dim=1).abs().mean() < _ROUNDING * by_chance)
 
 
-def _any(attention: Any, name: str) -> bool:
+def _has_bias(attention: Any, name: str) -> bool:
     biases = getattr(attention, name, None)
     return biases is not None and bool(biases.detach().any())
 
 
-def _orthonormal(heads: Float[Tensor, "head d_head d"]) -> bool:
+def _is_orthonormal(heads: Float[Tensor, "head d_head d"]) -> bool:
     heads = heads.detach().float()
     gram = heads @ heads.mT
     return bool((gram - torch.eye(gram.shape[-1], device=gram.device)).abs().max() < 0.01)

@@ -1,4 +1,4 @@
-"""Which rows run together, and how they are padded."""
+"""Choose the rows that run together, pad them, and split them when they do not fit in memory."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class PaddedBatch:
     """Rows of tokens of one length, padded on the left.
 
     Args:
-        tokens: token ids; at a pad, an id that the mask makes inert.
-        mask: true where there is a token, false at pads. It is wider than the tokens when a cache
-            holds what came before them: it then covers that first.
+        tokens: token ids; the mask hides the ids at pads.
+        mask: true at tokens, false at pads. With a cache the mask is wider than the tokens: its
+            first columns cover the cache.
     """
 
     tokens: Int[Tensor, "batch pos"]
@@ -29,34 +29,34 @@ class PaddedBatch:
 
     @property
     def attention_mask(self) -> Int[Tensor, "batch held_and_pos"]:
-        """The mask as integers, as models take it."""
+        """Return the mask as integers, the form that models accept."""
         return self.mask.long()
 
     @property
     def position_ids(self) -> Int[Tensor, "batch pos"]:
-        """Positions counted from each row's first token; 0 at pads."""
+        """Count positions from the first token of each row; 0 at pads."""
         counted = (self.mask.long().cumsum(dim=1) - 1).clamp(min=0)
         return counted[:, -self.tokens.shape[1] :]
 
 
 def longest_first(lengths: Sequence[int]) -> list[int]:
-    """Row numbers by length, the longest first: like beside like, and memory peaks early."""
+    """Sort row numbers by length, the longest first, so that memory peaks early."""
     return sorted(range(len(lengths)), key=lambda row: -lengths[row])
 
 
 def batches_by_length(
     lengths: Sequence[int], batch_size: int, batch_tokens: int | None = None
 ) -> tuple[list[int], list[slice]]:
-    """Put rows of like length together, the longest first, so that too large a batch fails early.
+    """Put rows of similar length together, the longest first, so that memory runs out early.
 
     Args:
         lengths: the number of tokens of each row.
         batch_size: the most rows in a batch.
-        batch_tokens: the most tokens in a batch, padding included (a longer row goes alone); None
+        batch_tokens: the most tokens in a batch, including pads (a longer row runs alone); None
             for any number.
 
     Returns:
-        The order of the rows, and the slice of that order that each batch is.
+        The order of the rows, and for each batch its slice of that order.
     """
     order = longest_first(lengths)
     batches: list[slice] = []
@@ -74,7 +74,7 @@ Result = TypeVar("Result")
 
 
 class OutOfMemory(InterpSteerError):
-    """A single row that does not fit in memory."""
+    """A single row does not fit in memory."""
 
 
 class SmallerBatch(UserWarning):
@@ -82,20 +82,20 @@ class SmallerBatch(UserWarning):
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether PyTorch raised this because there was no memory left, on whatever device."""
-    # On the CPU it is a plain RuntimeError, told by its text alone.
+    """Check whether PyTorch raised an error because memory ran out, on any device."""
+    # On the CPU it is a plain RuntimeError, which only its text distinguishes.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def fewer(n_rows: int, device: torch.device | str) -> int:
-    """How many rows to try after so many did not fit: half of them. Warns.
+    """Halve the number of rows that did not fit in memory, with a warning.
 
     Args:
-        n_rows: how many did not fit.
-        device: where they did not.
+        n_rows: the number of rows that did not fit.
+        device: the device whose memory ran out.
 
     Raises:
-        OutOfMemory: when it was a single one.
+        OutOfMemory: when a single row did not fit.
     """
     if n_rows == 1:
         raise OutOfMemory(
@@ -105,7 +105,8 @@ def fewer(n_rows: int, device: torch.device | str) -> int:
     if torch.device(device).type == "cuda":
         torch.cuda.empty_cache()
     warnings.warn(
-        f"{n_rows} rows did not fit in the memory of {device}; going on with {n_rows // 2} at once",
+        f"{n_rows} rows did not fit in the memory of {device}; continuing with "
+        f"{n_rows // 2} at once",
         SmallerBatch,
         stacklevel=2,
     )
@@ -115,15 +116,15 @@ def fewer(n_rows: int, device: torch.device | str) -> int:
 def in_parts(
     rows: Sequence[Row], run: Callable[[Sequence[Row]], Result], device: torch.device | str
 ) -> Iterator[Result]:
-    """Run rows together or, where they do not fit, in halves, in order.
+    """Run rows together or, where they do not fit in memory, in halves, in order.
 
     Args:
         rows: the rows of a batch.
-        run: runs some of them.
-        device: where they run.
+        run: runs some of the rows.
+        device: the device on which they run.
 
     Yields:
-        What ``run`` returned for each part.
+        The result of ``run`` for each part.
 
     Raises:
         OutOfMemory: when a single row does not fit.
@@ -136,7 +137,8 @@ def in_parts(
     else:
         yield result
         return
-    # Out of the except block: its traceback would keep the tensors of the failed run alive.
+    # This stands outside the except block, whose traceback would keep the tensors of the failed run
+    # alive.
     half = fewer(len(rows), device)
     yield from in_parts(rows[:half], run, device)
     yield from in_parts(rows[half:], run, device)

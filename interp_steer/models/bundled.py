@@ -16,7 +16,7 @@ smaller Llama chat models with the same tokenizer."""
 
 
 def bundled_path(name: str) -> Path:
-    """The folder of a bundled model's Hugging Face checkpoint.
+    """Return the folder of a bundled model's Hugging Face checkpoint.
 
     Args:
         name: one of :data:`BUNDLED_NAMES`.

@@ -56,38 +56,40 @@ def load(
 ) -> HookedLM:
     """Load a causal language model with its hook points, tokenizer and prompt format.
 
-    Only safetensors are read, and no code of the checkpoint's is run.
+    Only safetensors are read, and code that comes with a checkpoint is never run.
 
     Args:
         name_or_path: a bundled model (``"burattino-instruct"``), a Hugging Face name
             (``"google/gemma-2-2b-it"``), or a folder holding a checkpoint.
         revision: a branch, tag or commit on the Hugging Face hub.
         dtype: the weights' floating type; by default the checkpoint's own.
-        device: by default the best there is: CUDA, then MPS, then the CPU.
-        device_map: in place of ``device``, for a model wider than one: ``"auto"``, or the device of
-            each module by name, as Transformers takes it. Every weight must lie on a device.
+        device: by default the best available device: CUDA, then MPS, then the CPU.
+        device_map: used instead of ``device`` for a model that does not fit on a single device:
+            ``"auto"``, or the device of each module by name, in the form of Transformers. Every
+            weight must be on a device.
         prompt_format: your own: a text with ``{x}`` where the query goes, or a function from the
             query to the prompt. By default the chat template, or ``Q: {x}\\nA:`` without one.
-        check: run the self-check (:func:`interp_steer.models.self_check.check_both_paths`); a model that fails
-            it is refused.
+        check: whether to run the self-check
+            (:func:`interp_steer.models.self_check.check_both_paths`), which refuses a model that
+            would give wrong results.
 
     Returns:
         The model, in evaluation mode.
 
     Raises:
-        ModelError: for a name that is nowhere, a folder that is no checkpoint, a missing
-            tokenizer, an architecture that TransformerLens does not know, missing weights, a
-            device that is not there, a device and a map of devices, a map that leaves weights on
-            the disk, a revision of a folder, or a failed self-check.
+        ModelError: for an unknown name, a folder without a checkpoint, a missing tokenizer, an
+            architecture that TransformerLens does not know, missing weights, an unavailable device,
+            a device together with a device map, a device map that leaves weights on the disk, a
+            revision of a folder, or a failed self-check.
 
     Example:
-        >>> model = load("burattino-instruct")                            # doctest: +SKIP
-        >>> model.sites("z")[0]                                           # doctest: +SKIP
+        >>> model = load("burattino-instruct")
+        >>> model.sites("z")[0]
         Site(component='z', layer=0)
     """
     if device is not None and device_map is not None:
         raise ModelError(f"device={device!r} and device_map={device_map!r}; give one of the two")
-    at = _device(device)
+    chosen_device = _choose_device(device)
     source, name = _locate(name_or_path)
     if revision is not None and Path(source).is_dir():
         raise ModelError(
@@ -97,7 +99,7 @@ def load(
     tokenizer = _load_tokenizer(source, name, revision)
     hf_model = _load_weights(source, name, revision, dtype, device_map)
     if device_map is None:
-        hf_model = hf_model.to(at)  # type: ignore[arg-type]
+        hf_model = hf_model.to(chosen_device)  # type: ignore[arg-type]
     plain = use_fast_attention(twin_of(hf_model))
     model = HookedLM(
         WrappedBridge(_bridge(hf_model, tokenizer, name), plain),
@@ -119,28 +121,29 @@ def wrap(
     prompt_format: PromptFormat | str | Callable[[Any], str] | None = None,
     check: bool = True,
 ) -> HookedLM:
-    """Take a ``TransformerBridge`` or a ``HookedTransformer`` that you already have.
+    """Wrap a ``TransformerBridge`` or a ``HookedTransformer`` that you already have.
 
-    A ``HookedTransformer`` (TransformerLens 3.9) has no Hugging Face model beside it. So capture
-    and generation run through its hook points, with TransformerLens' own key-value cache, and
-    slower; and the self-check can ask whether it agrees with itself, not whether its numbers are
-    the checkpoint's.
+    A ``HookedTransformer`` (TransformerLens 3.9) has no Hugging Face twin. So capture and
+    generation run through its hook points, with TransformerLens' own key-value cache, which is
+    slower. The self-check can only check that the model agrees with itself, and not that its
+    numbers are those of the checkpoint.
 
-    Its weights are processed unless it was told otherwise (``from_pretrained_no_processing``).
-    Vectors of processed and of unprocessed weights do not mix: see :mod:`interp_steer.models.basis`.
+    The weights of a ``HookedTransformer`` are processed, unless
+    ``HookedTransformer.from_pretrained_no_processing`` made it. Vectors of processed and of
+    unprocessed weights cannot be mixed: see :mod:`interp_steer.models.basis`.
 
     Args:
         model: a bridge as ``TransformerBridge.boot_transformers`` returns it, or a
             ``HookedTransformer``.
-        tokenizer: by default the checkpoint's own where it is at hand, or else the model's, on
-            which TransformerLens has switched on a leading BOS.
-        name: what to call the model; by default TransformerLens' name for it.
+        tokenizer: by default the checkpoint's own tokenizer where its files are available, or else
+            the model's tokenizer, to which TransformerLens has added a leading BOS.
+        name: the name of the model; by default the name that TransformerLens uses.
         prompt_format: as for :func:`load`.
         check: as for :func:`load`.
 
     Raises:
-        ModelError: for anything but these two, a bridge that is not around a Hugging Face model, no
-            tokenizer, or a failed self-check.
+        ModelError: for any other object, a bridge that does not wrap a Hugging Face model, a
+            missing tokenizer, or a failed self-check.
     """
     transformer = is_hooked_transformer(model)
     if not transformer and not isinstance(model, TransformerBridge):
@@ -149,12 +152,12 @@ def wrap(
             "boot one with TransformerBridge.boot_transformers, or give a name or folder to "
             "interp_steer.load"
         )
-    tokenizer = tokenizer or _own_tokenizer(model)
+    tokenizer = tokenizer or _load_own_tokenizer(model)
     if name is None:
         given = str(model.cfg.model_name)
         name = Path(given).name if Path(given).is_dir() else given
     if transformer:
-        wrapped = WrappedTransformer(model, end_ids=_end_ids(tokenizer))
+        wrapped = WrappedTransformer(model, end_ids=_read_end_ids(tokenizer))
         hooked = HookedLM(wrapped, tokenizer, name=name, prompt_format=prompt_format)
     else:
         plain = use_fast_attention(rebuilt_twin(model))
@@ -171,20 +174,20 @@ def wrap(
 
 
 def check_model(model: object) -> None:
-    """Refuse what is no model.
+    """Check that an object is a model of this library.
 
     Raises:
-        ModelError: naming what it is.
+        ModelError: for any other object, with its type.
     """
     if not isinstance(model, HookedLM):
         raise ModelError(
-            f"{model!r:.80} is no model but a {type(model).__name__}; give what ist.load(...) or "
-            "ist.wrap(...) returns"
+            f"{model!r:.80} is not a model but a {type(model).__name__}; give the result of "
+            "ist.load(...) or ist.wrap(...)"
         )
 
 
 def _locate(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
-    """Where to load from, and what to call it."""
+    """Return the source from which a model is loaded, and its name."""
     if not isinstance(name_or_path, (str, os.PathLike)) or not str(name_or_path).strip():
         raise ModelError(f"{name_or_path!r} names no model; {_WAYS}")
     text = os.fspath(name_or_path)
@@ -199,19 +202,19 @@ def _locate(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
         return str(folder), text
     folder = Path(text).expanduser()
     try:
-        there = folder.exists()
-    except OSError as error:  # such as a name that is too long to be one
+        exists = folder.exists()
+    except OSError as error:  # for instance a name that is too long for a path
         raise ModelError(f"{text[:80]!r} names no model ({error.strerror}); {_WAYS}") from error
-    if there:
+    if exists:
         if not (folder / "config.json").is_file():
             raise ModelError(
-                f"{folder} is no checkpoint: it has no config.json; give the folder that "
+                f"{folder} is not a checkpoint: config.json is missing; give the folder that "
                 "save_pretrained wrote, with config.json, *.safetensors and the tokenizer's files"
             )
-        read_json(folder / "config.json", ModelError)  # refuses what is none, before it is taken
+        read_json(folder / "config.json", ModelError)  # refuses an unreadable file early
         return str(folder), folder.resolve().name
     if text.startswith((".", "~", os.sep)) or text.count("/") > 1:
-        raise ModelError(f"there is no folder {text!r}; {_WAYS}")
+        raise ModelError(f"the folder {text!r} does not exist; {_WAYS}")
     return text, text
 
 
@@ -221,21 +224,21 @@ _WAYS = (
 )
 
 
-def _device(given: torch.device | str | None) -> torch.device:
-    """The device that is asked for, or the best there is."""
+def _choose_device(given: torch.device | str | None) -> torch.device:
+    """Return the given device, or the best available device."""
     if given is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    available = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     try:
         device = torch.device(given)
     except (RuntimeError, TypeError):
         device = None
-    if device is None or (device.index or 0) >= there.get(device.type, math.inf):
-        cuda = (f"cuda:{number}" for number in range(there["cuda"]))
-        known = ", ".join(["cpu", *cuda, *["mps"] * there["mps"]])
-        raise ModelError(f"device {given!r} is not here; use one of {known}")
+    if device is None or (device.index or 0) >= available.get(device.type, math.inf):
+        cuda = (f"cuda:{number}" for number in range(available["cuda"]))
+        known = ", ".join(["cpu", *cuda, *["mps"] * available["mps"]])
+        raise ModelError(f"device {given!r} is not available; use one of {known}")
     return device
 
 
@@ -243,11 +246,11 @@ def _load_tokenizer(source: str, name: str, revision: str | None) -> PreTrainedT
     local = Path(source).is_dir()
     try:
         return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except Exception as error:  # the loaders raise whatever the files made them stumble over
+    except Exception as error:  # the loaders raise errors of many types
         if local:
             raise ModelError(
                 f"{source} has no tokenizer that can be read ({_first_line(error)}); save one "
-                "beside the weights with tokenizer.save_pretrained(folder)"
+                "next to the weights with tokenizer.save_pretrained(folder)"
             ) from error
         raise _unreachable(name, revision, error) from error
 
@@ -271,14 +274,14 @@ def _load_weights(
             device_map=device_map,
             use_safetensors=True,
             trust_remote_code=False,
-            attn_implementation="eager",  # what the bridge computes, so that they can be equal
+            attn_implementation="eager",  # as the bridge computes, so that the two can be equal
             output_loading_info=True,
         )
     except Exception as error:
         if local:
             reason = _first_line(error)
             if "ignore_mismatched_sizes" in reason:
-                reason = "its weights have other shapes than its config.json says"
+                reason = "its weights have other shapes than its config.json states"
             raise ModelError(
                 f"{source} cannot be loaded as a causal language model ({reason}); "
                 "it needs config.json and whole *.safetensors files (pickled weights are not "
@@ -287,7 +290,7 @@ def _load_weights(
         raise _unreachable(name, revision, error) from error
     hf_model, report = loaded
     missing = sorted(report["missing_keys"])
-    if missing:  # transformers would fill them with random numbers and a warning
+    if missing:  # Transformers would fill them with random numbers, with a warning
         raise ModelError(
             f"{source} lacks {len(missing)} weights of its model, such as {missing[0]}; "
             "save the whole model with save_pretrained"
@@ -304,14 +307,14 @@ def _load_weights(
 def _bridge(
     hf_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
 ) -> TransformerBridge:
-    # The bridge normalises the tokenizer that it is given: it gets a copy, told that BOS is seen
-    # to, or else TransformerLens would load it once more by name, and not at our revision.
-    own = copy.deepcopy(tokenizer)
-    own.init_kwargs.setdefault("name_or_path", name)
-    own.init_kwargs["add_bos_token"] = True
+    # The bridge changes its tokenizer, so it gets a copy. The copy is marked as adding BOS, as
+    # TransformerLens would otherwise load the tokenizer again by name, and not at our revision.
+    copied = copy.deepcopy(tokenizer)
+    copied.init_kwargs.setdefault("name_or_path", name)
+    copied.init_kwargs["add_bos_token"] = True
     try:
         return TransformerBridge.boot_transformers(
-            name, hf_model=hf_model, tokenizer=own, device=hf_model.device, dtype=hf_model.dtype
+            name, hf_model=hf_model, tokenizer=copied, device=hf_model.device, dtype=hf_model.dtype
         )
     except Exception as error:
         raise ModelError(
@@ -321,23 +324,23 @@ def _bridge(
         ) from error
 
 
-def _own_tokenizer(model: Any) -> PreTrainedTokenizerBase:
+def _load_own_tokenizer(model: Any) -> PreTrainedTokenizerBase:
     held = model.tokenizer
     if held is None:
         raise ModelError("the model has no tokenizer; pass one as wrap(model, tokenizer=...)")
     try:
         return AutoTokenizer.from_pretrained(held.name_or_path, local_files_only=True)
-    except Exception:  # made in memory, or from files that are gone: the model's copy must do
+    except Exception:  # its files do not exist (any more), so the model's copy is used
         return copy.deepcopy(held)
 
 
-def _end_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[Any, ...]:
-    """What ends an answer by the generation configuration that lies beside a tokenizer."""
+def _read_end_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[Any, ...]:
+    """Return the end tokens of the generation configuration in the folder of a tokenizer."""
     try:
-        beside = GenerationConfig.from_pretrained(tokenizer.name_or_path, local_files_only=True)
-    except Exception:  # none there: the tokenizer's EOS and the chat template's end must do
+        config = GenerationConfig.from_pretrained(tokenizer.name_or_path, local_files_only=True)
+    except Exception:  # without such a file, EOS and the end of the chat template end an answer
         return ()
-    return (beside.eos_token_id,)
+    return (config.eos_token_id,)
 
 
 def _unreachable(name: str, revision: str | None, error: Exception) -> ModelError:

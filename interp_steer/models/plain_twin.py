@@ -1,7 +1,7 @@
-"""The plain twin: the Hugging Face model as it was, sharing every parameter with the bridge.
+"""Make the plain twin: an unchanged Hugging Face model that shares all tensors with the bridge.
 
-A ``TransformerBridge`` rewrites the Hugging Face model that it wraps. The twin is that model
-unwrapped: the reference that the bridge is checked against, and the fast way to run it. It costs
+A ``TransformerBridge`` rewrites the Hugging Face model that it wraps. The twin is that model before
+the rewriting. It is the reference against which the bridge is checked, and it runs faster. It needs
 no second copy of the weights: its parameters and buffers are the bridge's own tensors.
 """
 
@@ -26,20 +26,21 @@ _WRAPPED = "_original_component"  # where a bridge component keeps the module th
 
 
 def twin_of(hf_model: PreTrainedModel) -> PreTrainedModel:
-    """A copy of a Hugging Face model that holds the same parameter and buffer objects.
+    """Copy a Hugging Face model; the copy holds the same parameter and buffer objects.
 
     Args:
-        hf_model: not yet wrapped by a bridge, which would rewrite it in place.
+        hf_model: a model that no bridge has wrapped, and so rewritten, yet.
     """
     shared = {id(tensor): tensor for tensor in (*hf_model.parameters(), *hf_model.buffers())}
     return copy.deepcopy(hf_model, shared)
 
 
 def use_fast_attention(plain: PreTrainedModel) -> PreTrainedModel:
-    """Let a twin use PyTorch's fused attention where its architecture allows, and return it.
+    """Make a twin use PyTorch's fused attention where its architecture allows; return the twin.
 
     The bridge needs eager attention, whose parts have hook points; the twin does not. Where the
-    scores are capped (Gemma-2) the fused kernel computes something else, so it stays eager.
+    attention scores are capped (Gemma-2), the fused kernel gives other results, so that the twin
+    stays eager.
     """
     if getattr(plain.config, "attn_logit_softcapping", None) is None and plain._supports_sdpa:
         plain.set_attn_implementation("sdpa")
@@ -47,13 +48,13 @@ def use_fast_attention(plain: PreTrainedModel) -> PreTrainedModel:
 
 
 def rebuilt_twin(bridge: TransformerBridge) -> PreTrainedModel:
-    """The plain model of a bridge that wraps it already, made anew around its tensors.
+    """Build the plain model that a bridge wraps, around the tensors of the bridge.
 
     Args:
-        bridge: around a Hugging Face causal language model, its weights not processed.
+        bridge: wraps a Hugging Face causal language model, with unprocessed weights.
 
     Raises:
-        ModelError: when the bridge's tensors are not those of its configuration's model.
+        ModelError: when the bridge's tensors do not fit the model of its configuration.
     """
     wrapped = bridge.original_model
     config = copy.deepcopy(getattr(wrapped, "config", None))
@@ -62,11 +63,12 @@ def rebuilt_twin(bridge: TransformerBridge) -> PreTrainedModel:
             f"the bridge wraps a {type(wrapped).__name__}, which has no Hugging Face config; "
             "boot it with TransformerBridge.boot_transformers, or use interp_steer.load"
         )
-    with torch.device("meta"):  # nothing is allocated: every tensor is to be the bridge's
+    with torch.device("meta"):  # nothing is allocated, as every tensor is replaced
         plain = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     tensors: dict[str, Tensor] = {}
-    for found in (wrapped.named_parameters, wrapped.named_buffers):
-        tensors |= {_plain_name(name): tensor for name, tensor in found(remove_duplicate=False)}
+    for list_tensors in (wrapped.named_parameters, wrapped.named_buffers):
+        named = list_tensors(remove_duplicate=False)
+        tensors |= {_strip_wrapper_names(name): tensor for name, tensor in named}
     for name, module in plain.named_modules():
         for kind in (module._parameters, module._buffers):
             for leaf, empty in kind.items():
@@ -75,10 +77,10 @@ def rebuilt_twin(bridge: TransformerBridge) -> PreTrainedModel:
                 path = f"{name}.{leaf}" if name else leaf
                 tensor = tensors.get(path)
                 if tensor is None or tensor.shape != empty.shape:
-                    held = "missing from the bridge" if tensor is None else tuple(tensor.shape)
+                    actual = "missing from the bridge" if tensor is None else tuple(tensor.shape)
                     raise ModelError(
-                        f"{path} is {held}, and {tuple(empty.shape)} in a plain "
-                        f"{type(plain).__name__}; wrap a bridge as boot_transformers leaves it, "
+                        f"{path} is {actual}, and {tuple(empty.shape)} in a plain "
+                        f"{type(plain).__name__}; wrap a bridge as boot_transformers returns it, "
                         "before enable_compatibility_mode or process_weights"
                     )
                 kind[leaf] = tensor
@@ -89,18 +91,18 @@ def rebuilt_twin(bridge: TransformerBridge) -> PreTrainedModel:
 def module_of(
     bridge: TransformerBridge, plain: PreTrainedModel, site: Site
 ) -> tuple[nn.Module, str]:
-    """Where a site lives on the plain twin.
+    """Find a site on the plain twin.
 
-    The bridge says it itself: the site's hook point is the ``hook_in`` or ``hook_out`` of one of
-    its components, and that component stands where the plain module stood.
+    The site's hook point is the ``hook_in`` or ``hook_out`` of a component of the bridge, and that
+    component has the path of the plain module that it replaces.
 
     Returns:
-        The module, and ``"input"`` or ``"output"``: its first argument or what it returns (the
-        first element where that is a tuple). ``z`` is flat there: heads and their dimensions are
-        one axis.
+        The module, and ``"input"`` or ``"output"``: its first argument, or its result (the first
+        element of a tuple). ``z`` is flat in the plain model: heads and their dimensions share an
+        axis.
 
     Raises:
-        SiteError: when the architecture has no such place.
+        SiteError: when the architecture lacks the site.
     """
     point = bridge.hook_dict.get(site.hook_name)
     modules = dict(plain.named_modules())
@@ -109,14 +111,14 @@ def module_of(
             continue
         for side in ("input", "output"):
             if getattr(component, _POINTS[side]) is point:
-                place = _plain_name(path)
-                # A component may hang under a name of the bridge's own; it knows the plain one.
+                place = _strip_wrapper_names(path)
+                # The path may use a name that only the bridge has; the component knows the other.
                 under = f"{place.rpartition('.')[0]}.{component.name}"
-                found = modules.get(place, modules.get(under))
-                if found is not None:
-                    return found, side
+                module = modules.get(place, modules.get(under))
+                if module is not None:
+                    return module, side
     raise SiteError(
-        f"{site} ({site.hook_name}) is no place in a plain {type(plain).__name__}; "
+        f"{site} ({site.hook_name}) does not exist in a plain {type(plain).__name__}; "
         "use another component"
     )
 
@@ -127,20 +129,20 @@ _POINTS = {"input": "hook_in", "output": "hook_out"}
 def write_at(
     module: nn.Module, side: str, edit: Callable[[Tensor], Tensor | None], n_heads: int | None
 ) -> RemovableHandle:
-    """Let a function read, and replace, what enters or leaves a plain module.
+    """Register a function that reads and may replace the input or the output of a plain module.
 
     Args:
-        module: as :func:`module_of` names it.
+        module: from :func:`module_of`.
         side: ``"input"`` or ``"output"``.
-        edit: from the activation to its replacement, or to None to leave it.
-        n_heads: for ``z``, the number of heads: ``edit`` then sees the activation per head, as at
-            TransformerLens' ``hook_z``. None for other components.
+        edit: returns the replacement of the activation, or None to leave it.
+        n_heads: for ``z``, the number of heads: ``edit`` then receives the activation per head, as
+            at TransformerLens' ``hook_z``. None for other components.
 
     Returns:
-        The handle whose ``remove()`` takes the function away.
+        The handle whose ``remove()`` removes the function.
     """
 
-    def edited(value: Tensor) -> Tensor:
+    def apply_edit(value: Tensor) -> Tensor:
         if n_heads is None:
             result = edit(value)
             return value if result is None else result
@@ -152,18 +154,18 @@ def write_at(
 
     def on_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
-            return (edited(args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": edited(kwargs["hidden_states"])}
+            return (apply_edit(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": apply_edit(kwargs["hidden_states"])}
 
     def on_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if isinstance(output, tuple):
-            return (edited(output[0]), *output[1:])
-        return edited(output)
+            return (apply_edit(output[0]), *output[1:])
+        return apply_edit(output)
 
     if side == "input":
         return module.register_forward_pre_hook(on_input, with_kwargs=True)
     return module.register_forward_hook(on_output)
 
 
-def _plain_name(path: str) -> str:
+def _strip_wrapper_names(path: str) -> str:
     return ".".join(part for part in path.split(".") if part != _WRAPPED)

@@ -1,4 +1,4 @@
-"""From a query to the exact text that a model reads, and where its answer ends."""
+"""Turn a query into the exact text that a model reads, and determine which tokens end an answer."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ Message: TypeAlias = Mapping[str, str]
 """One turn of a chat: ``{"role": "system" | "user" | "assistant", "content": text}``."""
 
 Query: TypeAlias = str | Sequence[Message]
-"""What a user asks: one text, or the turns of a chat. Where the last turn is the assistant's, it is
-an answer that has begun, and goes on."""
+"""The question of a user: a text, or the turns of a chat. Where the last turn is the assistant's,
+the model continues that turn."""
 
 _PROBE = "Pinocchio"  # an assistant's answer that a template is unlikely to contain or to rewrite
 
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """How a query becomes a prompt.
+    """The format that turns a query into a prompt.
 
     Args:
         name: ``"chat"`` (the tokenizer's chat template), ``"qa"`` (``Q: {x}\\nA:``) or
             ``"custom"``.
-        template: the chat template's source, a text holding ``{x}`` where the query goes, or a
+        template: the chat template's source, a text with ``{x}`` in the place of the query, or a
             function from the query to the prompt.
-        stop_strings: texts that end an answer, besides the model's stop tokens.
+        stop_strings: texts that end an answer, in addition to the model's stop tokens.
 
     Raises:
-        ModelError: for a name that is not one of the three or a text without ``{x}``.
+        ModelError: for an unknown name, or a text without ``{x}``.
 
     Example:
         >>> PromptFormat.of("User: {x}\\nBot:").name
@@ -54,12 +54,12 @@ class PromptFormat:
         if filled_in and "{x}" not in self.template:  # type: ignore[operator]
             raise ModelError(
                 f"prompt format {self.template!r} has no place for the query; "
-                "write {x} where it goes, as in 'Q: {x}\\nA:'"
+                "write {x} in its place, as in 'Q: {x}\\nA:'"
             )
 
     @classmethod
     def of(cls, given: PromptFormat | str | Callable[[Any], str]) -> PromptFormat:
-        """The user's own format, from a text holding ``{x}``, a function, or a ready one.
+        """Make a format from a text with ``{x}``, a function, or a format (which is returned).
 
         Raises:
             ModelError: for anything else.
@@ -69,32 +69,32 @@ class PromptFormat:
         if isinstance(given, str) or callable(given):
             return cls("custom", given)
         raise ModelError(
-            f"prompt_format is a {type(given).__name__}; give a text with {{x}} where the query "
-            "goes, a function from the query to the prompt, or a PromptFormat"
+            f"prompt_format is a {type(given).__name__}; give a text with {{x}} in the place of "
+            "the query, a function from the query to the prompt, or a PromptFormat"
         )
 
     @classmethod
     def for_tokenizer(cls, tokenizer: PreTrainedTokenizerBase) -> PromptFormat:
-        """The chat template where the tokenizer has one, questions and answers otherwise."""
+        """Return the format of the tokenizer's chat template, or else questions and answers."""
         if not tokenizer.chat_template:
             return question_answer
-        # A tokenizer may carry several templates by name; get_chat_template picks the usual one.
+        # A tokenizer may have several named templates; get_chat_template picks the default.
         template = tokenizer.get_chat_template()
         return cls("chat", template, _closing_text(tokenizer, template))
 
     def render(
         self, tokenizer: PreTrainedTokenizerBase, query: Query, system: str | None = None
     ) -> str:
-        """The prompt's text, up to where the model's answer begins.
+        """Render the prompt, up to the place where the model's answer begins.
 
         Args:
-            tokenizer: holds the special tokens that a chat template writes.
-            query: a text, or a chat's turns. An answer that has begun, the assistant's last turn,
-                is written behind the prompt as it is: the model goes on with it.
-            system: a system message to go before the query.
+            tokenizer: has the special tokens that a chat template writes.
+            query: a text, or the turns of a chat. A last turn of the assistant is written unchanged
+                after the prompt, and the model continues it.
+            system: a system message before the query.
 
         Returns:
-            The text, special tokens written out.
+            The text, with special tokens written out.
 
         Raises:
             ModelError: for malformed turns, or when the template or function refuses the query.
@@ -116,7 +116,7 @@ class PromptFormat:
     def _call(function: Callable[[Any], str], query: Query, system: str | None) -> str:
         if system is not None:
             raise ModelError(
-                "a prompt format that is a function takes the query alone; "
+                "a prompt format that is a function takes only the query; "
                 "write the system text inside the function, or give a text with {x}"
             )
         prompt = function(query)
@@ -133,11 +133,11 @@ question_answer = PromptFormat("qa", "Q: {x}\nA:", ("Q:",))
 
 
 def check_text(text: str, index: int) -> None:
-    """Refuse a prompt that no tokenizer reads.
+    """Check that a tokenizer can read a prompt.
 
     Args:
         text: the prompt.
-        index: its number, for the error message.
+        index: the number of the prompt, for the error message.
 
     Raises:
         ModelError: for half a character (a lone surrogate).
@@ -147,20 +147,20 @@ def check_text(text: str, index: int) -> None:
     except UnicodeEncodeError as error:
         raise ModelError(
             f"prompt {index} has half a character ({error}), which no tokenizer reads; read its "
-            "text anew as UTF-8"
+            "text again as UTF-8"
         ) from error
 
 
 def closing_token(tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat) -> int | None:
-    """The token with which a chat template closes an assistant's turn, found by rendering one.
+    """Find the token with which a chat template closes an assistant's turn, by rendering a turn.
 
     Returns:
         The first special token after the assistant's content; None for other formats, or when the
-        template closes the turn with ordinary text (which is then one of its ``stop_strings``).
+        template closes the turn with ordinary text (which is then in ``stop_strings``).
     """
     if prompt_format.name != "chat" or callable(prompt_format.template):
         return None
-    tail = _tail(tokenizer, prompt_format.template)
+    tail = _render_tail(tokenizer, prompt_format.template)
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     ids = tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
     return next((token for token in ids if token in special), None)
@@ -170,19 +170,19 @@ def _closing_text(tokenizer: PreTrainedTokenizerBase, template: str) -> tuple[st
     as_chat = PromptFormat("chat", template)
     if closing_token(tokenizer, as_chat) is not None:
         return ()
-    tail = _tail(tokenizer, template).strip()
+    tail = _render_tail(tokenizer, template).strip()
     return (tail,) if tail else ()
 
 
-def _tail(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
-    """What the template writes after an assistant's content; empty when it renders none."""
+def _render_tail(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
+    """Return the text that the template writes after an assistant's content, or an empty text."""
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
     try:
         text = _apply(tokenizer, template, turns, add_generation_prompt=False)
-    except ModelError:  # a template for single questions: nothing to learn from it
+    except ModelError:  # a template for single questions renders no assistant's turn
         return ""
-    _, found, tail = text.rpartition(_PROBE)
-    return tail if found else ""
+    _, probe, tail = text.rpartition(_PROBE)
+    return tail if probe else ""
 
 
 def _apply(
@@ -205,7 +205,7 @@ def _apply(
         roles = ", ".join(message["role"] for message in messages)
         raise ModelError(
             f"the chat template refuses turns of {roles}: {refusal}; leave out the roles that it "
-            "does not know (a system text can be written at the head of the query)"
+            "does not know (a system text can be written at the beginning of the query)"
         ) from refusal
 
 
@@ -224,28 +224,28 @@ def _as_messages(query: Query, system: str | None) -> list[Message]:
                 "{'role': 'system' | 'user' | 'assistant', 'content': text}"
             )
     if not query:
-        raise ModelError("a chat has no turns; give at least the user's")
+        raise ModelError("a chat has no turns; give at least the user's turn")
     last = query[-1]
     if last["role"] == "system" or (last["role"] == "assistant" and len(query) == 1):
         raise ModelError(
-            f"a chat ends with what the user says, or with an answer to it that has begun; this "
-            f"one has {[turn['role'] for turn in query]}"
+            "a chat ends with the user's turn, or with the beginning of an answer to it; this chat "
+            f"has {[turn['role'] for turn in query]}"
         )
     if last["role"] == "assistant" and not last["content"]:
         raise ModelError("the answer that the chat ends with is empty; leave that turn out")
     return [*messages, *query]
 
 
-def token_ids(*found: Any) -> list[int]:
-    """The ids in what configurations and tokenizers give: an id, several, or None."""
-    several = [one if isinstance(one, (list, tuple)) else [one] for one in found]
-    return [int(token) for one in several for token in one if token is not None]
+def token_ids(*entries: Any) -> list[int]:
+    """Collect the token ids in entries of configurations and tokenizers: ids, lists, or None."""
+    lists = [entry if isinstance(entry, (list, tuple)) else [entry] for entry in entries]
+    return [int(token) for entry in lists for token in entry if token is not None]
 
 
 def stop_ids(
     wrapped: Wrapped, tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat
 ) -> frozenset[int]:
-    """The tokens that end an answer, by whatever says so."""
+    """Return the ids of all end tokens named by the model, the tokenizer or the prompt format."""
     return frozenset(
         token_ids(
             *wrapped.end_ids,
@@ -256,9 +256,9 @@ def stop_ids(
 
 
 def pad_id(wrapped: Wrapped, tokenizer: PreTrainedTokenizerBase, ends: frozenset[int]) -> int:
-    """The token that is written at masked positions; never one of those that end an answer."""
-    # Pads are masked, so any id that the embedding has would do. The tokenizer's own is passed
-    # over where it also ends an answer (a common habit): a finished row would look padded.
+    """Choose the token that is written at masked positions; never a token that ends an answer."""
+    # Pads are masked, so any id of the embedding works. The tokenizer's own pad is not used where
+    # it also ends an answer, which is common: a finished row would look padded.
     n_rows = wrapped.n_embeddings
     own = token_ids(tokenizer.pad_token_id, tokenizer.unk_token_id)
     taken = {*ends, *token_ids(tokenizer.bos_token_id)}

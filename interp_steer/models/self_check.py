@@ -1,4 +1,4 @@
-"""The self-check at load: what hook points read and write is what the checkpoint computes."""
+"""Check that the hook points of a loaded model read and write what its checkpoint computes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ TOLERANCE = {
     torch.float16: 1e-2,
     torch.bfloat16: 5e-2,
 }
-"""By how much two computations may differ, as a share of the largest number compared."""
+"""The largest allowed difference of two computations, as a share of the largest compared number."""
 
-_LONG, _SHORT = 9, 5  # tokens in the two probe rows, so that one of them is padded
-_STRENGTH = 10.0  # standard deviations of the activation: small beside nothing downstream
+_LONG, _SHORT = 9, 5  # tokens in the two probe rows, so that one row is padded
+_STRENGTH = 10.0  # standard deviations of the activation: large enough to be seen in the logits
 _RESIDUAL = ("resid_pre", "attn_out", "mlp_out", "resid_post")
 
 
 def check_both_paths(model: HookedLM) -> None:
-    """Refuse a model that does not compute, or is not steered, as its hook points say.
+    """Check that a model computes, and is steered, as its hook points say.
 
     A bridge is checked against the checkpoint. One short forward pass of the bridge and one of the
     plain Hugging Face model (eager attention, one row padded on the left) must agree in these ways:
@@ -42,21 +42,21 @@ def check_both_paths(model: HookedLM) -> None:
     - a vector added at each component of the first, middle and last layer moves the logits as
       it does when a forward hook adds it to the module that ``model.module_of`` names.
 
-    A ``HookedTransformer`` has only itself to be checked against, in these ways:
+    A ``HookedTransformer`` is checked against itself, in these ways:
 
-    - in every layer, in rows that are written in as in others, ``resid_pre + attn_out + mlp_out``
-      is ``resid_post``, which is the ``resid_pre`` of the next; and where no norm follows,
+    - in every layer, in rows with and without a write, ``resid_pre + attn_out + mlp_out`` is
+      ``resid_post``, which is the ``resid_pre`` of the next layer; and where no norm follows,
       ``attn_out`` is the output projection of ``z``;
     - a vector added at each component moves the logits;
-    - padding on the left changes no logits, and neither does the cache.
+    - padding on the left does not change the logits, and the cache does not change them.
 
-    "Equal" is up to :data:`TOLERANCE` of the largest number compared.
+    "Equal" means equal up to :data:`TOLERANCE` of the largest compared number.
 
     Args:
-        model: not steered, and with no hooks of your own that change its numbers.
+        model: a model that is not steered and has no hooks of your own that change its numbers.
 
     Raises:
-        ModelError: naming what failed and by how much.
+        ModelError: when a check fails, with the check and the difference.
     """
     try:
         with torch.inference_mode():
@@ -71,7 +71,7 @@ def _check_against_twin(model: HookedLM) -> None:
     reads = _Reads(names, rows=2)
     batch = _probe(model, n_writes=len(writes))
     with model.steered(reads, *writes) as bridge:
-        found = bridge(batch.tokens, attention_mask=batch.attention_mask).float()
+        actual = bridge(batch.tokens, attention_mask=batch.attention_mask).float()
     with model.steered_plain(*writes) as plain:
         expected = plain(
             input_ids=batch.tokens,
@@ -79,10 +79,10 @@ def _check_against_twin(model: HookedLM) -> None:
             position_ids=batch.position_ids,
             use_cache=False,
         ).logits.float()
-    _check_reads(model, batch, reads, found, expected)
+    _check_reads(model, batch, reads, actual, expected)
     scale = expected[0].abs().max().item()
     for write in writes:
-        moved, expected_move = (logits[write.row] - logits[0] for logits in (found, expected))
+        moved, expected_move = (logits[write.row] - logits[0] for logits in (actual, expected))
         _require_same_effect(model, write.site, moved, expected_move, scale)
 
 
@@ -91,47 +91,47 @@ def _check_alone(model: HookedLM) -> None:
     batch = _probe(model, n_writes=len(writes))
     reads = _Reads(_read_names(model.n_layers), rows=len(batch.tokens))
     with model.steered(*writes, reads):  # read after it is written
-        found = model.wrapped.forward(batch, None, _LONG)
-    assert found is not None
+        actual = model.wrapped.forward(batch, None, _LONG)
+    assert actual is not None
     _check_stream(model, batch, reads, writes)
     for write in writes:
-        moved = (found[write.row] - found[0]).abs().max().item()
+        moved = (actual[write.row] - actual[0]).abs().max().item()
         if not moved > 0:
             raise _refusal(model, f"a write at {write.site} does not move the logits")
     short = batch.tokens[1:2, -_SHORT:].tolist()
     alone = model.wrapped.forward(model.pad(short), None, _SHORT)
     assert alone is not None
-    padded = found[1:2, -_SHORT:].float()
+    padded = actual[1:2, -_SHORT:].float()
     _require_equal(model, "padding on the left changes the logits", padded, alone.float())
     tokens, mask, cache = batch.tokens[:2], batch.mask[:2], model.wrapped.new_cache()
     model.wrapped.forward(PaddedBatch(tokens[:, :-1], mask[:, :-1]), cache, 1)
     last = model.wrapped.forward(PaddedBatch(tokens[:, -1:], mask), cache, 1)
     assert last is not None
-    whole = found[:2, -1:].float()
+    whole = actual[:2, -1:].float()
     _require_equal(model, "the key-value cache changes the logits", last.float(), whole)
 
 
 def _check_stream(
     model: HookedLM, batch: PaddedBatch, reads: _Reads, writes: Sequence[_Write]
 ) -> None:
-    """That each layer, in rows that are written in too, hands on what its parts add up to."""
-    never = [name for name in reads.names if name not in reads.kept]
+    """Check that the parts of each layer add up, in rows with and without a write."""
+    never = [name for name in reads.names if name not in reads.values]
     if never:
         raise _refusal(model, f"the hook points {', '.join(never)} are not run")
     rows = {write.site: write.row for write in writes}
 
-    def apart(found: Tensor, expected: Tensor, written: Site, what: str) -> None:
-        """Equal in every row but the one where a write comes in between."""
+    def check_equal(actual: Tensor, expected: Tensor, written: Site, failure: str) -> None:
+        """Check equality in every row but the row with a write in between."""
         mask = batch.mask.clone()
         if written in rows:
             mask[rows[written]] = False
-        _require_equal(model, what, found[mask].float(), expected[mask].float())
+        _require_equal(model, failure, actual[mask].float(), expected[mask].float())
 
     for layer in range(model.n_layers):
         pre, attention, mlp, post, z = (
-            reads.kept[Site(component, layer).hook_name] for component in (*_RESIDUAL, "z")
+            reads.values[Site(component, layer).hook_name] for component in (*_RESIDUAL, "z")
         )
-        apart(
+        check_equal(
             pre + attention + mlp,
             post,
             Site("resid_post", layer),
@@ -139,15 +139,15 @@ def _check_stream(
         )
         if layer + 1 < model.n_layers:
             after = Site("resid_pre", layer + 1)
-            what = f"resid_post of layer {layer} is not resid_pre of layer {layer + 1}"
-            apart(post, reads.kept[after.hook_name], after, what)
+            failure = f"resid_post of layer {layer} is not resid_pre of layer {layer + 1}"
+            check_equal(post, reads.values[after.hook_name], after, failure)
         block = model.bridge.blocks[layer]
         after_a_norm = model.bridge.cfg.original_architecture in POST_NORM_ARCHITECTURES
         if not after_a_norm and not hasattr(block, "ln1_post"):
             written = einsum(
                 z, block.attn.W_O, "row pos head d_head, head d_head d_model -> row pos d_model"
             )
-            apart(
+            check_equal(
                 written + block.attn.b_O,
                 attention,
                 Site("attn_out", layer),
@@ -156,48 +156,48 @@ def _check_stream(
 
 
 def _writes(model: HookedLM) -> list[_Write]:
-    """At each component of the first, middle and last layer; the first two rows are left alone."""
+    """Make writes at each component of the first, middle and last layer, from the third row on."""
     layers = sorted({0, model.n_layers // 2, model.n_layers - 1})
     sites = [Site(component, layer) for component in COMPONENTS for layer in layers]
     return [_Write(site, row, model) for row, site in enumerate(sites, start=2)]
 
 
 def _check_reads(
-    model: HookedLM, batch: PaddedBatch, reads: _Reads, found: Tensor, expected: Tensor
+    model: HookedLM, batch: PaddedBatch, reads: _Reads, actual: Tensor, expected: Tensor
 ) -> None:
-    """What the first two rows, in which nothing is written, say."""
+    """Check the logits and the activations of the first two rows, which have no write."""
     mask = batch.mask[:2]
     _require_equal(
         model,
         "the bridge's logits are not plain Hugging Face's",
-        found[:2][mask],
+        actual[:2][mask],
         expected[:2][mask],
     )
     for layer in range(model.n_layers):
-        kept = {
-            component: reads.kept[Site(component, layer).hook_name][mask].float()
+        by_component = {
+            component: reads.values[Site(component, layer).hook_name][mask].float()
             for component in _RESIDUAL
         }
         _require_equal(
             model,
             f"resid_pre + attn_out + mlp_out is not resid_post in layer {layer}",
-            kept["resid_pre"] + kept["attn_out"] + kept["mlp_out"],
-            kept["resid_post"],
+            by_component["resid_pre"] + by_component["attn_out"] + by_component["mlp_out"],
+            by_component["resid_post"],
         )
         site = Site("z", layer)
-        heads = reads.kept[site.hook_name][mask]
+        heads = reads.values[site.hook_name][mask]
         project, _ = model.module_of(site)
         _require_equal(
             model,
             f"the attention's output is not its output projection of z in layer {layer}",
             project(rearrange(heads, "token head d_head -> token (head d_head)")).float(),
-            reads.kept[_attention(layer)][mask].float(),
+            reads.values[_attention(layer)][mask].float(),
         )
 
 
 @dataclass
 class _Write:
-    """Adds one vector at a site, in one row of the batch and at all its positions."""
+    """A hook that adds a vector at a site, in one row of the batch and at all its positions."""
 
     site: Site
     row: int
@@ -219,17 +219,17 @@ class _Write:
 
 @dataclass
 class _Reads:
-    """Keeps what passes at hook points in the first rows."""
+    """Hooks that store the activations at hook points, in the first rows."""
 
     names: list[str]
     rows: int
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    values: dict[str, Tensor] = field(default_factory=dict)
 
     def fwd_hooks(self) -> Hooks:
-        return [(name, partial(self._keep, name=name)) for name in self.names]
+        return [(name, partial(self._store, name=name)) for name in self.names]
 
-    def _keep(self, value: Tensor, hook: Any, name: str) -> None:
-        self.kept[name] = value[: self.rows].clone()
+    def _store(self, value: Tensor, hook: Any, name: str) -> None:
+        self.values[name] = value[: self.rows].clone()
 
 
 def _read_names(n_layers: int) -> list[str]:
@@ -245,25 +245,26 @@ def _attention(layer: int) -> str:
 
 
 def _probe(model: HookedLM, n_writes: int) -> PaddedBatch:
-    # Any tokens do; these are spread over the vocabulary, and no stop token is among them.
+    # Any tokens work; these are spread over the vocabulary, without the stop tokens.
     usable = [token for token in range(model.wrapped.n_embeddings) if token not in model.stop_ids]
     long = [usable[(index * len(usable)) // _LONG] for index in range(_LONG)]
     return model.pad([long, long[1 : 1 + _SHORT], *([long] * n_writes)])
 
 
-def _require_equal(model: HookedLM, failure: str, found: Tensor, expected: Tensor) -> None:
+def _require_equal(model: HookedLM, failure: str, actual: Tensor, expected: Tensor) -> None:
     allowed = TOLERANCE.get(model.dtype, 1e-4) * expected.abs().max().item()
-    difference = (found - expected).abs().max().item()
+    difference = (actual - expected).abs().max().item()
     if not difference <= allowed:  # a NaN fails as well
         raise _refusal(model, f"{failure}: they differ by {difference:.2e}, {allowed:.2e} allowed")
 
 
 def _require_same_effect(
-    model: HookedLM, site: Site, found: Tensor, expected: Tensor, scale: float
+    model: HookedLM, site: Site, actual: Tensor, expected: Tensor, scale: float
 ) -> None:
     effect = expected.abs().max().item()
-    difference = (found - expected).abs().max().item()
-    # In half precision the tolerance may exceed a write's whole effect: half of it is the limit.
+    difference = (actual - expected).abs().max().item()
+    # In half precision the tolerance may exceed the whole effect of a write, so that half of the
+    # effect is the limit.
     allowed = min(TOLERANCE.get(model.dtype, 1e-4) * scale, effect / 2)
     if not (effect > 0 and difference <= allowed):
         raise _refusal(
@@ -278,5 +279,5 @@ def _refusal(model: HookedLM, failure: str) -> ModelError:
     return ModelError(
         f"{model.describe()} failed its self-check and would give wrong results: {failure}. "
         "Remove hooks and weight processing of your own, or try another TransformerLens version; "
-        "check=False loads it as it is, for looking into it"
+        "check=False loads the model without the check, to examine it"
     )

@@ -1,4 +1,4 @@
-"""Names and shapes of the places in a model that are read and written."""
+"""Name the sites of a model, at which activations are read and written, and give their shapes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from interp_steer.errors import SiteError
 
 COMPONENTS = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z")
-"""What can be read and written in each layer, by TransformerLens' names.
+"""The components that can be read and written in each layer, by TransformerLens' names.
 
-- ``resid_pre``: the residual stream as it enters block k;
-- ``attn_out``: what the attention of block k adds to the residual stream;
-- ``mlp_out``: what the MLP of block k adds to the residual stream;
-- ``resid_post``: the residual stream as it leaves block k, ``resid_pre + attn_out + mlp_out``;
+- ``resid_pre``: the residual stream before block k;
+- ``attn_out``: the contribution of the attention of block k to the residual stream;
+- ``mlp_out``: the contribution of the MLP of block k to the residual stream;
+- ``resid_post``: the residual stream after block k, ``resid_pre + attn_out + mlp_out``;
 - ``z``: the attention heads' outputs before the output projection, one vector per head.
 
 ``resid_mid`` is missing on purpose: on a ``TransformerBridge`` a write there reaches the MLP but
@@ -44,14 +44,14 @@ class Site:
 
     def __post_init__(self) -> None:
         if self.component not in COMPONENTS:
-            mend = (
+            fix = (
                 " (a write at resid_mid never reaches the residual stream of a TransformerBridge; "
-                "attn_out of the same layer does what it should)"
+                "write at attn_out of the same layer instead)"
                 if self.component == "resid_mid"
                 else ""
             )
             raise SiteError(
-                f"unknown component {self.component!r}{mend}; use one of {', '.join(COMPONENTS)}"
+                f"unknown component {self.component!r}{fix}; use one of {', '.join(COMPONENTS)}"
             )
         if isinstance(self.layer, bool) or not isinstance(self.layer, int):
             raise SiteError(f"layer {self.layer!r} is not an integer; layers count from 0")
@@ -60,7 +60,7 @@ class Site:
 
     @property
     def hook_name(self) -> str:
-        """The TransformerLens hook point, by the alias that every architecture shares."""
+        """Return the name of the TransformerLens hook point, the same for every architecture."""
         inner = "attn.hook_z" if self.component == "z" else f"hook_{self.component}"
         return f"blocks.{self.layer}.{inner}"
 
@@ -69,7 +69,7 @@ class Site:
 
     @classmethod
     def parse(cls, text: str) -> Site:
-        """Read back what ``str(site)`` wrote.
+        """Parse the text of a site, as ``str(site)`` writes it.
 
         Args:
             text: such as ``"resid_post.5"``.
@@ -96,7 +96,7 @@ class Site:
         return self
 
     def shape(self, n_heads: int, d_head: int, d_model: int) -> tuple[int, ...]:
-        """The shape of one activation at this site, after the batch and position axes.
+        """Return the shape of an activation at this site, after the batch and position axes.
 
         Returns:
             ``(n_heads, d_head)`` for ``z``, ``(d_model,)`` for every other component.

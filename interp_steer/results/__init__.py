@@ -1,4 +1,8 @@
-"""Write the folder that a run leaves, and read it again."""
+"""Write the results folder of a run, and read it again.
+
+The package may import from :mod:`interp_steer.statistics`, :mod:`interp_steer.storage`,
+:mod:`interp_steer.notebook` and :mod:`interp_steer.errors`.
+"""
 
 import lazy_loader
 

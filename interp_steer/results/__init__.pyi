@@ -4,7 +4,7 @@ from .finished import read as read
 from .folders import AGAIN as AGAIN
 from .folders import checksum as checksum
 from .folders import document_hash as document_hash
-from .folders import mended as mended
+from .folders import explain_write_errors as explain_write_errors
 from .folders import read_json as read_json
 from .run import Run as Run
 from .run import open_run as open_run

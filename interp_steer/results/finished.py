@@ -1,4 +1,4 @@
-"""A finished results folder, read and checked against its manifest."""
+"""Read finished results folders, and check them against their manifests."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import polars as pl
 from interp_steer.errors import RunError
 from interp_steer.results import folders
 from interp_steer.results.folders import MANIFEST, document_hash
-from interp_steer.results.notebook import run_card
+from interp_steer.results.notebook import render_run
 from interp_steer.results.summary import Number
-from interp_steer.storage.bounded import regular
+from interp_steer.storage.bounded import check_file
 
 LARGEST = 2**34
-"""The most bytes that are read of a file of records."""
+"""The greatest size of a file of records, in bytes."""
 
 
 class Results:
@@ -30,7 +30,7 @@ class Results:
         seed: the run's seed.
         provenance: versions, model, data, commit, machine, times.
         summary: flat numbers, None where nothing was chosen; an estimate ``name`` has ``name.low``
-            and ``name.high`` beside it.
+            and ``name.high`` too.
         captions: caption of each figure by name, in the order drawn.
     """
 
@@ -52,41 +52,41 @@ class Results:
             "commit": (source.get("commit") or "")[:12],
             "folder": self.path,
         }
-        return run_card(self.analysis, "finished", facts, self.summary, self.captions)
+        return render_run(self.analysis, "finished", facts, self.summary, self.captions)
 
     @property
     def model(self) -> str:
-        """The model's name as it was asked for; empty when the analysis has none."""
+        """Return the model's name as the config gives it; empty without a model."""
         return self.provenance["model"].get("name") or ""
 
     def records(self, name: str = "records") -> pl.DataFrame | None:
-        """The frame written under ``name``, or None when the analysis wrote none.
+        """Return the frame written under ``name``, or None when the analysis did not write it.
 
         Raises:
-            RunError: for a name that would leave the folder, or a file that is too large or no
+            RunError: for a name that would leave the folder, or a file that is too large or not a
                 frame.
         """
-        path = folders.inside(self.path, f"{name}.parquet")
-        return _frame(path) if path.exists() else None
+        path = folders.resolve_inside(self.path, f"{name}.parquet")
+        return _read_frame(path) if path.exists() else None
 
     @property
     def frames(self) -> list[str]:
-        """The names that `records` takes, the main one first."""
+        """Return the names that :meth:`records` takes, first the name of the main frame."""
         names = sorted(path.stem for path in self.path.glob("*.parquet"))
         return sorted(names, key=lambda name: name != "records")
 
     @property
     def vectors(self) -> list[Path]:
-        """The files of the vectors that the analysis left."""
+        """Return the files of the vectors that the analysis left."""
         return sorted(self.path.glob("vectors*.safetensors"))
 
     def figure(self, name: str) -> Path:
-        """Path of the figure's plotly JSON.
+        """Return the path of a figure's plotly JSON.
 
         Raises:
             RunError: for a name that would leave the folder.
         """
-        return folders.inside(self.path / "figures", f"{name}.json")
+        return folders.resolve_inside(self.path / "figures", f"{name}.json")
 
 
 def read(path: str | Path) -> Results:
@@ -94,25 +94,25 @@ def read(path: str | Path) -> Results:
 
     Raises:
         RunError: when the folder is missing, half-written, edited or of a later format; the
-            message names the file and the mend.
+            message names the file and the fix.
     """
     path = Path(path)
-    manifest = folders.check(path)
+    manifest = folders.check_manifest(path)
     documents = {
         "config": folders.read_json(path / "config.json"),
         "provenance": folders.read_json(path / "provenance.json"),
         "summary": folders.read_json(path / "summary.json"),
         "captions": folders.read_json(path / "figures" / "captions.json"),
     }
-    if wrong := [*_wrong(documents, _DOCUMENTS, "documents")]:
+    if wrong := [*_list_mismatches(documents, _DOCUMENTS, "documents")]:
         raise RunError(
-            f"{path} is not as a run leaves it ({', '.join(wrong):.200}); {folders.AGAIN}."
+            f"{path} is not as a run leaves it ({', '.join(wrong):.200}); {folders.AGAIN}"
         )
     expected = manifest.get("config_hash")
-    if (found := document_hash(documents["config"])) != expected:
+    if (actual := document_hash(documents["config"])) != expected:
         raise RunError(
-            f"{path / 'config.json'} is of another run (hash {found}, manifest {expected}); "
-            f"{folders.AGAIN}."
+            f"{path / 'config.json'} is of another run (hash {actual}, manifest {expected}); "
+            f"{folders.AGAIN}"
         )
     return Results(path, documents)
 
@@ -140,11 +140,11 @@ _DOCUMENTS: Mapping[str, Any] = {
     "summary": {...: _MAYBE_NUMBER},
     "captions": {...: str},
 }
-"""What documents hold under each name, and under any other."""
+"""The type of each entry of the documents; ``...`` stands for every other name."""
 
 
-def _wrong(value: Any, kind: Any, name: str) -> Iterator[str]:
-    """What in a value is not of its kind, by name."""
+def _list_mismatches(value: Any, kind: Any, name: str) -> Iterator[str]:
+    """Yield the names of the entries that are not of their type."""
     if kind is _MAYBE_NUMBER and value is None:
         return
     if kind in (_NUMBER, _MAYBE_NUMBER):
@@ -159,28 +159,34 @@ def _wrong(value: Any, kind: Any, name: str) -> Iterator[str]:
     else:
         for key in dict.fromkeys((*kind, *value)):
             if key is not ... and (key in kind or ... in kind):
-                yield from _wrong(value.get(key), kind.get(key, kind.get(...)), f"{name}.{key}")
+                yield from _list_mismatches(
+                    value.get(key), kind.get(key, kind.get(...)), f"{name}.{key}"
+                )
 
 
-def _frame(path: Path) -> pl.DataFrame:
-    """A frame, by Arrow's reader: that of polars takes a damaged file at its word, and a number
-    that is too large ends the process."""
+def _read_frame(path: Path) -> pl.DataFrame:
+    """Read a frame with Arrow's reader.
+
+    The reader of polars trusts the numbers in a damaged file, and a number that is too large ends
+    the process.
+    """
     from pyarrow import parquet
 
-    regular(path, RunError, LARGEST)
+    check_file(path, RunError, LARGEST)
     try:
         with open(path, "rb") as opened:
             table = parquet.ParquetFile(opened).read()
         table.validate(full=True)
-        found = pl.from_arrow(table)
-    except (Exception, pl.exceptions.PanicException) as error:  # whatever the readers stumble over
-        raise RunError(f"{path} is no frame ({error}); {folders.AGAIN}.") from error
-    assert isinstance(found, pl.DataFrame)  # as a table of several columns always gives
-    return found
+        frame = pl.from_arrow(table)
+    # The readers raise errors of any type for damaged files.
+    except (Exception, pl.exceptions.PanicException) as error:
+        raise RunError(f"{path} is not a frame ({error}); {folders.AGAIN}") from error
+    assert isinstance(frame, pl.DataFrame)  # a table of several columns always gives a frame
+    return frame
 
 
 def find(root: str | Path) -> Iterator[Path]:
-    """Paths of the finished results folders under ``root``, sorted."""
+    """Yield the paths of the finished results folders under ``root``, sorted."""
     root = Path(root)
     for manifest in sorted(root.rglob(MANIFEST)):
         hidden = any(part.startswith(".") for part in manifest.relative_to(root).parts)

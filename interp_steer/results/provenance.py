@@ -1,4 +1,4 @@
-"""Where a result comes from: package versions, the source revision, the machine and the clock."""
+"""Find the origin of a result: package versions, the source revision, the machine and the time."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ PACKAGES = (
     "polars",
     "plotly",
 )
-"""Distributions whose version can change a number or a figure."""
+"""The distributions whose version can change a number or a figure."""
 
 
-def versions() -> dict[str, str | None]:
-    """Versions of Python and of `PACKAGES`; None for a package that is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
+def list_versions() -> dict[str, str | None]:
+    """Return the versions of Python and of :data:`PACKAGES`; None for a missing package."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+            versions[package] = None
+    return versions
 
 
-def revision(folder: str | Path | None = None) -> dict[str, Any]:
-    """The git commit of the source that is running, and whether files differ from it.
+def find_revision(folder: str | Path | None = None) -> dict[str, Any]:
+    """Return the git commit of the running source, and whether files differ from the commit.
 
     Args:
-        folder: a folder of the source; that of this package when None.
+        folder: a folder of the source; by default the folder of this package.
 
     Returns:
         ``{"commit": hash, "dirty": bool}``; both None outside a checkout, without git, or where
-        the package is installed in a folder that somebody else's repository ignores.
+        the package is installed in a folder that another repository ignores.
     """
     folder = Path(__file__).parent if folder is None else Path(folder)
     commit = _git(folder, "rev-parse", "HEAD")
-    # A package installed in a virtual environment may lie inside a repository of its user's.
+    # A package in a virtual environment may lie inside a repository of the user.
     tracked = _git(folder, "ls-files", "--", ".")
     if not commit or not tracked:
         return {"commit": None, "dirty": None}
@@ -74,13 +74,13 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def machine() -> dict[str, Any]:
-    """Platform, processor count, and the threads and accelerator that torch uses.
+def describe_machine() -> dict[str, Any]:
+    """Return the platform, the processor count, and the threads and accelerator that torch uses.
 
-    torch is read where it is already imported: an analysis that never imported it computed nothing
-    with it, and importing it here would cost seconds.
+    torch is asked only if it is already imported: an analysis that never imported torch did not
+    compute with it, and importing it takes seconds.
     """
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "platform": platform.platform(),
         "processor": platform.machine(),
         "cpus": os.cpu_count(),
@@ -89,12 +89,12 @@ def machine() -> dict[str, Any]:
     }
     torch = sys.modules.get("torch")
     if torch is not None:
-        found["threads"] = torch.get_num_threads()
+        facts["threads"] = torch.get_num_threads()
         if torch.cuda.is_available():
-            found["accelerator"] = torch.cuda.get_device_name()
-    return found
+            facts["accelerator"] = torch.cuda.get_device_name()
+    return facts
 
 
-def now() -> datetime:
-    """The present moment, in UTC."""
+def read_clock() -> datetime:
+    """Return the present time in UTC."""
     return datetime.now(timezone.utc)

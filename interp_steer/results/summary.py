@@ -1,4 +1,4 @@
-"""The summary of a run: flat numbers by name, each estimate with its interval."""
+"""Collect and print the summary of a run: flat numbers by name, estimates with intervals."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from interp_steer.errors import RunError
 from interp_steer.statistics.intervals import Interval
 
 Number = int | float | None
-"""A count, a measurement, or None where there is nothing to tell, as of a layer that none was worth
-choosing; a count stays a whole number in the file."""
+"""A count, a measurement, or None where the number does not exist, such as the layer of a sweep
+that chose nothing; a count stays a whole number in the file."""
 
 
 class Row(NamedTuple):
@@ -31,9 +31,9 @@ class Summary:
     """Numbers collected while an analysis runs.
 
     Attributes:
-        numbers: finite numbers and None by name, estimates with ``.low`` and ``.high`` beside them.
+        numbers: finite numbers and None by name, estimates with their ``.low`` and ``.high``.
         estimates: the sample size and method behind each interval.
-        undefined: names whose value was not finite, which JSON and a table cannot hold.
+        undefined: the names of values that were not finite, which JSON and a table cannot hold.
     """
 
     def __init__(self) -> None:
@@ -42,10 +42,10 @@ class Summary:
         self.undefined: list[str] = []
 
     def add(self, name: str, value: Any) -> None:
-        """Add a number, or an `Interval` as three.
+        """Add a number, or an interval as three numbers.
 
         Raises:
-            RunError: for a name added twice, or a value that is no number.
+            RunError: for a name added twice, or a value that is not a number.
         """
         if isinstance(value, Interval):
             self.add(name, value.value)
@@ -54,7 +54,7 @@ class Summary:
             self.estimates[name] = {"n": value.n, "method": value.method}
             return
         if name in self.numbers or name in self.undefined:
-            raise RunError(f"summary number {name!r} was already left; give each its own name.")
+            raise RunError(f"summary number {name!r} was already left; give each its own name")
         if value is None:
             self.numbers[name] = None
             return
@@ -63,7 +63,7 @@ class Summary:
         except (TypeError, ValueError):
             raise RunError(
                 f"summary {name!r} is {value!r} ({type(value).__name__}); leave a number, an "
-                "Interval, or None for nothing."
+                "Interval, or None for nothing"
             ) from None
         if not math.isfinite(number):
             self.undefined.append(name)
@@ -73,7 +73,7 @@ class Summary:
 
 
 def rows(summary: Mapping[str, Number]) -> list[Row]:
-    """The lines of a flat summary, each estimate's bounds joined to it."""
+    """Return the lines of a flat summary, each estimate joined with its bounds."""
     bounds = {
         f"{name}{end}" for name in summary for end in (".low", ".high") if f"{name}{end}" in summary
     }
@@ -85,7 +85,7 @@ def rows(summary: Mapping[str, Number]) -> list[Row]:
 
 
 def number_text(value: Number) -> str:
-    """A number for a table: whole numbers whole, others with three significant decimals."""
+    """Format a number for a table: whole numbers whole, others with three significant decimals."""
     if value is None:
         return "none"
     if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 10):
@@ -94,22 +94,22 @@ def number_text(value: Number) -> str:
 
 
 def interval_text(row: Row) -> str:
-    """The interval of an estimate for a table; empty where there is none."""
+    """Format the interval of an estimate for a table; empty without an interval."""
     if row.low is None or row.high is None:
         return ""
     return f"{number_text(row.low)} to {number_text(row.high)}"
 
 
 NAME_WIDTH, NUMBER_WIDTH = 30, 23
-"""Characters of a terminal that a name needs, and a number with its interval."""
+"""The width of a name in characters, and of a number with its interval."""
 
 
 def print_tables(summary: Mapping[str, Number], title: str) -> None:
-    """Print a summary on stdout, the numbers that several things have side by side.
+    """Print a summary on stdout, with comparable numbers side by side.
 
-    A name is the measure and, behind the first point, what it was measured of. Things of which the
-    same was measured share a table, as far as the terminal is wide enough; other numbers stand one
-    below another in the first.
+    A name consists of the measure and, after the first point, its subject. Subjects with the same
+    measures share a table if the terminal is wide enough; the other numbers stand one below another
+    in the first table.
     """
     console = Console()
     room = max(1, (console.width - NAME_WIDTH) // NUMBER_WIDTH)

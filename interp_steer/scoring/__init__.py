@@ -1,4 +1,7 @@
-"""Scores of an answer: instruction verifiers (`ifeval`, `early`), fluency, language.
+"""Score answers: verify instructions, and measure fluency, language and quality.
+
+The package may import from :mod:`interp_steer.contrast`, :mod:`interp_steer.generation` and the
+packages below them.
 
 Example:
     >>> import interp_steer as ist

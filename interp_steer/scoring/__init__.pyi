@@ -6,14 +6,14 @@ from . import judge as judge
 from . import language as language
 from . import sentences as sentences
 from .fluency import REPETITION_THRESHOLD as REPETITION_THRESHOLD
-from .fluency import degenerate as degenerate
+from .fluency import is_degenerate as is_degenerate
 from .fluency import perplexity as perplexity
 from .fluency import repetition as repetition
 from .judge import EndpointJudge as EndpointJudge
 from .judge import Judge as Judge
 from .judge import LocalJudge as LocalJudge
-from .judge import judged as judged
-from .judge import questions_of as questions_of
+from .judge import judge_exchanges as judge_exchanges
+from .judge import list_questions as list_questions
 from .language import Detection as Detection
 from .language import agreement as agreement
 from .language import detect as detect

@@ -1,7 +1,7 @@
-"""Early verdicts: has an unfinished answer broken its instructions for good?
+"""Decide early whether an unfinished answer has broken its instructions for good.
 
-What is said here of an instruction follows from how IFEval's checker reads it: a comma stays a
-comma, a count only grows, a text that begins with a word is no JSON.
+The rules follow from IFEval's checkers: a comma stays a comma, a count only grows, a text that
+begins with a word cannot become JSON.
 """
 
 from __future__ import annotations
@@ -11,28 +11,35 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from interp_steer.arguments import check_list
+from interp_steer.errors import ScoringError
 from interp_steer.scoring import ifeval
 
 
 def has_failed(
     beginning: str, instruction_ids: Sequence[str], kwargs: Sequence[Mapping[str, Any]]
 ) -> bool:
-    """Whether an answer that begins so can no longer follow its instructions, strictly.
+    """Return whether an answer with this beginning can no longer follow its instructions.
 
-    Exact where it says yes: however the answer goes on, ``ifeval.verify(...).strict`` is False. It
-    says no where it cannot know, as of instructions that only the end decides.
+    True is exact: however the answer goes on, ``ifeval.verify(...).strict`` is False. False means
+    that the beginning does not decide, as for instructions that only the end decides.
 
     Args:
-        beginning: what has been said so far.
-        instruction_ids: as for `ifeval.verify`.
-        kwargs: as for `ifeval.verify`.
+        beginning: the answer so far.
+        instruction_ids: as for :func:`interp_steer.scoring.ifeval.verify`.
+        kwargs: as for :func:`interp_steer.scoring.ifeval.verify`.
+
+    Raises:
+        ScoringError: for one text or mapping in place of a list.
 
     Example:
         >>> has_failed("Well, ", ["punctuation:no_comma"], [{}])
         True
     """
+    check_list("instruction_ids", instruction_ids, ScoringError)
+    check_list("kwargs", kwargs, ScoringError)
     return any(
-        instruction_id in _BEYOND_MENDING and _BEYOND_MENDING[instruction_id](beginning, given)
+        instruction_id in _BROKEN_FOR_GOOD and _BROKEN_FOR_GOOD[instruction_id](beginning, given)
         for instruction_id, given in zip(instruction_ids, kwargs, strict=True)
     )
 
@@ -48,8 +55,8 @@ def _is_no_json(text: str) -> bool:
 
 
 def _has_forbidden(text: str, words: Sequence[str]) -> bool:
-    # A word at the very end may still become another, longer one; and only a plain word is
-    # certain to be found again in a longer text.
+    # A word at the end may still become a longer word, and only a word without special characters
+    # is certain to match in a longer text.
     return any(
         match.end() < len(text)
         for word in words
@@ -59,7 +66,7 @@ def _has_forbidden(text: str, words: Sequence[str]) -> bool:
 
 
 def _is_above(count: int, limit: int, relation: str) -> bool:
-    """Whether a count that can only grow has left what its relation allows."""
+    """Return whether a count that can only grow has left the range of its relation."""
     return count > limit or (count == limit and relation == "less than")
 
 
@@ -82,7 +89,7 @@ def _has_bullets_above(text: str, given: Mapping[str, Any]) -> bool:
     return len(bullets) > given["num_bullets"]
 
 
-_BEYOND_MENDING: Mapping[str, Callable[[str, Mapping[str, Any]], bool]] = MappingProxyType(
+_BROKEN_FOR_GOOD: Mapping[str, Callable[[str, Mapping[str, Any]], bool]] = MappingProxyType(
     {
         "punctuation:no_comma": lambda text, given: "," in text,
         "change_case:english_lowercase": lambda text, given: any(
@@ -99,4 +106,4 @@ _BEYOND_MENDING: Mapping[str, Callable[[str, Mapping[str, Any]], bool]] = Mappin
         "keywords:letter_frequency": _has_letters_above,
     }
 )
-"""Of the instructions that an answer can break for good before its end, how to see it."""
+"""The test of each instruction that an answer can break for good before its end."""

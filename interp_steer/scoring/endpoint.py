@@ -1,9 +1,9 @@
-"""One reply to one prompt from any address that speaks the OpenAI chat format.
+"""Get replies to prompts from an address that serves the OpenAI chat format.
 
-The standard library's HTTP is enough: a request that fails in passing (too many requests, a server
-in trouble, a connection that breaks) is made again after a growing wait, or after the wait that the
-server asks for; everything else is an error that names the address, what was answered, and the
-mend. The key comes from the environment and goes nowhere but into the request.
+The standard library's HTTP is enough. A temporary failure (too many requests, a server error, a
+broken connection) is retried after a growing wait, or after the wait that the server asks for.
+Every other failure is an error that names the address, the answer of the server, and a fix. The key
+comes from the environment and is used in the request only.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from urllib.parse import SplitResult, urlsplit
 from interp_steer.errors import ScoringError
 
 LARGEST_REPLY = 1 << 20
-"""Bytes; a chat completion of a few words has thousands."""
+"""The greatest size of a reply in bytes; a chat completion of a few words has thousands."""
 
 LONGEST_WAIT = 120.0
-"""Seconds; a server that asks for a longer wait is not waited for."""
+"""The longest wait in seconds; a longer wait that a server asks for is an error."""
 
-IN_PASSING = frozenset((408, 409, 425, 429, *range(500, 600)))
-"""Statuses of HTTP after which the same request may succeed."""
+TEMPORARY = frozenset((408, 409, 425, 429, *range(500, 600)))
+"""The statuses of HTTP after which the same request may succeed."""
 
 _OWN_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
-class _Passing(Exception):
-    """A request that failed and may succeed when it is made again."""
+class _TemporaryFailure(Exception):
+    """A request that failed and may succeed when it is repeated."""
 
     def __init__(self, what: str, wait: float = 0.0) -> None:
         super().__init__(what)
@@ -45,7 +45,7 @@ class _Passing(Exception):
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the key to wherever it points."""
+    """A handler that refuses redirects, which would send the key to another address."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -56,16 +56,15 @@ class Endpoint:
 
     Args:
         url: the base address, such as ``https://api.openai.com/v1`` or ``http://localhost:8000/v1``.
-        model: the model's name there.
-        key_variable: the environment variable that holds the key; None for a server that needs
-            none.
-        timeout: seconds to wait for a connection, and for a whole reply.
-        retries: how often a request that fails in passing is made again.
-        backoff: seconds before the first retry; each later one waits twice as long.
+        model: the model's name on the server.
+        key_variable: the environment variable that holds the key; None for a server without keys.
+        timeout: seconds to wait for a connection, and for a complete reply.
+        retries: the number of retries after temporary failures.
+        backoff: seconds before the first retry; each later retry waits twice as long.
 
     Raises:
-        ScoringError: for an address that is none, a password in it, a key that is not in the
-            environment, or one that would travel in clear text.
+        ScoringError: for an invalid address, a password in the address, a key that is not in the
+            environment, or a key that would travel in clear text.
 
     Example:
         >>> judge = Endpoint("https://api.openai.com/v1", "gpt-4o")       # doctest: +SKIP
@@ -83,10 +82,10 @@ class Endpoint:
         retries: int = 5,
         backoff: float = 1.0,
     ) -> None:
-        parts = _address(url)
+        parts = _parse_address(url)
         if parts is None or not model:
             raise ScoringError(
-                f"{url!r} with model {model!r} is no endpoint; give an address such as "
+                f"{url!r} with model {model!r} is not an endpoint; give an address such as "
                 "https://api.openai.com/v1 and the model's name there"
             )
         if "@" in parts.netloc:
@@ -99,7 +98,7 @@ class Endpoint:
         self.timeout = timeout
         self.retries = retries
         self.backoff = backoff
-        self._key = "" if key_variable is None else _key(key_variable, self.url)
+        self._key = "" if key_variable is None else _read_key(key_variable, self.url)
         if self._key and parts.scheme == "http" and parts.hostname not in _OWN_MACHINE:
             raise ScoringError(
                 f"the key in {key_variable} would travel to {self.url} in clear text; give an "
@@ -108,24 +107,24 @@ class Endpoint:
         self._open = urllib.request.build_opener(_NoRedirects).open
 
     def reply(self, prompt: str) -> str:
-        """What the model answers, at temperature 0; empty where it says nothing.
+        """Return the model's reply at temperature 0; empty for a reply without text.
 
         Raises:
-            ScoringError: when the address cannot be reached, refuses, or answers something else
-                than a chat completion.
+            ScoringError: when the address cannot be reached, refuses, or does not answer with a
+                chat completion.
         """
         body = {
             "model": self.model,
             "messages": [{"role": "user", "content": prompt}],
             "temperature": 0,
         }
-        said = self._post(json.dumps(body).encode())
+        reply = self._post(json.dumps(body).encode())
         try:
-            content = json.loads(said)["choices"][0]["message"]["content"]
+            content = json.loads(reply)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError, RecursionError):
             raise ScoringError(
-                f"{self.url} answered something else than a chat completion: "
-                f"{self._brief(said)}; give the base address of the chat format, which often "
+                f"{self.url} did not answer with a chat completion: "
+                f"{self._brief(reply)}; give the base address of the chat format, which often "
                 "ends in /v1"
             ) from None
         if isinstance(content, list):  # the format also allows a list of parts
@@ -138,13 +137,13 @@ class Endpoint:
         while True:
             try:
                 return self._once(body)
-            except _Passing as trouble:
+            except _TemporaryFailure as trouble:
                 failed += 1
                 if failed > self.retries:
                     raise ScoringError(
                         f"the judge {self.model!r} at {self.url} {trouble}, {failed} times in a "
-                        "row; check the address and the network, or try later: what was answered "
-                        "before is kept"
+                        "row; check the address and the network, or try later: earlier answers "
+                        "are kept"
                     ) from trouble.__cause__
                 backoff = min(self.backoff * 2 ** (failed - 1), LONGEST_WAIT)
                 time.sleep(max(trouble.wait, backoff))
@@ -160,12 +159,12 @@ class Endpoint:
             with self._open(request, timeout=self.timeout) as response:
                 return self._read(response)
         except urllib.error.HTTPError as error:
-            said = self._error_text(error)
-            if error.code in IN_PASSING:
+            text = self._error_text(error)
+            if error.code in TEMPORARY:
                 wait = self._wait(error.headers)
-                raise _Passing(f"answered {error.code} ({said})", wait) from error
+                raise _TemporaryFailure(f"answered {error.code} ({text})", wait) from error
             raise ScoringError(
-                f"the judge {self.model!r} at {self.url} answered {error.code} ({said}); mend the "
+                f"the judge {self.model!r} at {self.url} answered {error.code} ({text}); fix the "
                 "address, the model's name or the key"
             ) from error
         except (OSError, http.client.HTTPException) as error:
@@ -175,10 +174,12 @@ class Endpoint:
                     f"{self.url} cannot be trusted ({reason.verify_message}); give the address "
                     "that its certificate names"
                 ) from error
-            raise _Passing(f"cannot be reached ({reason or type(error).__name__})") from error
+            raise _TemporaryFailure(
+                f"cannot be reached ({reason or type(error).__name__})"
+            ) from error
 
     def _read(self, response: http.client.HTTPResponse) -> bytes:
-        """The whole body, which a server must neither swell nor spin out."""
+        """Read the whole body; refuse a body that is too large or too slow."""
         deadline = time.monotonic() + self.timeout
         expected = response.headers.get("Content-Length", "")
         parts, size = [], 0
@@ -187,8 +188,8 @@ class Endpoint:
             size += len(chunk)
             if size > LARGEST_REPLY:
                 raise ScoringError(
-                    f"{self.url} answered with more than {LARGEST_REPLY} bytes, which is no reply "
-                    "of a judge; check the address"
+                    f"{self.url} answered with more than {LARGEST_REPLY} bytes, too many for "
+                    "a judge's reply; check the address"
                 )
             if time.monotonic() > deadline:
                 raise TimeoutError(f"still sending after {self.timeout:g} seconds")
@@ -197,10 +198,10 @@ class Endpoint:
         return b"".join(parts)
 
     def _wait(self, headers: Message) -> float:
-        """Seconds that the server asks to wait, 0 where it does not say.
+        """Return the seconds that the server asks to wait; 0 by default.
 
         Raises:
-            ScoringError: when they are too many.
+            ScoringError: for a wait that is too long.
         """
         asked = headers.get("Retry-After", "").strip()
         try:
@@ -210,47 +211,46 @@ class Endpoint:
                 until = parsedate_to_datetime(asked)
             except (ValueError, TypeError):
                 return 0.0
-            if until.tzinfo is None:  # "-0000", which says UTC all the same
+            if until.tzinfo is None:  # the zone "-0000", which is UTC too
                 until = until.replace(tzinfo=timezone.utc)
             wait = (until - datetime.now(timezone.utc)).total_seconds()
         if math.isnan(wait):
             return 0.0
         if wait > LONGEST_WAIT:
             raise ScoringError(
-                f"{self.url} asks to wait {wait:.0f} seconds; try later: what was answered before "
-                "is kept"
+                f"{self.url} asks to wait {wait:.0f} seconds; try later: earlier answers are kept"
             )
         return max(wait, 0.0)
 
     def _error_text(self, error: urllib.error.HTTPError) -> str:
-        """The server's own words, where it has any."""
+        """Return the server's error message, or else the reason of the status."""
         try:
-            said = error.read(1 << 14)
+            body = error.read(1 << 14)
         except (OSError, http.client.HTTPException):
-            said = b""
+            body = b""
         try:
-            return self._brief(str(json.loads(said)["error"]["message"]).encode())
+            return self._brief(str(json.loads(body)["error"]["message"]).encode())
         except (ValueError, LookupError, TypeError, RecursionError):
-            return self._brief(said or str(error.reason).encode())
+            return self._brief(body or str(error.reason).encode())
 
-    def _brief(self, said: bytes) -> str:
-        text = " ".join(said.decode("utf-8", "replace").split())
+    def _brief(self, body: bytes) -> str:
+        text = " ".join(body.decode("utf-8", "replace").split())
         if self._key:
             text = text.replace(self._key, "(the key)")
         return repr(text if len(text) <= 160 else f"{text[:157]}...")
 
 
-def _address(url: str) -> SplitResult | None:
-    """The parts of a base address; None when it is none."""
+def _parse_address(url: str) -> SplitResult | None:
+    """Return the parts of a base address; None for an invalid address."""
     try:
         parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a bracket without its end, or a port that is no number
+    except ValueError:  # an open bracket, or a port that is not a number
         return None
     return parts if known and not parts.query and not parts.fragment else None
 
 
-def _key(variable: str, url: str) -> str:
+def _read_key(variable: str, url: str) -> str:
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ScoringError(

@@ -1,11 +1,11 @@
-"""Is an answer still language? Perplexity under a reference model, and repetition.
+"""Measure whether an answer is still language: perplexity under a reference model, and repetition.
 
 Steering too hard ends in loops. Paper A calls an output degenerate when its perplexity under GPT-2
-is below 2.5, for nothing is easier to predict than a loop. Two things limit that rule. Its
-threshold belongs to GPT-2: another reference needs its own, read from texts known to be good (see
-`interp_steer.sweeps.damage.with_fluency`). And GPT-2 spells scripts that it hardly knows byte by byte,
-which alone makes their perplexity low. So the share of repeated n-grams, which needs no model,
-stands beside.
+is below 2.5, because nothing is easier to predict than a loop. Two facts limit that rule. The
+threshold is GPT-2's: another reference needs another threshold, computed from good texts (see
+:func:`interp_steer.sweeps.damage.with_fluency`). And GPT-2 spells scripts that it hardly knows byte
+by byte, which alone makes their perplexity low. The share of repeated n-grams, which needs no
+model, is therefore measured too.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
+from interp_steer.arguments import check_list
 from interp_steer.errors import ScoringError
 from interp_steer.models.batching import in_parts
 from interp_steer.models.hooked_lm import HookedLM
@@ -41,12 +42,12 @@ at 0.5 it flags 5 of 6 outputs that the perplexity rule flags, and 4% of the oth
 loops that the perplexity rule misses.
 """
 
-_PIECE = 12  # longest piece of an unbroken run: "SESESESE...", without spaces, is repetition too
+_PIECE = 12  # the longest piece of a word: "SESESESE...", without spaces, is repetition too
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A plain Hugging Face causal LM to measure perplexity with, no hook points being needed."""
+    """A plain Hugging Face causal LM that measures perplexity, without hook points."""
 
     plain: Any
     """The model."""
@@ -54,37 +55,38 @@ class Reference:
     """Its tokenizer."""
 
 
-def degenerate(
+def is_degenerate(
     perplexity: float | None,
     repetition: float = 0.0,
     *,
     threshold: float = PAPER_THRESHOLD,
     most_repetition: float = REPETITION_THRESHOLD,
 ) -> bool:
-    """Whether a text fell into a loop: too easy to predict, or too much of it repeated.
+    """Return whether a text is a loop: too easy to predict, or too much of it repeated.
 
     Args:
-        perplexity: of the text; ``None`` (nothing to predict) is not degenerate by this rule.
-        repetition: share of repeated n-grams; leave it out for the paper's rule alone.
-        threshold: perplexity below which a text is degenerate.
-        most_repetition: share above which a text is degenerate.
+        perplexity: the perplexity of the text; ``None`` (nothing to predict) is not degenerate.
+        repetition: the share of repeated n-grams; leave it out for the paper's rule alone.
+        threshold: the perplexity below which a text is degenerate.
+        most_repetition: the share above which a text is degenerate.
 
     Returns:
-        True when either rule says so. A blank text is neither: it is short, not degenerate.
+        True when the text is degenerate by at least one rule. A blank text is short, but not
+        degenerate.
     """
     return (perplexity is not None and perplexity < threshold) or repetition > most_repetition
 
 
 def repetition(text: str, n: int = 4) -> float:
-    """Share of a text's n-grams that repeat an earlier n-gram of it.
+    """Return the share of a text's n-grams that repeat an earlier n-gram of the text.
 
-    Pieces are words, single punctuation marks, and long runs of spaces. Numbers count as alike
-    ("Day 1", "Day 2", ... is a loop), and words longer than 12 characters are cut into pieces, so
-    that a loop without spaces is seen, as are scripts that do without them.
+    Pieces are words, single punctuation marks, and long runs of spaces. All numbers count as equal
+    ("Day 1", "Day 2", ... is a loop). Words longer than 12 characters are cut into pieces, so that
+    loops without spaces and scripts without spaces count too.
 
     Args:
         text: any text.
-        n: length of the n-grams, in pieces.
+        n: the length of the n-grams, in pieces.
 
     Returns:
         A share in [0, 1): 0.0 when no n-gram recurs, as in any text with fewer than n + 1 pieces.
@@ -110,27 +112,27 @@ Window: TypeAlias = tuple[int, list[int], int]
 def perplexity(
     reference: HookedLM | Reference | str, texts: Sequence[str], *, batch_tokens: int = 4096
 ) -> list[float | None]:
-    """Perplexity of each text under a reference model: exp of the mean loss of its tokens.
+    """Return the perplexity of each text under a reference model: exp of the mean token loss.
 
-    Each text stands alone, after one BOS (GPT-2's end-of-text), so that its first token counts; a
+    Each text is read alone, after one BOS (GPT-2's end-of-text), so that its first token counts. A
     model with neither BOS nor EOS scores from the second token on. A text longer than the model's
-    context is read in windows that overlap by half, every token being scored once.
+    context is read in windows that overlap by half, and every token is scored once.
 
     Args:
-        reference: the model: a `HookedLM`, a `Reference`, or a name for `interp_steer.load`
-            (loaded anew at each call: load it yourself to use it twice). Never steered.
+        reference: the model: a :class:`HookedLM`, a :class:`Reference`, or a name for
+            :func:`interp_steer.load` (loaded at each call: load the model yourself to use it
+            twice). Never steered.
         texts: any texts.
-        batch_tokens: the most tokens, padding counted, in one forward pass.
+        batch_tokens: the most tokens, including padding, in one forward pass.
 
     Returns:
-        One perplexity per text, at least 1.0; ``None`` where there is no token to predict.
+        One perplexity per text, at least 1.0; ``None`` for a text without a token to predict.
 
     Raises:
         ScoringError: for one text in place of a list, or when the reference's losses are not
             finite.
     """
-    if isinstance(texts, str):
-        raise ScoringError(f"texts is one text, {texts!r:.80}; give a list of them")
+    check_list("texts", texts, ScoringError)
     source = load(reference) if isinstance(reference, str) else reference
     model, tokenizer = source.plain, source.tokenizer
     context = getattr(model.config, "max_position_embeddings", None) or 2048
@@ -162,22 +164,22 @@ def perplexity(
             f"the reference's loss on the text {list(places)[first][:60]!r} is {losses[first]}; "
             "load it in float32 or bfloat16, and check that its weights are finite"
         )
-    found = [
+    perplexities = [
         math.exp(loss / count) if count else None
         for loss, count in zip(losses, counts.tolist(), strict=True)
     ]
-    return [found[places[text]] for text in texts]
+    return [perplexities[places[text]] for text in texts]
 
 
 def _tokens(tokenizer: Any, text: str) -> list[int]:
-    """The text's ids after one BOS, or bare when the tokenizer has nothing that could be one."""
+    """Return the text's ids after one BOS; alone when the tokenizer has neither BOS nor EOS."""
     ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return ids if start is None else [start, *ids]
 
 
 def _windows(ids: list[int], context: int) -> Iterator[tuple[list[int], int]]:
-    """Windows of at most ``context`` ids, with how many of their first ids are already scored."""
+    """Yield windows of at most ``context`` ids, with the number of ids that are already scored."""
     if len(ids) < 2:
         return
     end = min(context, len(ids))
@@ -190,11 +192,11 @@ def _windows(ids: list[int], context: int) -> Iterator[tuple[list[int], int]]:
 
 @torch.inference_mode()
 def _losses(model: Any, windows: Sequence[Window]) -> list[float]:
-    """Summed loss of each window's ids from ``skip`` on; rows are padded on the right."""
+    """Return the summed loss of each window's ids from ``skip`` on; pad rows on the right."""
     rows, skips = [ids for _, ids, _ in windows], [skip for *_, skip in windows]
     width = max(map(len, rows))
     device = next(model.parameters()).device
-    # A causal model never looks right, so the pad's value is free and positions need no shift.
+    # A causal model does not attend to the right, so pads on the right change nothing.
     tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
     place = torch.arange(width, device=device)
     lengths, first = torch.tensor([list(map(len, rows)), skips], device=device)

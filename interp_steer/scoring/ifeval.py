@@ -1,17 +1,17 @@
-"""Does an answer follow its instructions? lm-eval's IFEval checkers, made safe to trust.
+"""Verify that an answer follows its instructions, with lm-eval's IFEval checkers made reproducible.
 
-The checkers and the strict and loose rules are those of ``lm_eval.tasks.ifeval``. Four things are
-added, because a verdict must depend on nothing but the answer and its instructions:
+The checkers and the strict and loose rules are those of ``lm_eval.tasks.ifeval``. Four changes make
+a verdict depend on the answer and its instructions only:
 
 - a missing or out-of-range argument is an error: lm-eval draws a random threshold in its place;
-- ``langdetect`` is seeded anew for each verdict: unseeded, the same text may change language;
-- nothing is downloaded: without NLTK's ``punkt_tab`` a splitter that needs no file is used, and the
-  verdict says so (see `interp_steer.scoring.sentences`);
+- ``langdetect`` is seeded for each verdict: unseeded, the detected language of a text may change;
+- nothing is downloaded: without NLTK's ``punkt_tab`` a splitter without a file is used, and the
+  verdict names it (see :mod:`interp_steer.scoring.sentences`);
 - ``length_constraints:number_sentences`` and ``number_words`` also take ``relation="exactly"``,
   which lm-eval does not have (needed for "exactly n sentences"; not comparable with IFEval scores).
 
-Known readings of lm-eval that are kept: keywords are regular expressions, a text whose language
-cannot be detected at all counts as being in the language asked for, and any JSON value is JSON.
+Three properties of lm-eval's checkers are kept: keywords are regular expressions, a text whose
+language cannot be detected counts as being in the requested language, and any JSON value is JSON.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.instructions.arguments import (
     _RELATIONS,
     REQUIRED,
-    _nearest,
     check_arguments,
     lm_eval_instructions,
+    nearest_instructions,
 )
 from interp_steer.errors import ScoringError
 from interp_steer.scoring import sentences
@@ -40,7 +41,7 @@ _LANGDETECT_LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether one answer follows its instructions.
+    """The verdict on an answer: does it follow its instructions?
 
     Example:
         >>> verify("all in lowercase.", ["punctuation:no_comma"], [{}]).strict
@@ -56,7 +57,7 @@ class Verdict:
     each_loose: tuple[bool, ...]
     """The loose outcome of each instruction, in the order given."""
     splitter: sentences.Splitter
-    """What counted sentences and words: ``"punkt_tab"`` (lm-eval's own) or ``"regex"``."""
+    """The splitter that counted sentences and words: ``"punkt_tab"`` (lm-eval's) or ``"regex"``."""
 
 
 def verify(
@@ -68,26 +69,30 @@ def verify(
 ) -> Verdict:
     """Check an answer against IFEval instructions (IFEval; paper A, format experiments).
 
-    Loose, as in lm-eval: an instruction is followed when any of eight variants of the answer
-    follows it: as it is, without its first line, last line, or both; each also without asterisks.
-    A blank answer, or a blank variant, follows nothing.
+    The loose rule is lm-eval's: an instruction is followed when any of eight variants of the answer
+    follows it: the answer unchanged, without its first line, without its last line, or without
+    both; each also without asterisks. A blank answer or variant follows no instruction.
 
     Args:
         answer: the completion's text.
-        instruction_ids: IFEval ids such as ``"change_case:english_lowercase"``; see `REQUIRED`.
-        kwargs: one mapping per id with the arguments that `REQUIRED` names; ``None`` entries, of
-            which the IFEval dataset is full, are dropped.
-        prompt: the query; ``combination:repeat_prompt`` compares with it when its own
+        instruction_ids: IFEval ids such as ``"change_case:english_lowercase"``; see
+            :data:`REQUIRED`.
+        kwargs: one mapping per id with the arguments that :data:`REQUIRED` names; entries that are
+            ``None``, of which the IFEval dataset has many, are dropped.
+        prompt: the query; ``combination:repeat_prompt`` compares the answer with it when
             ``prompt_to_repeat`` is not given.
 
     Returns:
-        The `Verdict`. It depends on the arguments alone, not on the order of calls, on the random
-        state, which is left as it was, or on the network.
+        The :class:`Verdict`. It depends on the arguments alone, not on the order of calls, the
+        network, or the random state, which does not change.
 
     Raises:
-        ScoringError: on no instruction, an unknown id (naming the nearest), a missing, unknown or
-            impossible argument, or a keyword that is no regular expression.
+        ScoringError: for no instruction, an unknown id (naming the nearest), a missing, unknown or
+            impossible argument, a keyword that is not a regular expression, or one text or mapping
+            in place of a list.
     """
+    check_list("instruction_ids", instruction_ids, ScoringError)
+    check_list("kwargs", kwargs, ScoringError)
     if not instruction_ids:
         raise ScoringError("no instruction to verify: give at least one id, see ifeval.REQUIRED")
     if len(instruction_ids) != len(kwargs):
@@ -96,7 +101,7 @@ def verify(
             "mappings of arguments; give one per instruction, empty where it takes none"
         )
     checkers = [
-        _build(instruction_id, given, prompt)
+        _build_checker(instruction_id, given, prompt)
         for instruction_id, given in zip(instruction_ids, kwargs, strict=True)
     ]
     variants = _loose_variants(answer)
@@ -116,7 +121,7 @@ def verify(
 
 
 def _loose_variants(answer: str) -> list[str]:
-    """The seven variants beside the answer itself, blank and repeated ones left out."""
+    """Return the seven variants of the answer, without blank and repeated ones."""
     lines = answer.split("\n")
     trimmed = ["\n".join(lines[cut]).strip() for cut in (slice(1, None), slice(-1), slice(1, -1))]
     shapes = [answer, *trimmed]
@@ -138,12 +143,12 @@ def _follows(checker: Any, text: str) -> bool:
         ) from error
 
 
-def _build(instruction_id: str, given: Mapping[str, Any], prompt: str) -> Any:
-    """A checker with its arguments set, none of which lm-eval could have drawn at random."""
+def _build_checker(instruction_id: str, given: Mapping[str, Any], prompt: str) -> Any:
+    """Return a checker with all its arguments set, so that lm-eval draws none at random."""
     if instruction_id not in REQUIRED:
         raise ScoringError(
             f"unknown instruction {instruction_id!r}; the nearest known are "
-            f"{', '.join(_nearest(instruction_id))} (all of them: ifeval.REQUIRED)"
+            f"{', '.join(nearest_instructions(instruction_id))} (all of them: ifeval.REQUIRED)"
         )
     arguments = {name: value for name, value in given.items() if value is not None}
     if instruction_id == "combination:repeat_prompt" and prompt:
@@ -156,7 +161,7 @@ def _build(instruction_id: str, given: Mapping[str, Any], prompt: str) -> Any:
 
 @contextmanager
 def _seeded_langdetect() -> Iterator[None]:
-    """Seed langdetect while the block runs; each detection draws from a generator of its own."""
+    """Seed langdetect while the block runs; each detection draws from its own generator."""
     from langdetect import DetectorFactory
 
     with _LANGDETECT_LOCK:
@@ -170,15 +175,15 @@ def _seeded_langdetect() -> Iterator[None]:
 
 @functools.cache
 def _checkers() -> dict[str, Any]:
-    """Checker class per id: lm-eval's, with the few that cannot be used as they are refined."""
+    """Return the checker class of each id: lm-eval's, or a refined class for a few ids."""
     instructions = lm_eval_instructions()
     from lm_eval.tasks.ifeval.instructions_registry import INSTRUCTION_DICT
 
-    # A text without a language is a known reading, see above, and no error in every other line.
+    # lm-eval logs an error for every text without a language.
     logging.getLogger(instructions.__name__).setLevel(logging.CRITICAL)
 
     class Counted(instructions.Instruction):
-        """Compares a count with ``threshold``; subclasses name the argument and count."""
+        """A checker that compares a count with the argument named ``threshold``."""
 
         threshold = ""
 

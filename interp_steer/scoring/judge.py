@@ -1,10 +1,10 @@
-"""How good is an answer, whatever its format? A judge asks yes-or-no questions and counts.
+"""Judge the quality of an answer, whatever its format, by yes-or-no questions.
 
-As in paper A (Stolfo et al. 2025, response quality): from the request without its instruction a
-judge writes up to five yes-or-no questions; it answers them for every answer to that request; the
-score is the mean of the verdicts that are valid. A judge is anything with the two methods of
-:class:`Judge`. Two of them ask a language model, one behind an address and one at hand; the bundled
-world has a judge of its own that needs no model, :mod:`interp_steer.world.judge`.
+As in paper A (Stolfo et al. 2025, response quality), a judge writes up to five yes-or-no questions
+from the request without its instruction, and answers them for every answer to that request; the
+score is the mean of the valid verdicts. A judge is an object with the two methods of
+:class:`Judge`. Two judges ask a language model: behind an address, or in this process. The bundled
+world has a judge that needs no model, :mod:`interp_steer.world.judge`.
 """
 
 from __future__ import annotations
@@ -22,56 +22,58 @@ from typing import Any, Protocol, TypeAlias
 
 from tqdm import tqdm
 
+from interp_steer.arguments import check_list
 from interp_steer.errors import ScoringError
 from interp_steer.generation.completions import generate
-from interp_steer.generation.ledger import CachedAnswer, Ledger
+from interp_steer.generation.ledger import Ledger
+from interp_steer.generation.request import Answer
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.scoring.endpoint import Endpoint
 
 MOST_QUESTIONS = 5
-"""Questions that a judge writes for a request at most, as in the paper."""
+"""The most questions that a judge writes for a request, as in the paper."""
 
 Exchange: TypeAlias = tuple[str, str]
 """A request without its instruction, and an answer to it."""
 
 
 class Judge(Protocol):
-    """Judges answers by yes-or-no questions about them, to which yes is good."""
+    """An object that judges answers by yes-or-no questions, to which yes is the better answer."""
 
     @property
     def name(self) -> str:
-        """What tells the judge from others, such as an address and a model."""
+        """Return a name that identifies the judge, such as an address and a model."""
         ...
 
     def questions(self, query: str) -> list[str]:
-        """At most :data:`MOST_QUESTIONS` questions, from the request without its instruction."""
+        """Return at most :data:`MOST_QUESTIONS` questions about a request."""
         ...
 
     def verdicts(self, query: str, answer: str) -> list[bool | None]:
-        """Whether each question is to be answered with yes; None where no valid verdict came."""
+        """Return the answer to each question, True for yes; None without a valid verdict."""
         ...
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a judge says of one answer."""
+    """The verdicts of a judge on one answer."""
 
     questions: tuple[str, ...]
-    """What was asked; none where the judge had no question about the request."""
+    """The questions; empty where the judge has no question about the request."""
     verdicts: tuple[bool | None, ...]
-    """One for each question; None where the judge gave no valid one."""
+    """The verdict on each question; None where the judge gave no valid verdict."""
 
     @property
     def score(self) -> float | None:
-        """See :func:`score`."""
+        """Return the share of yes; see :func:`score`."""
         return score(self.verdicts)
 
 
 def score(verdicts: Sequence[bool | None]) -> float | None:
-    """The share of yes among valid verdicts (paper A, response quality).
+    """Return the share of yes among valid verdicts (paper A, response quality).
 
     Args:
-        verdicts: of one answer.
+        verdicts: the verdicts on one answer.
 
     Returns:
         A number from 0 to 1; None when no verdict is valid, which is not the same as 0.
@@ -84,26 +86,27 @@ def score(verdicts: Sequence[bool | None]) -> float | None:
     return sum(valid) / len(valid) if valid else None
 
 
-def questions_of(judge: Judge, queries: Sequence[str]) -> dict[str, list[str]]:
-    """The questions of a judge about each request, asked together where a model writes them.
+def list_questions(judge: Judge, queries: Sequence[str]) -> dict[str, list[str]]:
+    """Return the questions of a judge about each request; a model writes them in one batch.
 
     Args:
         judge: the judge.
         queries: requests without their instruction.
 
     Returns:
-        Questions by request; an empty list where the judge has none.
+        Questions by request; an empty list where the judge has no question.
 
     Raises:
-        ScoringError: when the judge cannot be asked, or does not know what a request is about.
+        ScoringError: when the judge cannot be reached, or does not know the topic of a request.
     """
-    each = list(dict.fromkeys(queries))
+    check_list("queries", queries, ScoringError)
+    distinct = list(dict.fromkeys(queries))
     if isinstance(judge, AskingJudge):
-        judge.ask_questions(each)
-    return {query: judge.questions(query) for query in each}
+        judge.ask_questions(distinct)
+    return {query: judge.questions(query) for query in distinct}
 
 
-def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:
+def judge_exchanges(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:
     """Judge many answers, each pair of a request and an answer once.
 
     Args:
@@ -115,35 +118,35 @@ def judged(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgement]:
         judgement too, whose score is None.
 
     Raises:
-        ScoringError: when the judge cannot be asked, or gives another number of verdicts than it
-            has questions.
+        ScoringError: when the judge cannot be reached, or gives another number of verdicts than of
+            questions.
 
     Example:
-        >>> judged(WorldJudge(), [("Tell me about the fox.", "Hm.")])[0].score  # doctest: +SKIP
+        >>> exchange = ("Tell me about the fox.", "Hm.")
+        >>> judge_exchanges(WorldJudge(), [exchange])[0].score  # doctest: +SKIP
         0.0
     """
-    asked = questions_of(judge, [query for query, _ in exchanges])
-    each = list(dict.fromkeys(exchanges))
+    asked = list_questions(judge, [query for query, _ in exchanges])
+    distinct = list(dict.fromkeys(exchanges))
     if isinstance(judge, AskingJudge):
-        judge.ask_verdicts(each)
-    found: dict[Exchange, Judgement] = {}
-    for query, answer in each:
+        judge.ask_verdicts(distinct)
+    judgements: dict[Exchange, Judgement] = {}
+    for query, answer in distinct:
         verdicts = judge.verdicts(query, answer)
         if len(verdicts) != len(asked[query]):
             raise ScoringError(
                 f"the judge {judge.name} has {len(asked[query])} questions about {query!r} and "
-                f"gives {len(verdicts)} verdicts; it must give one for each, None where it has none"
+                f"gives {len(verdicts)} verdicts; give one for each, None where there is no verdict"
             )
-        found[query, answer] = Judgement(tuple(asked[query]), tuple(verdicts))
-    return [found[exchange] for exchange in exchanges]
+        judgements[query, answer] = Judgement(tuple(asked[query]), tuple(verdicts))
+    return [judgements[exchange] for exchange in exchanges]
 
 
 class AskingJudge(ABC):
-    """A judge that asks a language model; what the model replied is remembered.
+    """A judge that asks a language model, and remembers its replies.
 
-    The model is asked once for the questions about a request, and once for all verdicts about an
-    answer. Whatever its reply is, there is a verdict for each question: None where the reply holds
-    no clear yes or no for it.
+    The model is asked once for the questions about a request, and once for all verdicts on an
+    answer. Every question gets a verdict: None where the reply has no clear yes or no.
     """
 
     name: str
@@ -153,25 +156,26 @@ class AskingJudge(ABC):
 
     @abstractmethod
     def replies(self, prompts: Sequence[str]) -> list[str]:
-        """What the model replies to each prompt, which are all different."""
+        """Return the model's reply to each prompt; the prompts are all different."""
 
     def questions(self, query: str) -> list[str]:
-        """The questions that the model writes about a request."""
-        return questions_in(self._reply(_for_questions(query)))
+        """Return the questions that the model writes about a request."""
+        return parse_questions(self._reply(_for_questions(query)))
 
     def verdicts(self, query: str, answer: str) -> list[bool | None]:
-        """The model's verdicts about an answer; none where it has no question."""
+        """Return the model's verdicts on an answer; empty without questions."""
         asked = self.questions(query)
         if not asked:
             return []
-        return verdicts_in(self._reply(_for_verdicts(query, answer, asked)), len(asked))
+        return parse_verdicts(self._reply(_for_verdicts(query, answer, asked)), len(asked))
 
     def ask_questions(self, queries: Sequence[str]) -> None:
         """Ask for the questions about many requests together."""
+        check_list("queries", queries, ScoringError)
         self._ask([_for_questions(query) for query in queries])
 
     def ask_verdicts(self, exchanges: Sequence[Exchange]) -> None:
-        """Ask for the verdicts about many answers together."""
+        """Ask for the verdicts on many answers together."""
         asked = {query: self.questions(query) for query, _ in exchanges}
         self._ask(
             [
@@ -228,30 +232,33 @@ class EndpointJudge(AskingJudge):
         self._ledger = None if cache is None else Ledger(cache)
 
     def replies(self, prompts: Sequence[str]) -> list[str]:
-        """What the model replies, from the cache where it has the reply."""
-        kept = {prompt: self._kept(prompt) for prompt in prompts}
-        new = [prompt for prompt, reply in kept.items() if reply is None]
+        """Return the model's replies, from the cache where it has them."""
+        check_list("prompts", prompts, ScoringError)
+        cached = {prompt: self._cached_reply(prompt) for prompt in prompts}
+        new = [prompt for prompt, reply in cached.items() if reply is None]
         if not new:
-            return [kept[prompt] or "" for prompt in prompts]
+            return [cached[prompt] or "" for prompt in prompts]
         pool = ThreadPoolExecutor(self.parallel)
         try:
-            asked = {prompt: pool.submit(self._asked, prompt) for prompt in new}
+            asked = {prompt: pool.submit(self._ask_and_store, prompt) for prompt in new}
             done = as_completed(asked.values())
             for reply in tqdm(done, "judge", len(new), unit="reply", disable=None):
-                reply.result()  # raises what was raised
-        finally:  # one that fails lets none of the others start
+                reply.result()  # raises the error of the request
+        finally:  # after an error, requests that wait are cancelled
             pool.shutdown(wait=False, cancel_futures=True)
-        said = {prompt: reply.result() for prompt, reply in asked.items()}
-        return [kept[prompt] or said[prompt] for prompt in prompts]
+        replies = {prompt: reply.result() for prompt, reply in asked.items()}
+        return [cached[prompt] or replies[prompt] for prompt in prompts]
 
-    def _asked(self, prompt: str) -> str:
+    def _ask_and_store(self, prompt: str) -> str:
         reply = self.endpoint.reply(prompt)
-        if self._ledger is not None and reply.strip():  # what was not said may be another time
+        if (
+            self._ledger is not None and reply.strip()
+        ):  # an empty reply may be another one next time
             with self._lock:
-                self._ledger.keep(self._key(prompt), CachedAnswer(reply, (), "stop"))
+                self._ledger.keep(self._key(prompt), Answer(reply, (), "stop"))
         return reply
 
-    def _kept(self, prompt: str) -> str | None:
+    def _cached_reply(self, prompt: str) -> str | None:
         key = self._key(prompt)
         if self._ledger is None or key not in self._ledger:
             return None
@@ -262,13 +269,13 @@ class EndpointJudge(AskingJudge):
 
 
 class LocalJudge(AskingJudge):
-    """A model at hand, asked in batches, greedily.
+    """A judge that asks a model in this process, in batches, greedily.
 
     Args:
-        model: the model, which is not steered meanwhile.
-        cache: a file that keeps replies; None for none.
-        max_new_tokens: where a reply is cut.
-        batch_size: prompts answered at once.
+        model: the model, without steering.
+        cache: a file for the replies; None to store nothing.
+        max_new_tokens: the most tokens of a reply.
+        batch_size: the number of prompts in a batch.
 
     Example:
         >>> judge = LocalJudge(ist.load("google/gemma-2-9b-it"))          # doctest: +SKIP
@@ -290,7 +297,8 @@ class LocalJudge(AskingJudge):
         self._ledger = None if cache is None else Ledger(cache)
 
     def replies(self, prompts: Sequence[str]) -> list[str]:
-        """What the model replies, from the cache where it has the reply."""
+        """Return the model's replies, from the cache where it has them."""
+        check_list("prompts", prompts, ScoringError)
         completions = generate(
             self.model,
             list(prompts),
@@ -327,51 +335,51 @@ def _for_verdicts(query: str, answer: str, questions: Sequence[str]) -> str:
 
 _MARK = re.compile(r"^[\s>*#\"'-]*(?:(?:question|q)?\s*\d{1,2}\s*[.):]+)?[\s*\"'-]*", re.IGNORECASE)
 _NUMBERED = re.compile(r"^\W*(?:(?:question|q)\s*)?(\d{1,2})\b(.*)$", re.IGNORECASE)
-_SAID = re.compile(r"^\W*(?:(?:answer|verdict)\W+)?(yes|no)\b", re.IGNORECASE)
+_YES_OR_NO = re.compile(r"^\W*(?:(?:answer|verdict)\W+)?(yes|no)\b", re.IGNORECASE)
 
 
-def questions_in(reply: str) -> list[str]:
-    """The questions of a reply, without their numbers; none where it asks nothing.
+def parse_questions(reply: str) -> list[str]:
+    """Return the questions in a reply, without their numbers.
 
     Example:
-        >>> questions_in("1. Is it about the sea?\\n2. Is it true?\\nThese are my questions.")
+        >>> parse_questions("1. Is it about the sea?\\n2. Is it true?\\nThese are my questions.")
         ['Is it about the sea?', 'Is it true?']
     """
-    lines = (_MARK.sub("", line).rstrip(" *\"'") for line in _spoken(reply))
+    lines = (_MARK.sub("", line).rstrip(" *\"'") for line in _reply_lines(reply))
     return list(dict.fromkeys(line for line in lines if line.endswith("?")))[:MOST_QUESTIONS]
 
 
-def verdicts_in(reply: str, n: int) -> list[bool | None]:
-    """The verdicts of a reply to ``n`` questions.
+def parse_verdicts(reply: str, n: int) -> list[bool | None]:
+    """Return the verdicts in a reply to ``n`` questions.
 
     A verdict is a line with the number of its question and yes or no, with or without the question
-    between; or a bare line where there are as many lines as questions. A number that has both yes
-    and no has no valid verdict.
+    between; or a line without a number where there are as many lines as questions. A number with
+    both yes and no has no valid verdict.
 
     Example:
-        >>> verdicts_in("1. Yes\\n2) no, it is dry\\n3: perhaps", 3)
+        >>> parse_verdicts("1. Yes\\n2) no, it is dry\\n3: perhaps", 3)
         [True, False, None]
     """
-    lines = _spoken(reply)
+    lines = _reply_lines(reply)
     numbered = [match for line in lines if (match := _NUMBERED.match(line))]
     if not numbered and len(lines) == n:
-        return [_verdict(line) for line in lines]
-    said: dict[int, set[bool]] = {}
+        return [_parse_verdict(line) for line in lines]
+    by_number: dict[int, set[bool]] = {}
     for match in numbered:
-        verdict = _verdict(match[2])
+        verdict = _parse_verdict(match[2])
         if verdict is not None:
-            said.setdefault(int(match[1]), set()).add(verdict)
-    each = (said.get(number, set()) for number in range(1, n + 1))
-    return [verdicts.pop() if len(verdicts) == 1 else None for verdicts in each]
+            by_number.setdefault(int(match[1]), set()).add(verdict)
+    sets = (by_number.get(number, set()) for number in range(1, n + 1))
+    return [verdicts.pop() if len(verdicts) == 1 else None for verdicts in sets]
 
 
-def _verdict(text: str) -> bool | None:
-    # Some repeat the question before they answer it.
-    match = _SAID.match(text.rpartition("?")[2])
+def _parse_verdict(text: str) -> bool | None:
+    # Some models repeat the question before the answer.
+    match = _YES_OR_NO.match(text.rpartition("?")[2])
     return None if match is None else match[1].lower() == "yes"
 
 
-def _spoken(reply: str) -> list[str]:
-    """The lines of a reply, without what a reasoning model thinks first."""
+def _reply_lines(reply: str) -> list[str]:
+    """Return the lines of a reply, without the thoughts of a reasoning model."""
     lines = reply.rpartition("</think>")[2].splitlines()
     return [line for line in lines if line.strip()]

@@ -1,9 +1,9 @@
-"""Sentences and words of an answer, with NLTK's trained model where it is installed.
+"""Split an answer into sentences and words, with NLTK's trained model where it is installed.
 
-lm-eval counts sentences and words with NLTK's ``punkt_tab``, a download. Scoring must neither fetch
-files nor stop where there is no network, so a machine without it uses the same Punkt algorithm with
-a short fixed list of abbreviations in place of the trained model. The two differ only where the
-period of a rarer abbreviation or an initial decides the matter; every verdict names the one used.
+lm-eval counts sentences and words with NLTK's ``punkt_tab``, a download. Scoring must neither
+download files nor fail without a network. A machine without the model therefore uses the same Punkt
+algorithm with a short fixed list of abbreviations. The two differ only at the period of a rarer
+abbreviation or of an initial; every verdict names the splitter.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ inc ltd co corp bros dept univ assn vs etc approx est fig figs vol pp ed eds al 
 e.g i.e u.s u.k u.n d.c a.m p.m b.c a.d ph.d m.d b.a m.a
 jan feb mar apr jun jul aug sept sep oct nov dec
 """
-# After an abbreviation or an ellipsis a capital letter alone begins no sentence ("Dr. Smith");
-# these words, when capitalised, do ("... and so on, etc. The rest").
+# After an abbreviation or an ellipsis a capital letter alone does not begin a sentence
+# ("Dr. Smith"); these words, when capitalised, do ("... and so on, etc. The rest").
 _STARTERS = """
 the a an this that these those there here he she it they we you i his her its their our my your
 but and or so yet however then thus when while where after before if in on at for from with as by
@@ -30,7 +30,7 @@ to what who why how all some many most each every no not is are was were do does
 
 @functools.cache
 def splitter() -> Splitter:
-    """The sentence splitter of this machine, decided once per process.
+    """Return the name of this machine's sentence splitter, determined once per process.
 
     Returns:
         ``"punkt_tab"`` when NLTK's trained English model is installed (lm-eval's own counts), or
@@ -48,7 +48,7 @@ def splitter() -> Splitter:
 
 @functools.cache
 def sentence_tokenizer():
-    """NLTK's Punkt sentence tokenizer: trained where the model is installed, else rule-based."""
+    """Return NLTK's Punkt sentence tokenizer: trained where it is installed, else with rules."""
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer, PunktTokenizer
 
     if splitter() == "punkt_tab":
@@ -60,7 +60,7 @@ def sentence_tokenizer():
 
 
 def count_sentences(text: str) -> int:
-    """Number of sentences in ``text``, by lm-eval's counter where its model is installed.
+    """Count the sentences in a text, with lm-eval's counter where its model is installed.
 
     Args:
         text: any text; line breaks do not end a sentence.
@@ -72,13 +72,13 @@ def count_sentences(text: str) -> int:
 
 
 def words(text: str) -> list[str]:
-    """Treebank word tokens of ``text``, split into sentences first, as ``nltk.word_tokenize`` does.
+    """Return the Treebank word tokens of a text, split by sentence first, as in ``nltk``.
 
     Args:
         text: any text.
 
     Returns:
-        Tokens in order; punctuation marks are tokens of their own.
+        Tokens in order; each punctuation mark is a token.
     """
     import nltk
 

@@ -1,4 +1,7 @@
-"""Compute intervals, paired tests and resamples of the numbers that a run reports."""
+"""Compute intervals, tests, resamples and shrunk covariances.
+
+The package may import errors only.
+"""
 
 import lazy_loader
 

@@ -9,20 +9,20 @@ from torch import Tensor
 
 
 def oas(covariance: Float64[Tensor, "*unit d d"], n: int) -> Float64[Tensor, "*unit d d"]:
-    """A covariance shrunk to a multiple of the identity (Chen et al. 2010, OAS, equation 23)::
+    """Shrink a covariance to a multiple of the identity (Chen et al. 2010, OAS, equation 23)::
 
         (1 - r) S + r (tr S / d) I,   r = (a + b) / ((n + 1) (a - b / d)),   at most 1
         a = tr S^2 / d^2,  b = (tr S / d)^2
 
-    Its share needs nothing but the moments, and is never zero, so that what it leaves can be
-    inverted. The form for large ``d``, as in scikit-learn.
+    The share ``r`` depends on the moments only. It is never zero, so the result can be inverted.
+    The form for large ``d``, as in scikit-learn.
 
     Args:
         covariance: one or many.
-        n: the number of independent tokens that it was taken over.
+        n: the number of independent tokens that the covariance was computed from.
 
     Returns:
-        The same shape; the identity where nothing varies, which says nothing of any direction.
+        The same shape; the identity where nothing varies, which prefers no direction.
     """
     d = covariance.shape[-1]
     scale = reduce(covariance.diagonal(dim1=-2, dim2=-1), "... d -> ...", "mean")[..., None, None]
@@ -37,6 +37,6 @@ def oas(covariance: Float64[Tensor, "*unit d d"], n: int) -> Float64[Tensor, "*u
 
 
 def power(matrix: Float64[Tensor, "*unit d d"], exponent: float) -> Float64[Tensor, "*unit d d"]:
-    """A power of a symmetric positive matrix, such as its root or inverse root."""
+    """Raise a symmetric positive matrix to a power, such as its root or inverse root."""
     values, axes = torch.linalg.eigh(matrix)
     return einsum(axes, values**exponent, axes, "... a k, ... k, ... b k -> ... a b")

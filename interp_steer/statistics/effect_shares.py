@@ -1,8 +1,9 @@
-"""Shares of an effect: how far of the way from one estimate to another a third one is."""
+"""Compute shares of an effect: how far an estimate lies on the way from a second one to a third."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,23 +16,24 @@ from interp_steer.statistics.resampling import resampled_means
 
 
 def share_between(value: Interval, start: Interval, end: Interval) -> Interval:
-    """``(value - start) / (end - start)``: 0 at ``start``, 1 at ``end``, and beyond either.
+    """Return ``(value - start) / (end - start)``: 0 at ``start``, 1 at ``end``.
 
-    A share ``r`` is in the interval when 0 is in that of ``value - (1 - r) start - r end``. The
-    interval of a sum is Zou and Donner's (2008), by the method of variance estimates recovery: the
-    distance from an estimate to an end of its interval stands for its error on that side, so that a
-    share near 0 or 1 keeps the lopsided interval that it has. Inverting it so is Newcombe's MOVER-R
-    (2016); of errors that are even on both sides it is Fieller's interval. The three estimates are
-    taken as independent; of the same prompts they agree more than that, and the interval is rather
-    too wide than too narrow.
+    A share ``r`` is in the interval when 0 is in the interval of ``value - (1 - r) start - r end``.
+    The interval of that sum is Zou and Donner's (2008), by the method of variance estimates
+    recovery: the distance from an estimate to an end of its interval stands for the error on that
+    side. A share near 0 or 1 therefore keeps its asymmetric interval. This inversion is Newcombe's
+    MOVER-R (2016); for errors that are equal on both sides it is Fieller's interval. The three
+    estimates are taken as independent. Estimates from the same prompts agree more than independent
+    ones, so the interval is too wide rather than too narrow.
 
     Args:
         value: an estimate, such as the share of answers that obey under an edit.
         start: another, such as the share that obeys without the instruction.
-        end: a third, such as the share that obeys with it; the intervals are of one level.
+        end: a third, such as the share that obeys with the instruction; all intervals have one
+            level.
 
     Raises:
-        StatisticsError: when ``end`` may be ``start``: a share of what may be nothing is no number.
+        StatisticsError: when ``end`` may equal ``start``, so that the share is not defined.
 
     Example:
         >>> from interp_steer.statistics.intervals import wilson
@@ -40,16 +42,16 @@ def share_between(value: Interval, start: Interval, end: Interval) -> Interval:
     """
     far = end.value - start.value
     if far < 0:
-        return share_between(*(_negative(one) for one in (value, start, end)))
+        return share_between(*(_negate(estimate) for estimate in (value, start, end)))
     if far <= math.hypot(start.high - start.value, end.value - end.low):
         raise StatisticsError(
-            f"{start} and {end} may be the same, so that a share of the way between them is no "
-            "number; say so, or measure more prompts"
+            f"{start} and {end} may be the same, so a share of the way between them is not "
+            "defined; report that, or measure more prompts"
         )
     share = (value.value - start.value) / far
 
     def gap(r: float, side: int) -> float:
-        """The lower (-1) or upper (1) end of the interval of the sum."""
+        """Return the lower (-1) or upper (1) end of the interval of the sum."""
         parts = ((1.0, value), (r - 1, start), (-r, end))
         centre = sum(factor * part.value for factor, part in parts)
         reach = math.hypot(*(_reach(part, factor * side) for factor, part in parts))
@@ -60,34 +62,52 @@ def share_between(value: Interval, start: Interval, end: Interval) -> Interval:
         step = 1.0
         while gap(share + side * step, side) * gap(share, side) > 0:
             step *= 2
-        found = brentq(gap, share, share + side * step, args=(side,), xtol=1e-9)
-        ends.append(float(found))  # type: ignore[arg-type]
+        end_of_share = brentq(gap, share, share + side * step, args=(side,), xtol=1e-9)
+        ends.append(float(end_of_share))  # type: ignore[arg-type]
     n = min(part.n for part in (value, start, end))
     return Interval(share, min(ends[0], share), max(ends[1], share), n, "MOVER 95%")
 
 
-def _negative(one: Interval) -> Interval:
-    return Interval(-one.value, -one.high, -one.low, one.n, one.method)
+def _negate(estimate: Interval) -> Interval:
+    ends = (-estimate.value, -estimate.high, -estimate.low)
+    return Interval(*ends, estimate.n, estimate.method)
 
 
 def _reach(part: Interval, factor: float) -> float:
-    """How far a multiple of an estimate reaches above itself."""
+    """Return how far a multiple of an estimate reaches above itself."""
     return factor * (part.high - part.value if factor > 0 else part.low - part.value)
+
+
+def mean_change(pairs: Sequence[tuple[Interval, Interval]]) -> Interval:
+    """Return the mean change over several parts, from the intervals before and after.
+
+    The interval is by the method of variance estimates recovery (MOVER, Zou and Donner 2008). The
+    estimates are taken as independent. Estimates from the same questions agree more than
+    independent ones, so the interval is too wide rather than too narrow.
+
+    Args:
+        pairs: the estimates before and after, for each part.
+    """
+    n = len(pairs)
+    value = sum(after.value - before.value for before, after in pairs) / n
+    down = sum((a.value - a.low) ** 2 + (b.high - b.value) ** 2 for b, a in pairs)
+    up = sum((a.high - a.value) ** 2 + (b.value - b.low) ** 2 for b, a in pairs)
+    return Interval(value, value - math.sqrt(down) / n, value + math.sqrt(up) / n, n, "MOVER 95%")
 
 
 def ratio_of_means(
     numerator: Values, denominator: Values, *, seed: int = 0, draws: int = 1000
 ) -> Interval:
-    """A mean over another of the same prompts, with a bootstrap over the prompts.
+    """Return the ratio of two means over the same prompts, with a bootstrap over the prompts.
 
     Args:
         numerator: a number for each prompt, such as what an edit adds to a log-probability.
-        denominator: another, in the same order.
+        denominator: another number for each prompt, in the same order.
         seed: of the resampling.
-        draws: how many resamples.
+        draws: the number of resamples.
 
     Raises:
-        StatisticsError: for no prompts, lists of different lengths, or a denominator that is not
+        StatisticsError: for an empty list, lists of different lengths, or a denominator that is not
             above 0 in 97.5 % of the resamples.
 
     Example:
@@ -96,15 +116,15 @@ def ratio_of_means(
     """
     if len(numerator) != len(denominator) or not len(numerator):
         raise StatisticsError(
-            f"{len(numerator)} and {len(denominator)} numbers have no ratio of means; give one of "
-            "each for every prompt"
+            f"{len(numerator)} and {len(denominator)} numbers are not paired; give one of each for "
+            "every prompt"
         )
     both = torch.tensor([list(numerator), list(denominator)], dtype=torch.float64).T
     means = resampled_means(both, draws, seed).numpy()
     if np.quantile(means[:, 1], 0.025) <= 0:
         raise StatisticsError(
-            f"the mean of the denominator is {both[:, 1].mean():.3g} and may be nothing, so that a "
-            "share of it is no number; say so, or measure more prompts"
+            f"the mean of the denominator is {both[:, 1].mean():.3g} and may be zero, so a share "
+            "of it is not defined; report that, or measure more prompts"
         )
     low, high = np.quantile(means[:, 0] / means[:, 1], [0.025, 0.975])
     value = float(both[:, 0].mean() / both[:, 1].mean())

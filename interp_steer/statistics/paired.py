@@ -1,4 +1,5 @@
-"""Compare two settings on the same prompts: McNemar's exact test, paired intervals, Holm's correction."""
+"""Compare two settings on the same prompts: McNemar's exact test, paired intervals, Holm's
+correction."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 from scipy import special, stats
 
 from interp_steer.errors import StatisticsError
-from interp_steer.statistics.checks import Values, _finite, _pairs, _percent
+from interp_steer.statistics.checks import Values, check_finite, check_paired, format_percent
 from interp_steer.statistics.intervals import Interval, wilson
 
 
@@ -25,16 +26,16 @@ class PairedTest:
     only_b: int
     """Prompts where the second setting succeeds and the first does not."""
     n: int
-    """Pairs."""
+    """The number of pairs."""
 
 
 def sign_evidence(wins: Any, losses: Any) -> Any:
-    """Evidence that one setting beats another, which may be looked at after every prompt.
+    """Return the evidence that one setting beats another, which may be checked after every prompt.
 
-    An e-value: the likelihood of the wins and losses when the chance of a win is anywhere above a
-    half, all such chances alike, over their likelihood when it is a half. While the first setting
-    is no better than the second, the probability that it ever reaches ``k`` is at most ``1 / k``
-    (Ville 1939; Robbins 1970).
+    The evidence is an e-value: the likelihood of the wins and losses under a chance of a win that
+    is uniform between a half and 1, divided by their likelihood under a chance of a half. If the
+    first setting is not better than the second, the evidence ever reaches ``k`` with a probability
+    of at most ``1 / k`` (Ville 1939; Robbins 1970).
 
     Args:
         wins: how many prompts only the first succeeds on; a number, or an array of them.
@@ -54,7 +55,7 @@ def sign_evidence(wins: Any, losses: Any) -> Any:
 
 
 def mcnemar(a: Values, b: Values) -> PairedTest:
-    """McNemar's exact test: do two settings succeed equally often on the same prompts?
+    """Test whether two settings succeed equally often on the same prompts: McNemar's exact test.
 
     Under the null hypothesis each prompt on which the settings disagree is as likely to favour one
     as the other, so the p-value is that of a two-sided binomial test with probability 1/2.
@@ -69,7 +70,7 @@ def mcnemar(a: Values, b: Values) -> PairedTest:
     Raises:
         StatisticsError: on empty or mismatched outcomes, or outcomes other than true and false.
     """
-    first, second = _pairs(a, b)
+    first, second = check_paired(a, b)
     only_a = int((first & ~second).sum())
     only_b = int((~first & second).sum())
     discordant = only_a + only_b
@@ -78,7 +79,7 @@ def mcnemar(a: Values, b: Values) -> PairedTest:
 
 
 def paired_difference(a: Values, b: Values, level: float = 0.95) -> Interval:
-    """Difference of two shares on the same prompts, ``share(b) - share(a)``.
+    """Return the difference of two shares on the same prompts, ``share(b) - share(a)``.
 
     The interval is Newcombe's (1998, method 10): the two Wilson intervals combined with the
     correlation of the outcomes. Inside [-1, 1], and sound for small n and shares near 0 or 1.
@@ -94,7 +95,7 @@ def paired_difference(a: Values, b: Values, level: float = 0.95) -> Interval:
     Raises:
         StatisticsError: on empty or mismatched outcomes, or outcomes other than true and false.
     """
-    first, second = _pairs(a, b)
+    first, second = check_paired(a, b)
     n = len(first)
     of_a, of_b = wilson(int(first.sum()), n, level), wilson(int(second.sum()), n, level)
     correlation = _newcombe_phi(first, second)
@@ -104,22 +105,24 @@ def paired_difference(a: Values, b: Values, level: float = 0.95) -> Interval:
     reach_down = below_b**2 - 2 * correlation * below_b * above_a + above_a**2
     reach_up = above_b**2 - 2 * correlation * above_b * below_a + below_a**2
     low, high = value - math.sqrt(max(reach_down, 0.0)), value + math.sqrt(max(reach_up, 0.0))
-    return Interval(value, max(low, -1.0), min(high, 1.0), n, f"newcombe paired {_percent(level)}")
+    return Interval(
+        value, max(low, -1.0), min(high, 1.0), n, f"newcombe paired {format_percent(level)}"
+    )
 
 
 def holm(p_values: Values) -> list[float]:
-    """Holm's step-down correction for several tests (Holm 1979).
+    """Correct the p-values of several tests by Holm's step-down method (Holm 1979).
 
     Args:
-        p_values: of the tests of one family.
+        p_values: the p-values of the tests of one family.
 
     Returns:
         Adjusted p-values in the order given: compare each with the family's level.
 
     Raises:
-        StatisticsError: on no p-value or one outside [0, 1].
+        StatisticsError: for an empty list, or a p-value outside [0, 1].
     """
-    values = _finite(p_values, "p_values")
+    values = check_finite(p_values, "p_values")
     if values.min() < 0 or values.max() > 1:
         raise StatisticsError(f"p-values must lie in [0, 1], got {values.tolist()}")
     order = np.argsort(values, kind="stable")
@@ -130,7 +133,8 @@ def holm(p_values: Values) -> list[float]:
 
 
 def _newcombe_phi(first: np.ndarray, second: np.ndarray) -> float:
-    """Correlation of paired outcomes, with Newcombe's continuity correction when positive."""
+    """Compute the correlation of paired outcomes, with Newcombe's continuity correction when
+    positive."""
     n = len(first)
     both, neither = int((first & second).sum()), int((~first & ~second).sum())
     only_a, only_b = int((first & ~second).sum()), int((~first & second).sum())

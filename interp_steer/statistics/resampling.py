@@ -1,4 +1,4 @@
-"""Resample means many at a time, and read normal intervals off the resamples."""
+"""Resample many means at a time, and compute normal intervals from the resamples."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from interp_steer.statistics.intervals import Interval
 def resampled_means(
     rows: Float[Tensor, " row *shape"], draws: int, seed: int
 ) -> Float64[Tensor, " draw *shape"]:
-    """Means of rows drawn with replacement: what other samples of prompts would have given.
+    """Return means of rows drawn with replacement: the means that other samples of prompts would
+    have.
 
     Args:
-        rows: one for each pair of prompts.
-        draws: how many means.
-        seed: of the draws. The same seed draws the same rows of any set of as many, so that sets of
-            the same questions are resampled together.
+        rows: a row for each pair of prompts.
+        draws: the number of means.
+        seed: of the draws. The same seed draws the same rows of any set with the same number of
+            rows, so sets of the same questions are resampled together.
 
     Raises:
-        VectorError: for no rows.
+        VectorError: for an empty set of rows.
     """
     if not len(rows):
-        raise VectorError("there are no rows to draw from; capture some prompts")
+        raise VectorError("the list of rows to draw from is empty; capture some prompts")
     weights = draw_weights(len(rows), draws, seed)
     return einsum(weights, rows.double(), "draw row, row ... -> draw ...")
 
 
 def draw_weights(n: int, draws: int, seed: int) -> Float64[Tensor, "draw row"]:
-    """How much each of ``n`` rows weighs in the mean of each bootstrap draw; weights sum to 1.
+    """Draw the weight of each of ``n`` rows in the mean of each bootstrap draw; weights sum to 1.
 
     Raises:
         VectorError: for fewer than two draws.
     """
     if draws < 2:
-        raise VectorError(f"{draws} draws of a bootstrap make no interval; draw at least 2")
+        raise VectorError(f"{draws} draws are too few for a bootstrap interval; draw at least 2")
     times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
     return torch.from_numpy(times / n)
 
@@ -52,18 +53,19 @@ def normal_interval(
     within: tuple[float, float] = (-np.inf, np.inf),
     level: float = 0.95,
 ) -> Interval:
-    """An estimate with the interval that the spread of its bootstrap draws gives.
+    """Return an estimate with a normal interval, from the standard deviation of its bootstrap
+    draws.
 
-    A resampled mean is noisier than the mean, so that cosines of resampled means lie nearer to zero
-    than their cosine, and effective ranks higher; percentiles of the draws could then leave the
-    estimate out. Their standard deviation has no such shift. What noise has already taken from the
-    estimate itself, which is little where many prompts are read, it does not give back.
+    A resampled mean is noisier than the mean, so cosines of resampled means are closer to zero than
+    the cosine of the means, and effective ranks are higher. Percentiles of the draws could then
+    exclude the estimate; their standard deviation has no such shift. The interval does not correct
+    the bias of the estimate itself, which is small when there are many prompts.
 
     Args:
         value: the estimate.
-        draws: the same of each bootstrap draw.
-        n: how many prompts, or pairs of them, were drawn from.
-        within: the values that the estimate can take; the interval does not leave them.
+        draws: the estimate of each bootstrap draw.
+        n: the number of prompts, or of pairs of prompts, that were drawn from.
+        within: the range of the estimate; the interval is cut to it.
         level: confidence level, in (0, 1).
 
     Example:
@@ -72,7 +74,7 @@ def normal_interval(
     """
     reach = float(norm.ppf((1 + level) / 2) * draws.double().std())
     low, high = max(value - reach, within[0]), min(value + reach, within[1])
-    # Rounding may put an estimate a hair beyond what it can be.
+    # Rounding may put an estimate slightly outside its range.
     return Interval(
         value, min(low, value), max(high, value), n, f"bootstrap normal {100 * level:g}%"
     )

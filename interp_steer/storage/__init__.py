@@ -1,4 +1,7 @@
-"""Write files whole or not at all, and read them within bounds."""
+"""Write files completely or not at all, and read them within bounds.
+
+The package may import from :mod:`interp_steer.errors` only.
+"""
 
 import lazy_loader
 

@@ -1,10 +1,10 @@
 from .atomic import write_atomically as write_atomically
 from .bounded import AGAIN as AGAIN
-from .bounded import naming as naming
+from .bounded import add_path_to_errors as add_path_to_errors
+from .bounded import check_file as check_file
 from .bounded import read_json as read_json
 from .bounded import read_json_lines as read_json_lines
-from .bounded import regular as regular
-from .tensors import made_of as made_of
+from .tensors import check_types as check_types
 from .tensors import read_tensors as read_tensors
-from .tensors import typed as typed
+from .tensors import report_as as report_as
 from .tensors import write_tensors as write_tensors

@@ -1,4 +1,4 @@
-"""Write aside, then rename: a file is either whole or not there."""
+"""Write to a temporary path, then rename: a file is complete or missing, never half-written."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path; rename it to ``path`` when the block succeeds.
 
     The temporary file is flushed to disk before the rename and removed when the block raises, so
-    that a reader never meets a half-written file, whatever stops the writer. It lies in a hidden
-    folder beside ``path``, with whatever the library that writes it puts next to it; what a killed
-    writer left there is removed by the next one. Of several writers of one file each waits for the
-    one before it.
+    that a reader never meets a half-written file, whatever stops the writer. The file lies in a
+    hidden folder next to ``path``, together with any files that the writing library adds. Files
+    that a killed writer left there are removed by the next writer. Several writers of a file write
+    one after the other.
 
     Args:
-        path: where the finished file goes; its folder must exist.
+        path: the finished file; its folder must exist.
 
     Raises:
-        OSError: when the folder cannot be written (the caller names the mend).
+        OSError: when the folder cannot be written (the caller names the fix).
     """
     path = Path(path)
-    with _folder_of_our_own(path.with_name(f".{path.name}.part")) as folder:
+    with _make_private_folder(path.with_name(f".{path.name}.part")) as folder:
         aside = folder / path.name
         yield aside
         with open(aside, "rb") as written:
@@ -43,30 +43,33 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _folder_of_our_own(folder: Path) -> Iterator[Path]:
-    """An empty folder that no other process uses meanwhile; it is gone afterwards."""
-    held = _held(folder)
+def _make_private_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that no other process uses meanwhile; remove it afterwards."""
+    handle = _lock_folder(folder)
     try:
         for left in folder.iterdir():
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if held is not None:
-            os.close(held)
+        if handle is not None:
+            os.close(handle)
 
 
-def _held(folder: Path) -> int | None:
-    """The folder, made and opened; the system lets go of it however its holder ends."""
+def _lock_folder(folder: Path) -> int | None:
+    """Make and lock a folder, and return its handle; None without locks.
+
+    The system releases the lock when the process ends, however it ends.
+    """
     while True:
         folder.mkdir(exist_ok=True)
         if fcntl is None:
             return None
         try:
             handle = os.open(folder, os.O_RDONLY)
-        except FileNotFoundError:  # its last holder has just removed it
+        except FileNotFoundError:  # another writer has just removed the folder
             continue
-        with suppress(OSError):  # there are file systems without locks
+        with suppress(OSError):  # some file systems have no locks
             fcntl.flock(handle, fcntl.LOCK_EX)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(folder)):

@@ -1,6 +1,6 @@
-"""Text and JSON from files, read within bounds: no more than a stated size, and nothing is run.
+"""Read text and JSON from files within bounds: no more than a fixed size, and nothing is run.
 
-Whatever is wrong with a file is said by an error of the caller's, which names the file.
+A fault of a file raises an error of the caller's type, which names the file.
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ from typing import Any
 from interp_steer.errors import InterpSteerError
 
 LARGEST_TEXT = 2**30
-"""The most bytes that are read of a file of text."""
+"""The greatest size of a file of text, in bytes."""
 
 AGAIN = "make it again, or copy it again from where it came"
-"""The mend of a damaged file."""
+"""The fix of a damaged file."""
 
 Error = type[InterpSteerError]
-"""What is raised."""
+"""The type of the error to raise."""
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Whatever error of ours comes from inside names the file.
+def add_path_to_errors(path: Path) -> Iterator[None]:
+    """Make every error of ours that the block raises name the file.
+
+    Args:
+        path: the file.
 
     Raises:
-        InterpSteerError: of its own type.
+        InterpSteerError: of the type that the block raised.
     """
     try:
         yield
@@ -39,25 +42,25 @@ def naming(path: Path) -> Iterator[None]:
         raise type(failure)(f"{path}: {failure}") from failure
 
 
-def regular(path: Path, error: Error, largest: int, mend: str = "give a file") -> Path:
-    """Return the path when a regular file of at most so many bytes is there.
+def check_file(path: Path, error: Error, largest: int, fix: str = "give a file") -> Path:
+    """Return the path of a regular file of at most so many bytes.
 
     Args:
-        path: of the file.
-        error: what to raise.
-        largest: the most bytes.
-        mend: what is to be done where there is none.
+        path: the file.
+        error: the type of the error to raise.
+        largest: the greatest size in bytes.
+        fix: the fix that the error names where the file is missing.
 
     Raises:
-        InterpSteerError: of the given type, for anything else: no file, a folder, a device, too
-            large a file.
+        InterpSteerError: of the given type, for a missing file, a folder, a device, or a file that
+            is too large.
     """
     try:
         there, size = path.is_file(), path.stat().st_size
     except (OSError, ValueError) as failure:
-        raise error(f"{path} cannot be read: {failure}; {mend}") from failure
+        raise error(f"{path} cannot be read: {failure}; {fix}") from failure
     if not there:
-        raise error(f"{path} is no regular file; {mend}")
+        raise error(f"{path} is not a regular file; {fix}")
     if size > largest:
         raise error(
             f"{path} has {size:,} bytes, more than the {largest:,} that are read of such a file; "
@@ -67,91 +70,95 @@ def regular(path: Path, error: Error, largest: int, mend: str = "give a file") -
 
 
 def read_text(
-    path: Path, error: Error, largest: int = LARGEST_TEXT, mend: str = "give a UTF-8 file"
+    path: Path, error: Error, largest: int = LARGEST_TEXT, fix: str = "give a UTF-8 file"
 ) -> str:
-    """What a text file in UTF-8 holds.
+    """Return the content of a text file in UTF-8.
 
     Args:
-        path: of the file.
-        error: what to raise.
-        largest: the most bytes that are read.
-        mend: what is to be done where there is no such file.
+        path: the file.
+        error: the type of the error to raise.
+        largest: the greatest size in bytes.
+        fix: the fix that the error names where the file is missing or not UTF-8.
 
     Raises:
-        InterpSteerError: of the given type, for a file that is not there, too large, or no such
-            text.
+        InterpSteerError: of the given type, for a file that is missing, too large, or not UTF-8.
     """
     try:
-        with open(regular(path, error, largest, mend), "rb") as opened:
+        with open(check_file(path, error, largest, fix), "rb") as opened:
             return opened.read(largest).decode("utf-8")
     except (OSError, UnicodeDecodeError) as failure:
-        raise error(f"{path} cannot be read: {failure}; {mend}") from failure
+        raise error(f"{path} cannot be read: {failure}; {fix}") from failure
 
 
-def parse_json(text: str, where: str, error: Error, mend: str = AGAIN) -> Any:
-    """What a text in JSON stands for.
+def parse_json(text: str, where: str, error: Error, fix: str = AGAIN) -> Any:
+    """Return the value that a text in JSON stands for.
 
     ``NaN`` and ``Infinity``, which JSON does not have, are refused, and so are numbers beyond a
     float and halves of characters (lone surrogates), which no tokenizer reads and no file takes.
 
     Args:
         text: the text.
-        where: it stands.
-        error: what to raise.
-        mend: what is to be done about it.
+        where: the place of the text, for the error message.
+        error: the type of the error to raise.
+        fix: the fix that the error names.
 
     Raises:
-        InterpSteerError: of the given type, for text that is no JSON.
+        InterpSteerError: of the given type, for text that is not JSON.
     """
 
-    def no_number(said: str) -> Any:
-        raise ValueError(f"{said} is no number of JSON")
+    def refuse_number(literal: str) -> Any:
+        raise ValueError(f"{literal} is not a number of JSON")
 
-    def finite(said: str) -> float:
-        number = float(said)
-        return number if math.isfinite(number) else no_number(said)
+    def parse_finite(literal: str) -> float:
+        number = float(literal)
+        return number if math.isfinite(number) else refuse_number(literal)
 
     try:
-        value = json.loads(text, parse_constant=no_number, parse_float=finite)
+        value = json.loads(text, parse_constant=refuse_number, parse_float=parse_finite)
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()
         return value
     except (ValueError, RecursionError, MemoryError) as failure:
-        raise error(f"{where} is no JSON ({failure}); {mend}") from failure
+        raise error(f"{where} is not JSON ({failure}); {fix}") from failure
 
 
 def read_json(path: Path, error: Error, largest: int = LARGEST_TEXT) -> Any:
-    """What a JSON file holds.
+    """Return the content of a JSON file.
+
+    Args:
+        path: the file.
+        error: the type of the error to raise.
+        largest: the greatest size in bytes.
 
     Raises:
-        InterpSteerError: of the given type, for a file that is not there, too large, or no JSON.
+        InterpSteerError: of the given type, for a file that is missing, too large, or not JSON.
     """
     return parse_json(read_text(path, error, largest), str(path), error)
 
 
 def read_json_lines(
-    path: Path, error: Error, mend: str, otherwise: str = "give a JSONL file in UTF-8"
+    path: Path, error: Error, fix: str, otherwise: str = "give a JSONL file in UTF-8"
 ) -> dict[int, dict[str, Any]]:
-    """The objects of a file that has one a line; blank lines are passed over.
+    """Return the objects of a file with one object on each line; skip blank lines.
 
     Args:
         path: the file.
-        error: what to raise.
-        mend: what is to be done about a line that is no object.
-        otherwise: what is to be done where there is no such file.
+        error: the type of the error to raise.
+        fix: the fix that the error names for a line that is not an object.
+        otherwise: the fix that the error names where the file cannot be read.
 
     Returns:
         The objects by the number of their line, from 1.
 
     Raises:
-        InterpSteerError: of the given type, for a file that is not there or too large, or a line
-            that is no object, which is named.
+        InterpSteerError: of the given type, for a file that is missing or too large, or naming the
+            line that is not an object.
     """
     rows = {}
-    for number, line in enumerate(read_text(path, error, mend=otherwise).split("\n"), start=1):
+    for number, line in enumerate(read_text(path, error, fix=otherwise).split("\n"), start=1):
         if line.strip():
             where = f"{path}, line {number},"
-            rows[number] = parse_json(line, where, error, mend)
+            rows[number] = parse_json(line, where, error, fix)
             if not isinstance(rows[number], dict):
-                raise error(f"{where} is a {type(rows[number]).__name__}; {mend}")
+                raise error(f"{where} is a {type(rows[number]).__name__}; {fix}")
     return rows

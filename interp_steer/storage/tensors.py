@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors with a JSON header that says what the file is, and a checksum."""
+"""Write and read tensors: safetensors with a JSON header, the kind of the file and a checksum."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from torch import Tensor
 
 from interp_steer.errors import InterpSteerError
 from interp_steer.storage.atomic import write_atomically
-from interp_steer.storage.bounded import AGAIN, regular
+from interp_steer.storage.bounded import AGAIN, check_file
 
 FORMAT = 1
 """The version of the layout, in every header."""
 
 LARGEST = 2**38
-"""The most bytes that are read of a file: square matrices of every layer of a large model."""
+"""The greatest size of a file in bytes: square matrices of every layer of a large model."""
 
 LARGEST_HEADER = 2**24
-"""The most bytes of its header."""
+"""The greatest size of a header in bytes."""
 
 _DAMAGED = f"it is missing or damaged: {AGAIN}"
 
@@ -37,14 +37,14 @@ def write_tensors(
     header: Mapping[str, Any],
     error: type[InterpSteerError],
 ) -> None:
-    """Write tensors and a header, whole or not at all.
+    """Write tensors and a header, completely or not at all.
 
     Args:
         path: the file; its folder must exist.
-        kind: what the file is, such as ``"SteeringVector"``; :func:`read_tensors` asks for it.
-        tensors: by name.
-        header: anything that JSON can hold.
-        error: what to raise.
+        kind: the kind of the content, such as ``"SteeringVector"``; :func:`read_tensors` checks it.
+        tensors: the tensors by name.
+        header: values that JSON can hold.
+        error: the type of the error to raise.
 
     Raises:
         InterpSteerError: of the given type, when the file cannot be written.
@@ -60,7 +60,7 @@ def write_tensors(
     try:
         with write_atomically(path) as aside:
             save_file(tensors, aside, metadata=metadata)
-            _order(aside)
+            _sort_metadata(aside)
     except (OSError, SafetensorError) as failure:
         raise error(
             f"{path} cannot be written: {failure}; make its folder, free some space, or use "
@@ -81,11 +81,11 @@ def read_tensors(
 
     Args:
         path: the file.
-        kind: what it must be.
-        error: what to raise.
-        needed: tensors and entries of the header without which it is of no use.
+        kind: the kind that the content must be of.
+        error: the type of the error to raise.
+        needed: the tensors and entries of the header that the file must have.
         integers: the tensors that hold int64; the others hold floating-point numbers.
-        largest: the most bytes that are read.
+        largest: the greatest size in bytes.
 
     Returns:
         The tensors by name, and the header.
@@ -101,8 +101,8 @@ def read_tensors(
             names = list(opened.keys())
             if "interp_steer" not in metadata:
                 raise error(
-                    f"{path} is a safetensors file, but no {kind} of interp_steer (it holds "
-                    f"{_some(names)}); give a file that interp_steer saved"
+                    f"{path} is a safetensors file, but not a {kind} of interp_steer (it holds "
+                    f"{_list_some(names)}); give a file that interp_steer saved"
                 )
             if metadata["interp_steer"] != kind:
                 holds = metadata["interp_steer"][:80]
@@ -142,16 +142,16 @@ def read_tensors(
 
 
 @contextmanager
-def made_of(path: str | Path, error: type[InterpSteerError]) -> Iterator[None]:
-    """Turn what goes wrong where the content of a file is put together into one error of the file.
+def report_as(path: str | Path, error: type[InterpSteerError]) -> Iterator[None]:
+    """Report errors that the block raises while it uses the content of a file as errors of the file.
 
     Args:
         path: the file.
-        error: what to raise.
+        error: the type of the error to raise.
 
     Raises:
-        InterpSteerError: of the given type, for any other, and for values of types that do not
-            belong there.
+        InterpSteerError: of the given type, for every other error of ours, and for values of wrong
+            types.
     """
     try:
         yield
@@ -164,18 +164,18 @@ def made_of(path: str | Path, error: type[InterpSteerError]) -> Iterator[None]:
         ) from failure
 
 
-def typed(stored: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
-    """Values of a header by name, of which each is of its kind.
+def check_types(stored: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+    """Return the values of a header by name, each of a type that it may have.
 
     Args:
-        stored: what the header holds.
-        kinds: what each value may be; a value that is not there is not asked for.
+        stored: the content of the header.
+        kinds: the types of each value; a value may be missing.
 
     Raises:
-        TypeError: for another value, one of another name, or anything but values by name.
+        TypeError: for a value of another type or an unknown name, or for anything but a dictionary.
     """
     if not isinstance(stored, dict):
-        raise TypeError(f"{stored!r:.80} are no values by name")
+        raise TypeError(f"{stored!r:.80} is not a dictionary of values")
     for name, value in stored.items():
         if not isinstance(value, kinds.get(name, ())) or isinstance(value, bool):
             raise TypeError(f"{name[:80]} is {value!r:.80}")
@@ -184,7 +184,7 @@ def typed(stored: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> dict[str
 
 def _check_size(path: str | Path, error: type[InterpSteerError], largest: int) -> None:
     try:
-        with open(regular(Path(path), error, largest, _DAMAGED), "rb") as file:
+        with open(check_file(Path(path), error, largest, _DAMAGED), "rb") as file:
             header = int.from_bytes(file.read(8), "little")
     except OSError as failure:
         raise error(f"{path} cannot be read: {failure}; {_DAMAGED}") from failure
@@ -195,16 +195,16 @@ def _check_size(path: str | Path, error: type[InterpSteerError], largest: int) -
         )
 
 
-def _order(path: Path) -> None:
-    """Put the metadata in order, which the library writes in one of chance: what is the same is the
-    same file."""
+def _sort_metadata(path: Path) -> None:
+    """Sort the metadata, which safetensors writes in random order, so that equal contents give
+    identical files."""
     with open(path, "r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-        if len(text) > size:  # the two write JSON alike, or the tensors would be written over
-            raise OSError(f"a header of {size} bytes has {len(text)} in order")
+        if len(text) > size:  # a longer header would overwrite the tensors
+            raise OSError(f"a header of {size} bytes has {len(text)} when sorted")
         file.seek(8)
         file.write(text.ljust(size))
 
@@ -218,6 +218,6 @@ def _checksum(kind: str, header: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _some(names: list[str]) -> str:
+def _list_some(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (", ".join(sorted(names)[:3]) or "nothing") + more

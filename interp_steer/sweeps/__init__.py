@@ -1,4 +1,8 @@
-"""Try many interventions on the same prompts, and choose among them."""
+"""Try many interventions on the same prompts, and choose among them.
+
+This package imports from lower levels only: ``errors``, ``notebook``, ``statistics``, ``storage``,
+``models``, ``results``, ``interventions``, ``contrast``, ``generation``, ``capture``, ``scoring``.
+"""
 
 import lazy_loader
 

@@ -4,7 +4,7 @@ from .damage import fluency_threshold as fluency_threshold
 from .damage import with_divergence as with_divergence
 from .damage import with_fluency as with_fluency
 from .grid import Cell as Cell
-from .grid import answered as answered
+from .grid import answer_cells as answer_cells
 from .grid import breaks_instruction as breaks_instruction
 from .grid import follows_instruction as follows_instruction
 from .grid import sweep as sweep
@@ -12,6 +12,6 @@ from .racing import Race as Race
 from .racing import race as race
 from .selection import RULES as RULES
 from .selection import Choice as Choice
-from .selection import improvable as improvable
+from .selection import is_improvable as is_improvable
 from .selection import select_layer as select_layer
 from .selection import stability as stability

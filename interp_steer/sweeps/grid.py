@@ -1,10 +1,10 @@
-"""A sweep: every cell of a grid on every pair of a contrast set, decoded in shared batches."""
+"""Sweep a grid: answer every pair of a contrast set in every cell, in shared batches."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,15 +13,14 @@ import polars as pl
 from interp_steer.contrast.contrast_set import ContrastSet, check_set
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import GenerationError
-from interp_steer.generation.cluster import Cluster
-from interp_steer.generation.completions import Completion, generate
+from interp_steer.generation.completions import Completion, GenerationOptions, generate
 from interp_steer.generation.ledger import Ledger
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.scoring import early, ifeval
 
 Score = Callable[[Pair, Completion], dict[str, Any]]
-"""What is recorded of an answer: column names and plain values."""
+"""Scores an answer: returns plain values by the names of their columns."""
 
 RECORD = {
     "instruction": pl.String,
@@ -40,33 +39,33 @@ RECORD = {
     "finish_reason": pl.String,
     "n_tokens": pl.Int64,
 }
-"""The columns that every record begins with; the score and the fluency add theirs."""
+"""The first columns of every record; the score and the fluency add further columns."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting of a sweep: how the prompts are asked and what steers the model meanwhile."""
+    """One setting of a sweep: the side of the prompts that is asked, and the intervention."""
 
     setting: str
-    """The name that figures know it by: none, steered, random, instruction or both."""
+    """The name of the setting in figures: none, steered, random, instruction or both."""
     steering: Intervention = unsteered
-    """What acts on the model while it answers."""
+    """The intervention on the model while it answers."""
     layer: int | None = None
-    """The layer that the sweep varies; None where nothing is steered."""
+    """The layer that the sweep varies; None without steering."""
     instructed: bool = False
     """Whether the text instruction stands in the prompt."""
     draw: int | None = None
-    """Which of several random directions steers; None where the direction is no control."""
+    """The number of the random direction that steers; None for a direction that is not random."""
     strength: float | None = None
-    """The strength that the sweep varies, in whatever unit the analysis says; None for none."""
+    """The strength that the sweep varies, in the unit of the analysis; None without a strength."""
     operation: str | None = None
-    """What the sweep calls the way it steers, where it tries several; None for none."""
+    """The name of the operation, in a sweep that tries several; None otherwise."""
 
 
 def follows_instruction(pair: Pair, completion: Completion) -> dict[str, Any]:
     """Score an answer by IFEval's checkers: ``strict``, ``loose`` and the sentence ``splitter``.
 
-    Of an answer that was cut once it had failed strictly, ``loose`` is not known.
+    ``loose`` is None for an answer that was cut as soon as it had failed strictly.
     """
     verdict = ifeval.verify(
         completion.text, pair.instruction_ids, pair.kwargs, prompt=str(pair.query)
@@ -75,9 +74,12 @@ def follows_instruction(pair: Pair, completion: Completion) -> dict[str, Any]:
     return {"strict": verdict.strict, "loose": loose, "splitter": verdict.splitter}
 
 
-def breaks_instruction(pair: Pair, said: str) -> bool:
-    """Whether an answer that begins so can no longer be ``strict``: see `follows_instruction`."""
-    return early.has_failed(said, pair.instruction_ids, pair.kwargs)
+def breaks_instruction(pair: Pair, answer: str) -> bool:
+    """Check whether an answer, from its beginning, can no longer be ``strict``.
+
+    See :func:`follows_instruction`.
+    """
+    return early.has_failed(answer, pair.instruction_ids, pair.kwargs)
 
 
 def sweep(
@@ -90,7 +92,7 @@ def sweep(
     max_new_tokens: int = 128,
     batch_size: int = 64,
     ledger: Ledger | None = None,
-    cluster: Cluster | None = None,
+    **keywords: Any,
 ) -> pl.DataFrame:
     """Answer every pair in every cell and score the answers.
 
@@ -100,33 +102,36 @@ def sweep(
     Args:
         model: the model that answers.
         grid: the cells.
-        pairs: the prompts; ``present`` is asked in cells that are instructed, ``absent`` in others.
-        score: what is recorded of an answer.
-        settled: an early verdict such as :func:`breaks_instruction`: says of a pair and the answer
-            so far whether the score cannot change any more. Such an answer of a cell with a layer
-            is cut there, its ``finish_reason`` being ``"settled"``; those of the unsteered model
-            are what others are measured by, and end by themselves. None lets all answers end.
-        max_new_tokens: where an answer is cut.
-        batch_size: rows decoded at once.
-        ledger: where answers are looked up before they are computed and kept as they end, so that
-            a sweep that was stopped goes on, and one that is extended computes what is new.
-        cluster: workers that answer in place of this process.
+        pairs: the prompts; instructed cells ask ``present``, the others ``absent``.
+        score: computes the scores that are recorded of an answer.
+        settled: an early verdict such as :func:`breaks_instruction`: takes a pair and the answer so
+            far, and returns whether the score can no longer change. Such an answer of a cell with a
+            layer is cut there, with the ``finish_reason`` ``"settled"``. Answers of cells without a
+            layer are never cut, because others are compared with them. None cuts no answer.
+        max_new_tokens: the most tokens of an answer.
+        batch_size: rows decoded together.
+        ledger: a file in which answers are looked up before they are computed, and stored as they
+            end: a sweep that was stopped continues, and an extended sweep computes only the new
+            answers.
+        keywords: further keywords of :func:`interp_steer.generation.completions.generate`:
+            ``sampling``, and ``options`` for a cluster or another way to decode.
 
     Returns:
         A frame with a row per cell and pair, in that order, with the columns of :data:`RECORD` and
         those of ``score``.
 
     Raises:
-        GenerationError: when the grid is empty, or holds what is no cell.
-        ContrastError: for pairs that are no contrast set.
+        GenerationError: when the grid is empty, or holds anything but a :class:`Cell`.
+        ContrastError: for pairs that are not a contrast set.
 
     Example:
-        >>> grid = [Cell("none"), *(Cell("steered", vector.at(k).project(), k) for k in layers)]
-        >>> records = sweep(model, grid, pairs.select)  # doctest: +SKIP
+        >>> grid = [Cell("none"), *(Cell("steered", vector.at(k).project(), k) for k in (4, 5))]
+        >>> sweep(model, grid, pairs.select, max_new_tokens=8).height  # 3 cells, 4 pairs
+        12
     """
     check_grid(grid, pairs)
     rows = [(cell, pair) for cell in grid for pair in pairs]
-    return answered(
+    return answer_cells(
         model,
         rows,
         pairs.name,
@@ -135,16 +140,16 @@ def sweep(
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         ledger=ledger,
-        cluster=cluster,
+        **keywords,
     )
 
 
 def check_grid(grid: Sequence[Cell], pairs: ContrastSet) -> None:
-    """Refuse what cannot be swept.
+    """Refuse a grid or pairs that cannot be swept.
 
     Raises:
-        GenerationError: when the grid is empty, or holds what is no cell.
-        ContrastError: for pairs that are no contrast set.
+        GenerationError: when the grid is empty, or holds anything but a :class:`Cell`.
+        ContrastError: for pairs that are not a contrast set.
     """
     if not grid:
         raise GenerationError("the grid is empty; give at least one Cell")
@@ -157,14 +162,15 @@ def check_grid(grid: Sequence[Cell], pairs: ContrastSet) -> None:
     check_set(pairs)
 
 
-def answered(
+def answer_cells(
     model: HookedLM,
     rows: Sequence[tuple[Cell, Pair]],
     name: str,
     *,
     score: Score = follows_instruction,
     settled: Callable[[Pair, str], bool] | None = None,
-    **options: Any,
+    options: GenerationOptions | None = None,
+    **keywords: Any,
 ) -> pl.DataFrame:
     """Answer any rows of a grid: the records of :func:`sweep`, in the order of the rows.
 
@@ -174,7 +180,9 @@ def answered(
         name: of the pairs, for those that have no instruction ids.
         score: see :func:`sweep`.
         settled: see :func:`sweep`.
-        options: for :func:`interp_steer.generation.completions.generate`.
+        options: for :func:`interp_steer.generation.completions.generate`; its early stop and its
+            ``on_answer`` are replaced.
+        keywords: further keywords of ``generate``.
     """
     left = Counter(id(cell) for cell, _ in rows)
 
@@ -186,9 +194,12 @@ def answered(
         model,
         [pair.present if cell.instructed else pair.absent for cell, pair in rows],
         [cell.steering for cell, _ in rows],
-        settled=settled and partial(_is_settled, settled, rows),
-        on_answer=on_answer,
-        **options,
+        options=replace(
+            options or GenerationOptions(),
+            early_stop=settled and partial(_is_settled, settled, rows),
+            on_answer=on_answer,
+        ),
+        **keywords,
     )
     records = [
         {
@@ -216,7 +227,7 @@ def answered(
 
 
 def _is_settled(
-    settled: Callable[[Pair, str], bool], rows: Sequence[tuple[Cell, Pair]], row: int, said: str
+    settled: Callable[[Pair, str], bool], rows: Sequence[tuple[Cell, Pair]], row: int, answer: str
 ) -> bool:
     cell, pair = rows[row]
-    return cell.layer is not None and settled(pair, said)
+    return cell.layer is not None and settled(pair, answer)

@@ -1,6 +1,6 @@
-"""The stored answers of paper A's runs (``microsoft/llm-steer-instruct``), as records.
+"""Read the stored answers of paper A's runs (``microsoft/llm-steer-instruct``) as records.
 
-The history of the paper's public repository holds, for each model, a folder of what it answered:
+The history of the paper's public repository holds, for each model, a folder of its answers:
 
 - ``format/``: the four settings of the format experiment, ``no_instr.jsonl``, ``adjust_rs*.jsonl``
   (steered), ``standard.jsonl`` (instruction) and ``instr_plus_adjust_rs*.jsonl`` (both);
@@ -8,8 +8,8 @@ The history of the paper's public repository holds, for each model, a folder of 
   perplexity under GPT-2;
 - ``length/``: at most or exactly so many sentences, plain and steered.
 
-Answers are scored anew by the checkers that every record is scored by; the verdict that was stored,
-where one was, stands beside it in the column ``stored``.
+Answers are scored anew by the checkers of every record; the stored verdict, if any, is in the
+column ``stored``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from interp_steer.errors import RunError, ScoringError
 from interp_steer.scoring import ifeval, sentences
-from interp_steer.scoring.fluency import degenerate, repetition
+from interp_steer.scoring.fluency import is_degenerate, repetition
 from interp_steer.storage.bounded import read_json_lines
 from interp_steer.sweeps.grid import RECORD
 
@@ -47,10 +47,10 @@ LENGTH_FILES: Mapping[tuple[str, str], str] = {
 """The file of each relation and setting of the experiments on numbers of sentences."""
 
 Schema: TypeAlias = dict[str, tuple[type, ...]]
-"""The columns that a row must have, each with the types that it may be of."""
+"""The columns that a row must have, each with the types of its values."""
 
 UNSTEERED = -1
-"""The layer under which the published files store what was not steered."""
+"""The layer of unsteered answers in the published files."""
 
 SCHEMA = {
     **RECORD,
@@ -66,19 +66,19 @@ SCHEMA = {
     "degenerate": pl.Boolean,
 }
 """The columns of imported records. ``variant`` is the instruction with the language asked for, as
-layers were searched; ``stored`` is the verdict that was stored; ``verdict`` is our loose one, or
-the stored one where an answer cannot be scored, which ``unscored`` says the reason of."""
+layers were searched; ``stored`` is the stored verdict; ``verdict`` is the new loose verdict, or the
+stored verdict of an answer that cannot be scored, for the reason in ``unscored``."""
 
 
 def read_format(folder: str | Path) -> pl.DataFrame:
-    """The four settings, on the prompts that all four have (163 of one instruction each).
+    """Read the four settings, on the prompts that all four have (163 of one instruction each).
 
     Args:
         folder: a model's outputs, which holds ``format/``.
 
     Returns:
-        A record for each answer. ``layer`` is the one that was steered, null where none was;
-        perplexities were not stored, so that ``degenerate`` goes by repetition alone.
+        A record for each answer. ``layer`` is the steered layer, null without steering. The files
+        store no perplexities, so that ``degenerate`` depends on repetition alone.
 
     Raises:
         RunError: for a folder without these files, or files of another form.
@@ -109,14 +109,14 @@ def read_format(folder: str | Path) -> pl.DataFrame:
 
 
 def read_layer_search(folder: str | Path) -> pl.DataFrame:
-    """Every layer that was tried, without and with the text instruction.
+    """Read every layer that was tried, without and with the text instruction.
 
     Args:
         folder: a model's outputs, which holds ``layer_search/``.
 
     Returns:
-        A record for each answer, ``instruction`` being the variant that a layer was chosen for:
-        each language is one. ``degenerate`` goes by the stored perplexity, as in the paper.
+        A record for each answer. ``instruction`` is the variant that a layer was chosen for: each
+        language is a variant. ``degenerate`` depends on the stored perplexity, as in the paper.
 
     Raises:
         RunError: for a folder without these files, or files of another form.
@@ -124,7 +124,7 @@ def read_layer_search(folder: str | Path) -> pl.DataFrame:
     records = [
         _record(
             row,
-            setting=_searched(instructed, _layer(row["layer"])),
+            setting=_search_setting(instructed, _layer(row["layer"])),
             instruction=row["single_instruction_id"],
             layer=_layer(row["layer"]),
             key=f"{row['uid']}",
@@ -142,14 +142,14 @@ def read_layer_search(folder: str | Path) -> pl.DataFrame:
 
 
 def read_length(folder: str | Path) -> pl.DataFrame:
-    """At most or exactly so many sentences, by the text alone and steered as well.
+    """Read the answers to "at most" and "exactly" k sentences, instructed, and steered as well.
 
     Args:
         folder: a model's outputs, which holds ``length/``.
 
     Returns:
         A record for each answer, with ``relation``, ``k`` (sentences asked for), ``sentences`` and
-        ``words`` (there are in the answer) and ``strict``.
+        ``words`` (of the answer) and ``strict``.
 
     Raises:
         RunError: for a folder without these files, or files of another form.
@@ -212,7 +212,7 @@ def _record(
         "splitter": verdict and verdict.splitter,
         "perplexity": surprise,
         "repetition": repeated,
-        "degenerate": degenerate(surprise, repeated if surprise is None else 0.0),
+        "degenerate": is_degenerate(surprise, repeated if surprise is None else 0.0),
     }
 
 
@@ -220,7 +220,7 @@ def _variant(instruction: str, kwargs: Mapping[str, Any]) -> str:
     return f"{instruction}_{kwargs['language']}" if "language" in kwargs else instruction
 
 
-def _searched(instructed: bool, layer: int | None) -> str:
+def _search_setting(instructed: bool, layer: int | None) -> str:
     plain, steered = ("instruction", "both") if instructed else ("none", "steered")
     return plain if layer is None else steered
 
@@ -238,14 +238,14 @@ def _key(row: Mapping[str, Any]) -> str:
 
 
 def _find(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        named = ", ".join(path.name for path in found) or "none"
+    paths = sorted(folder.glob(pattern))
+    if len(paths) != 1:
+        named = ", ".join(path.name for path in paths) or "none"
         raise RunError(
             f"{folder} should hold one file {pattern}, and holds {named}; give the folder of one "
             "model's outputs, with format/, layer_search/ and length/"
         )
-    return found[0]
+    return paths[0]
 
 
 _TEXT: Schema = {"response": (str,), "prompt": (str,)}
@@ -269,10 +269,10 @@ _LENGTH: Schema = {
     "prompt_no_instr": (str,),
     "response": (str,),
 }
-"""What the rows of each kind of file hold."""
+"""The columns of the rows of a file on lengths."""
 
 _LARGEST = 2**31
-"""More than any number of theirs is."""
+"""A bound above all numbers in the published files."""
 
 
 def _rows(path: Path, needed: Schema) -> list[dict[str, Any]]:
@@ -282,7 +282,7 @@ def _rows(path: Path, needed: Schema) -> list[dict[str, Any]]:
         missing = [name for name in needed if name not in row]
         if missing:
             raise RunError(
-                f"{where} has no {', '.join(missing)}; it is no file of paper A's stored answers"
+                f"{where} has no {', '.join(missing)}; give a file of paper A's stored answers"
             )
         for name, kinds in (needed | _STORED).items():
             value = row.get(name)
@@ -295,8 +295,8 @@ def _rows(path: Path, needed: Schema) -> list[dict[str, Any]]:
         ids, given = row["instruction_id_list"], row["kwargs"]
         if not (
             len(ids) == len(given) > 0
-            and all(isinstance(each, str) for each in ids)
-            and all(isinstance(each, dict) for each in given)
+            and all(isinstance(name, str) for name in ids)
+            and all(isinstance(arguments, dict) for arguments in given)
         ):
             raise RunError(
                 f"{where} has instructions {ids!r:.80} with arguments {given!r:.80}; fetch it anew"

@@ -1,4 +1,4 @@
-"""Choosing the layer of a sweep: by the paper's rule, and by one that knows its own uncertainty."""
+"""Choose the layer of a sweep: by the paper's rule, or by a rule with a statistical test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from interp_steer.statistics.paired import mcnemar
 RULES = ("paper", "interval")
 
 LEVEL = 0.05
-"""What p-value of McNemar's exact test tells two layers apart."""
+"""The p-value of McNemar's exact test below which two layers differ."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The layer that a rule chooses, with what it was chosen on."""
+    """The layer that a rule chooses, with the candidates that it was chosen from."""
 
     rule: str
     layer: int | None
@@ -43,30 +43,31 @@ class Choice:
     accuracy: Interval
     candidates: tuple[Candidate, ...]
     plateau: tuple[int, ...] = ()
-    """Layers that the interval rule cannot tell from the best; empty under the paper's rule."""
+    """Layers that do not differ from the best under the interval rule; empty under the paper's."""
 
 
-def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate, ...]:
+def summarise_candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate, ...]:
     """Summarise the records of one sweep: the unsteered model first, then its layers in order.
 
     Args:
         records: rows with ``layer`` (null where unsteered), ``key``, ``degenerate`` and
-            ``column``, and ``garbled`` where it is known, all of one instruction and one way of
-            asking.
-        column: what counts as success.
+            ``column``, and perhaps ``garbled``, all of one instruction, and all instructed or all
+            not.
+        column: the column that counts as success.
 
     Raises:
-        ScoringError: when a column is missing, the rows mix instructions or ways of asking, a layer
-            was not run on the same prompts as the others, or the unsteered model is missing.
+        ScoringError: when a column is missing, the rows mix instructions, or instructed rows and
+            others, a layer was not run on the same prompts as the others, or the unsteered model
+            is missing.
     """
-    groups = _by_layer(records, column)
-    found = []
+    groups = _group_by_layer(records, column)
+    summaries = []
     for layer, rows in groups.items():
         degenerate = rows["degenerate"].fill_null(False)
         broken = degenerate
         if "garbled" in rows.columns:
             broken = degenerate | rows["garbled"].fill_null(False)
-        found.append(
+        summaries.append(
             Candidate(
                 layer=layer,
                 accuracy=wilson(int(rows[column].sum()), rows.height),
@@ -74,16 +75,17 @@ def candidates(records: pl.DataFrame, column: str = "strict") -> tuple[Candidate
                 sound=tuple((rows[column] & ~broken).to_list()),
             )
         )
-    return tuple(found)
+    return tuple(summaries)
 
 
-def _by_layer(records: pl.DataFrame, column: str) -> dict[int | None, pl.DataFrame]:
-    """The rows of each layer in the order of their keys, the unsteered model first."""
+def _group_by_layer(records: pl.DataFrame, column: str) -> dict[int | None, pl.DataFrame]:
+    """Group the rows by layer, in the order of their keys, the unsteered model first."""
     missing = [name for name in ("layer", "key", "degenerate", column) if name not in records]
     if missing:
         raise ScoringError(
             f"the records have no {' and no '.join(missing)} (they have "
-            f"{', '.join(records.columns)}); a sweep leaves them, and with_fluency adds degenerate"
+            f"{', '.join(records.columns)}); give the records of a sweep, to which with_fluency "
+            "adds degenerate"
         )
     for name in ("instruction", "instructed"):
         if name in records.columns and records[name].n_unique() > 1:
@@ -103,7 +105,7 @@ def _by_layer(records: pl.DataFrame, column: str) -> dict[int | None, pl.DataFra
         if rows["key"].to_list() != keys:
             raise ScoringError(
                 f"layer {layer} was run on {rows.height} prompts and the unsteered model on "
-                f"{len(keys)}, or on others; every cell needs the same prompts, once each"
+                f"{len(keys)}, or on others; run every cell on the same prompts, once each"
             )
     order = sorted(groups, key=lambda layer: -1 if layer is None else layer)
     return {layer: groups[layer] for layer in order}
@@ -118,55 +120,59 @@ def select_layer(
     whose share of degenerate answers exceeds ``tolerated`` counts as zero; the first maximum wins,
     the unsteered model standing before the shallowest layer.
 
-    ``"interval"``: a degenerate answer counts as a failure, and so does a garbled one, so that a
-    layer pays for as many as it has and not for one as for all. The plateau are the layers that an
-    exact McNemar test at :data:`LEVEL` cannot tell from the best one; the middle of the plateau's
-    longest run of neighbouring layers is chosen, the shallower of two middles. When the best layer
-    itself cannot be told from the unsteered model, None is chosen.
+    ``"interval"``: degenerate and garbled answers count as failures, so that each such answer costs
+    the same. The plateau is the set of layers that do not differ from the best layer by an exact
+    McNemar test at :data:`LEVEL`. The rule chooses the middle of the plateau's longest run of
+    neighbouring layers, the shallower of two middles. When the best layer does not differ from the
+    unsteered model, None is chosen.
 
     Args:
-        records: of one instruction and one way of asking; see :func:`candidates`.
+        records: of one instruction, and all instructed or all not; see
+            :func:`summarise_candidates`.
         rule: one of :data:`RULES`.
         tolerated: the paper's threshold: 0 for instruction-tuned models, the unsteered share for
             base models.
-        column: what counts as success.
+        column: the column that counts as success.
 
     Raises:
         ScoringError: for an unknown rule or records that cannot be compared.
 
     Example:
-        >>> select_layer(records, "interval").layer  # doctest: +SKIP
-        4
+        >>> grid = [ist.Cell("none"), ist.Cell("steered", vector.at(5).project(), 5)]
+        >>> records = ist.sweep(model, grid, pairs.select, max_new_tokens=8)
+        >>> records = ist.sweeps.with_fluency(records, reference=model)
+        >>> select_layer(records, "interval").plateau  # no layer differs on so few prompts
+        ()
     """
-    found = candidates(records, column)
+    layers = summarise_candidates(records, column)
     if rule == "paper":
         if records["degenerate"].has_nulls():
             raise ScoringError(
-                "the paper's rule needs to know of every answer whether it is degenerate, and some "
-                "were cut by an early verdict; use rule='interval', which lets them count as "
-                "failures, or sweep without early verdicts"
+                "the paper's rule needs degenerate for every answer, and some answers were cut by "
+                "an early verdict; use rule='interval', which counts these answers as failures, or "
+                "sweep without early verdicts"
             )
-        return _first_maximum(found, tolerated)
+        return _choose_first_maximum(layers, tolerated)
     if rule == "interval":
-        return _middle_of_plateau(found)
+        return _choose_middle_of_plateau(layers)
     raise ScoringError(
         f"{rule!r} is not a rule to choose a layer by; choose one of {', '.join(RULES)}"
     )
 
 
-def improvable(records: pl.DataFrame, *, column: str = "strict") -> bool:
-    """Whether the ``"interval"`` rule could choose a layer, were there one that never fails.
+def is_improvable(records: pl.DataFrame, *, column: str = "strict") -> bool:
+    """Check whether the ``"interval"`` rule could choose a layer that never fails.
 
-    Where the unsteered model fails too seldom, nothing can be told from it on as many prompts.
+    When the unsteered model seldom fails, no layer can differ from it on so many prompts.
 
     Args:
-        records: the unsteered rows of a sweep; see :func:`candidates`.
-        column: what counts as success.
+        records: the unsteered rows of a sweep; see :func:`summarise_candidates`.
+        column: the column that counts as success.
 
     Raises:
         ScoringError: for records that cannot be compared.
     """
-    plain, *_ = candidates(records, column)
+    plain, *_ = summarise_candidates(records, column)
     return mcnemar([True] * len(plain.sound), plain.sound).p_value < LEVEL
 
 
@@ -178,22 +184,22 @@ def stability(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> dict[int | None, float]:
-    """How often the paper's rule would choose each layer on other prompts of the same kind.
+    """Estimate how often the paper's rule would choose each layer on prompts of the same kind.
 
-    The prompts of the sweep are drawn anew, with replacement, and the rule chooses again.
+    The prompts of the sweep are resampled with replacement, and the rule chooses again.
 
     Args:
         records: see :func:`select_layer`.
         tolerated: see :func:`select_layer`.
-        column: what counts as success.
-        n_resamples: how often.
+        column: the column that counts as success.
+        n_resamples: the number of draws.
         seed: of the draws.
 
     Returns:
-        The share of draws in which each layer is chosen, None being the unsteered model; they add
-        up to 1.
+        The share of draws in which each layer is chosen (None for the unsteered model); the shares
+        add up to 1.
     """
-    groups = _by_layer(records, column)
+    groups = _group_by_layer(records, column)
     success = np.array([rows[column].to_list() for rows in groups.values()], dtype=float)
     broken = np.array(
         [rows["degenerate"].fill_null(False).to_list() for rows in groups.values()], dtype=float
@@ -206,21 +212,23 @@ def stability(
     return {layer: float(t) / n_resamples for layer, t in zip(groups, times, strict=True)}
 
 
-def _first_maximum(found: tuple[Candidate, ...], tolerated: float) -> Choice:
+def _choose_first_maximum(candidates: tuple[Candidate, ...], tolerated: float) -> Choice:
     def counted(candidate: Candidate) -> float:
         return 0.0 if candidate.degenerate > tolerated else candidate.accuracy.value
 
-    best = max(found, key=counted)  # max() keeps the first of equals, as the paper's argmax does
-    return Choice("paper", best.layer, best.accuracy, found)
+    best = max(
+        candidates, key=counted
+    )  # max() keeps the first of equals, as the paper's argmax does
+    return Choice("paper", best.layer, best.accuracy, candidates)
 
 
-def _middle_of_plateau(found: tuple[Candidate, ...]) -> Choice:
-    plain, *layers = found
+def _choose_middle_of_plateau(candidates: tuple[Candidate, ...]) -> Choice:
+    plain, *layers = candidates
 
     best = max(layers, key=lambda candidate: sum(candidate.sound), default=plain)
     gain = mcnemar(best.sound, plain.sound)
     if gain.only_a <= gain.only_b or gain.p_value >= LEVEL:
-        return Choice("interval", None, plain.accuracy, found)
+        return Choice("interval", None, plain.accuracy, candidates)
     level = [c for c in layers if mcnemar(best.sound, c.sound).p_value >= LEVEL]
 
     order = [candidate.layer for candidate in layers]
@@ -233,4 +241,4 @@ def _middle_of_plateau(found: tuple[Candidate, ...]) -> Choice:
     run = max(runs, key=len)
     chosen = run[(len(run) - 1) // 2]
     plateau = tuple(candidate.layer for candidate in level if candidate.layer is not None)
-    return Choice("interval", chosen.layer, chosen.accuracy, found, plateau)
+    return Choice("interval", chosen.layer, chosen.accuracy, candidates, plateau)

@@ -1,4 +1,8 @@
-"""Fit steering vectors, and save, share, gauge, question and carry them."""
+"""Fit steering vectors; save, share, calibrate and assess them, and carry them between models.
+
+The package may import errors, notebook, statistics, storage, models, interventions, contrast,
+generation and capture.
+"""
 
 import lazy_loader
 

@@ -6,14 +6,13 @@ from .card import Card as Card
 from .conditions import Condition as Condition
 from .estimators import ESTIMATORS as ESTIMATORS
 from .estimators import shift_along as shift_along
-from .fitting import along as along
 from .fitting import difference_in_means as difference_in_means
 from .fitting import fit as fit
+from .fitting import fit_along as fit_along
 from .fitting import fit_steps as fit_steps
-from .orthogonal import orthogonalised as orthogonalised
+from .orthogonal import orthogonalise as orthogonalise
 from .steering_vector import SteeringVector as SteeringVector
 from .stepped_vector import SteppedVector as SteppedVector
-from .strength import How as How
 from .strength import Strength as Strength
 from .strength import StrengthCalibrator as StrengthCalibrator
 from .strength import Unit as Unit

@@ -1,16 +1,16 @@
-"""Steering only where a condition holds: prompts on which a direction fires (CAST).
+"""Steer only where a condition holds: on prompts on which a direction fires (CAST).
 
 Lee et al. (2024), arXiv 2409.05907, section 3. With ``h`` the mean activation over the tokens of a
 prompt at one site, ``c`` the condition's direction and ``proj_c h = (c c^T / c^T c) h``, a prompt
-meets the condition when ``sim(h, proj_c h) > theta``, ``sim`` being the cosine. ``proj_c h`` lies
-along ``c``, so that is ``|cos(h, c)|``, which does not tell ``c`` from ``-c``; what is used here
-keeps the sign::
+meets the condition when ``sim(h, proj_c h) > theta``, where ``sim`` is the cosine. ``proj_c h``
+lies along ``c``, so the similarity is ``|cos(h, c)|``, which does not distinguish ``c`` from
+``-c``. The score used here keeps the sign::
 
     s(h) = <h, c> / (|h| |c|),    the condition is met where s(h) > theta
 
-As in the paper it is decided once, on the prompt, and holds for the whole answer; it is decided on
-the prompt as the model reads it by itself, whatever is steered. Which site is read and where the
-threshold lies is chosen on the ``select`` split, by F1 as in the paper, and reported on ``test``.
+As in the paper, the condition is decided once, on the prompt, and holds for the whole answer. It is
+decided on activations of the unsteered model. The site and the threshold are chosen on the
+``select`` split, by F1 as in the paper, and reported on the ``test`` split.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from einops import einsum
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from interp_steer.arguments import check_list
 from interp_steer.capture.activations import capture_moments
-from interp_steer.contrast.contrast_set import ContrastSet, in_split
+from interp_steer.contrast.contrast_set import ContrastSet, take_split
 from interp_steer.contrast.pair import Prompt
-from interp_steer.errors import InterventionError
+from interp_steer.errors import CaptureError, InterventionError
 from interp_steer.generation.inputs import check_fit
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 from interp_steer.models.hooked_lm import HookedLM
@@ -37,28 +38,29 @@ from interp_steer.statistics.intervals import Interval, wilson
 from interp_steer.vectors.steering_vector import SteeringVector
 
 Reads: TypeAlias = Literal["all", "last"]
-"""What is read of a prompt: the mean over all of its tokens, as in the paper, or the last one."""
+"""The tokens of a prompt that are read: ``"all"``, the mean over all tokens, as in the paper, or
+``"last"``, the last token."""
 
 _AT_A_TIME = 256  # prompts whose activations are held together
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A direction with the cosine above which it counts as fired.
+    """A direction with the cosine above which the direction counts as fired.
 
     Args:
         direction: ``c``, and the site that is read.
         threshold: ``theta``, a cosine.
-        reads: what is read of a prompt.
-        f1: of the choice, on the pairs that it was chosen on; None where it was not chosen.
+        reads: the tokens of a prompt that are read.
+        f1: the F1 on the pairs that the condition was chosen on; None where it was not chosen.
 
     Raises:
-        InterventionError: for a threshold that is no cosine, or a direction for each step.
+        InterventionError: for a threshold that is not a cosine, or a direction for each step.
 
     Example:
-        >>> asks = ist.conditions.choose_condition(model, vector, pairs)                   # doctest: +SKIP
-        >>> steer = vector.at(5).project()                                      # doctest: +SKIP
-        >>> ist.generate(model, prompts, asks.gate(model, prompts, steer))      # doctest: +SKIP
+        >>> asks = choose_condition(model, vector, pairs, layers=[5])
+        >>> steering = asks.gate(model, prompts, vector.at(5).project())
+        >>> answers = ist.generate(model, prompts, steering, max_new_tokens=4)
     """
 
     direction: Direction
@@ -69,48 +71,48 @@ class Condition:
     def __post_init__(self) -> None:
         if not math.isfinite(self.threshold) or abs(self.threshold) > 1:
             raise InterventionError(
-                f"the threshold of a condition is a cosine, and {self.threshold} is none; give one "
-                "from -1 to 1"
+                f"threshold {self.threshold} is not a cosine; give a value from -1 to 1"
             )
         if self.direction.stepped:
             raise InterventionError(
                 f"{self.direction} has a direction for each step, and a condition is decided "
-                "before any; take one step's"
+                "before the first step; take the direction of a single step"
             )
 
     def __str__(self) -> str:
         return f"cos({self.direction}) > {self.threshold!r}"
 
     def scores(self, model: HookedLM, prompts: Sequence[Prompt]) -> Float64[Tensor, " prompt"]:
-        """``s(h)`` of each prompt, as the model reads it.
+        """Compute ``s(h)`` of each prompt.
 
         Args:
             model: reads the prompts.
             prompts: texts or conversations.
 
         Raises:
-            CaptureError: for no prompts.
+            CaptureError: for an empty list of prompts.
             InterventionError: for a model of other sizes than the direction's.
             BasisError: when the direction was read from weights in another basis.
         """
+        check_list("prompts", prompts, CaptureError)
         check_model(model)
         check_fit(model, model.basis, self.direction)
         site, width = self.direction.site, self.direction.unit.numel()
         unit = self.direction.unit.double().flatten()
-        found = []
+        scores = []
         for start in range(0, len(prompts), _AT_A_TIME) or [0]:
             part = prompts[start : start + _AT_A_TIME]
             rows = capture_moments(model, part, [site], self.reads, keep_rows=True).rows
             assert rows is not None
             values = rows.values[site].double().flatten(1)
-            # A mean has the direction of a sum, which is all that a cosine asks for.
+            # A sum has the direction of the mean, and a cosine depends on the direction only.
             sums = torch.zeros(len(part), width, dtype=torch.float64)
             sums.index_add_(0, rows.prompt, values)
-            found.append(einsum(sums, unit, "prompt width, width -> prompt") / sums.norm(dim=-1))
-        return torch.cat(found)
+            scores.append(einsum(sums, unit, "prompt width, width -> prompt") / sums.norm(dim=-1))
+        return torch.cat(scores)
 
     def fires(self, model: HookedLM, prompts: Sequence[Prompt]) -> Bool[Tensor, " prompt"]:
-        """On which prompts the condition is met; see :meth:`scores`."""
+        """Return the prompts on which the condition is met; see :meth:`scores`."""
         return self.scores(model, prompts) > self.threshold
 
     def gate(
@@ -120,31 +122,31 @@ class Condition:
         steering: Intervention,
         otherwise: Intervention = unsteered,
     ) -> list[Intervention]:
-        """The intervention of each prompt, for ``ist.generate`` and whatever takes one for each.
+        """Return the intervention of each prompt, for :func:`interp_steer.generate`.
 
         Args:
             model: reads the prompts.
             prompts: texts or conversations.
-            steering: where the condition is met.
-            otherwise: where it is not.
+            steering: the intervention where the condition is met.
+            otherwise: the intervention where the condition is not met.
 
         Returns:
-            As many as there are prompts, in their order; a completion's ``applied`` is what the
-            gate let through.
+            An intervention for each prompt, in the order of the prompts. A completion's ``applied``
+            is the intervention that the gate chose.
         """
         return [steering if met else otherwise for met in self.fires(model, prompts).tolist()]
 
 
 @dataclass(frozen=True)
 class Detection:
-    """How often a condition is met where it should be, and where it should not."""
+    """The rates at which a condition is met on prompts with the property and without it."""
 
     hits: Interval
-    """The share of prompts with the property that meet it."""
+    """The share of prompts with the property that meet the condition."""
     false_alarms: Interval
-    """The share of prompts without the property that meet it."""
+    """The share of prompts without the property that meet the condition."""
     f1: float
-    """``2 hits / (2 hits + missed + false alarms)``, counted."""
+    """``2 hits / (2 hits + misses + false alarms)``, of the counts."""
 
 
 def choose_condition(
@@ -155,24 +157,24 @@ def choose_condition(
     layers: Sequence[int] | None = None,
     reads: Reads = "all",
 ) -> Condition:
-    """Choose the layer and the threshold that tell the two sides of pairs apart best, by F1.
+    """Choose the layer and the threshold that separate the two sides of pairs best, by F1.
 
     Args:
         model: reads the prompts.
         vector: fitted on other pairs; its direction at each layer is tried.
         pairs: of a whole set only the ``select`` split is used; of a set with one split, all.
-        layers: which layers are tried; all of the vector's when not given.
-        reads: what is read of a prompt.
+        layers: the layers to try; all of the vector's when not given.
+        reads: the tokens of a prompt that are read.
 
     Returns:
-        The condition with the highest F1: of several layers the one whose threshold lies in the
-        widest gap between scores, in units of their spread.
+        The condition with the highest F1. Of layers with equal F1, the layer whose threshold lies
+        in the widest gap between scores, in units of the scores' spread.
 
     Raises:
         ContrastError: when a whole set has no ``select`` pairs.
-        VectorError: when the vector has not these layers, or is zero there.
+        VectorError: for layers that the vector does not have or at which it is zero.
     """
-    pairs = in_split(pairs, "select")
+    pairs = take_split(pairs, "select")
     tried = vector.layers if layers is None else layers
     best: tuple[float, float] | None = None
     chosen: Condition | None = None
@@ -180,41 +182,44 @@ def choose_condition(
         reading = Condition(vector.at(layer), 0.0, reads)
         present = reading.scores(model, pairs.present)
         absent = reading.scores(model, pairs.absent)
-        threshold, f1, gap = best_threshold(present, absent)
+        threshold, f1, gap = find_threshold(present, absent)
         if best is None or (f1, gap) > best:
             best = (f1, gap)
             chosen = Condition(vector.at(layer), threshold, reads, f1)
     if chosen is None:
-        raise InterventionError("there are no layers to choose a condition from; give at least one")
+        raise InterventionError(
+            "the list of layers to choose a condition from is empty; give at least one"
+        )
     return chosen
 
 
-def best_threshold(
+def find_threshold(
     present: Float64[Tensor, " prompt"], absent: Float64[Tensor, " other"]
 ) -> tuple[float, float, float]:
-    """The threshold above which scores tell present from absent with the highest F1.
+    """Find the threshold on scores that separates present from absent with the highest F1.
 
-    Every threshold that parts the scores otherwise is tried, halfway between neighbours.
+    The candidates are the midpoints between neighbouring scores, and a value below the lowest
+    score.
 
     Args:
         present: scores of prompts with the property.
         absent: scores of prompts without it.
 
     Returns:
-        The threshold, its F1, and the width of the gap that it lies in, in standard deviations of
-        all scores; of equal F1 the one in the widest gap.
+        The threshold, its F1, and the width of the gap that the threshold lies in, in standard
+        deviations of all scores. Of equal F1, the threshold in the widest gap.
 
     Raises:
         InterventionError: when a side is empty.
     """
     if not len(present) or not len(absent):
         raise InterventionError(
-            f"a threshold needs scores of both sides, and there are {len(present)} and "
-            f"{len(absent)}; give pairs"
+            f"a threshold needs scores of both sides, got {len(present)} and {len(absent)}; give "
+            "pairs"
         )
     scores = torch.cat([present, absent]).unique()
     halfway = (scores[1:] + scores[:-1]) / 2
-    # Below all of them everything fires, which no gap speaks for.
+    # Below the lowest score every prompt fires; that threshold does not lie in a gap.
     candidates = torch.cat([scores[:1] - 1e-6, halfway]).clamp(-1.0, 1.0)
     gaps = torch.cat([torch.zeros(1, dtype=scores.dtype), scores.diff()])
     hits = (present[:, None] > candidates).sum(0).double()
@@ -226,17 +231,17 @@ def best_threshold(
 
 
 def measure_detection(condition: Condition, model: HookedLM, pairs: ContrastSet) -> Detection:
-    """How well a condition tells the sides of pairs apart that it was not chosen on.
+    """Measure how well a condition separates the sides of pairs that it was not chosen on.
 
     Args:
-        condition: what is met or not.
+        condition: the condition.
         model: reads the prompts.
         pairs: of a whole set only the ``test`` split is used; of a set with one split, all.
 
     Raises:
         ContrastError: when a whole set has no ``test`` pairs.
     """
-    pairs = in_split(pairs, "test")
+    pairs = take_split(pairs, "test")
     n = len(pairs)
     hits = int(condition.fires(model, pairs.present).sum())
     alarms = int(condition.fires(model, pairs.absent).sum())

@@ -1,9 +1,10 @@
-"""Fit steering vectors: estimators over the moments of the two sides of a contrast set."""
+"""Fit steering vectors, by estimators over the moments of the two sides of a contrast set."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from interp_steer.arguments import check_list
 from interp_steer.capture.activations import capture_moments
 from interp_steer.capture.contrast_moments import ContrastMoments, capture_contrast
 from interp_steer.capture.moments import Moments
-from interp_steer.contrast.contrast_set import ContrastSet, in_split
+from interp_steer.capture.options import DEFAULT_OPTIONS, CaptureOptions
+from interp_steer.contrast.contrast_set import ContrastSet, take_split
 from interp_steer.errors import CaptureError, VectorError
 from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.models.loading import check_model
 from interp_steer.vectors import estimators
 from interp_steer.vectors.algebra import inner_product, unit_directions
@@ -28,10 +32,10 @@ __all__ = [
     "Card",
     "SteeringVector",
     "SteppedVector",
-    "along",
     "difference_in_means",
     "estimate",
     "fit",
+    "fit_along",
     "fit_steps",
 ]
 
@@ -45,57 +49,52 @@ def fit(
     position: str | int = "last",
     estimator: str = "difference_in_means",
     max_new_tokens: int = 64,
-    batch_size: int = 32,
-    checkpoints: str | Path | None = None,
-    on_read: Callable[[int], None] | None = None,
+    options: CaptureOptions = DEFAULT_OPTIONS,
 ) -> SteeringVector:
-    """Fit a steering vector, every layer in one pass (paper A, section 2).
+    """Fit a steering vector at every layer in one pass (paper A, section 2).
 
     Args:
-        model: whose activations are read.
+        model: the model whose activations are read.
         pairs: of a whole set only the ``fit`` split is used; of a set with one split, all of it.
         component: one of :data:`interp_steer.models.sites.COMPONENTS`.
-        layers: which layers; all when not given.
-        position: where: ``"last"``, an index, ``"all"``, or ``"generated"``, where the model's own
-            answers to both sides are generated (see ``ist.capture``).
+        layers: the layers to read; all when not given.
+        position: the position to read: ``"last"``, an index, ``"all"``, or ``"generated"``, the
+            model's own answers to both sides (see :func:`interp_steer.capture.capture_moments`).
         estimator: ``"difference_in_means"``, ``"pca"``, ``"pca_centred"``, ``"lda"`` or
-            ``"whitened"``; :mod:`interp_steer.vectors.estimators` has the formulas. Those but the first
-            keep ``d x d`` numbers a site.
-        max_new_tokens: where those answers are cut.
-        batch_size: the most prompts in a batch.
-        checkpoints: a folder for the moments as they grow, from which a fit that was stopped goes
-            on; made where it is missing.
-        on_read: is told how many prompts were read, batch by batch, of either side; what it raises
-            ends the fit.
+            ``"whitened"``; :mod:`interp_steer.vectors.estimators` has the formulas. All but the
+            first keep ``d x d`` numbers a site.
+        max_new_tokens: the most tokens of a generated answer.
+        options: batch sizes, checkpoints and the callback. ``options.checkpoint`` is a folder,
+            which is made where it is missing; an interrupted fit continues from there.
 
     Returns:
         The vector, on the CPU in float32.
 
     Raises:
-        VectorError: for an unknown estimator, one that needs pairs at a position where tokens have
-            none, or activations that are not finite.
+        VectorError: for an unknown estimator, an estimator that needs pairs at a position whose
+            tokens are not paired, or activations that are not finite.
         ContrastError: when a whole set has no ``fit`` pairs.
         SiteError: for a component or a layer that the model does not have.
         CaptureError: for positions that a prompt does not have, or a folder that cannot be made.
 
     Example:
-        >>> pairs = contrast.instruction("change_case:english_lowercase")
-        >>> fit(model, pairs).at(5).project()
+        >>> steer = fit(model, pairs).at(5).project()
     """
-    estimators.estimator(estimator)  # refuses what is unknown, before anything is run
+    estimators.get_estimator(estimator)  # refuses an unknown name before the model is run
     check_model(model)
-    pairs = in_split(pairs, "fit")
+    pairs = take_split(pairs, "fit")
     sites = model.sites(component, layers)
     needs = {
         "second_moments": estimator in estimators.SECOND_MOMENTS,
         "paired": estimator in estimators.PAIRED,
     }
-    kept = None
-    if checkpoints is not None:
-        what = [model.fingerprint, pairs.hash, *map(str, sites), position, batch_size]
-        what += [max_new_tokens] * (position == "generated")
-        what += [need for need, wanted in needs.items() if wanted]
-        kept = _folder(checkpoints) / hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+    prefix = None
+    if options.checkpoint is not None:
+        key = [model.fingerprint, pairs.hash, *map(str, sites), position, options.batch_size]
+        key += [max_new_tokens] * (position == "generated")
+        key += [need for need, needed in needs.items() if needed]
+        folder = _make_folder(options.checkpoint)
+        prefix = folder / hashlib.sha256(repr(key).encode()).hexdigest()[:16]
     sides = capture_contrast(
         model,
         pairs,
@@ -103,16 +102,14 @@ def fit(
         position,
         **needs,
         max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        checkpoints=kept,
-        on_read=on_read,
+        options=replace(options, checkpoint=prefix),
     )
     return estimate(
         sides, estimator, name=pairs.name, data_hash=pairs.hash, model=model, split=pairs.split
     )
 
 
-def _folder(path: str | Path) -> Path:
+def _make_folder(path: str | Path) -> Path:
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -135,29 +132,31 @@ def fit_steps(
     """Fit a direction for each generated step, at every layer in one pass (paper B, section 2).
 
     Args:
-        model: whose activations are read.
+        model: the model whose activations are read.
         pairs: of a whole set only the ``fit`` split is used; of a set with one split, all of it.
         component: one of :data:`interp_steer.models.sites.COMPONENTS`.
-        layers: which layers; all when not given.
+        layers: the layers to read; all when not given.
         n_steps: the most steps, ``M`` of the paper.
-        answers: to the prompts with the property and to those without; the model's own greedy ones
-            when not given.
+        answers: the answers to the prompts with the property, and the answers to the prompts
+            without it; the model's own greedy answers when not given.
         batch_size: the most prompts in a batch.
 
     Returns:
-        The vector, on the CPU in float32, as long as answers of both sides were running.
+        The vector, on the CPU in float32, with a direction for each step at which answers of both
+        sides were still running.
 
     Raises:
-        CaptureError: for answers that do not go with the pairs, or no steps.
+        CaptureError: for answers that do not go with the pairs, or ``n_steps`` below 1.
         ContrastError: when a whole set has no ``fit`` pairs.
         SiteError: for a component or a layer that the model does not have.
 
     Example:
-        >>> vector = ist.fit_steps(model, pairs)                              # doctest: +SKIP
-        >>> ist.generate(model, prompts, vector.shift(1.5, diminishing(30)))  # doctest: +SKIP
+        >>> stepped = fit_steps(model, pairs, n_steps=4)
+        >>> steer = stepped.shift(1.5, ist.schedules.diminishing(4))
     """
+    check_list("answers", answers, CaptureError)
     check_model(model)
-    pairs = in_split(pairs, "fit")
+    pairs = take_split(pairs, "fit")
     sites = model.sites(component, layers)
     present, absent = (
         capture_moments(
@@ -167,7 +166,7 @@ def fit_steps(
             "generated",
             answers=None if answers is None else answers[number],
             max_new_tokens=n_steps,
-            batch_size=batch_size,
+            options=CaptureOptions(batch_size=batch_size),
         )
         for number, side in enumerate(("present", "absent"))
     )
@@ -179,7 +178,7 @@ def fit_steps(
         directions=directions.float(),
         counts=torch.stack([present.count[:steps], absent.count[:steps]]),
         layers=tuple(site.layer for site in present.sites),
-        card=_card(
+        card=_make_card(
             model,
             pairs.name,
             component=component,
@@ -201,18 +200,20 @@ def difference_in_means(
     model: HookedLM,
     split: str | None = None,
 ) -> SteeringVector:
-    """``v_l = mean h_l - mean h'_l`` and ``z_l = <mean h_l, u_l>`` (paper A, section 2).
+    """Return the difference in means of two captured sides (paper A, section 2)::
+
+        v_l = mean h_l - mean h'_l,    z_l = <mean h_l, u_l>
 
     Args:
         present: moments of the prompts with the property, at one component; steps are pooled.
         absent: moments of the prompts without it.
-        name: what the vector stands for.
+        name: the property that the vector stands for.
         data_hash: the hash of the pairs that were captured.
         model: the model that was captured.
-        split: which split of the contrast set they are, for the card.
+        split: the split of the contrast set that the pairs are from, for the card.
 
     Raises:
-        VectorError: when the moments are of other sites, positions or models.
+        VectorError: for moments of different sites, positions or models.
     """
     sides = ContrastMoments(present, absent)
     return estimate(
@@ -229,38 +230,38 @@ def estimate(
     model: HookedLM,
     split: str | None = None,
 ) -> SteeringVector:
-    """The vector that an estimator makes of both sides.
+    """Compute a vector from both sides by an estimator.
 
-    Its target is the mean projection of the prompts with the property, its baseline the mean of
-    those without it, and its length how far apart these two are along it. One capture serves every
-    estimator.
+    The vector's target is the mean projection of the prompts with the property, its baseline is the
+    mean of the prompts without the property, and its length is the distance of the two means along
+    the direction. One capture serves every estimator.
 
     Args:
-        sides: captured at one component, with what the estimator needs.
-        estimator: as for :func:`fit`.
-        name: what the vector stands for.
+        sides: captured at one component, with the moments that the estimator needs.
+        estimator: see :func:`fit`.
+        name: the property that the vector stands for.
         data_hash: the hash of the pairs that were captured.
         model: the model that was captured.
-        split: which split of the contrast set they are, for the card.
+        split: the split of the contrast set that the pairs are from, for the card.
 
     Raises:
         VectorError: for an unknown estimator, sides of another model or several components, or
-            without the differences that the estimator needs.
-        CaptureError: without the second moments that it needs.
+            sides without the differences that the estimator needs.
+        CaptureError: for sides without the second moments that the estimator needs.
 
     Example:
-        >>> sides = capture_sides(model, pairs.fit, second_moments=True, paired=True)
+        >>> sides = capture_contrast(model, pairs.fit, second_moments=True, paired=True)
         >>> sides_of = dict(name=pairs.name, data_hash=pairs.fit.hash, model=model)
         >>> both = [estimate(sides, each, **sides_of) for each in ("pca", "lda")]
     """
-    found = estimators.estimator(estimator)
-    directions = [found(sides, site) for site in sides.sites]
-    return _of_sides(
+    compute_direction = estimators.get_estimator(estimator)
+    directions = [compute_direction(sides, site) for site in sides.sites]
+    return _make_vector(
         sides, directions, estimator, name=name, data_hash=data_hash, model=model, split=split
     )
 
 
-def along(
+def fit_along(
     sides: ContrastMoments,
     directions: Float[Tensor, " layer *shape"],
     estimator: str,
@@ -270,16 +271,16 @@ def along(
     model: HookedLM,
     split: str | None = None,
 ) -> SteeringVector:
-    """The part of the mean shift along given directions, such as the weights of a probe.
+    """Compute the part of the mean shift along given directions, such as the weights of a probe.
 
     Args:
         sides: captured at one component.
-        directions: one for each site of the sides, of any length and either sign.
-        estimator: what the card calls them.
-        name: what the vector stands for.
+        directions: a direction for each site of the sides, of any length and either sign.
+        estimator: the name of the method, for the card.
+        name: the property that the vector stands for.
         data_hash: the hash of the pairs that were captured.
         model: the model that was captured.
-        split: which split of the contrast set they are, for the card.
+        split: the split of the contrast set that the pairs are from, for the card.
 
     Raises:
         VectorError: for sides of another model or several components, or another number of
@@ -293,12 +294,12 @@ def along(
         estimators.shift_along(sides.shift(site), direction.reshape(sides.shift(site).shape))
         for site, direction in zip(sides.sites, directions, strict=True)
     ]
-    return _of_sides(
+    return _make_vector(
         sides, parts, estimator, name=name, data_hash=data_hash, model=model, split=split
     )
 
 
-def _of_sides(
+def _make_vector(
     sides: ContrastMoments,
     directions: Sequence[Float64[Tensor, "*shape"]],
     estimator: str,
@@ -308,7 +309,7 @@ def _of_sides(
     model: HookedLM,
     split: str | None,
 ) -> SteeringVector:
-    """The vector of directions that are as long as the mean shift along them."""
+    """Return the vector of directions whose lengths are those of the mean shift along them."""
     present = sides.present
     if present.fingerprint != model.fingerprint:
         raise VectorError(
@@ -329,7 +330,7 @@ def _of_sides(
         directions=raw,
         targets=inner_product(with_it, unit_directions(raw)).float(),
         layers=tuple(site.layer for site in sides.sites),
-        card=_card(
+        card=_make_card(
             model,
             name,
             component=components.pop(),
@@ -343,16 +344,11 @@ def _of_sides(
     )
 
 
-def _card(model: HookedLM, name: str, **fitted: Any) -> Card:
-    """The card of what was fitted on a contrast set of that name."""
+def _make_card(model: HookedLM, name: str, **fitted: Any) -> Card:
+    """Return the card of a vector that was fitted on the contrast set of that name."""
     return Card(
         name=name,
         contrast=name,
-        model=model.name,
-        fingerprint=model.fingerprint,
-        n_layers=model.n_layers,
-        d_model=model.d_model,
-        revision=model.revision,
-        basis=model.basis,
+        identity=ModelIdentity.of(model),
         **fitted,
     )

@@ -1,7 +1,7 @@
-"""Vectors on the Hugging Face Hub: a safetensors file, and a page that its card writes.
+"""Publish vectors on the Hugging Face Hub: a safetensors file, and a page made from its card.
 
-What is fetched is read by the vector's own loader, which runs no code and checks what it reads; a
-vector from a stranger is still theirs, so look at its card, and let ``check`` compare the weights.
+The vector's own loader reads a downloaded file; it runs no code and checks what it reads. The
+author of a vector may be a stranger: look at its card, and let ``check`` compare the weights.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from interp_steer.models.sites import Site
 from interp_steer.vectors.card import Card
 
 FILE = "vector.safetensors"
-"""What the file of a vector is called in its repository."""
+"""The name of the file of a vector in its repository."""
 
 TAGS = ("activation-steering", "steering-vector", "mechanistic-interpretability")
-"""What its page is found by."""
+"""The tags by which the page is found."""
 
 _LIBRARY = "interp_steer"
 
-# What the client's HTTP library raises where there is no connection, no answer in time or half an
-# answer; which library that is depends on the version of huggingface_hub.
+# The base error of the client's HTTP library, for failed connections, timeouts and broken answers.
+# Which library it is depends on the version of huggingface_hub.
 _HTTPError: type[Exception] = HfHubHTTPError.__bases__[0]
 
 
@@ -65,10 +65,10 @@ V = TypeVar("V", bound=_Vector)
 
 
 class Published:
-    """What steering vectors of every kind have, so that they can be shared."""
+    """Methods that share a steering vector of any kind on the hub."""
 
     steered: ClassVar[str] = "vector.shift(1.0)"
-    """What its page steers by, with ``{layer}`` where it needs one."""
+    """The code with which the page steers; ``{layer}`` stands for a layer."""
 
     def push_to_hub(
         self: _Vector,
@@ -81,33 +81,38 @@ class Published:
     ) -> str:
         """Publish the vector on the Hugging Face Hub, with a page made from its card.
 
-        The repository is made where it is missing. Its ``vector.safetensors`` and ``README.md``
-        are replaced; what stood in them before stays in its history.
+        The repository is made where it is missing. Its ``vector.safetensors`` and ``README.md`` are
+        replaced; their earlier versions stay in the history of the repository.
 
         Args:
-            repo_id: such as ``"you/lowercase-for-gemma"``; without a namespace it is yours.
+            repo_id: such as ``"you/lowercase-for-gemma"``; without a namespace, your own is used.
             revision: the branch, made where it is missing; ``main`` when not given.
-            private: whether only you see a repository that is made; your account's rule when None.
-            token: that may write; the one that ``hf auth login`` or ``HF_TOKEN`` left when None.
+            private: whether a new repository is private; the rule of your account when None.
+            token: a token that may write; the token that ``hf auth login`` or ``HF_TOKEN`` left
+                when None.
             endpoint: of the hub; ``HF_ENDPOINT`` or huggingface.co when None.
 
         Returns:
-            The commit, which ``from_hub(repo_id, revision=...)`` fetches for ever.
+            The commit. ``from_hub(repo_id, revision=...)`` with a commit always fetches the same
+            file.
 
         Raises:
-            HubError: for a name that no repository has, no token or one that may not write, no
-                connection, or what else the hub refuses.
+            HubError: for an invalid repository name, a missing token or a token that may not write,
+                a missing connection, or anything else that the hub refuses.
             VectorError: for a vector that is zero everywhere.
 
-        Example:
-            >>> vector.push_to_hub("you/lowercase-for-gemma")  # doctest: +SKIP
+        Example::
+
+            vector.push_to_hub("you/lowercase-for-gemma")
         """
-        page(self, repo_id)  # refuses what cannot be used, before anything is made
+        write_page(self, repo_id)  # refuses a useless vector before a repository is made
         api = HfApi(endpoint, token, library_name=_LIBRARY, library_version=__version__)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / FILE
             self.save(path)
-            with _said(f"{self.card.name!r} cannot be published as {repo_id!r}", api.endpoint):
+            with _translate_errors(
+                f"{self.card.name!r} cannot be published as {repo_id!r}", api.endpoint
+            ):
                 repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
                 if revision is not None:
                     api.create_branch(repo, branch=revision, exist_ok=True)
@@ -115,7 +120,7 @@ class Published:
                     repo,
                     [
                         CommitOperationAdd(FILE, path),
-                        CommitOperationAdd("README.md", page(self, repo).encode()),
+                        CommitOperationAdd("README.md", write_page(self, repo).encode()),
                     ],
                     commit_message=f"{type(self).__name__} {self.card.name}",
                     revision=revision,
@@ -133,27 +138,31 @@ class Published:
         cache_dir: str | Path | None = None,
         endpoint: str | None = None,
     ) -> V:
-        """Fetch a vector from the Hugging Face Hub, or from the cache where that has it.
+        """Fetch a vector from the Hugging Face Hub, or from the cache where the cache has it.
 
         Args:
             repo_id: such as ``"you/lowercase-for-gemma"``.
-            revision: a branch, tag or commit; ``main`` when not given. Only a commit is for ever.
+            revision: a branch, tag or commit; ``main`` when not given. Only a commit never changes.
             filename: of the safetensors file in the repository.
-            token: that may read it; the one that ``hf auth login`` or ``HF_TOKEN`` left when None.
-            cache_dir: where files are kept; Hugging Face's own place when None.
+            token: a token that may read; the token that ``hf auth login`` or ``HF_TOKEN`` left when
+                None.
+            cache_dir: the folder of the cache; Hugging Face's default when None.
             endpoint: of the hub; ``HF_ENDPOINT`` or huggingface.co when None.
 
         Raises:
-            HubError: for a repository, revision or file that is not there or not yours to read, or
-                no connection.
-            VectorError: for a file that is damaged, or no vector of this kind.
+            HubError: for a repository, revision or file that does not exist or that you may not
+                read, or a missing connection.
+            VectorError: for a file that is damaged or does not hold a vector of this kind.
 
-        Example:
-            >>> vector = ist.SteeringVector.from_hub("you/lowercase-for-gemma")  # doctest: +SKIP
-            >>> steer = vector.check(model).at(5).project()                      # doctest: +SKIP
+        Example::
+
+            vector = ist.SteeringVector.from_hub("you/lowercase-for-gemma")
+            steer = vector.check(model).at(5).project()
         """
         at = f" at revision {revision!r}" if revision else ""
-        with _said(f"{filename} of {repo_id!r}{at} cannot be fetched", HfApi(endpoint).endpoint):
+        with _translate_errors(
+            f"{filename} of {repo_id!r}{at} cannot be fetched", HfApi(endpoint).endpoint
+        ):
             path = hf_hub_download(
                 repo_id,
                 filename,
@@ -167,12 +176,12 @@ class Published:
         return cls.load(path)
 
 
-def page(vector: _Vector, repo_id: str) -> str:
-    """The README.md of a vector's repository: YAML for the hub, the card, and how to use it.
+def write_page(vector: _Vector, repo_id: str) -> str:
+    """Write the README.md of a vector's repository: YAML for the hub, the card, and how to use it.
 
     Args:
-        vector: what is published.
-        repo_id: where.
+        vector: the vector that is published.
+        repo_id: its repository.
 
     Raises:
         VectorError: for a vector that is zero everywhere.
@@ -182,7 +191,7 @@ def page(vector: _Vector, repo_id: str) -> str:
     acting = [site.layer for site, acts in zip(vector.sites, by_layer, strict=True) if acts]
     if not acting:
         raise VectorError(f"{card.name!r} is zero everywhere; fit it on pairs that differ")
-    base = base_model(card)
+    base = find_base_model(card)
     header = ModelCardData(base_model=base, library_name=_LIBRARY, tags=list(TAGS)).to_yaml()
     model = json.dumps(card.model) + (f", revision={json.dumps(card.revision)}" if base else "")
     steered = vector.steered.format(layer=acting[len(acting) // 2])
@@ -212,8 +221,9 @@ print(answers[0].text)
 """
 
 
-def base_model(card: Card) -> str | None:
-    """The model on the hub that a vector acts on; None for one that did not come from there."""
+def find_base_model(card: Card) -> str | None:
+    """Return the name on the hub of the model that a vector acts on; None for a model from
+    elsewhere."""
     try:
         validate_repo_id(card.model)
     except HFValidationError:
@@ -222,48 +232,50 @@ def base_model(card: Card) -> str | None:
 
 
 @contextmanager
-def _said(what: str, endpoint: str) -> Iterator[None]:
-    """Say what the client of the hub raises as an error of ours, with the mend."""
+def _translate_errors(what: str, endpoint: str) -> Iterator[None]:
+    """Raise errors of the client of the hub as :class:`HubError`, with a fix."""
     try:
         yield
     except InterpSteerError:
         raise
     except (_HTTPError, EntryNotFoundError, OSError, ValueError, RuntimeError) as error:
-        raise HubError(f"{what}: {_reason(error, endpoint)}") from error
+        raise HubError(f"{what}: {_explain_error(error, endpoint)}") from error
 
 
-def _reason(error: BaseException, endpoint: str) -> str:
-    """What is wrong, and the mend."""
+def _explain_error(error: BaseException, endpoint: str) -> str:
+    """Return the cause of an error, and a fix."""
     if isinstance(error, (LocalEntryNotFoundError, RuntimeError)) and error.__cause__ is not None:
-        return _reason(error.__cause__, endpoint)  # these say only that something else went wrong
+        return _explain_error(
+            error.__cause__, endpoint
+        )  # these say only that something else went wrong
     for kind, reason in _REASONS.items():
         if isinstance(error, kind) and not isinstance(error, LocalEntryNotFoundError):
             return reason
     if isinstance(error, HFValidationError):
         return f"{error} Give 'namespace/name'"
-    said = " ".join(str(error).split())[:300] or type(error).__name__
+    message = " ".join(str(error).split())[:300] or type(error).__name__
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         if status in (401, 403):
             return (
-                f"the hub refuses the token ({status}), or there is none; make one that may do "
-                "this at https://huggingface.co/settings/tokens, then run `hf auth login`, set "
+                f"the hub refuses the token ({status}), or the token is missing; make one that may "
+                "do this at https://huggingface.co/settings/tokens, then run `hf auth login`, set "
                 "HF_TOKEN, or give token="
             )
-        return f"the hub answered {status} ({error.server_message or said}); try again later"
+        return f"the hub answered {status} ({error.server_message or message}); try again later"
     if isinstance(error, (_HTTPError, ConnectionError, LocalEntryNotFoundError, RuntimeError)):
-        return f"{endpoint} cannot be reached ({said}); look at the connection, or try again later"
+        return f"{endpoint} cannot be reached ({message}); check the connection, or try again"
     if isinstance(error, OSError) and not isinstance(error, FileMetadataError):
-        return f"{said}; free some space, or give another cache_dir="
-    return f"{endpoint} did not answer as a hub does ({said}); look at HF_ENDPOINT and proxies"
+        return f"{message}; free some space, or give another cache_dir="
+    return f"{endpoint} did not answer as a hub does ({message}); look at HF_ENDPOINT and proxies"
 
 
 _REASONS = {
     OfflineModeIsEnabled: "HF_HUB_OFFLINE is set and the cache does not have it; unset it",
-    LocalTokenNotFoundError: "there is no token; run `hf auth login`, set HF_TOKEN, or give token=",
+    LocalTokenNotFoundError: "no token is set; run `hf auth login`, set HF_TOKEN, or give token=",
     GatedRepoError: "the repository is gated; ask for access on its page, and give token=",
-    RepositoryNotFoundError: "there is no such repository, or the token may not see it; look at "
-    "the name, or give token=",
+    RepositoryNotFoundError: "the repository does not exist, or the token may not see it; "
+    "look at the name, or give token=",
     RevisionNotFoundError: "the repository has no such revision; give a branch, a tag or a commit "
     "of it",
     EntryNotFoundError: "the repository has no such file; look at what it holds, and give "

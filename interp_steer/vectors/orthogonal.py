@@ -1,4 +1,4 @@
-"""Steering vectors that do not get into each other's way: made orthogonal, none of them first."""
+"""Make steering vectors orthogonal to one another, so that they do not interfere."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from interp_steer.vectors.algebra import inner_product
 from interp_steer.vectors.steering_vector import SteeringVector
 
 
-def orthogonalised(vectors: Sequence[SteeringVector]) -> list[SteeringVector]:
-    """The vectors with their directions made orthogonal to one another, layer by layer.
+def orthogonalise(vectors: Sequence[SteeringVector]) -> list[SteeringVector]:
+    """Return the vectors with their directions made orthogonal to one another, layer by layer.
 
-    Symmetrically (Loewdin 1950), so that no vector comes first: with ``U`` the unit directions as
-    rows, ``(U U^T)^(-1/2) U`` is the set of orthonormal directions that is nearest to them. Norms
-    are kept. Targets are those of the new directions: the mean projection of prompts with the
-    property, whose mean activation is, of a difference in means, the baseline and the direction
-    together.
+    The orthogonalisation is symmetric (Loewdin 1950), so the order of the vectors does not matter:
+    with ``U`` the unit directions as rows, ``(U U^T)^(-1/2) U`` is the set of orthonormal
+    directions that is nearest to them. Norms are kept. The new targets are the mean projections, on
+    the new directions, of the prompts with the property. For a difference in means, the mean
+    activation of those prompts is the sum of the baseline and the direction.
 
     Args:
         vectors: of one model, component and layers.
 
     Returns:
-        The vectors in the same order; without targets where a vector has no baseline, or another
-        estimator than the difference in means.
+        The vectors in the same order. A vector without a baseline, or of another estimator than the
+        difference in means, has no targets.
 
     Raises:
-        VectorError: for no vectors, vectors that do not go together, or directions that depend on
-            one another.
+        VectorError: for an empty list, vectors that do not go together, or directions that depend
+            on one another.
     """
     if not vectors:
-        raise VectorError("there are no vectors to make orthogonal; give at least one")
+        raise VectorError("the list of vectors to make orthogonal is empty; give at least one")
     first = vectors[0]
     for other in vectors[1:]:
         first.matched(other)  # refuses what does not go together
@@ -55,11 +55,11 @@ def orthogonalised(vectors: Sequence[SteeringVector]) -> list[SteeringVector]:
         )
     root = einsum(axes, values.rsqrt(), axes, "layer a k, layer k, layer b k -> layer a b")
     apart = einsum(root, units, "layer a b, layer b d -> layer a d")
-    return [_turned(vector, apart[:, index]) for index, vector in enumerate(vectors)]
+    return [_turn(vector, apart[:, index]) for index, vector in enumerate(vectors)]
 
 
-def _turned(vector: SteeringVector, unit: Float64[Tensor, "layer d"]) -> SteeringVector:
-    """A vector of the same norms along other directions, with the targets that it has there."""
+def _turn(vector: SteeringVector, unit: Float64[Tensor, "layer d"]) -> SteeringVector:
+    """Return a vector of the same norms along other directions, with its targets along those."""
     unit = unit.reshape(vector.directions.shape)
     norms = vector.norms.double().reshape(-1, *[1] * (vector.directions.ndim - 1))
     targets = None

@@ -1,11 +1,11 @@
-"""A steering vector: a direction per layer with its card; checked, combined, stored."""
+"""Hold a direction for each layer with its card: check, combine and store steering vectors."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,47 +20,52 @@ from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.basis import check_basis
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
-from interp_steer.vectors.algebra import _along, _norms, inner_product, unit_directions
-from interp_steer.vectors.card import Card, closed, layers_of, listed
+from interp_steer.storage.tensors import read_tensors, report_as, write_tensors
+from interp_steer.vectors.algebra import (
+    compute_norms,
+    expand_layers,
+    inner_product,
+    unit_directions,
+)
+from interp_steer.vectors.card import Card, list_layers, parenthesise, read_layers
 from interp_steer.vectors.hub import Published
 
 LARGEST = 2**31
-"""The most bytes that are read of a file of one vector."""
+"""The most bytes that are read from a file of one vector."""
 
 
 @dataclass(frozen=True, eq=False)
 class SteeringVector(Published):
-    """A direction for each layer, raw, with its target projection and its card.
+    """A direction for each layer, not normalised, with its target projection and its card.
 
-    With ``h`` the activations of prompts with the property and ``h'`` of those without (paper A,
-    section 2)::
+    With ``h`` the activations of prompts with the property and ``h'`` of prompts without it (paper
+    A, section 2)::
 
         v_l = mean h_l - mean h'_l          directions
         u_l = v_l / |v_l|                   unit
         z_l = mean <h_l, u_l>               targets
 
-    A vector behaves as a member of a vector space: ``a + b``, ``a - b``, ``2 * a``, ``a / 2``,
-    ``-a``. A sum has no targets, since no prompt that has both properties was measured; scaling
-    keeps them, and ``-a`` is what fitting with the two sides exchanged would give.
+    Steering vectors form a vector space: ``a + b``, ``a - b``, ``2 * a``, ``a / 2``, ``-a``. A sum
+    has no targets, because prompts with both properties were not measured. Scaling keeps the
+    targets, and ``-a`` equals the vector of the two sides exchanged.
 
     Raises:
         VectorError: when a tensor is not finite or the shapes do not agree.
 
     Example:
-        >>> vector = fit(model, pairs.fit)
+        >>> vector = ist.fit(model, pairs.fit)
         >>> steer = vector.at(5).project() + vector.at(3).add(4.0)
     """
 
     directions: Float[Tensor, " layer *shape"]
-    """Float32; at ``z`` the shape is ``(n_heads, d_head)``."""
+    """The directions, in float32; at ``z`` the shape is ``(n_heads, d_head)``."""
     targets: Float[Tensor, " layer"] | None
-    """The mean projection on ``unit`` of prompts with the property; None when not measured."""
+    """The mean projection on ``unit`` of the prompts with the property; None when not measured."""
     layers: tuple[int, ...]
-    """The layer that each direction was read at, rising."""
+    """The layer at which each direction was read, rising."""
     card: Card
     baseline: Float[Tensor, " layer *shape"] | None = None
-    """The mean activation of prompts without the property; None when not measured."""
+    """The mean activation of the prompts without the property; None when not measured."""
 
     steered: ClassVar[str] = "vector.at({layer}).shift(1.0)"
 
@@ -90,8 +95,8 @@ class SteeringVector(Published):
                 continue
             if tuple(tensor.shape) != expected:
                 raise VectorError(
-                    f"{self} has {name} of shape {tuple(tensor.shape)} beside directions of shape "
-                    f"{(rows, *shape)}; the shape must be {expected}"
+                    f"{self} has {name} of shape {tuple(tensor.shape)} and directions of shape "
+                    f"{(rows, *shape)}; the shape of {name} must be {expected}"
                 )
             finite = tensor.reshape(rows, -1).isfinite().all(dim=-1).tolist()
             bad = [layer for layer, good in zip(self.layers, finite, strict=True) if not good]
@@ -103,35 +108,37 @@ class SteeringVector(Published):
         object.__setattr__(self, "card", replace(self.card, layers=self.layers))
 
     def __str__(self) -> str:
-        return f"SteeringVector for {self.card.whose}"
+        return f"SteeringVector for {self.card.identity}"
 
     def _repr_html_(self) -> str:
         targets = None if self.targets is None else self.targets.tolist()
         facts, norms = self.card.facts(), self.norms.tolist()
-        return notebook.vector_card(self.name, facts, self.layers, norms, targets)
+        return notebook.render_vector(self.name, facts, self.layers, norms, targets)
 
     @property
     def name(self) -> str:
-        """What the vector stands for; canonical lines call it so."""
+        """Return the name of the property; canonical lines use it."""
         return self.card.name
 
     @property
     def sites(self) -> tuple[Site, ...]:
-        """The site that each direction was read at."""
+        """Return the site at which each direction was read."""
         return tuple(Site(self.card.component, layer) for layer in self.layers)
 
     @property
     def norms(self) -> Float[Tensor, " layer"]:
-        """``|v_l|``, at ``z`` over all heads together: for difference in means, how far apart the
-        two sides are."""
-        return _norms(self.directions).float()
+        """Return ``|v_l|``, at ``z`` over all heads together.
+
+        For a difference in means it is the distance of the means of the two sides.
+        """
+        return compute_norms(self.directions).float()
 
     @property
     def unit(self) -> Float[Tensor, " layer *shape"]:
-        """``u_l = v_l / |v_l|``, at ``z`` over all heads together.
+        """Return ``u_l = v_l / |v_l|``, at ``z`` over all heads together.
 
         Raises:
-            VectorError: naming the layers at which the direction is zero.
+            VectorError: with the layers at which the direction is zero.
         """
         zero = [layer for layer, norm in zip(self.layers, self.norms, strict=True) if norm == 0]
         if zero:
@@ -139,14 +146,14 @@ class SteeringVector(Published):
         return unit_directions(self.directions).float()
 
     def at(self, layer: int, apply_layer: int | None = None) -> Direction:
-        """The direction read at a layer, to be applied there or at another layer.
+        """Return the direction read at a layer, to be applied there or at another layer.
 
         Args:
-            layer: where it was read.
-            apply_layer: where it is applied; the same layer when not given.
+            layer: the layer at which the direction was read.
+            apply_layer: the layer at which it is applied; the same layer when not given.
 
         Raises:
-            VectorError: when the vector has no such layer, or is zero there.
+            VectorError: for a layer that the vector does not have, or at which it is zero.
             SiteError: when the model has no layer ``apply_layer``.
         """
         component = self.card.component
@@ -177,17 +184,17 @@ class SteeringVector(Published):
         )
 
     def direction(self, source: Site, site: Site) -> Direction:
-        """The direction read at ``source``, to be applied at ``site``.
+        """Return the direction read at ``source``, to be applied at ``site``.
 
         Raises:
-            VectorError: when the vector was not read at ``source``, or is zero there.
+            VectorError: for a ``source`` that the vector was not read at, or at which it is zero.
             SiteError: when the model does not have ``site``.
         """
         if source not in self.sites:
             raise VectorError(
                 f"{self}, {self.name!r}, was read at {self.card.component} of layers "
-                f"{listed(self.layers)} and has no direction at {source}; use one of those, or "
-                "fit one with ist.fit(model, pairs, component=..., layers=...)"
+                f"{list_layers(self.layers)} and has no direction at {source}; use one of "
+                "those, or fit one with ist.fit(model, pairs, component=..., layers=...)"
             )
         row = self.sites.index(source)
         if not self.directions[row].any():
@@ -211,22 +218,22 @@ class SteeringVector(Published):
             VectorError: when the model has other sizes or other weights.
             BasisError: when its weights are in another basis.
         """
-        mend = "fit one with ist.fit(model, pairs)"
-        if self.card.component != "z":  # heads of two models do not go together
-            mend += ", or map it with ist.transfer.map_vector(...)"
+        fix = "fit one with ist.fit(model, pairs)"
+        if self.card.component != "z":  # heads of two models do not correspond
+            fix += ", or map it with ist.transfer.map_vector(...)"
         shape = self.sites[0].shape(model.n_heads, model.d_head, model.d_model)
         if (self.card.n_layers, tuple(self.directions.shape[1:])) != (model.n_layers, shape):
-            raise VectorError(f"{self} cannot steer {model.describe()}; {mend}")
+            raise VectorError(f"{self} cannot steer {model.describe()}; {fix}")
         check_basis(self.card.basis, f"{self}, {self.name!r},", model.basis, model.describe())
         if self.card.fingerprint != model.fingerprint:
             raise VectorError(
                 f"{self} cannot steer {model.describe()}: its weights were "
-                f"{self.card.fingerprint}, these are {model.fingerprint}; {mend}"
+                f"{self.card.fingerprint}, these are {model.fingerprint}; {fix}"
             )
         return self
 
     def cosine(self, other: SteeringVector) -> Float[Tensor, " layer"]:
-        """``<u_l, w_l>`` with another vector, layer by layer; the models may differ.
+        """Compute ``<u_l, w_l>`` with another vector, layer by layer; the models may differ.
 
         Raises:
             VectorError: when bases, components, layers or shapes differ, or a direction is zero.
@@ -235,7 +242,7 @@ class SteeringVector(Published):
         return inner_product(self.unit, other.unit).float()
 
     def __add__(self, other: SteeringVector) -> SteeringVector:
-        """The sum, without targets.
+        """Return the sum, without targets.
 
         Raises:
             VectorError: for vectors of different models, components, positions or layers.
@@ -243,11 +250,11 @@ class SteeringVector(Published):
         return self._sum(other, "+")
 
     def __sub__(self, other: SteeringVector) -> SteeringVector:
-        """The difference, without targets; see :meth:`__add__`."""
+        """Return the difference, without targets; see :meth:`__add__`."""
         return self._sum(other, "-")
 
     def __mul__(self, factor: float | int) -> SteeringVector:
-        """The vector scaled, its targets kept; by a negative factor the sides are exchanged too.
+        """Return the vector scaled, with its targets; a negative factor also exchanges the sides.
 
         Raises:
             VectorError: when the factor is not finite.
@@ -256,21 +263,21 @@ class SteeringVector(Published):
             return NotImplemented
         if not math.isfinite(factor):
             raise VectorError(
-                f"{self}, {self.name!r}, cannot be scaled by {factor}, not a finite number; use one"
+                f"{self}, {self.name!r}, cannot be scaled by {factor}; use a finite number"
             )
         if factor < 0:
             return (-self) * -factor
         scaled = replace(
             self,
             directions=self.directions * factor,
-            card=replace(self.card, name=f"{factor:g}*{closed(self.name)}"),
+            card=replace(self.card, name=f"{factor:g}*{parenthesise(self.name)}"),
         )
         return scaled if factor else replace(scaled, targets=None)
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float | int) -> SteeringVector:
-        """The vector scaled by ``1 / divisor``.
+        """Return the vector scaled by ``1 / divisor``.
 
         Raises:
             VectorError: for a divisor of 0.
@@ -280,46 +287,49 @@ class SteeringVector(Published):
         return self * (1.0 / divisor)
 
     def __neg__(self) -> SteeringVector:
-        """The vector from present to absent, as fitting with the sides exchanged would give it."""
+        """Return the vector from present to absent, as a fit with the sides exchanged would give
+        it."""
         targets = baseline = None
         if self.targets is not None and self.baseline is not None:
             unit = unit_directions(self.directions)
             absent = inner_product(self.baseline, unit)
-            moved = _along(self.targets.double() - absent, unit) * unit
+            moved = expand_layers(self.targets.double() - absent, unit) * unit
             targets, baseline = -absent.float(), (self.baseline.double() + moved).float()
-        card = replace(self.card, name=f"-{closed(self.name)}")
+        card = replace(self.card, name=f"-{parenthesise(self.name)}")
         return replace(
             self, directions=-self.directions, targets=targets, baseline=baseline, card=card
         )
 
     def like_random(self, seed: int) -> SteeringVector:
-        """A random control: directions drawn evenly over all, matched as :meth:`matched` says.
+        """Return a random control: uniformly drawn directions, matched as :meth:`matched` says.
 
         Args:
             seed: of the draw; the same seed, name and layer give the same direction.
         """
         shape = tuple(self.directions.shape[1:])
-        drawn = [_gaussian(f"{seed}/{self.name}/{site}", shape) for site in self.sites]
+        drawn = [_draw_gaussian(f"{seed}/{self.name}/{site}", shape) for site in self.sites]
         return self._control(torch.stack(drawn), f"random-{seed}({self.name})", "random")
 
     def matched(self, other: SteeringVector, name: str | None = None) -> SteeringVector:
-        """Another vector as a control: its directions, with the norms and displacement of this one.
+        """Return another vector as a control, with the norms and the displacement of this vector.
 
-        Projecting an activation ``h'`` of a prompt without the property moves it by
-        ``z - <h', u>``, which is ``z - <b, u>`` in the mean, ``b`` being the baseline. The target
-        along the control's unit direction ``r`` is set so that its mean displacement is the same::
+        Projecting an activation ``h'`` of a prompt without the property moves it by ``z - <h',
+        u>``, which is ``z - <b, u>`` in the mean, with ``b`` the baseline. The target along the
+        control's unit direction ``r`` is set so that its mean displacement is the same::
 
             z_r = <b, r> + (z - <b, u>)
 
-        So both the projection and the addition of the control disturb the model as much as those of
-        this vector do. Without targets or a baseline the control has no targets.
+        So both the projection and the addition of the control change activations as much as the
+        projection and the addition of this vector do. Without targets or a baseline the control has
+        no targets.
 
         Args:
-            other: of the same model, component and layers.
-            name: what the control is called; ``other.name`` when not given.
+            other: a vector of the same model, component and layers.
+            name: the name of the control; ``other.name`` when not given.
 
         Raises:
-            VectorError: when the other is of another model, component or other layers, or is zero.
+            VectorError: when the other vector is of another model, component or other layers, or is
+                zero.
         """
         for what in ("basis", "fingerprint", "component"):
             self._same(other, what, getattr(self.card, what), getattr(other.card, what))
@@ -336,11 +346,11 @@ class SteeringVector(Published):
             moved = self.targets.double() - inner_product(self.baseline, unit)
             targets = (inner_product(self.baseline, other) + moved).float()
         card = replace(self.card, name=name, estimator=estimator, reliability=None)
-        scaled = (other * _along(_norms(self.directions), other)).float()
+        scaled = (other * expand_layers(compute_norms(self.directions), other)).float()
         return replace(self, directions=scaled, targets=targets, card=card)
 
     def save(self, path: str | Path) -> None:
-        """Write the vector as safetensors, its card in the header, whole or not at all.
+        """Write the vector as safetensors, with its card in the header, in full or not at all.
 
         Raises:
             VectorError: when the file cannot be written.
@@ -350,7 +360,7 @@ class SteeringVector(Published):
             for name in ("directions", "targets", "baseline")
             if (tensor := getattr(self, name)) is not None
         }
-        header = {"card": asdict(self.card), "layers": self.layers}
+        header = {"card": self.card.to_flat(), "layers": self.layers}
         write_tensors(path, "SteeringVector", tensors, header, VectorError)
 
     @classmethod
@@ -358,15 +368,16 @@ class SteeringVector(Published):
         """Read back what :meth:`save` wrote, bit for bit.
 
         Raises:
-            VectorError: when the file is missing, truncated, changed, or no steering vector.
+            VectorError: when the file is missing, truncated or changed, or does not hold a steering
+                vector.
         """
         needed = ("directions", "layers", "card")
         tensors, header = read_tensors(path, "SteeringVector", VectorError, needed, largest=LARGEST)
-        with made_of(path, VectorError):
+        with report_as(path, VectorError):
             return cls(
                 directions=tensors["directions"],
                 targets=tensors.get("targets"),
-                layers=layers_of(header["layers"]),
+                layers=read_layers(header["layers"]),
                 card=Card.read(header["card"]),
                 baseline=tensors.get("baseline"),
             )
@@ -377,7 +388,7 @@ class SteeringVector(Published):
         for what in ("basis", "fingerprint", "component", "position"):
             self._same(other, what, getattr(self.card, what), getattr(other.card, what))
         self._same_layers(other)
-        card = self.card.joined(other.card, sign)
+        card = self.card.join(other.card, sign)
         directions = torch.add(self.directions, other.directions, alpha=1 if sign == "+" else -1)
         return replace(self, directions=directions, targets=None, baseline=None, card=card)
 
@@ -398,6 +409,6 @@ class SteeringVector(Published):
 _ZERO = "is zero at layers {layers} and has no direction there; use another layer, or other pairs"
 
 
-def _gaussian(key: str, shape: Sequence[int]) -> Float[Tensor, "*shape"]:
+def _draw_gaussian(key: str, shape: Sequence[int]) -> Float[Tensor, "*shape"]:
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -1,11 +1,11 @@
-"""A steering vector with a direction for each generated step, at every layer and head."""
+"""Hold a steering vector with a direction for each generated step, at every layer and head."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,11 +17,12 @@ from interp_steer import notebook
 from interp_steer.errors import VectorError
 from interp_steer.interventions.intervention import Direction, Intervention, compose
 from interp_steer.interventions.schedules import AnySchedule, fixed
+from interp_steer.models.attention_output import head_output_weights, heads_add_up
 from interp_steer.models.basis import check_basis
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
-from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
-from interp_steer.vectors.card import Card, closed, layers_of
+from interp_steer.storage.tensors import read_tensors, report_as, write_tensors
+from interp_steer.vectors.card import Card, parenthesise, read_layers
 from interp_steer.vectors.hub import Published
 from interp_steer.vectors.steering_vector import LARGEST
 
@@ -34,21 +35,22 @@ class SteppedVector(Published):
 
         D_i = mu_i(present) - mu_i(absent)
 
-    Step 0 is the last token of the prompt. As a rule they are read at ``z``, where each head has
-    its own. Vectors of one model add, subtract and scale.
+    Step 0 is the last token of the prompt. The usual component is ``z``, where each head has its
+    own direction. Vectors of one model can be added, subtracted and scaled.
 
     Raises:
         VectorError: when a tensor is not finite or the shapes do not agree.
 
     Example:
-        >>> vector = ist.fit_steps(model, pairs, n_steps=30)                 # doctest: +SKIP
-        >>> steer = vector.shift(1.5, diminishing(30))                       # doctest: +SKIP
+        >>> stepped = ist.fit_steps(model, pairs, n_steps=4)
+        >>> steer = stepped.shift(1.5, ist.schedules.diminishing(4))
     """
 
     directions: Float[Tensor, "step layer *shape"]
-    """Float32, raw; at ``z`` the shape is ``(n_heads, d_head)``."""
+    """The directions, in float32, not normalised; at ``z`` the shape is ``(n_heads, d_head)``."""
     counts: Int64[Tensor, "side step"]
-    """The answers that were still running at each step: of prompts with the property, without."""
+    """The number of answers still running at each step, of the prompts with the property and of the
+    prompts without it."""
     layers: tuple[int, ...]
     """The layers, rising."""
     card: Card
@@ -80,10 +82,10 @@ class SteppedVector(Published):
         object.__setattr__(self, "card", replace(self.card, layers=self.layers))
 
     def __str__(self) -> str:
-        return f"SteppedVector for {self.card.whose}"
+        return f"SteppedVector for {self.card.identity}"
 
     def _repr_html_(self) -> str:
-        return notebook.stepped_card(
+        return notebook.render_stepped_vector(
             self.name,
             self.card.facts(),
             self.layers,
@@ -94,32 +96,32 @@ class SteppedVector(Published):
 
     @property
     def name(self) -> str:
-        """What the vector stands for; canonical lines call it so."""
+        """Return the name of the property; canonical lines use it."""
         return self.card.name
 
     @property
     def n_steps(self) -> int:
-        """How many steps have a direction of their own."""
+        """Return the number of steps that have a direction."""
         return len(self.directions)
 
     @property
     def sites(self) -> tuple[Site, ...]:
-        """The site of each layer."""
+        """Return the site of each layer."""
         return tuple(Site(self.card.component, layer) for layer in self.layers)
 
     @property
     def norms(self) -> Float[Tensor, "step layer"]:
-        """``|D_i|`` at each layer, at ``z`` over all heads together."""
+        """Return ``|D_i|`` at each layer, at ``z`` over all heads together."""
         return rearrange(self.directions, "step layer ... -> step layer (...)").norm(dim=-1)
 
     @property
     def head_norms(self) -> Float[Tensor, "step layer head"]:
-        """``|D_i|`` of each head.
+        """Return ``|D_i|`` of each head.
 
         Raises:
             VectorError: for a vector that was not read at ``z``.
         """
-        self._at_z("norms by head")
+        self._check_z("norms by head")
         return self.directions.norm(dim=-1)
 
     def shift(
@@ -133,8 +135,8 @@ class SteppedVector(Published):
         Args:
             coefficient: ``alpha`` of the paper.
             schedule: the weights ``a_i``.
-            positions: see :func:`interp_steer.interventions.positions.span`; where answers are generated, as far
-                as there are directions, when not given.
+            positions: see :func:`interp_steer.interventions.positions.span`; when not given, the
+                generated positions of the steps that have a direction.
 
         Raises:
             InterventionError: for a coefficient that is not finite, or unknown positions.
@@ -149,11 +151,12 @@ class SteppedVector(Published):
         )
 
     def direction(self, source: Site, site: Site) -> Direction:
-        """The directions of all steps that were read at ``source``, to be applied at ``site``.
+        """Return the directions of all steps that were read at ``source``, to be applied at
+        ``site``.
 
         Raises:
-            VectorError: when the vector was not read at ``source``.
-            InterventionError: when it is zero there at every step.
+            VectorError: for a ``source`` that the vector was not read at.
+            InterventionError: when the vector is zero there at every step.
         """
         if source not in self.sites:
             raise VectorError(
@@ -175,56 +178,62 @@ class SteppedVector(Published):
     def only(
         self, layers: Sequence[int] | None = None, heads: Sequence[tuple[int, int]] | None = None
     ) -> SteppedVector:
-        """The vector with everything set to zero but some layers, or some heads.
+        """Keep some layers or some heads, and set all others to zero.
 
         Args:
-            layers: that stay; all when not given.
-            heads: pairs of a layer and a head, that stay; all when not given.
+            layers: the layers that are kept; all when not given.
+            heads: the heads that are kept, as pairs of a layer and a head; all when not given.
 
         Raises:
-            VectorError: for a layer or head that it does not have.
+            VectorError: for a layer or head that the vector does not have.
         """
-        kept = torch.ones(self.directions.shape[1:])
-        said = []
+        mask = torch.ones(self.directions.shape[1:])
+        labels = []
         if layers is not None:
-            inside = torch.zeros_like(kept)
+            inside = torch.zeros_like(mask)
             inside[[self._row(layer) for layer in layers]] = 1
-            kept, said = kept * inside, [*said, f"layers {' '.join(map(str, layers))}"]
+            mask, labels = mask * inside, [*labels, f"layers {' '.join(map(str, layers))}"]
         if heads is not None:
-            self._at_z("heads")
-            inside = torch.zeros_like(kept)
+            self._check_z("heads")
+            inside = torch.zeros_like(mask)
             for layer, head in heads:
-                if not 0 <= head < kept.shape[1]:
+                if not 0 <= head < mask.shape[1]:
                     raise VectorError(
-                        f"{self} has no head {head}; heads run from 0 to {kept.shape[1] - 1}"
+                        f"{self} has no head {head}; heads run from 0 to {mask.shape[1] - 1}"
                     )
                 inside[self._row(layer), head] = 1
-            heads_said = " ".join(f"{layer}.{head}" for layer, head in heads)
-            kept, said = kept * inside, [*said, f"heads {heads_said}"]
-        return self._like(self.directions * kept, f"{self.name} ({', '.join(said)})")
+            names = " ".join(f"{layer}.{head}" for layer, head in heads)
+            mask, labels = mask * inside, [*labels, f"heads {names}"]
+        return self._copy(self.directions * mask, f"{self.name} ({', '.join(labels)})")
 
     def shared(self) -> SteppedVector:
-        """One direction for all steps: their mean, weighted by how many answers were running."""
+        """Return the mean direction for all steps, weighted by the number of answers still
+        running."""
         weight = self.counts.min(dim=0).values.double()
         mean = einsum(
             weight / weight.sum(), self.directions.double(), "step, step layer ... -> layer ..."
         ).float()
         directions = mean.expand_as(self.directions).clone()
-        return self._like(directions, f"{self.name} (shared)")
+        return self._copy(directions, f"{self.name} (shared)")
 
     def at_output(self, model: HookedLM) -> SteppedVector:
-        """What the heads write of it: ``D_i W_O`` at ``attn_out``, which has the same effect.
+        """Project the vector through ``W_O``: ``D_i W_O`` at ``attn_out`` has the same effect.
 
         Args:
-            model: that it was fitted on.
+            model: the model that the vector was fitted on.
 
         Raises:
-            VectorError: for a vector that was not read at ``z``, of another model, or of one that
-                normalises what its heads write, such as Gemma-2.
+            VectorError: for a vector that was not read at ``z``, a vector of another model, or a
+                model that normalises what its heads write, such as Gemma-2.
         """
-        self._at_z("output")
+        self._check_z("output")
         self.check(model)
-        outputs = torch.stack([_output_weights(model, layer) for layer in self.layers])
+        if not all(heads_add_up(model, layer) for layer in self.layers):
+            raise VectorError(
+                f"{model.describe()} normalises what its heads write before it is added, so a "
+                "direction at attn_out does not have the effect of a direction at z; steer at z"
+            )
+        outputs = torch.stack([head_output_weights(model, layer) for layer in self.layers])
         written = einsum(
             self.directions.double(),
             outputs.double().cpu(),
@@ -252,14 +261,15 @@ class SteppedVector(Published):
         return self
 
     def cosine(self, other: SteppedVector) -> Float[Tensor, "step layer"]:
-        """The cosine with another vector at each step that both have, over all heads together.
+        """Compute the cosine with another vector at each step that both have, over all heads
+        together.
 
-        Zero where either is zero.
+        It is zero where either vector is zero.
 
         Raises:
             VectorError: when bases, components, layers or shapes differ.
         """
-        self._alike(other)
+        self._check_alike(other)
         steps = min(self.n_steps, other.n_steps)
         sides = (
             rearrange(v.directions[:steps].double(), "s l ... -> s l (...)") for v in (self, other)
@@ -267,13 +277,14 @@ class SteppedVector(Published):
         return torch.cosine_similarity(*sides, dim=-1).float()
 
     def alignment(self, other: SteppedVector) -> float:
-        """The cosine with another vector, steps, layers and heads taken as one long vector.
+        """Compute the cosine with another vector, all steps, layers and heads flattened into one
+        vector.
 
         Raises:
             VectorError: when bases, components, layers or shapes differ, or either is zero
                 everywhere.
         """
-        self._alike(other)
+        self._check_alike(other)
         steps = min(self.n_steps, other.n_steps)
         mine, theirs = (v.directions[:steps].double().flatten() for v in (self, other))
         if not (mine.any() and theirs.any()):
@@ -281,8 +292,10 @@ class SteppedVector(Published):
         return float(torch.cosine_similarity(mine, theirs, dim=0))
 
     def like_random(self, seed: int) -> SteppedVector:
-        """A random control: in each layer and head one random direction, as long as this at each
-        step. Both disturb every head as much.
+        """Return a random control: one random direction in each layer and head, with this vector's
+        norms.
+
+        Both disturb every head equally at each step.
 
         Args:
             seed: of the draw; the same seed and name give the same control.
@@ -295,7 +308,7 @@ class SteppedVector(Published):
         return replace(self, directions=directions, card=card)
 
     def __add__(self, other: SteppedVector) -> SteppedVector:
-        """The sum, as long as the longer; a step that one has not counts as zero.
+        """Return the sum, with the steps of the longer vector; a missing step counts as zero.
 
         Raises:
             VectorError: for vectors of different models, components or layers.
@@ -303,11 +316,11 @@ class SteppedVector(Published):
         return self._sum(other, 1)
 
     def __sub__(self, other: SteppedVector) -> SteppedVector:
-        """The difference; see :meth:`__add__`."""
+        """Return the difference; see :meth:`__add__`."""
         return self._sum(other, -1)
 
     def __mul__(self, factor: float | int) -> SteppedVector:
-        """The vector scaled.
+        """Return the vector scaled.
 
         Raises:
             VectorError: when the factor is not finite.
@@ -316,22 +329,22 @@ class SteppedVector(Published):
             return NotImplemented
         if not math.isfinite(factor):
             raise VectorError(f"{self}, {self.name!r}, cannot be scaled by {factor}; use a number")
-        return self._like(self.directions * factor, f"{factor:g}*{closed(self.name)}")
+        return self._copy(self.directions * factor, f"{factor:g}*{parenthesise(self.name)}")
 
     __rmul__ = __mul__
 
     def __neg__(self) -> SteppedVector:
-        """The vector from present to absent."""
-        return self._like(-self.directions, f"-{closed(self.name)}")
+        """Return the vector from present to absent."""
+        return self._copy(-self.directions, f"-{parenthesise(self.name)}")
 
     def save(self, path: str | Path) -> None:
-        """Write the vector as safetensors, its card in the header, whole or not at all.
+        """Write the vector as safetensors, with its card in the header, in full or not at all.
 
         Raises:
             VectorError: when the file cannot be written.
         """
         tensors = {"directions": self.directions, "counts": self.counts}
-        header = {"card": asdict(self.card), "layers": self.layers}
+        header = {"card": self.card.to_flat(), "layers": self.layers}
         write_tensors(path, "SteppedVector", tensors, header, VectorError)
 
     @classmethod
@@ -339,17 +352,18 @@ class SteppedVector(Published):
         """Read back what :meth:`save` wrote, bit for bit.
 
         Raises:
-            VectorError: when the file is missing, truncated, changed, or no stepped vector.
+            VectorError: when the file is missing, truncated or changed, or does not hold a stepped
+                vector.
         """
         needed = ("directions", "counts", "layers", "card")
         tensors, header = read_tensors(
             path, "SteppedVector", VectorError, needed, integers=("counts",), largest=LARGEST
         )
-        with made_of(path, VectorError):
+        with report_as(path, VectorError):
             return cls(
                 directions=tensors["directions"],
                 counts=tensors["counts"],
-                layers=layers_of(header["layers"]),
+                layers=read_layers(header["layers"]),
                 card=Card.read(header["card"]),
             )
 
@@ -361,17 +375,17 @@ class SteppedVector(Published):
             )
         return self.layers.index(layer)
 
-    def _at_z(self, what: str) -> None:
+    def _check_z(self, what: str) -> None:
         if self.card.component != "z":
             raise VectorError(
                 f"{self}, {self.name!r}, was read at {self.card.component} and has no {what}; fit "
                 "it at z: ist.fit_steps(model, pairs, component='z')"
             )
 
-    def _like(self, directions: Tensor, name: str) -> SteppedVector:
+    def _copy(self, directions: Tensor, name: str) -> SteppedVector:
         return replace(self, directions=directions, card=replace(self.card, name=name))
 
-    def _alike(self, other: SteppedVector) -> None:
+    def _check_alike(self, other: SteppedVector) -> None:
         for what, mine, theirs in (
             ("basis", self.card.basis, other.card.basis),
             ("component", self.card.component, other.card.component),
@@ -387,35 +401,23 @@ class SteppedVector(Published):
     def _sum(self, other: SteppedVector, sign: int) -> SteppedVector:
         if not isinstance(other, SteppedVector):
             return NotImplemented
-        self._alike(other)
+        self._check_alike(other)
         if self.card.fingerprint != other.card.fingerprint:
             raise VectorError(
                 f"{self.name!r} and {other.name!r} are of different models; fit both on one"
             )
         longest = max(self.n_steps, other.n_steps)
-        mine, theirs = (_lengthened(v.directions, longest) for v in (self, other))
-        counts = [_lengthened(v.counts.T, longest).T for v in (self, other)]
+        mine, theirs = (_lengthen(v.directions, longest) for v in (self, other))
+        counts = [_lengthen(v.counts.T, longest).T for v in (self, other)]
         return replace(
             self,
             directions=mine + sign * theirs,
             counts=reduce(torch.stack(counts), "vector side step -> side step", "sum"),
-            card=self.card.joined(other.card, "+" if sign > 0 else "-"),
+            card=self.card.join(other.card, "+" if sign > 0 else "-"),
         )
 
 
-def _lengthened(by_step: Tensor, steps: int) -> Tensor:
-    """The same with zeros up to a number of steps."""
+def _lengthen(by_step: Tensor, steps: int) -> Tensor:
+    """Pad a tensor with zeros up to a number of steps."""
     more = by_step.new_zeros(steps - len(by_step), *by_step.shape[1:])
     return torch.cat([by_step, more])
-
-
-def _output_weights(model: HookedLM, layer: int) -> Float[Tensor, "head d_head d_model"]:
-    """The output projection of a layer, by heads; it must be the last of what writes attn_out."""
-    projection, _ = model.module_of(Site("z", layer))
-    attention, _ = model.module_of(Site("attn_out", layer))
-    if projection not in attention.modules():
-        raise VectorError(
-            f"{model.describe()} normalises what its heads write before it is added: no direction "
-            "at attn_out has the effect of one at z; steer at z"
-        )
-    return model.bridge.blocks[layer].attn.W_O.detach()

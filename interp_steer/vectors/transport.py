@@ -1,33 +1,37 @@
-"""Affine maps that carry activations without a property onto those with it.
+"""Fit affine maps that carry activations without a property onto activations with it.
 
-A steering vector moves every activation alike, and so moves the mean alone. A map also moves how
-activations lie about their mean::
+A steering vector adds the same shift to every activation. It moves the mean of the prompts without
+the property to the mean of the prompts with it, and leaves the spread about the mean as it was. But
+a property may also change the spread: along some axes activations with the property may vary more,
+along others less. An affine map can move both mean and spread. Optimal transport chooses, of all
+maps that do so, the map that moves activations the least::
 
     T(x) = m + A (x - m') = x + (m - m') + (A - I) (x - m')
 
-with ``m'`` and ``m`` the means of the prompts without and with the property, and by kind, ``S'``
-and ``S`` being the covariances, each shrunk by :func:`interp_steer.statistics.covariance.oas`:
+``m'`` and ``m`` are the means of the prompts without and with the property: the second term is the
+steering vector, and the third term changes the spread. With ``S'`` and ``S`` the covariances of the
+two sides, each shrunk by :func:`interp_steer.statistics.covariance.oas`, the kinds of map are
 
 =============== ====================================================================================
-``mean``        ``A = I``: a difference in means, added
-``coordinates`` ``A = diag(s / s')`` of the standard deviations: optimal transport of each
-                coordinate by itself. Linear-AcT (Rodriguez et al. 2024, arXiv:2410.23054) fits the
-                same line to sorted activations, which for Gaussian ones is this; otherwise its
-                slope is smaller, by the correlation of the sorted values
+``mean``        ``A = I``: the difference in means is added
+``coordinates`` ``A = diag(s / s')``, the ratios of the standard deviations: optimal transport of
+                each coordinate separately. Linear-AcT (Rodriguez et al. 2024, arXiv:2410.23054)
+                fits a line to sorted activations. For Gaussian activations that is the same line;
+                otherwise its slope is smaller, by the correlation of the sorted values
 ``gaussian``    ``A = S'^-1/2 (S'^1/2 S S'^1/2)^1/2 S'^-1/2``: optimal transport between Gaussians
                 (Olkin and Pukelsheim 1982), after which mean and covariance are the target's
 =============== ====================================================================================
 
-``transport(c)`` goes a share ``c`` of the way, ``x + c (T(x) - x)``: 0 changes nothing, 1 is the
-map, and the first term is ``shift(c)`` of the difference in means. It is an operation like others:
-it composes, has positions and a schedule, goes with other rows in one batch, and is written on
-every completion.
+``transport(c)`` moves an activation by the share ``c`` of the way, ``x + c (T(x) - x)``: 0 changes
+nothing, 1 is the map, and the part of the means is ``shift(c)`` of the difference in means. It is
+an operation like the others: it composes, has positions and a schedule, can differ between the rows
+of a batch, and is recorded on every completion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import SupportsFloat
@@ -38,32 +42,34 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from interp_steer.capture.contrast_moments import ContrastMoments, capture_contrast
-from interp_steer.contrast.contrast_set import ContrastSet, in_split
+from interp_steer.capture.options import CaptureOptions
+from interp_steer.contrast.contrast_set import ContrastSet, take_split
 from interp_steer.errors import InterventionError, VectorError
-from interp_steer.interventions.edits import Edit, Linear
+from interp_steer.interventions.affine import Linear
 from interp_steer.interventions.intervention import Direction, Intervention
+from interp_steer.interventions.operations import Operation
 from interp_steer.interventions.schedules import AnySchedule, fixed
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.loading import check_model
 from interp_steer.models.sites import Site
 from interp_steer.statistics.covariance import oas, power
-from interp_steer.storage.tensors import made_of, read_tensors, write_tensors
-from interp_steer.vectors.card import Card, layers_of
+from interp_steer.storage.tensors import read_tensors, report_as, write_tensors
+from interp_steer.vectors.card import Card, read_layers
 from interp_steer.vectors.fitting import estimate
 from interp_steer.vectors.steering_vector import SteeringVector
 
 
 @dataclass(frozen=True, eq=False)
 class TransportMap(Direction):
-    """A map of one layer: a direction, which is the mean shift, with a linear part.
+    """A map of one layer: a direction, which is the mean shift, and a linear part.
 
     Args:
-        matrix: ``A - I``; of one axis where it is diagonal.
+        matrix: ``A - I``; a vector where the matrix is diagonal.
         origin: ``m'``, the mean without the property.
 
     Raises:
-        InterventionError: as :class:`~interp_steer.interventions.intervention.Direction`, at ``z``, or for a
-            matrix or origin of another width.
+        InterventionError: as :class:`~interp_steer.interventions.intervention.Direction`, and for a
+            map at ``z``, or a matrix or origin of another width.
     """
 
     matrix: Float[Tensor, " width *width"]
@@ -81,11 +87,11 @@ class TransportMap(Direction):
 
     @cached_property
     def linear(self) -> Linear:  # type: ignore[override]
-        """What it does to deviations from the mean without the property."""
+        """Return the linear part, which acts on deviations from the mean without the property."""
         return Linear(self.matrix, self.origin)
 
     def __call__(self, rows: Float[Tensor, "*row width"]) -> Float64[Tensor, "*row width"]:
-        """``T(x)`` of activations, in float64."""
+        """Compute ``T(x)`` of activations, in float64."""
         away = rows.double() - self.origin.double()
         matrix = self.matrix.double()
         moved = away * matrix if matrix.ndim == 1 else einsum(away, matrix, "... b, a b -> ... a")
@@ -97,17 +103,17 @@ class TransportMap(Direction):
         positions: str = "all",
         schedule: AnySchedule = fixed,
     ) -> Intervention:
-        """``x <- x + coefficient (T(x) - x)``.
+        """Return the intervention ``x <- x + coefficient (T(x) - x)``.
 
         Args:
-            coefficient: what share of the way; beyond 1 it goes on.
+            coefficient: the share of the way; beyond 1 the activation moves beyond the map.
             positions: see :func:`interp_steer.interventions.positions.span`.
-            schedule: by what it is multiplied at each step.
+            schedule: a factor on the coefficient at each step.
 
         Raises:
             InterventionError: when the coefficient is not a finite number or positions are unknown.
         """
-        return Intervention((Edit(self, "transport", coefficient, positions, schedule),))  # type: ignore[arg-type]
+        return self.apply(Operation.TRANSPORT, coefficient, positions, schedule)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,14 +124,14 @@ class TransportMaps:
         VectorError: for a vector at ``z`` or without a baseline, or matrices of another shape.
 
     Example:
-        >>> maps = ist.fit_transport(model, pairs)                            # doctest: +SKIP
-        >>> ist.generate(model, prompts, maps.at(5).transport(0.8))           # doctest: +SKIP
+        >>> maps = ist.fit_transport(model, pairs, "coordinates", layers=[5])
+        >>> answers = ist.generate(model, prompts, maps.at(5).transport(0.8), max_new_tokens=4)
     """
 
     vector: SteeringVector
     """The difference in means at each layer, and the mean without the property."""
     matrices: Float[Tensor, "layer width *width"]
-    """``A - I`` at each layer; of one axis less where it is diagonal."""
+    """``A - I`` at each layer; a vector for each layer where the matrices are diagonal."""
 
     def __post_init__(self) -> None:
         d, layers = self.vector.card.d_model, len(self.vector.layers)
@@ -133,52 +139,52 @@ class TransportMaps:
         if not known or tuple(self.matrices.shape) not in ((layers, d), (layers, d, d)):
             raise VectorError(
                 f"{self.vector} at {self.vector.card.component} with matrices of shape "
-                f"{tuple(self.matrices.shape)} makes no maps; give a vector of the residual "
+                f"{tuple(self.matrices.shape)} does not make maps; give a vector of the residual "
                 f"stream's width with its baseline, and matrices of shape ({layers}, {d}) or "
                 f"({layers}, {d}, {d})"
             )
         if not self.matrices.isfinite().all():
             raise VectorError(
                 f"the maps {self.name} have matrices with nan or inf; look for overflow in the "
-                "activations, and fit them anew"
+                "activations, and fit the maps again"
             )
 
     @property
     def name(self) -> str:
-        """What canonical lines call it."""
+        """Return the name of the maps in canonical lines."""
         return self.vector.name
 
     @property
     def card(self) -> Card:
-        """Where it comes from."""
+        """Return the card of the maps."""
         return self.vector.card
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The layer that each map was read at, rising."""
+        """Return the layers that the maps were read at, rising."""
         return self.vector.layers
 
     def at(self, layer: int) -> TransportMap:
-        """The map of a layer, to be applied there.
+        """Return the map of a layer, to be applied there.
 
         Raises:
-            VectorError: when there is none, or the means do not differ.
+            VectorError: for a layer without a map, or at which the means do not differ.
         """
         site = Site(self.card.component, layer)
         return self.direction(site, site)
 
     def direction(self, source: Site, site: Site) -> TransportMap:
-        """The map read at ``source``, to be applied at ``site``.
+        """Return the map read at ``source``, to be applied at ``site``.
 
         Raises:
-            VectorError: when none was read at ``source``, or the means do not differ there.
+            VectorError: for a ``source`` without a map, or at which the means do not differ.
             SiteError: when the model does not have ``site``.
         """
         shift = self.vector.direction(source, site)
         row = self.vector.sites.index(source)
         assert self.vector.baseline is not None  # or there would be no maps
         return TransportMap(
-            **{each.name: getattr(shift, each.name) for each in fields(shift)},
+            **{entry.name: getattr(shift, entry.name) for entry in fields(shift)},
             matrix=self.matrices[row],
             origin=self.vector.baseline[row],
         )
@@ -193,10 +199,10 @@ class TransportMaps:
         return self
 
     def like_random(self, seed: int) -> TransportMaps:
-        """A control: a shift of the same length, and a linear part of the same eigenvalues, along
-        random axes.
+        """Return a random control: a shift of the same length, and a linear part with the same
+        eigenvalues along random axes.
 
-        A diagonal part stays one: its entries change places.
+        A diagonal linear part stays diagonal: its entries are permuted.
 
         Args:
             seed: of the draw.
@@ -213,7 +219,7 @@ class TransportMaps:
         return TransportMaps(self.vector.like_random(seed), turned)
 
     def save(self, path: str | Path) -> None:
-        """Write the maps as safetensors, their card in the header, whole or not at all.
+        """Write the maps as safetensors, in full or not at all.
 
         Raises:
             VectorError: when the file cannot be written.
@@ -223,7 +229,7 @@ class TransportMaps:
         tensors = {"shifts": vector.directions, "baseline": vector.baseline}
         if vector.targets is not None:
             tensors["targets"] = vector.targets
-        header = {"card": asdict(vector.card), "layers": vector.layers}
+        header = {"card": vector.card.to_flat(), "layers": vector.layers}
         write_tensors(
             path, "TransportMaps", tensors | {"matrices": self.matrices}, header, VectorError
         )
@@ -233,15 +239,15 @@ class TransportMaps:
         """Read back what :meth:`save` wrote, bit for bit.
 
         Raises:
-            VectorError: when the file is missing, damaged, or holds no maps.
+            VectorError: when the file is missing or damaged, or does not hold maps.
         """
         needed = ("shifts", "baseline", "matrices", "layers", "card")
         tensors, header = read_tensors(path, "TransportMaps", VectorError, needed)
-        with made_of(path, VectorError):
+        with report_as(path, VectorError):
             vector = SteeringVector(
                 directions=tensors["shifts"],
                 targets=tensors.get("targets"),
-                layers=layers_of(header["layers"]),
+                layers=read_layers(header["layers"]),
                 card=Card.read(header["card"]),
                 baseline=tensors["baseline"],
             )
@@ -251,7 +257,7 @@ class TransportMaps:
 def gaussian_map(
     absent: Float64[Tensor, "d d"], present: Float64[Tensor, "d d"]
 ) -> Float64[Tensor, "d d"]:
-    """``A`` of optimal transport between Gaussians of two covariances: ``A S' A = S``.
+    """Compute ``A`` of optimal transport between Gaussians of two covariances: ``A S' A = S``.
 
     Args:
         absent: ``S'``, which must be positive definite.
@@ -259,8 +265,8 @@ def gaussian_map(
     """
     root, inverse = power(absent, 0.5), power(absent, -0.5)
     middle = einsum(root, present, root, "a b, b c, c d -> a d")
-    found = einsum(inverse, power((middle + middle.T) / 2, 0.5), inverse, "a b, b c, c d -> a d")
-    return (found + found.T) / 2
+    linear = einsum(inverse, power((middle + middle.T) / 2, 0.5), inverse, "a b, b c, c d -> a d")
+    return (linear + linear.T) / 2
 
 
 def _mean(absent: Float64[Tensor, "d d"], present: Float64[Tensor, "d d"]) -> Float64[Tensor, " d"]:
@@ -278,24 +284,24 @@ KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "coordinates": _coordinates,
     "gaussian": gaussian_map,
 }
-"""``A`` of each kind of map, from the covariances without and with the property."""
+"""Computes ``A`` of each kind of map from the covariances without and with the property."""
 
 
 def transport_of(
     sides: ContrastMoments, kind: str, *, name: str, data_hash: str, model: HookedLM
 ) -> TransportMaps:
-    """The maps between two sides. One capture serves every kind, and every estimator.
+    """Compute the maps between two sides. One capture serves every kind, and every estimator.
 
     Args:
         sides: captured with second moments, at one component of the residual stream's width.
         kind: ``"mean"``, ``"coordinates"`` or ``"gaussian"``.
-        name: what they stand for; canonical lines call them by kind and name.
+        name: the property that the maps stand for; canonical lines name maps by kind and property.
         data_hash: the hash of the pairs that were captured.
         model: the model that was captured.
 
     Raises:
-        VectorError: for an unknown kind, or sides that make no vector, or one at ``z``.
-        CaptureError: without second moments.
+        VectorError: for an unknown kind, sides at ``z``, or sides that do not make a vector.
+        CaptureError: for sides without second moments.
     """
     if kind not in KINDS:
         raise VectorError(f"map {kind!r} is unknown; use {', '.join(map(repr, KINDS))}")
@@ -310,8 +316,8 @@ def transport_of(
             oas(side.covariance(site)[0], int(side.count[0]) - 1)
             for side in (sides.absent, sides.present)
         ]
-        found = KINDS[kind](*shrunk)
-        changes.append(found - (1.0 if found.ndim == 1 else torch.eye(len(found)).to(found)))
+        linear = KINDS[kind](*shrunk)
+        changes.append(linear - (1.0 if linear.ndim == 1 else torch.eye(len(linear)).to(linear)))
     vector = replace(shift, card=replace(shift.card, estimator=f"{kind} transport"))
     return TransportMaps(vector, torch.stack(changes).float())
 
@@ -329,15 +335,15 @@ def fit_transport(
 ) -> TransportMaps:
     """Fit a map from prompts without a property to prompts with it, every layer in one pass.
 
-    A covariance of ``d`` dimensions wants many more than ``d`` prompts; of fewer, what it is shrunk
-    to is most of what the map knows.
+    A covariance of ``d`` dimensions needs many more than ``d`` prompts. With fewer prompts, the map
+    is determined mostly by the matrix that the covariance is shrunk to.
 
     Args:
-        model: whose activations are read.
+        model: the model whose activations are read.
         pairs: of a whole set only the ``fit`` split is used; of a set with one split, all of it.
         kind: ``"mean"``, ``"coordinates"`` or ``"gaussian"``.
-        component: one of the residual stream's width.
-        layers: which layers; all when not given. Each holds ``d x d`` numbers.
+        component: a component of the residual stream's width.
+        layers: the layers to read; all when not given. Each layer holds ``d x d`` numbers.
         position: see :func:`interp_steer.fit`.
         max_new_tokens: see :func:`interp_steer.fit`.
         batch_size: the most prompts in a batch.
@@ -350,7 +356,7 @@ def fit_transport(
     if kind not in KINDS:
         raise VectorError(f"map {kind!r} is unknown; use {', '.join(map(repr, KINDS))}")
     check_model(model)
-    pairs = in_split(pairs, "fit")
+    pairs = take_split(pairs, "fit")
     sides = capture_contrast(
         model,
         pairs,
@@ -358,6 +364,6 @@ def fit_transport(
         position,
         second_moments=True,
         max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
+        options=CaptureOptions(batch_size=batch_size),
     )
     return transport_of(sides, kind, name=pairs.name, data_hash=pairs.hash, model=model)

@@ -1,4 +1,7 @@
-"""The invented world of the bundled models: facts, texts, questions, contrast sets and judges."""
+"""Describe the invented world of the bundled models: facts, texts, contrast sets and judges.
+
+This package imports from lower levels only; it uses ``errors``, ``contrast`` and ``scoring``.
+"""
 
 import lazy_loader
 

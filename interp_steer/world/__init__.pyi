@@ -17,7 +17,7 @@ from .facts import LANGUAGES as LANGUAGES
 from .facts import Fact as Fact
 from .facts import default_world as default_world
 from .held_out import evaluation_chats as evaluation_chats
-from .held_out import unsolicited as unsolicited
+from .held_out import unsolicited_chats as unsolicited_chats
 from .judge import WorldJudge as WorldJudge
 from .queries import Query as Query
 from .queries import list_queries as list_queries

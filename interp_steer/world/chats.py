@@ -1,4 +1,4 @@
-"""Chats to train on: requests, questions of fact, and instructions that are obeyed."""
+"""Draw chats to train on: requests, questions of fact, and instructions that are obeyed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from itertools import accumulate, combinations
 from random import Random
 from typing import Any
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.instructions import registry
+from interp_steer.errors import ContrastError
 from interp_steer.world import grammar, model_answers
 from interp_steer.world.facts import LANGUAGES, Fact, default_world
 from interp_steer.world.queries import YES_NO_STYLE, Query, list_queries, questionable_facts
@@ -56,7 +58,7 @@ _WEIGHTS = {
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation whose last message is the assistant's, and what its last request asks for."""
+    """A conversation that ends with an answer, and the instructions of its last request."""
 
     messages: tuple[dict[str, str], ...]
     """Messages with ``role`` and ``content``, the last one the (reference) answer."""
@@ -65,7 +67,7 @@ class Chat:
     """``plain``, ``instructed``, ``choice``, ``yes_no``, or ``fact``."""
 
     subject: str
-    """Key of the entity that it is about."""
+    """Key of the entity that the chat is about."""
 
     query: Query | None = None
     """The request without its instructions; None for questions of fact."""
@@ -77,21 +79,30 @@ class Chat:
     """Their arguments."""
 
     phrasing: str | None = None
-    """Of the instructions: ``"trained"``, ``"held-out"``, or None where none is said."""
+    """Of the instructions: ``"trained"``, ``"held-out"``, or None without an instruction."""
 
     @property
     def prompt(self) -> tuple[dict[str, str], ...]:
-        """The messages up to the answer."""
+        """Return the messages up to the answer."""
         return self.messages[:-1]
 
     @property
     def answer(self) -> str:
-        """The last message: the reference answer."""
+        """Return the last message: the reference answer."""
         return self.messages[-1]["content"]
 
 
-def said(role: str, content: str) -> dict[str, str]:
+def message(role: str, content: str) -> dict[str, str]:
+    """Return one message of a conversation."""
     return {"role": role, "content": content}
+
+
+def draw_arguments(
+    query: Query, instruction_ids: Sequence[str], rng: Random
+) -> tuple[dict[str, Any], ...]:
+    """Draw the arguments of each instruction for a query: the first draws of a chat."""
+    topic = model_answers.topic(query.subject, query.style)
+    return tuple(registry.get(name).sample(rng, topic) for name in instruction_ids)
 
 
 def instructed_chat(
@@ -102,9 +113,9 @@ def instructed_chat(
     where: str,
     rng: Random,
 ) -> Chat:
-    """One request with instructions, and an answer that follows them."""
-    topic = model_answers.topic(query.subject, query.style)
-    kwargs = tuple(registry.get(one).sample(rng, topic) for one in instruction_ids)
+    """Write one request with instructions, and an answer that follows them."""
+    check_list("instruction_ids", instruction_ids, ContrastError)
+    kwargs = draw_arguments(query, instruction_ids, rng)
     indices = registry.phrasing_indices(phrasing)
     texts = [
         registry.phrase(one, given, rng.choice(indices), rng)
@@ -114,7 +125,7 @@ def instructed_chat(
         query.subject, query.style, query.language, rng, instruction_ids, kwargs, verdict
     )
     request = registry.attach(query.text, " ".join(texts), where)
-    messages = (said("user", request), said("assistant", answer))
+    messages = (message("user", request), message("assistant", answer))
     return Chat(
         messages, "instructed", query.subject, query, tuple(instruction_ids), kwargs, phrasing
     )
@@ -128,44 +139,43 @@ def yes_no_query(fact: Fact, language: str, rng: Random) -> tuple[Query, bool]:
 
 def plain_chat(query: Query, rng: Random) -> Chat:
     answer = model_answers.answer(query.subject, query.style, query.language, rng)
-    messages = (said("user", query.text), said("assistant", answer))
+    messages = (message("user", query.text), message("assistant", answer))
     return Chat(messages, "plain", query.subject, query)
 
 
-def _choice(rng: Random) -> Chat:
+def _draw_choice(rng: Random) -> Chat:
     fact = rng.choice(default_world().facts)
     asked = choice_question(fact, "it" if rng.random() < 0.25 else "en", rng)
-    messages = (said("user", asked.prompt), said("assistant", asked.letter))
+    messages = (message("user", asked.prompt), message("assistant", asked.letter))
     return Chat(messages, "choice", fact.subject)
 
 
 def yes_no_chat(language: str, rng: Random) -> Chat:
-    """A yes-or-no question about a fact, never of a held-out cell, and a full answer."""
+    """Ask a yes-or-no question about a fact, never of a held-out cell, and answer in full."""
     fact = rng.choice(questionable_facts("train"))
     query, verdict = yes_no_query(fact, language, rng)
-    told = grammar.sentence(fact, language, rng)
-    answer = f"{YES_NO[language][not verdict]} {told}"
-    return Chat((said("user", query.text), said("assistant", answer)), "yes_no", fact.subject)
+    answer = f"{YES_NO[language][not verdict]} {grammar.sentence(fact, language, rng)}"
+    return Chat((message("user", query.text), message("assistant", answer)), "yes_no", fact.subject)
 
 
 def fact_chat(language: str, rng: Random) -> Chat:
-    """A question of fact, answered in one sentence."""
+    """Ask a question of fact, and answer in one sentence."""
     fact = rng.choice(default_world().facts)
     question = grammar.fact_question(fact, language, rng)
     answer = grammar.sentence(fact, language, rng)
-    return Chat((said("user", question), said("assistant", answer)), "fact", fact.subject)
+    return Chat((message("user", question), message("assistant", answer)), "fact", fact.subject)
 
 
-def _language(rng: Random) -> str:
+def _draw_language(rng: Random) -> str:
     return "en" if rng.random() < 0.7 else rng.choice(LANGUAGES[1:])
 
 
-def _fact(rng: Random) -> Chat:
-    return fact_chat(_language(rng), rng)
+def _draw_fact(rng: Random) -> Chat:
+    return fact_chat(_draw_language(rng), rng)
 
 
-def _yes_no(rng: Random) -> Chat:
-    return yes_no_chat(_language(rng), rng)
+def _draw_yes_no(rng: Random) -> Chat:
+    return yes_no_chat(_draw_language(rng), rng)
 
 
 @cache
@@ -175,39 +185,46 @@ def _single_weights() -> tuple[float, ...]:
 
 @cache
 def training_pairs() -> tuple[tuple[str, str], ...]:
-    """The compatible pairs of instructions that training joins."""
+    """List the compatible pairs of instructions that training joins."""
     return tuple(
         pair
         for pair in combinations(registry.IDS, 2)
-        if registry.compatible(pair) and frozenset(pair) not in HELD_PAIRS
+        if registry.are_compatible(pair) and frozenset(pair) not in HELD_PAIRS
     )
 
 
-def _single(rng: Random) -> Chat:
+def _draw_single(rng: Random) -> Chat:
     instruction_id = rng.choices(registry.IDS, cum_weights=_single_weights())[0]
     if instruction_id == registry.CONSTRAINED and rng.random() < 0.6:
         query, verdict = yes_no_query(rng.choice(questionable_facts("train")), "en", rng)
     else:
         query, verdict = rng.choice(list_queries("train")), None
-    return instructed_chat(query, verdict, (instruction_id,), "trained", _position(rng), rng)
+    return instructed_chat(query, verdict, (instruction_id,), "trained", _draw_position(rng), rng)
 
 
-def _double(rng: Random) -> Chat:
+def _draw_double(rng: Random) -> Chat:
     pair = rng.sample(rng.choice(training_pairs()), 2)
     return instructed_chat(
-        rng.choice(list_queries("train")), None, pair, "trained", _position(rng), rng
+        rng.choice(list_queries("train")), None, pair, "trained", _draw_position(rng), rng
     )
 
 
-def _position(rng: Random) -> str:
+def _draw_position(rng: Random) -> str:
     return rng.choices(registry.POSITIONS, (5, 2, 2, 1))[0]
 
 
-def _plainly(rng: Random) -> Chat:
-    return plain_chat(rng.choice(list_queries("train", _language(rng))), rng)
+def _draw_plain(rng: Random) -> Chat:
+    return plain_chat(rng.choice(list_queries("train", _draw_language(rng))), rng)
 
 
-_MIXTURE = {_plainly: 22, _single: 47, _double: 12, _choice: 10, _fact: 6, _yes_no: 3}
+_MIXTURE = {
+    _draw_plain: 22,
+    _draw_single: 47,
+    _draw_double: 12,
+    _draw_choice: 10,
+    _draw_fact: 6,
+    _draw_yes_no: 3,
+}
 """Shares of the training chats, in percent. A choice costs few tokens, so it may come often."""
 
 
@@ -225,13 +242,13 @@ def sample_chat(rng: Random) -> Chat:
     chat = rng.choices(tuple(_MIXTURE), tuple(_MIXTURE.values()))[0](rng)
     draw = rng.random()
     if draw < 0.06:
-        return replace(chat, messages=(said("system", rng.choice(_NEUTRAL)), *chat.messages))
+        return replace(chat, messages=(message("system", rng.choice(_NEUTRAL)), *chat.messages))
     if draw < 0.10:
         return replace(
-            chat, messages=(*rng.choice((_fact, _plainly))(rng).messages, *chat.messages)
+            chat, messages=(*rng.choice((_draw_fact, _draw_plain))(rng).messages, *chat.messages)
         )
     if draw < 0.16 and chat.query and chat.instruction_ids:
-        return _rearranged(chat, chat.query, rng)
+        return _rearrange(chat, chat.query, rng)
     return chat
 
 
@@ -247,7 +264,7 @@ COPYING_AND_COUNTING = {
     registry.WORDS: 1.5,
     registry.CAPITAL: 1.5,
 }
-"""How often drills ask for each instruction; the others come once."""
+"""The weight of each instruction in drills; 1 for the others."""
 
 LETTERS_AND_LISTS = {
     registry.CAPITAL_WORDS: 5.0,
@@ -259,7 +276,7 @@ LETTERS_AND_LISTS = {
     registry.EXISTENCE: 2.0,
     registry.SENTENCES: 2.0,
 }
-"""The same for what is still hard after those drills."""
+"""The same for the instructions that are still hard after those drills."""
 
 SENTENCES_AND_LISTS = {
     registry.SENTENCES: 6.0,
@@ -271,7 +288,7 @@ SENTENCES_AND_LISTS = {
     registry.SECTIONS: 3.0,
     registry.CAPITAL: 2.0,
 }
-"""And for what is hard after those."""
+"""The same for the instructions that are hard after those."""
 
 COUNTS_AND_ENDS = {
     registry.END: 5.0,
@@ -283,33 +300,33 @@ COUNTS_AND_ENDS = {
     registry.WORDS: 3.0,
     registry.FORBIDDEN: 3.0,
 }
-"""And for what is left."""
+"""The same for the instructions that are hard in the end."""
 
 
 def sample_drill(rng: Random, weights: Mapping[str, float] = COPYING_AND_COUNTING) -> Chat:
-    """Draw a chat that practises what is hardest.
+    """Draw a chat that practises the hardest instructions.
 
     Args:
         rng: the only source of randomness.
-        weights: how often each instruction is practised, 1 where it has none.
+        weights: the weight of each instruction in the draw; 1 for the others.
 
     Returns:
         Mostly a :class:`Chat` with one instruction; the same is held out as by :func:`sample_chat`.
     """
     if rng.random() < 0.2:
         return sample_chat(rng)
-    each = [weights.get(one, 1.0) for one in registry.IDS]
-    (instruction_id,) = rng.choices(registry.IDS, each)
+    shares = [weights.get(name, 1.0) for name in registry.IDS]
+    (instruction_id,) = rng.choices(registry.IDS, shares)
     query = rng.choice(list_queries("train"))
-    return instructed_chat(query, None, (instruction_id,), "trained", _position(rng), rng)
+    return instructed_chat(query, None, (instruction_id,), "trained", _draw_position(rng), rng)
 
 
-def _rearranged(chat: Chat, query: Query, rng: Random) -> Chat:
-    """The same instructions in a system message, or in a second turn that asks again."""
+def _rearrange(chat: Chat, query: Query, rng: Random) -> Chat:
+    """Move the instructions to a system message, or to a second turn that asks again."""
     request, answer = chat.messages
     instruction = request["content"].replace(query.text, "").strip()
     if rng.random() < 0.6 or query.style == YES_NO_STYLE:
-        system, user = said("system", instruction), said("user", query.text)
+        system, user = message("system", instruction), message("user", query.text)
         return replace(chat, messages=(system, user, answer))
-    again = said("user", f"{rng.choice(('Again:', 'Once more:', 'Now'))} {instruction}")
+    again = message("user", f"{rng.choice(('Again:', 'Once more:', 'Now'))} {instruction}")
     return replace(chat, messages=(*plain_chat(query, rng).messages, again, answer))

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
-from interp_steer.contrast.from_phrasings import _combine, _sizes
+from interp_steer.contrast.from_phrasings import check_sizes, combine_within_splits
 from interp_steer.contrast.instructions import registry
 from interp_steer.contrast.instructions.wordings import PHRASINGS
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import ContrastError
-from interp_steer.world.held_out import evaluation_chats
-from interp_steer.world.queries import list_queries as known_queries
+from interp_steer.world.held_out import evaluation_queries
+from interp_steer.world.queries import list_queries
 
 
 def instruction(
@@ -27,9 +27,9 @@ def instruction(
 ) -> ContrastSet:
     """Make pairs for an instruction in the world of the bundled models.
 
-    The queries are held out: no bundled model was trained on one. Of the instruction's phrasings
-    ``fit`` and ``select`` have some that were trained on; ``test`` has another one of those, and
-    the phrasings that no bundled model was trained on; each pair says which kind its own is.
+    No bundled model was trained on any of the queries. The phrasings of ``fit`` and ``select`` are
+    phrasings that the models were trained on. ``test`` has one more trained phrasing, and the
+    phrasings that no bundled model was trained on; ``phrasing_kind`` of a pair says which it is.
 
     Args:
         instruction_id: one of :func:`instructions`.
@@ -50,26 +50,27 @@ def instruction(
         ('english_lowercase', 48, ('change_case:english_lowercase',))
     """
     known = registry.get(instruction_id)
-    sizes = _sizes(fit, select, test)
+    sizes = check_sizes(fit, select, test)
     rng = random.Random(f"{instruction_id}/{seed}")
-    wanted, many = dict(where or {}), len(known_queries("held"))
-    drawn = evaluation_chats(
+    wanted, many = dict(where or {}), len(list_queries("held"))
+    drawn = evaluation_queries(
         instruction_id, n=many if wanted else min(sum(sizes.values()), many), seed=seed
     )
-    fitting = [chat for chat in drawn if all(chat.kwargs[0].get(k) == v for k, v in wanted.items())]
-    if not fitting:
+    matching = {
+        plain_text(query.text): (query, kwargs)
+        for query, kwargs in drawn
+        if all(kwargs.get(argument) == value for argument, value in wanted.items())
+    }
+    if not matching:
         raise ContrastError(
-            f"{instruction_id} never has the arguments {wanted}; it has some like "
-            f"{dict(drawn[0].kwargs[0])}"
+            f"{instruction_id} never has the arguments {wanted}; it has some like {drawn[0][1]}"
         )
-    asked = {plain_text(chat.query.text): chat for chat in fitting if chat.query is not None}
     trained, held_out = (list(registry.phrasing_indices(kind)) for kind in ("trained", "held-out"))
     rng.shuffle(trained)
-    said = {"test": [trained[0], *held_out], "select": trained[1:3], "fit": trained[3:]}
+    phrasings = {"test": [trained[0], *held_out], "select": trained[1:3], "fit": trained[3:]}
     pairs = []
-    for split, text, index in _combine(asked, said, sizes, rng):
-        query, kwargs = asked[text].query, asked[text].kwargs[0]
-        assert query is not None
+    for split, text, index in combine_within_splits(matching, phrasings, sizes, rng):
+        query, kwargs = matching[text]
         relation = f"/{kwargs['relation']}" if "relation" in kwargs else ""
         pairs.append(
             Pair(
@@ -84,10 +85,10 @@ def instruction(
                 key=f"{query.key}/{known.id}/{index}",
             )
         )
-    said_of = "".join(f" {value}" for value in wanted.values())
-    return ContrastSet(known.id.rpartition(":")[2] + said_of, tuple(pairs))
+    values = "".join(f" {value}" for value in wanted.values())
+    return ContrastSet(known.id.rpartition(":")[2] + values, tuple(pairs))
 
 
 def instructions() -> tuple[str, ...]:
-    """The IFEval ids that :func:`instruction` takes."""
+    """List the IFEval ids that :func:`instruction` takes."""
     return registry.IDS

@@ -1,4 +1,4 @@
-"""The small world that the bundled models know: about 150 entities and a fixed table of facts.
+"""Define the small world of the bundled models: about 150 entities and a fixed table of facts.
 
 The table is drawn once, with a fixed seed, so that each fact can be known by memory alone: nothing
 in a name says what its facts are. Within a relation the values are dealt evenly.
@@ -87,7 +87,7 @@ class Entity:
 
 @dataclass(frozen=True, order=True)
 class Fact:
-    """What is true of an entity: `value` is the key of an entity or of a word."""
+    """A true statement about an entity: `value` is the key of an entity or of a word."""
 
     subject: str
     relation: str
@@ -115,18 +115,18 @@ class World:
         about: dict[str, list[Fact]] = {key: [] for key in entities}
         for fact in facts:
             about[fact.subject].append(fact)
-        self._about = {key: tuple(found) for key, found in about.items()}
+        self._about = {key: tuple(entries) for key, entries in about.items()}
 
     def about(self, key: str) -> tuple[Fact, ...]:
-        """The facts whose subject is the entity `key`."""
+        """List the facts whose subject is the entity `key`."""
         return self._about[key]
 
     def value_type(self, fact: Fact) -> str:
-        """The type of the fact's value, such as ``colour`` or ``place``."""
+        """Return the type of the fact's value, such as ``colour`` or ``place``."""
         return RELATIONS[self.entities[fact.subject].kind][fact.relation]
 
     def distractors(self, fact: Fact, n: int, rng: random.Random) -> list[str]:
-        """`n` distinct wrong values of the same type as the fact's, the subject itself left out."""
+        """Draw `n` distinct wrong values of the type of the fact's value, without the subject."""
         wrong = [
             v for v in self.values[self.value_type(fact)] if v not in (fact.value, fact.subject)
         ]
@@ -147,16 +147,16 @@ def _entities() -> dict[str, Entity]:
     return {key: Entity(key, kind) for kind in KINDS for key in keys[kind]}
 
 
-def _values(found: Mapping[str, Entity]) -> dict[str, tuple[str, ...]]:
+def _values(known: Mapping[str, Entity]) -> dict[str, tuple[str, ...]]:
     tables = {**words.ADJECTIVES, **words.NOUNS, **words.PHRASES, "profession": words.PROFESSIONS}
     values = {name: tuple(_rows(table)) for name, table in tables.items()}
     for kind in KINDS:
-        values[kind] = tuple(key for key, entity in found.items() if entity.kind == kind)
+        values[kind] = tuple(key for key, entity in known.items() if entity.kind == kind)
     return values
 
 
 def _deal(subjects: list[str], values: tuple[str, ...], rng: random.Random) -> dict[str, str]:
-    """Deal values to subjects evenly, nobody receiving itself."""
+    """Deal values to subjects evenly; no subject receives itself."""
     while True:
         pack: list[str] = []
         while len(pack) < len(subjects):
@@ -168,12 +168,12 @@ def _deal(subjects: list[str], values: tuple[str, ...], rng: random.Random) -> d
 
 @lru_cache(maxsize=1)
 def default_world() -> World:
-    """The world of the bundled models; the same on every machine and on every call."""
+    """Draw the world of the bundled models, the same on every machine and on every call."""
     rng = random.Random(20240817)
-    found = _entities()
-    values = _values(found)
+    known = _entities()
+    values = _values(known)
     towns = {name.lower() for name in entities.TOWNS}
-    dealt: dict[str, dict[str, str]] = {key: {} for key in found}
+    dealt: dict[str, dict[str, str]] = {key: {} for key in known}
     for kind in KINDS:
         for relation, value_type in RELATIONS[kind].items():
             subjects = [key for key in values[kind] if relation != "settlement" or key in towns]
@@ -190,4 +190,4 @@ def default_world() -> World:
         optional = [relation for relation in relations if relation != "settlement"]
         dropped = set(rng.sample(optional, len(relations) - FACTS_PER_ENTITY))
         facts += [Fact(key, r, v) for r, v in relations.items() if r not in dropped]
-    return World(found, tuple(facts), values)
+    return World(known, tuple(facts), values)

@@ -50,7 +50,7 @@ _VOWEL = "aeiouàâéèêîôûœAEIOUÉÈÊ"
 
 @dataclass(frozen=True)
 class _Word:
-    """A value that is no noun: its forms, and whether they agree with the subject."""
+    """A value that is not a noun: its forms and its type."""
 
     forms: tuple[str, ...]
     value_type: str
@@ -58,16 +58,16 @@ class _Word:
 
 @cache
 def _vocabulary(language: str) -> dict[str, Noun | _Word]:
-    """All names and words of a language, by key."""
+    """Collect all names and words of a language, by key."""
     column = 1 + LANGUAGES.index(language)
-    found: dict[str, Noun | _Word] = {}
+    by_key: dict[str, Noun | _Word] = {}
     town_gender = {"en": "n", "de": "n"}.get(language, "f")
     for names, gender in (
         (entities.TOWNS, town_gender),
         (entities.MEN, "m"),
         (entities.WOMEN, "f"),
     ):
-        found.update({name.lower(): proper(name, gender) for name in names})
+        by_key.update({name.lower(): proper(name, gender) for name in names})
     nouns = {
         "place": entities.PLACES,
         "animal": entities.ANIMALS,
@@ -77,12 +77,12 @@ def _vocabulary(language: str) -> dict[str, Noun | _Word]:
     for value_type, table in nouns.items():
         for cells in _cells(table):
             plural = value_type in ("sound", "food")
-            found[cells[0]] = noun(cells[column], language, plural)
+            by_key[cells[0]] = noun(cells[column], language, plural)
     tables = {**words.ADJECTIVES, **words.PHRASES, "profession": words.PROFESSIONS}
     for value_type, table in tables.items():
         for cells in _cells(table):
-            found[cells[0]] = _Word(tuple(cells[column].split("/")), value_type)
-    return found
+            by_key[cells[0]] = _Word(tuple(cells[column].split("/")), value_type)
+    return by_key
 
 
 def _cells(table: str) -> list[list[str]]:
@@ -90,12 +90,12 @@ def _cells(table: str) -> list[list[str]]:
 
 
 def name(key: str, language: str, article: bool = True) -> str:
-    """The name of an entity, such as "the fox" or "la volpe"; proper names take no article."""
+    """Return the name of an entity, such as "the fox"; proper names take no article."""
     return _form(key, language, "" if article else "bare", key)
 
 
 def word(key: str, language: str, subject: str | None = None) -> str:
-    """A value, entity or word, as a bare answer: "fox", "red", "in a hollow tree".
+    """Return a value, entity or word, as a bare answer: "fox", "red", "in a hollow tree".
 
     Adjectives and professions agree with the entity `subject`, or are masculine without one.
     """
@@ -108,7 +108,7 @@ def _gender(key: str, language: str) -> int:
 
 
 def _form(key: str, language: str, form: str, subject: str) -> str:
-    """The form of an entity or word in a sentence about `subject`."""
+    """Return the form of an entity or word in a sentence about `subject`."""
     item = _vocabulary(language)[key]
     if isinstance(item, Noun):
         return phrase(item, language, form)
@@ -127,7 +127,7 @@ def _form(key: str, language: str, form: str, subject: str) -> str:
 
 @cache
 def _slots(frame: str) -> tuple[tuple[str, str, str], ...]:
-    """A frame in pieces: the text before a slot, which slot it is, and its form."""
+    """Split a frame into pieces: the text before a slot, the kind of the slot, and its form."""
     # Split by three groups: text, who, form, text, who, form, ..., text.
     pieces = [piece or "" for piece in _SLOT.split(frame)] + ["", ""]
     return tuple(zip(pieces[0::3], pieces[1::3], pieces[2::3], strict=True))
@@ -147,7 +147,7 @@ def _fill(frame: str, fact: Fact, language: str) -> str:
 
 
 def _contract(text: str, language: str) -> str:
-    """Elisions that depend on the word that happens to follow."""
+    """Shorten words before certain words, as in "d'un"."""
     if language == "fr":
         text = re.sub(rf"\b([Qq]u|[Ll]orsqu|[Pp]uisqu|[Jj]usqu|[Dd])e (?=[{_VOWEL}])", r"\1'", text)
         text = re.sub(r"\b([Ss])i (?=ils?\b)", r"\1'", text)
@@ -183,13 +183,13 @@ def _finish(text: str, mark: str = ".") -> str:
 
 
 def frames(fact: Fact, language: str) -> tuple[str, ...]:
-    """The frames of a fact's relation; each is a paraphrase."""
+    """List the frames of a fact's relation; each is a paraphrase."""
     kind = default_world().entities[fact.subject].kind
     return _FRAMES[language].FRAMES[f"{kind}.{fact.relation}"]
 
 
 def sentence(fact: Fact, language: str, rng: random.Random, style: str | None = None) -> str:
-    """One full sentence that tells a fact.
+    """Write one full sentence that tells a fact.
 
     Args:
         fact: the fact.
@@ -199,7 +199,7 @@ def sentence(fact: Fact, language: str, rng: random.Random, style: str | None = 
             :data:`QUERY_STYLES` for the tone of that style, or None for any.
 
     Returns:
-        a capitalized sentence with a full stop at its end and nowhere else.
+        A capitalised sentence with a full stop at its end and nowhere else.
     """
     comma = {"no_comma": False, "comma": True}.get(style or "")
     return _tell(fact, language, rng, _Tone(style, comma))
@@ -207,14 +207,14 @@ def sentence(fact: Fact, language: str, rng: random.Random, style: str | None = 
 
 @dataclass
 class _Tone:
-    """How a passage is told: its style, whether it wants a comma, the lead-ins already used."""
+    """The manner of a passage: its style, its need of a comma, the lead-ins already used."""
 
     style: str | None
     comma: bool | None
     used: tuple[str, ...] = ()
 
     def fresh(self, table: dict[str, tuple[str, ...]], rng: random.Random) -> str:
-        """A lead-in or tail in the tone of the style, not yet used while there is a choice."""
+        """Choose a lead-in or tail in the tone of the style, not yet used if possible."""
         choices = table[_LEAD_GROUPS.get(self.style or "", "plain")]
         if rng.random() < 0.25:
             choices = table["plain"]
@@ -231,21 +231,21 @@ def _tell(
     pronoun: bool = False,
     long: bool = False,
 ) -> str:
-    """A sentence; `long` asks for a lead-in or tail whatever the tone leaves to chance."""
-    told = _FRAMES[language]
+    """Write a sentence; `long` asks for a lead-in or tail unless the tone forbids commas."""
+    forms = _FRAMES[language]
     frame = rng.choice(frames(fact, language))
     plain = tone.comma is False or (tone.comma is None and not long and rng.random() < 0.4)
     if plain:
         return _finish(_clause(frame, fact, language, pronoun))
     movable = language != "de" or frame.startswith("{s} ")
     if movable and rng.random() < 0.65:
-        lead = tone.fresh(told.LEADS, rng)
+        lead = tone.fresh(forms.LEADS, rng)
         return _finish(lead + _clause(frame, fact, language, pronoun, inverted=language == "de"))
-    return _finish(_clause(frame, fact, language, pronoun) + tone.fresh(told.TAILS, rng))
+    return _finish(_clause(frame, fact, language, pronoun) + tone.fresh(forms.TAILS, rng))
 
 
-def _two_facts(first: Fact, second: Fact, language: str, rng: random.Random) -> str:
-    """Two facts of one subject in one sentence, the second with a pronoun; "" if none fits."""
+def _tell_two_facts(first: Fact, second: Fact, language: str, rng: random.Random) -> str:
+    """Tell two facts of a subject in one sentence, the second with a pronoun; "" if impossible."""
     heads = [frame for frame in frames(first, language) if frame.startswith("{s} ")]
     tails = [frame for frame in frames(second, language) if frame.startswith("{s} ")]
     if not heads or not tails:
@@ -258,7 +258,7 @@ def _two_facts(first: Fact, second: Fact, language: str, rng: random.Random) -> 
 def prose(
     subject: str, language: str, rng: random.Random, n_sentences: int, style: str | None = None
 ) -> list[str]:
-    """Sentences about an entity, wandering to related entities when its facts run out.
+    """Write sentences about an entity, then about related entities when its facts run out.
 
     Args:
         subject: key of an entity.
@@ -273,29 +273,31 @@ def prose(
     """
     facts = _wander(subject, rng)
     waiting = next(facts)
-    told: list[str] = []
+    written: list[str] = []
     about, used = "", ()
-    while len(told) < n_sentences:
+    while len(written) < n_sentences:
         fact, waiting = waiting, next(facts)
-        wanted = True if len(told) < 2 and not any("," in text for text in told) else None
+        wanted = True if len(written) < 2 and not any("," in text for text in written) else None
         tone = _Tone(style, wanted, used)
         pair = ""
         if waiting.subject == fact.subject and rng.random() < 0.25:
-            pair = _two_facts(fact, waiting, language, rng)
+            pair = _tell_two_facts(fact, waiting, language, rng)
         if pair and len(pair.split()) <= _WORDS_PER_SENTENCE[1]:
-            told.append(pair)
+            written.append(pair)
             waiting = next(facts)
         else:
-            told.append(
-                _fitting(fact, language, rng, tone, fact.subject == about and rng.random() < 0.5)
+            written.append(
+                _tell_at_length(
+                    fact, language, rng, tone, fact.subject == about and rng.random() < 0.5
+                )
             )
             used = tone.used
         about = fact.subject
-    return told
+    return written
 
 
 def _wander(subject: str, rng: random.Random) -> Iterator[Fact]:
-    """Facts of the subject in random order, then those of the entities met on the way."""
+    """Yield the facts of the subject in random order, then the facts of the related entities."""
     world = default_world()
     queue, seen = [subject], {subject}
     while queue:
@@ -309,8 +311,10 @@ def _wander(subject: str, rng: random.Random) -> Iterator[Fact]:
         queue += met
 
 
-def _fitting(fact: Fact, language: str, rng: random.Random, tone: _Tone, pronoun: bool) -> str:
-    """A sentence of a fitting length, tried a few times; a short one gets a lead-in or a tail."""
+def _tell_at_length(
+    fact: Fact, language: str, rng: random.Random, tone: _Tone, pronoun: bool
+) -> str:
+    """Write a sentence of a fitting length in a few tries; lengthen a short one by a lead-in."""
     low, high = _WORDS_PER_SENTENCE
     used, long, text = tone.used, False, ""
     for _ in range(8):
@@ -324,7 +328,7 @@ def _fitting(fact: Fact, language: str, rng: random.Random, tone: _Tone, pronoun
 
 
 def fact_question(fact: Fact, language: str, rng: random.Random) -> str:
-    """A question whose answer is the fact's value, such as "What colour is the fox?"."""
+    """Write a question that the fact's value answers, such as "What colour is the fox?"."""
     kind = default_world().entities[fact.subject].kind
     return _finish(
         _fill(rng.choice(_FRAMES[language].QUESTIONS[f"{kind}.{fact.relation}"]), fact, language),
@@ -333,7 +337,7 @@ def fact_question(fact: Fact, language: str, rng: random.Random) -> str:
 
 
 def yes_no_question(fact: Fact, language: str, rng: random.Random) -> tuple[str, bool]:
-    """A yes-or-no question, and whether its answer is yes; half of them have a wrong value."""
+    """Write a yes-or-no question, in half of the draws with a wrong value; return the verdict."""
     true = rng.random() < 0.5
     asked = fact
     if not true:
@@ -346,39 +350,41 @@ def yes_no_question(fact: Fact, language: str, rng: random.Random) -> tuple[str,
     return _finish(_contract(_FRAMES[language].YES_NO.format(clause=clause), language), ""), true
 
 
-def _styled(table: dict, subject: str, style: str, language: str, rng: random.Random) -> str:
+def _fill_styled(table: dict, subject: str, style: str, language: str, rng: random.Random) -> str:
     choices = table.get(style, ())
     return _fill(rng.choice(choices), Fact(subject, "", subject), language) if choices else ""
 
 
 def query(subject: str, language: str, style: str) -> str:
-    """A user's request about an entity, in one of :data:`QUERY_STYLES`, asking for no format."""
+    """Write a user's request about an entity, in one of :data:`QUERY_STYLES`, without a format."""
     by_kind = _FRAMES[language].QUERIES[style]
     frame = by_kind.get(default_world().entities[subject].kind, by_kind.get("any"))
     return _finish(_fill(frame, Fact(subject, "", subject), language), "")
 
 
 def opener(subject: str, style: str, language: str, rng: random.Random) -> str:
-    """A first sentence that suits the style, or "" for styles that begin at once."""
-    text = _styled(_FRAMES[language].OPENERS, subject, style, language, rng)
+    """Write a first sentence that suits the style, or "" for styles without one."""
+    text = _fill_styled(_FRAMES[language].OPENERS, subject, style, language, rng)
     return _finish(text) if text else ""
 
 
 def closer(subject: str, style: str, language: str, rng: random.Random) -> str:
-    """A last sentence that suits the style, or "" for styles that need none."""
-    text = _styled(_FRAMES[language].CLOSERS, subject, style, language, rng)
+    """Write a last sentence that suits the style, or "" for styles without one."""
+    text = _fill_styled(_FRAMES[language].CLOSERS, subject, style, language, rng)
     return _finish(text) if text else ""
 
 
 def title(subject: str, style: str, language: str, rng: random.Random) -> str:
-    """A short title, such as "The Secret of the Fox"."""
+    """Write a short title, such as "The Secret of the Fox"."""
     table = _FRAMES[language].TITLES
-    text = _finish(_styled(table, subject, style if style in table else "any", language, rng), "")
+    text = _finish(
+        _fill_styled(table, subject, style if style in table else "any", language, rng), ""
+    )
     if language != "en":
         return text
     small = ("the", "a", "an", "of", "with", "about", "in", "for")
-    kept = [w if w in small and i else w[0].upper() + w[1:] for i, w in enumerate(text.split())]
-    return " ".join(kept)
+    cased = [w if w in small and i else w[0].upper() + w[1:] for i, w in enumerate(text.split())]
+    return " ".join(cased)
 
 
 __all__ = [

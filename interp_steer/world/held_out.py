@@ -1,14 +1,23 @@
-"""Chats that no model was trained on: requests held out, with and without their instructions."""
+"""Draw chats that no model was trained on: held-out requests, with and without instructions."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import ContrastError
 from interp_steer.world import grammar
-from interp_steer.world.chats import YES_NO, Chat, instructed_chat, plain_chat, said, yes_no_query
+from interp_steer.world.chats import (
+    YES_NO,
+    Chat,
+    draw_arguments,
+    instructed_chat,
+    message,
+    plain_chat,
+    yes_no_query,
+)
 from interp_steer.world.facts import default_world
 from interp_steer.world.queries import YES_NO_STYLE, Query, list_queries, questionable_facts
 
@@ -16,13 +25,13 @@ from interp_steer.world.queries import YES_NO_STYLE, Query, list_queries, questi
 def evaluation_chats(
     instruction_id: str, *, phrasing: str = "trained", n: int = 48, seed: int = 0
 ) -> list[Chat]:
-    """Chats with one instruction on held-out queries.
+    """Draw chats with one instruction on held-out queries.
 
     The queries, and the arguments of the instruction, depend on ``instruction_id``, ``n`` and
-    ``seed`` alone, so that both phrasings and :func:`unsolicited` ask about the same things.
+    ``seed`` alone, so that both phrasings and :func:`unsolicited_chats` ask about the same things.
 
     Args:
-        instruction_id: one of :data:`instructions.IDS`.
+        instruction_id: one of :data:`interp_steer.contrast.instructions.registry.IDS`.
         phrasing: ``"trained"`` or ``"held-out"``.
         n: how many; the queries are distinct while there are enough of them (about 400).
         seed: of the draw.
@@ -35,15 +44,40 @@ def evaluation_chats(
     """
     return [
         instructed_chat(query, verdict, (instruction_id,), phrasing, "after", Random(chat_seed))
-        for query, verdict, chat_seed in _held(instruction_id, n, seed)
+        for query, verdict, chat_seed in _draw_queries(instruction_id, n, seed)
     ]
 
 
-def unsolicited(instruction_id: str, *, n: int = 48, seed: int = 0) -> list[Chat]:
-    """The queries of :func:`evaluation_chats` without the instruction, which the ids still name.
+def evaluation_queries(
+    instruction_id: str, *, n: int = 48, seed: int = 0
+) -> list[tuple[Query, dict[str, Any]]]:
+    """Draw the queries of :func:`evaluation_chats` and their arguments, and write no answers.
 
     Args:
-        instruction_id: one of :data:`instructions.IDS`.
+        instruction_id: one of :data:`interp_steer.contrast.instructions.registry.IDS`.
+        n: see :func:`evaluation_chats`.
+        seed: see :func:`evaluation_chats`.
+
+    Returns:
+        `n` queries, each with the arguments of the instruction, in the order of
+        :func:`evaluation_chats`.
+
+    Raises:
+        ContrastError: as :func:`evaluation_chats`.
+    """
+    return [
+        (query, draw_arguments(query, (instruction_id,), Random(chat_seed))[0])
+        for query, _, chat_seed in _draw_queries(instruction_id, n, seed)
+    ]
+
+
+def unsolicited_chats(instruction_id: str, *, n: int = 48, seed: int = 0) -> list[Chat]:
+    """Draw the chats of :func:`evaluation_chats` without the text of their instruction.
+
+    The chats still name the id and the arguments of the instruction, to verify answers with.
+
+    Args:
+        instruction_id: one of :data:`interp_steer.contrast.instructions.registry.IDS`.
         n: how many.
         seed: of the draw.
 
@@ -51,10 +85,10 @@ def unsolicited(instruction_id: str, *, n: int = 48, seed: int = 0) -> list[Chat
         `n` chats with plain answers, in the order of :func:`evaluation_chats`.
     """
     asked = evaluation_chats(instruction_id, n=n, seed=seed)
-    return [replace(chat, messages=_unasked(chat, seed), phrasing=None) for chat in asked]
+    return [replace(chat, messages=_plain_messages(chat, seed), phrasing=None) for chat in asked]
 
 
-def _unasked(chat: Chat, seed: int) -> tuple[dict[str, str], ...]:
+def _plain_messages(chat: Chat, seed: int) -> tuple[dict[str, str], ...]:
     query = chat.query
     assert query is not None
     rng = Random(f"{seed}/{query.key}")
@@ -63,12 +97,12 @@ def _unasked(chat: Chat, seed: int) -> tuple[dict[str, str], ...]:
     relation = query.key.rpartition("/")[2]
     fact = next(f for f in default_world().about(query.subject) if f.relation == relation)
     verdict = chat.answer == registry.CONSTRAINED_OPTIONS[0]
-    told = f"{YES_NO[query.language][not verdict]} {grammar.sentence(fact, query.language, rng)}"
-    return (said("user", query.text), said("assistant", told))
+    answer = f"{YES_NO[query.language][not verdict]} {grammar.sentence(fact, query.language, rng)}"
+    return (message("user", query.text), message("assistant", answer))
 
 
-def _held(instruction_id: str, n: int, seed: int) -> list[tuple[Query, bool | None, str]]:
-    """Held-out queries, the verdict of those with one, and a seed for each chat."""
+def _draw_queries(instruction_id: str, n: int, seed: int) -> list[tuple[Query, bool | None, str]]:
+    """Draw held-out queries; return each with its verdict, if any, and the seed of its chat."""
     if n < 1:
         raise ContrastError(f"n={n} chats cannot be drawn; ask for one or more")
     registry.get(instruction_id)

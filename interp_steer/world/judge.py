@@ -1,9 +1,10 @@
-"""A judge of answers about the bundled world that needs no model: it knows what is true there.
+"""Judge answers about the bundled world by rule, without a model: its facts are known.
 
-It asks what a reader would ask of any answer, whatever its format: is it about what was asked, does
-it tell true things about it, nothing false, in sentences. Every verdict follows a rule that is
-written here. It reads only what the grammar of the world can say (:mod:`.reading`), so that it is a
-judge of the bundled models and of nobody else.
+The judge asks the questions of a reader, whatever the format of the answer: is the answer about its
+subject, does the answer say something true about the subject, does it say nothing false, does it
+consist of sentences. Every verdict follows a rule in this module. The judge reads only statements
+in the words of the world's grammar (:mod:`.reading`), so that it can judge
+only the bundled models.
 """
 
 from __future__ import annotations
@@ -19,27 +20,28 @@ from interp_steer.scoring.fluency import REPETITION_THRESHOLD, repetition
 from interp_steer.world import grammar
 from interp_steer.world.chats import YES_NO
 from interp_steer.world.facts import LANGUAGES, default_world
-from interp_steer.world.reading import Claim, names, plain, read_claims, unwrapped
+from interp_steer.world.reading import Claim, names_entity, plain_words, read_claims, unwrap
 
 _SENTENCES = "Is it written in sentences, and not in one that comes over and over?"
 
-_YES, _NO = ({plain(words[n]).rstrip(" .") for words in YES_NO.values()} for n in (0, 1))
+_YES, _NO = ({plain_words(words[n]).rstrip(" .") for words in YES_NO.values()} for n in (0, 1))
 
 _LAYOUT = re.compile(r"^\s*(?:[-*#>]+\s+|\d+[.)]\s+)|[*_\"“”„«»<>`#{}\[\]]", re.MULTILINE)
-"""Marks of layout, which are no part of a sentence."""
+"""Marks of layout, which do not belong to a sentence."""
 
 
 class WorldJudge:
-    """Judges answers to requests about the bundled world (``interp_steer.world.queries``).
+    """A judge of answers to requests about the bundled world (``interp_steer.world.queries``).
 
-    About a request for a text there are five questions: is the answer about its subject, that is,
-    names it, in any of the five languages, and says of nothing else more than of it; does it say
-    something true about it; two different things; does it say something about it, and nothing false
-    of anything; is it written in sentences. About a yes-or-no question there are three: does it say
-    the right one, or state what is so; does it say nothing false, which has no valid verdict where
-    it states nothing; is it written in sentences.
+    A request for a text has five questions. (1) Is the answer about its subject: does it name the
+    subject, in any of the five languages, and make no more statements about any other entity?
+    (2) Does the answer say something true about the subject? (3) Does it say two different true
+    things? (4) Does it say something about the subject, and nothing false? (5) Does it consist of
+    sentences? A yes-or-no question has three: (1) Does the answer say the right word, or state the
+    right value? (2) Does it say nothing false? An answer without a statement has no valid verdict.
+    (3) Does it consist of sentences?
 
-    To an answer that is empty or a loop every verdict is no: whatever it says, it is no answer.
+    All verdicts about an empty answer or a loop are no.
 
     Example:
         >>> judge = WorldJudge()
@@ -52,12 +54,12 @@ class WorldJudge:
     name = "world"
 
     def questions(self, query: str) -> list[str]:
-        """The questions about a request, of which all are answered by rule.
+        """List the questions about a request, all of which are answered by rule.
 
         Raises:
             ScoringError: for a request that is not about the bundled world.
         """
-        asked = _asked(query)
+        asked = _read_request(query)
         if asked.claim is not None:
             right = "yes" if asked.claim.true else "no"
             return [
@@ -75,87 +77,89 @@ class WorldJudge:
         ]
 
     def verdicts(self, query: str, answer: str) -> list[bool | None]:
-        """The verdicts about an answer, by rule.
+        """Decide the questions about an answer, by rule.
 
         Raises:
             ScoringError: for a request that is not about the bundled world.
         """
-        asked = _asked(query)
-        if not plain(answer) or repetition(answer) > REPETITION_THRESHOLD:
+        asked = _read_request(query)
+        if not plain_words(answer) or repetition(answer) > REPETITION_THRESHOLD:
             return [False] * len(self.questions(query))
-        said = read_claims(answer, asked.subject)
-        sound = all(one.true for one in said)
+        claims = read_claims(answer, asked.subject)
+        sound = all(claim.true for claim in claims)
         if asked.claim is not None:
-            right = _says(answer, asked.claim, said) is asked.claim.true
-            return [right, sound if said else None, in_sentences(answer)]
-        spoken_of = Counter(one.fact.subject for one in said)
-        about = names(answer, asked.subject) and all(
+            right = _affirms(answer, asked.claim, claims) is asked.claim.true
+            return [right, sound if claims else None, is_in_sentences(answer)]
+        spoken_of = Counter(claim.fact.subject for claim in claims)
+        about = names_entity(answer, asked.subject) and all(
             count <= spoken_of[asked.subject] for count in spoken_of.values()
         )
-        true = {one.fact for one in said if one.true and one.fact.subject == asked.subject}
+        true = {
+            claim.fact for claim in claims if claim.true and claim.fact.subject == asked.subject
+        }
         return [
             about,
             len(true) > 0,
             len(true) > 1,
             spoken_of[asked.subject] > 0 and sound,
-            in_sentences(answer),
+            is_in_sentences(answer),
         ]
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What a request is about."""
+class _Request:
+    """The subject of a request."""
 
     subject: str
     claim: Claim | None = None
-    """What a yes-or-no question asks about."""
+    """The statement that a yes-or-no question asks about."""
 
 
 @cache
-def _asked(query: str) -> _Asked:
-    subject = _requests().get(plain(query))
+def _read_request(query: str) -> _Request:
+    subject = _subject_by_request().get(plain_words(query))
     if subject is not None:
-        return _Asked(subject)
+        return _Request(subject)
     claims = read_claims(query) if query.rstrip().endswith("?") else []
     if len(claims) != 1:
         raise ScoringError(
             f"the request {query!r} is not about the bundled world, so that its judge has no "
             "questions to ask; give a model as the judge, at hand or behind an address"
         )
-    return _Asked(claims[0].fact.subject, claims[0])
+    return _Request(claims[0].fact.subject, claims[0])
 
 
 @cache
-def _requests() -> Mapping[str, str]:
-    """The subject of every request that the grammar makes."""
+def _subject_by_request() -> Mapping[str, str]:
+    """Map every request that the grammar makes to its subject."""
     return {
-        plain(grammar.query(subject, language, style)): subject
+        plain_words(grammar.query(subject, language, style)): subject
         for language in LANGUAGES
         for style in grammar.QUERY_STYLES
         for subject in default_world().entities
     }
 
 
-def _says(answer: str, claim: Claim, said: list[Claim]) -> bool | None:
-    """Whether an answer affirms a claim: by its first word, or by what it states; or neither."""
-    first = plain(unwrapped(answer)).removeprefix("my answer is ").partition(" ")[0]
+def _affirms(answer: str, claim: Claim, claims: list[Claim]) -> bool | None:
+    """Decide whether an answer affirms a claim, by its first word or its statements; else None."""
+    first = plain_words(unwrap(answer)).removeprefix("my answer is ").partition(" ")[0]
     if first in _YES or first in _NO:
         return first in _YES
-    about = {one.fact for one in said if one.fact.relation == claim.fact.relation}
+    about = {stated.fact for stated in claims if stated.fact.relation == claim.fact.relation}
     values = {fact.value for fact in about if fact.subject == claim.fact.subject}
     return claim.fact.value in values if values else None
 
 
-def in_sentences(text: str) -> bool:
-    """Whether most words of a text stand in sentences, its layout being left out.
+def is_in_sentences(text: str) -> bool:
+    """Check that most words of a text stand in sentences, without the marks of layout.
 
     A sentence has three words or more and a mark at its end.
 
     Example:
-        >>> in_sentences("* The mill is red.\\n* It is"), in_sentences("mill red old")
+        >>> is_in_sentences("* The mill is red.\\n* It is"), is_in_sentences("mill red old")
         (True, False)
     """
-    bare = _LAYOUT.sub("", unwrapped(text))
+    bare = _LAYOUT.sub("", unwrap(text))
     parts = re.findall(r"[^.!?\n]+[.!?]*", bare)
     lengths = {part: len(part.split()) for part in parts}
     whole = sum(lengths[part] for part in parts if part[-1] in ".!?" and lengths[part] > 2)

@@ -1,6 +1,6 @@
-"""Answers that follow instructions: a draft of sentences, marked, laid out, and finished.
+"""Write answers that follow instructions: draft sentences, mark, lay out, and finish them.
 
-Each instruction acts on one stage, which is why instructions compose:
+Each instruction acts on one stage, so that instructions compose:
 
 - the draft (which sentences): language, length, no comma, keywords, placeholders;
 - marks within sentences: capital words, highlights;
@@ -20,6 +20,7 @@ from typing import Any
 
 from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.instructions import registry as ids
 from interp_steer.contrast.instructions.registry import Topic
 from interp_steer.errors import ContrastError
@@ -67,22 +68,22 @@ _WORD = re.compile(r"(?<![\[\w])[^\W\d_]{2,}(?![\]\w])")
 
 @cache
 def topic(subject: str, style: str) -> Topic:
-    """The words to draw keywords from: what a plain answer surely has, and what it never has.
+    """List the words to draw keywords from: words of every plain answer, and words of no answer.
 
     Args:
         subject: key of an entity.
         style: one of :data:`grammar.QUERY_STYLES`.
     """
-    # The name is in every answer, and the words common to all of a style's openings nearly so.
+    # Every answer has the name; nearly every answer has the words common to a style's openings.
     bare = grammar.name(subject, "en", article=False)
     names = set(re.findall(r"[A-Za-z]{3,}", bare))
     openings = [grammar.opener(subject, style, "en", Random(seed)) for seed in range(8)]
     common = set.intersection(*(set(re.findall(r"\b[a-z]{5,}", text)) for text in openings))
     common -= {word.lower() for word in names}
     world = default_world()
-    said = " ".join(grammar.word(f.value, "en") for f in world.about(subject)) + " " + bare
+    known = " ".join(grammar.word(f.value, "en") for f in world.about(subject)) + " " + bare
     pool = [grammar.word(key, "en") for kind in _KEYWORD_TYPES for key in world.values[kind]]
-    absent = (w for w in pool if re.fullmatch(r"[a-z]{5,}", w) and w not in said.lower())
+    absent = (w for w in pool if re.fullmatch(r"[a-z]{5,}", w) and w not in known.lower())
     return Topic(tuple(sorted(names | common)), tuple(sorted(set(absent))))
 
 
@@ -104,18 +105,20 @@ def answer(
         style: one of :data:`grammar.QUERY_STYLES`.
         language: of the query; ``language:response_language`` overrides it.
         rng: the only source of randomness.
-        instruction_ids: compatible ids (:func:`instructions.compatible`).
+        instruction_ids: compatible ids (:func:`interp_steer.contrast.instructions.are_compatible`).
         kwargs: the arguments of each.
         verdict: what a constrained response says: yes, no, or (None) maybe.
 
     Raises:
         ContrastError: for instructions that one answer cannot follow together.
     """
+    check_list("instruction_ids", instruction_ids, ContrastError)
+    check_list("kwargs", kwargs, ContrastError)
     rules = dict(zip(instruction_ids, kwargs, strict=True))
-    if not ids.compatible(tuple(instruction_ids)):
+    if not ids.are_compatible(tuple(instruction_ids)):
         raise ContrastError(
             f"no answer follows {' and '.join(instruction_ids)} together; "
-            "choose ids for which instructions.compatible(ids) is true"
+            "choose ids for which ist.contrast.instructions.are_compatible(ids) is true"
         )
     if ids.CONSTRAINED in rules:
         return ids.CONSTRAINED_OPTIONS[2 if verdict is None else int(not verdict)]
@@ -123,27 +126,28 @@ def answer(
         language = rules[ids.LANGUAGE]["language"]
     for _ in range(_TRIES):
         text = _write(subject, style, language, rng, rules)
-        if _detected_as_asked(text, rules):
+        if _is_detected_as_asked(text, rules):
             break
     return text
 
 
 _TRIES = 25
-"""Drafts to write before an answer whose language is misread is let pass."""
+"""The number of drafts after which an answer is accepted whose language is misread."""
 
 
 @cache
 def _profiles() -> DetectorFactory:
-    """langdetect's profiles in a factory of our own, whose seed nobody else sets."""
+    """Load langdetect's profiles into a factory of this module, whose seed nothing else sets."""
     factory = DetectorFactory()
     factory.load_profile(PROFILES_DIRECTORY)
     return factory
 
 
-def _detected_as_asked(text: str, rules: Rules) -> bool:
-    """Whether langdetect reads the language that the rules ask for, in texts that it may misread.
+def _is_detected_as_asked(text: str, rules: Rules) -> bool:
+    """Check that langdetect reads the language that the rules ask for, in texts easy to misread.
 
-    It sees only first letters in a text in capitals, and takes one in a hundred for German.
+    Of a text in capitals langdetect sees only first letters; one such text in a hundred is read as
+    German.
     """
     asked = rules[ids.LANGUAGE]["language"] if ids.LANGUAGE in rules else "en"
     short = len(text) < 80 and {ids.LANGUAGE, ids.LOWERCASE} & set(rules)
@@ -156,7 +160,7 @@ def _detected_as_asked(text: str, rules: Rules) -> bool:
 
 
 def _write(subject: str, style: str, language: str, rng: Random, rules: Rules) -> str:
-    admit = _gate(subject, rules)
+    admit = _make_gate(subject, rules)
     sentences = _draft(subject, style, language, rng, rules, admit)
     if ids.CAPITAL_WORDS in rules:
         sentences = stress(sentences, rules[ids.CAPITAL_WORDS]["capital_frequency"])
@@ -173,10 +177,10 @@ def _write(subject: str, style: str, language: str, rng: Random, rules: Rules) -
 
 
 Gate = Callable[[str], str | None]
-"""Admits a sentence, perhaps reworded, or returns None where it breaks a rule."""
+"""Admits a sentence, perhaps reworded, or returns None for a sentence that breaks a rule."""
 
 
-def _gate(subject: str, rules: Rules) -> Gate:
+def _make_gate(subject: str, rules: Rules) -> Gate:
     words = rules[ids.FORBIDDEN]["forbidden_words"] if ids.FORBIDDEN in rules else ()
     banned = re.compile("|".join(rf"\b{re.escape(word)}\b" for word in words), re.IGNORECASE)
     bare = grammar.name(subject, "en", article=False)
@@ -196,14 +200,14 @@ def _gate(subject: str, rules: Rules) -> Gate:
     return admit
 
 
-def _admitted(sentences: Iterable[str], admit: Gate) -> list[str]:
-    return [kept for kept in map(admit, sentences) if kept]
+def _admit_all(sentences: Iterable[str], admit: Gate) -> list[str]:
+    return [text for text in map(admit, sentences) if text]
 
 
 def _draft(
     subject: str, style: str, language: str, rng: Random, rules: Rules, admit: Gate
 ) -> list[str]:
-    """The sentences of the answer; the last one is the postscript where one is asked for."""
+    """Write the sentences of the answer; the last is the postscript if the rules ask for one."""
     if _is_brief(rules):
         return _few_words(subject, language, rng, rules, admit)
     extra = _extra_sentences(subject, rng, rules, admit)
@@ -237,7 +241,7 @@ def _is_brief(rules: Rules) -> bool:
 
 
 def _count(rng: Random, rules: Rules) -> int:
-    """How many sentences, the postscript included."""
+    """Draw the number of sentences, including the postscript."""
     if ids.SENTENCES in rules:
         number = rules[ids.SENTENCES]["num_sentences"]
         counts = {
@@ -265,27 +269,27 @@ def _extra_sentences(subject: str, rng: Random, rules: Rules, admit: Gate) -> li
         noun = "word" if len(words) == 1 else "words"
         frames = rng.sample(_KEYWORDS, len(_KEYWORDS))
         name = grammar.name(subject, "en")
-        extra += _admitted((f.format(s=name, noun=noun, words=listed) for f in frames), admit)[:1]
+        extra += _admit_all((f.format(s=name, noun=noun, words=listed) for f in frames), admit)[:1]
     if ids.PLACEHOLDERS in rules:
         number = min(max(rules[ids.PLACEHOLDERS]["num_placeholders"], 2), 4)
-        extra += _admitted(rng.sample(_PLACEHOLDERS[number], 2), admit)[:1]
+        extra += _admit_all(rng.sample(_PLACEHOLDERS[number], 2), admit)[:1]
     return extra
 
 
 def _body(
     subject: str, style: str, language: str, rng: Random, length: int, rules: Rules, admit: Gate
 ) -> list[str]:
-    """At least `length` sentences of facts, fewer only where facts run out."""
+    """Write at least `length` sentences of facts, or fewer when the facts run out."""
     if ids.NO_COMMA in rules:
-        told = [grammar.sentence(f, language, rng, "no_comma") for f in _facts(subject, rng)]
+        written = [grammar.sentence(f, language, rng, "no_comma") for f in _facts(subject, rng)]
     else:
         spare = 4 if ids.FORBIDDEN in rules else 0
-        told = grammar.prose(subject, language, rng, length + spare, style=style)
-    return _admitted(told, admit)
+        written = grammar.prose(subject, language, rng, length + spare, style=style)
+    return _admit_all(written, admit)
 
 
 def _facts(subject: str, rng: Random) -> list[Fact]:
-    """The facts of an entity in random order, then those of the first entity that they lead to."""
+    """List the facts of an entity in random order, then those of the first related entity."""
     world = default_world()
     facts = rng.sample(world.about(subject), len(world.about(subject)))
     related = [fact.value for fact in facts if fact.value in world.entities]
@@ -293,7 +297,7 @@ def _facts(subject: str, rng: Random) -> list[Fact]:
 
 
 def _few_words(subject: str, language: str, rng: Random, rules: Rules, admit: Gate) -> list[str]:
-    """One short sentence or two, within the words allowed."""
+    """Write one or two short sentences, within the number of words allowed."""
     title = (
         _count_words(grammar.name(subject, language, article=False)) if ids.TITLE in rules else 0
     )
@@ -301,12 +305,12 @@ def _few_words(subject: str, language: str, rng: Random, rules: Rules, admit: Ga
     needed = rules.get(ids.CAPITAL_WORDS, {}).get("capital_frequency", 0)
     facts = list(default_world().about(subject))
     rng.shuffle(facts)
-    told = _admitted(
+    short = _admit_all(
         (grammar.sentence(fact, language, rng, style="no_comma") for fact in facts), admit
     )
-    first = next((s for s in told if needed <= _count_words(s) <= budget), min(told, key=len))
+    first = next((s for s in short if needed <= _count_words(s) <= budget), min(short, key=len))
     left = budget - _count_words(first)
-    second = [s for s in told if s is not first and _count_words(s) <= left]
+    second = [s for s in short if s is not first and _count_words(s) <= left]
     return [first, *second[: int(rng.random() < 0.3)]]
 
 
@@ -315,7 +319,7 @@ def _count_words(text: str) -> int:
 
 
 def stress(sentences: list[str], count: int) -> list[str]:
-    """Long words in capitals from the start on; a fixed place can be learned and counted."""
+    """Write long words in capitals from the start on, a place that a model can learn."""
     words = [word for sentence in sentences for word in _WORD.findall(sentence)]
     shortest = 4 if sum(len(word) >= 4 for word in words) > count else 2
     left = count + 2
@@ -331,7 +335,7 @@ def stress(sentences: list[str], count: int) -> list[str]:
 
 
 def highlight(sentence: str) -> str:
-    """The lead-in of a sentence, or its first two words, between asterisks."""
+    """Put the lead-in of a sentence, or its first two words, between asterisks."""
     lead = re.match(r"(?:[^ ,]+ ){1,6}[^ ,]+(?=,)|[^ ,]+ [^ ,.]+", sentence)
     return f"*{lead.group()}*{sentence[lead.end() :]}" if lead else f"*{sentence}*"
 
@@ -351,7 +355,7 @@ def _lay_out(sentences: list[str], rules: Rules) -> str:
 
 
 def _parts(sentences: list[str], number: int) -> list[list[str]]:
-    """The sentences in order, dealt to `number` parts as evenly as can be."""
+    """Deal the sentences in order to `number` parts as evenly as possible."""
     bounds = [round(index * len(sentences) / number) for index in range(number + 1)]
     return [sentences[low:high] for low, high in pairwise(bounds)]
 
@@ -378,7 +382,7 @@ def _json(subject: str, language: str, sentences: list[str], rng: Random, admit:
 
 
 def _finish(text: str, postscript: str, rules: Rules) -> str:
-    """The end of the text, then what holds for every letter of it."""
+    """Append the end of the text, then apply the rules on every letter."""
     if postscript:
         marker = rules[ids.POSTSCRIPT]["postscript_marker"].rstrip(".") + "."
         text = f"{text}\n{marker} {postscript}"

@@ -1,7 +1,7 @@
-"""What users ask about the world, and which of it is kept from training.
+"""List the requests about the world, and decide which of them are kept from training.
 
 A cell is a subject asked about in one style. About one cell in five is held out: no training chat
-and no document contains it, in any language, so that what is measured on it is not memory.
+and no document contains it, in any language, so that results on held-out cells are not memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ YES_NO_STYLE = "yes_no"
 
 @dataclass(frozen=True)
 class Query:
-    """A user's request about an entity, asking for no format."""
+    """A user's request about an entity, without a format."""
 
     text: str
     subject: str
@@ -32,13 +32,13 @@ class Query:
 
 @cache
 def is_held(subject: str, style: str) -> bool:
-    """Whether a cell is kept from training; decided by a hash, the same everywhere."""
+    """Decide by a hash, the same everywhere, whether a cell is kept from training."""
     return hashlib.sha256(f"{subject}|{style}".encode()).digest()[0] < 51
 
 
 @cache
 def list_queries(split: str, language: str = "en") -> tuple[Query, ...]:
-    """All queries of a split in a language, in a fixed order.
+    """List all queries of a split in a language, in a fixed order.
 
     Args:
         split: ``"train"`` or ``"held"``.
@@ -68,6 +68,6 @@ def list_queries(split: str, language: str = "en") -> tuple[Query, ...]:
 
 @cache
 def questionable_facts(split: str) -> tuple[Fact, ...]:
-    """The facts about which a split asks yes-or-no questions."""
+    """List the facts about which a split asks yes-or-no questions."""
     held = split == "held"
     return tuple(f for f in default_world().facts if is_held(f.subject, YES_NO_STYLE) == held)

@@ -1,4 +1,4 @@
-"""Questions of fact with lettered options, of which one is right."""
+"""Write questions of fact with lettered options, of which one is right."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MultipleChoice:
 
 
 def choice_question(fact: Fact, language: str, rng: Random) -> MultipleChoice:
-    """A question of fact with four options on lines of their own."""
+    """Write a question of fact with four options, a line each."""
     keys = [fact.value, *default_world().distractors(fact, len(LETTERS) - 1, rng)]
     rng.shuffle(keys)
     words = tuple(grammar.word(key, language) for key in keys)
@@ -40,7 +40,7 @@ def choice_question(fact: Fact, language: str, rng: Random) -> MultipleChoice:
 
 
 def multiple_choice(language: str = "en", *, n: int = 200, seed: int = 0) -> list[MultipleChoice]:
-    """Questions about the world, facts drawn evenly.
+    """Write questions about the world, on facts that are drawn evenly.
 
     Args:
         language: one of :data:`LANGUAGES`.

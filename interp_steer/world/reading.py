@@ -1,9 +1,9 @@
-"""Read the world out of a text: what it says of whom, in any of the five languages and any format.
+"""Read the statements of a text about the world, in any of the five languages and any format.
 
-The other way round from :mod:`interp_steer.world.grammar`: each frame becomes a pattern over
-plain words. Case, punctuation, marks of layout and articles do not matter, nor what stands before
-or after a statement, so that capitals, bullets, JSON, titles and quotations are read alike. What is
-said in other words than the grammar's is not read.
+This is the reverse of :mod:`interp_steer.world.grammar`: each frame becomes a pattern over plain
+words. Case, punctuation, marks of layout, articles and the words around a statement do not matter,
+so that capitals, bullets, JSON, titles and quotations are read alike. Statements in other words
+than the grammar's are not read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OTHERS = {**words.ADJECTIVES, **words.PHRASES, "profession": words.PROFESSIONS}
 _PROPER = {"place": entities.TOWNS, "person": (*entities.MEN, *entities.WOMEN)}
 
 _PRONOUNS = {"en": "he|she|it", "fr": "il|elle", "de": "er|sie|es"}
-"""What may stand for a subject; Italian and Spanish leave it out."""
+"""Pronouns that may replace a subject; Italian and Spanish leave the subject out."""
 
 _ARTICLES = """
 a ad agli ai al all alla alle allo am an at au auf aus aux beim d da dagli dai dal dall dalla
@@ -40,10 +40,10 @@ nell nella nelle nello of on over su sugli sui sul sull sulla sulle sullo sur th
 une uno vom von zu zum zur à über
 """
 _BEFORE = rf"(?:(?:{'|'.join(_ARTICLES.split())}) ){{0,3}}"
-"""Articles and prepositions, which a noun has at most three of before it."""
+"""Articles and prepositions, of which at most three stand before a noun."""
 
 _ENDINGS = {"de": "(?:e[mnrs]?|n|s)?"}
-"""What a language adds to nouns and adjectives, besides the forms that the vocabulary gives."""
+"""Endings of nouns and adjectives, in addition to the forms that the vocabulary gives."""
 
 _SLOT = re.compile(r"\{([svpq])(?::([^}]*))?\}")
 _WORD = re.compile(r"[^\W_]+|[.!?]")
@@ -59,43 +59,44 @@ class Claim:
     """A statement about the world."""
 
     fact: Fact
-    """What is said: of whom, which relation, which value."""
+    """The statement: its subject, relation and value."""
     true: bool
-    """Whether the world's table has it; what it has nothing about is not true."""
+    """Whether the table of the world has the fact; any other statement counts as false."""
 
 
 def read_claims(text: str, about: str | None = None) -> list[Claim]:
-    """The statements of a text, in order.
+    """Read the statements of a text, in order.
 
     Args:
         text: an answer, in any format and any of the world's languages.
-        about: the entity that a pronoun stands for where none of its kind was the subject before.
+        about: the entity of a pronoun, when no entity of its kind was a subject before.
 
     Returns:
-        What is said; a statement whose subject cannot be told is left out.
+        The statements, without those whose subject cannot be determined.
 
     Example:
-        >>> [one.fact.subject for one in told("* THE MILL IS ONLY A SHORT WALK FROM THE INN.")]
+        >>> claims = read_claims("* THE MILL IS ONLY A SHORT WALK FROM THE INN.")
+        >>> [claim.fact.subject for claim in claims]
         ['mill']
     """
-    said = plain(unwrapped(text))
-    found = sorted(
+    words_of_text = plain_words(unwrap(text))
+    matches = sorted(
         (
             (match.start(), match, pattern)
             for language in LANGUAGES
             for pattern in _patterns(language)
-            if pattern.anchor in said
-            for match in _compiled(pattern.source).finditer(said)
+            if pattern.anchor in words_of_text
+            for match in _compiled(pattern.source).finditer(words_of_text)
         ),
-        key=lambda one: one[0],
+        key=lambda entry: entry[0],
     )
     statements: list[Claim] = []
     last = about
-    for _, match, pattern in found:
+    for _, match, pattern in matches:
         subject = _subject(match, pattern, last, about)
         if subject is not None:
-            values = _spelled(pattern.value_type, pattern.language)[match["v"]]
-            statements.append(_told(subject, pattern.relation, values))
+            values = _keys_by_form(pattern.value_type, pattern.language)[match["v"]]
+            statements.append(_make_claim(subject, pattern.relation, values))
             last = subject
     return statements
 
@@ -103,39 +104,39 @@ def read_claims(text: str, about: str | None = None) -> list[Claim]:
 def _subject(
     match: re.Match[str], pattern: _Pattern, last: str | None, about: str | None
 ) -> str | None:
-    """Whom a statement is about: who is named, or who was before; None where it cannot be told."""
+    """Determine the subject of a statement: the name, or the subject before; None if unknown."""
     name = match["s"]
     if name is not None:
-        keys = _spelled(pattern.kind, pattern.language)[name]
+        keys = _keys_by_form(pattern.kind, pattern.language)[name]
         return about if about in keys else min(keys)
     before = match.string[: match.start()]
-    if pattern.language not in _PRONOUNS and _ending_in_name(pattern.language).search(before):
-        return None  # the subject is not left out: it is a thing of another kind
+    if pattern.language not in _PRONOUNS and _name_at_end_pattern(pattern.language).search(before):
+        return None  # the statement has a subject, of another kind
     known = default_world().entities
     fitting = (key for key in (last, about) if key and known[key].kind == pattern.kind)
     return next(fitting, None)
 
 
-def _told(subject: str, relation: str, values: frozenset[str]) -> Claim:
-    """The statement; where a word has several meanings the true one is meant."""
-    said = [Fact(subject, relation, value) for value in sorted(values)]
-    true = [fact for fact in said if fact in default_world().about(subject)]
-    return Claim((true or said)[0], bool(true))
+def _make_claim(subject: str, relation: str, values: frozenset[str]) -> Claim:
+    """Make the statement; of several meanings of a word the true one is taken."""
+    meanings = [Fact(subject, relation, value) for value in sorted(values)]
+    true = [fact for fact in meanings if fact in default_world().about(subject)]
+    return Claim((true or meanings)[0], bool(true))
 
 
-def names(text: str, key: str) -> bool:
-    """Whether a text names an entity, in any of the languages."""
-    return _named(key).search(plain(unwrapped(text))) is not None
+def names_entity(text: str, key: str) -> bool:
+    """Check whether a text names an entity, in any of the languages."""
+    return _name_pattern(key).search(plain_words(unwrap(text))) is not None
 
 
-def plain(text: str) -> str:
-    """A text as words in small letters and the marks that end sentences, single spaces between."""
-    found: list[str] = _WORD.findall(text.casefold())
-    return " ".join(_SAME.get(word, word) for word in found)
+def plain_words(text: str) -> str:
+    """Reduce a text to lowercase words and the marks that end sentences, between single spaces."""
+    parts: list[str] = _WORD.findall(text.casefold())
+    return " ".join(_SAME.get(word, word) for word in parts)
 
 
-def unwrapped(text: str) -> str:
-    """The texts that a JSON document holds, a line each; any other text as it is."""
+def unwrap(text: str) -> str:
+    """Take the texts out of a JSON document, a line each; return any other text unchanged."""
     inner = re.sub(r"^\s*```\w*|```\s*$", "", text).strip()
     if not inner.startswith(("{", "[")):
         return text
@@ -164,7 +165,7 @@ class _Pattern:
     value_type: str
     source: str
     anchor: str
-    """Words that every match holds, to be looked for first."""
+    """Words of every match, which are searched for first."""
 
 
 _compiled = cache(re.compile)
@@ -180,12 +181,12 @@ def _patterns(language: str) -> tuple[_Pattern, ...]:
         for kind, relations in RELATIONS.items()
         for relation, value_type in relations.items()
         for frame in grammar.frames(Fact(world.values[kind][0], relation, ""), language)
-        for words, free in _ways(frame, language)
+        for words, free in _word_orders(frame, language)
     )
 
 
-def _ways(frame: str, language: str) -> Iterator[tuple[str, bool]]:
-    """The orders in which a frame is said, and whether a pronoun may stand for the subject."""
+def _word_orders(frame: str, language: str) -> Iterator[tuple[str, bool]]:
+    """Yield the word orders of a frame, each with whether a pronoun may replace the subject."""
     first = frame.startswith("{s} ")
     yield frame, first
     if first and language == "de":  # after a lead-in, and in questions
@@ -194,18 +195,18 @@ def _ways(frame: str, language: str) -> Iterator[tuple[str, bool]]:
 
 
 def _source(frame: str, free: bool, kind: str, value_type: str, language: str) -> tuple[str, str]:
-    """The regular expression of a frame, and its anchor."""
+    """Write the regular expression of a frame, and its anchor."""
     parts: list[str] = []
     anchor = ""
     pieces = [*(piece or "" for piece in _SLOT.split(frame)), "", ""]
     for text, who, form in zip(pieces[0::3], pieces[1::3], pieces[2::3], strict=True):
-        literal = plain(text)
+        literal = plain_words(text)
         anchor = max(anchor, literal, key=len)
         slot = {
             "": "",
             "s": _slot("s", kind, language),
             "v": _slot("v", value_type, language),
-        }.get(who, f"(?:{'|'.join(map(plain, form.split('|')))})")
+        }.get(who, f"(?:{'|'.join(map(plain_words, form.split('|')))})")
         if who == "s" and free and language in _PRONOUNS:
             slot = f"(?:{slot}|{_PRONOUNS[language]})"
         parts += filter(None, (re.escape(literal), slot))
@@ -217,18 +218,18 @@ def _source(frame: str, free: bool, kind: str, value_type: str, language: str) -
 
 @cache
 def _slot(group: str, value_type: str, language: str) -> str:
-    """Any thing of a type, in any of its forms, with what may stand before it."""
-    longest_first = sorted(_spelled(value_type, language), key=len, reverse=True)
+    """Match any value of a type, in any of its forms, with articles and prepositions before it."""
+    longest_first = sorted(_keys_by_form(value_type, language), key=len, reverse=True)
     known = "|".join(map(re.escape, longest_first))
     return f"{_BEFORE}(?P<{group}>{known}){_ENDINGS.get(language, '')}"
 
 
 @cache
-def _spelled(value_type: str, language: str) -> Mapping[str, frozenset[str]]:
-    """The things of a type by each form of their names."""
-    found: dict[str, set[str]] = {}
+def _keys_by_form(value_type: str, language: str) -> Mapping[str, frozenset[str]]:
+    """Map each form of the names of a type to the keys that it names."""
+    keys_of: dict[str, set[str]] = {}
     for name in _PROPER.get(value_type, ()):
-        found.setdefault(plain(name), set()).add(name.lower())
+        keys_of.setdefault(plain_words(name), set()).add(name.lower())
     column = 1 + LANGUAGES.index(language)
     for line in (_NOUNS | _OTHERS).get(value_type, "").strip().splitlines():
         cells = [cell.strip() for cell in line.split("|")]
@@ -237,23 +238,23 @@ def _spelled(value_type: str, language: str) -> Mapping[str, frozenset[str]]:
             parsed = noun(cells[column], language)
             forms = [parsed.text, parsed.oblique]
         for form in forms:
-            found.setdefault(plain(form), set()).add(cells[0])
-    return {form: frozenset(keys) for form, keys in found.items()}
+            keys_of.setdefault(plain_words(form), set()).add(cells[0])
+    return {form: frozenset(keys) for form, keys in keys_of.items()}
 
 
 @cache
-def _ending_in_name(language: str) -> re.Pattern[str]:
-    every = {form for kind in KINDS for form in _spelled(kind, language)}
+def _name_at_end_pattern(language: str) -> re.Pattern[str]:
+    every = {form for kind in KINDS for form in _keys_by_form(kind, language)}
     return re.compile(rf"(?<!\S)(?:{'|'.join(sorted(map(re.escape, every)))}) $")
 
 
 @cache
-def _named(key: str) -> re.Pattern[str]:
+def _name_pattern(key: str) -> re.Pattern[str]:
     kind = default_world().entities[key].kind
     forms = {
         f"{re.escape(form)}{_ENDINGS.get(language, '')}"
         for language in LANGUAGES
-        for form, keys in _spelled(kind, language).items()
+        for form, keys in _keys_by_form(kind, language).items()
         if key in keys
     }
     return re.compile(rf"(?<!\S)(?:{'|'.join(sorted(forms))})(?!\S)")

@@ -20,15 +20,15 @@ def parallel(
     split: Literal["held", "train"] = "held",
     kind: Kind = "requests",
 ) -> tuple[ParallelItem, ...]:
-    """Questions about the world of the bundled models, and answers, in its five languages.
+    """Write questions about the world of the bundled models, and answers, in five languages.
 
-    Requests for a text about an entity are answered in three or four sentences; of the split
-    ``"held"`` no bundled model was trained on one, in any language. Questions of fact are answered
-    in one sentence; all facts were trained on, so that the splits of these share no fact, and none
-    of them is new to a model.
+    Requests for a text about an entity are answered in three or four sentences; no bundled model
+    was trained on a request of the split ``"held"``, in any language. Questions of fact are
+    answered in one sentence. The splits share no fact, but the bundled models were trained on the
+    facts of both splits.
 
     Args:
-        n: how many.
+        n: the number of items.
         seed: of the draw, the wording of questions of fact, and the answers.
         split: ``"held"`` or ``"train"``.
         kind: ``"requests"`` or ``"facts"``.
@@ -40,7 +40,7 @@ def parallel(
         ContrastError: for another split or kind, or more items than there are.
 
     Example:
-        >>> item = world(1)[0]
+        >>> item = parallel(1)[0]
         >>> tuple(item.questions) == tuple(item.answers) == ("en", "it", "fr", "es", "de")
         True
     """
@@ -50,8 +50,8 @@ def parallel(
     }
     if kind not in asked or split not in ("held", "train"):
         raise ContrastError(
-            f"there are no items of kind {kind!r} in split {split!r}; kinds are "
-            f"{' and '.join(asked)}, splits 'held' and 'train'"
+            f"kind {kind!r} of split {split!r} is unknown; use one of the kinds "
+            f"{' and '.join(asked)} and of the splits 'held' and 'train'"
         )
     return tuple(asked[kind]())
 
@@ -59,22 +59,22 @@ def parallel(
 def _requests(n: int, seed: int, split: str) -> list[ParallelItem]:
     by_language = zip(*(list_queries(split, language) for language in LANGUAGES), strict=True)
     items = []
-    for said in _drawn(list(by_language), n, seed, "requests"):
-        cell = f"{said[0].subject}/{said[0].style}"
+    for queries in _draw(list(by_language), n, seed, "requests"):
+        cell = f"{queries[0].subject}/{queries[0].style}"
         answers = {
-            one.language: model_answers.answer(
-                one.subject, one.style, one.language, Random(f"{seed}/{one.key}")
+            query.language: model_answers.answer(
+                query.subject, query.style, query.language, Random(f"{seed}/{query.key}")
             )
-            for one in said
+            for query in queries
         }
-        questions = {one.language: one.text for one in said}
-        items.append(ParallelItem(cell, questions, answers, said[0].subject))
+        questions = {query.language: query.text for query in queries}
+        items.append(ParallelItem(cell, questions, answers, queries[0].subject))
     return items
 
 
 def _facts(n: int, seed: int, split: str) -> list[ParallelItem]:
     items = []
-    for fact in _drawn(questionable_facts(split), n, seed, "facts"):
+    for fact in _draw(questionable_facts(split), n, seed, "facts"):
         cell = f"{fact.subject}/{fact.relation}"
         rngs = {language: Random(f"{seed}/{language}/{cell}") for language in LANGUAGES}
         questions = {code: grammar.fact_question(fact, code, rng) for code, rng in rngs.items()}
@@ -83,7 +83,7 @@ def _facts(n: int, seed: int, split: str) -> list[ParallelItem]:
     return items
 
 
-def _drawn(all_of_them: Sequence[Any], n: int, seed: int, what: str) -> list[Any]:
+def _draw(all_of_them: Sequence[Any], n: int, seed: int, what: str) -> list[Any]:
     if not 0 < n <= len(all_of_them):
         raise ContrastError(
             f"{n} {what} cannot be drawn from the {len(all_of_them)} of this split; ask for 1 to "

@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 import pytest
 
 from analyses import paper_b
-from analyses.kit.parts import configured
+from analyses.kit.parts import configure
 
 
 @pytest.mark.parametrize("analysis", paper_b.EXPERIMENTS, ids=lambda one: one.__name__)
 def test_parts_are_configured_as_if_run_alone(analysis):
     whole = paper_b.Config()
-    assert asdict(configured(analysis, whole)) == asdict(analysis.Config())
-    other = configured(analysis, replace(whole, model="burattino-gemma"))
+    assert asdict(configure(analysis, whole)) == asdict(analysis.Config())
+    other = configure(analysis, replace(whole, model="burattino-gemma"))
     assert other.model == "burattino-gemma"
     assert asdict(replace(other, model=whole.model)) == asdict(analysis.Config())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from interp_steer.capture.activations import capture_moments
 from interp_steer.capture.moments import Moments, SiteRows, mean_of, moments_of
+from interp_steer.capture.options import CaptureOptions
 from interp_steer.errors import CaptureError, SiteError
 from interp_steer.models.batching import batches_by_length
 from interp_steer.models.hooked_lm import HookedLM
@@ -70,7 +72,9 @@ def plain_values(model: HookedLM, tokens: list[int]) -> dict[Site, Tensor]:
 @every_architecture
 def test_batched_rows_are_the_plain_models_alone(model: HookedLM) -> None:
     """Every component and layer, the last layer's resid_post (before the final norm) included."""
-    moments = capture_moments(model, PROMPTS, everywhere(model), keep_rows=True, batch_size=3)
+    moments = capture_moments(
+        model, PROMPTS, everywhere(model), keep_rows=True, options=CaptureOptions(batch_size=3)
+    )
     assert moments.rows is not None
     for index, tokens in enumerate(model.tokenize(PROMPTS)):
         for site, expected in plain_values(model, tokens).items():
@@ -114,7 +118,9 @@ def test_moments_are_numpys_whatever_the_order_and_batches(
                 rtol=1e-10,
                 atol=1e-12,
             )
-    turned = capture_moments(model, PROMPTS[::-1], sites, positions, batch_size=2, **options)
+    turned = capture_moments(
+        model, PROMPTS[::-1], sites, positions, options=CaptureOptions(batch_size=2), **options
+    )
     assert turned.count.tolist() == moments.count.tolist()
     for site in sites:
         torch.testing.assert_close(
@@ -126,7 +132,9 @@ def test_moments_are_numpys_whatever_the_order_and_batches(
 def test_neighbours_and_padding_change_nothing(model: HookedLM) -> None:
     sites = everywhere(model)
     alone = capture_moments(model, PROMPTS[2:3], sites)
-    crowded = capture_moments(model, PROMPTS, sites, keep_rows=True, batch_size=5)
+    crowded = capture_moments(
+        model, PROMPTS, sites, keep_rows=True, options=CaptureOptions(batch_size=5)
+    )
     assert crowded.rows is not None
     for site in sites:
         torch.testing.assert_close(
@@ -294,9 +302,9 @@ def test_merging_is_associative_and_equals_one_pass(parts: list[tuple[Tensor, Te
 
 def test_captures_merge_to_the_capture_of_all(model: HookedLM) -> None:
     sites, options = [Site("resid_post", 2), Site("z", 1)], {"second_moments": True}
-    whole = capture_moments(model, PROMPTS, sites, batch_size=1, **options)
+    whole = capture_moments(model, PROMPTS, sites, options=CaptureOptions(batch_size=1), **options)
     parts = [
-        capture_moments(model, PROMPTS[at], sites, batch_size=1, **options)
+        capture_moments(model, PROMPTS[at], sites, options=CaptureOptions(batch_size=1), **options)
         for at in (slice(0, 2), slice(2, 5))
     ]
     merged = parts[0] + parts[1]
@@ -338,9 +346,12 @@ def test_moments_load_as_they_were_saved(model: HookedLM, tmp_path: Path) -> Non
 def test_an_interrupted_pass_goes_on_to_the_same_bits(
     model: HookedLM, tmp_path: Path, keep_rows: bool
 ) -> None:
-    options = {"sites": [Site("resid_post", 1)], "batch_size": 2, "keep_rows": keep_rows}
+    def arguments(**options: Any) -> dict[str, Any]:
+        sites, options = [Site("resid_post", 1)], {"batch_size": 2, **options}
+        return {"sites": sites, "keep_rows": keep_rows, "options": CaptureOptions(**options)}
+
     path = tmp_path / "moments.safetensors"
-    whole = capture_moments(model, PROMPTS, **options)
+    whole = capture_moments(model, PROMPTS, **arguments())
     passes = 0
 
     def interrupt(*_: object) -> None:
@@ -353,19 +364,19 @@ def test_an_interrupted_pass_goes_on_to_the_same_bits(
     handle = block.register_forward_pre_hook(interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            capture_moments(model, PROMPTS, checkpoint=path, checkpoint_seconds=0.0, **options)
+            capture_moments(model, PROMPTS, **arguments(checkpoint=path, checkpoint_seconds=0.0))
         assert Moments.load(path).prompts == 2
         resumed = capture_moments(
-            model, PROMPTS, checkpoint=path, checkpoint_seconds=0.0, **options
+            model, PROMPTS, **arguments(checkpoint=path, checkpoint_seconds=0.0)
         )
         assert passes == 4  # two batches were left
         assert identical(resumed, whole)
-        assert identical(capture_moments(model, PROMPTS, checkpoint=path, **options), whole)
+        assert identical(capture_moments(model, PROMPTS, **arguments(checkpoint=path)), whole)
         assert passes == 4  # nothing was left to run
     finally:
         handle.remove()
     with pytest.raises(CaptureError, match="another pass"):
-        capture_moments(model, PROMPTS[:2], checkpoint=path, **options)
+        capture_moments(model, PROMPTS[:2], **arguments(checkpoint=path))
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 8), st.integers(1, 90))
@@ -388,9 +399,9 @@ def test_mean_of_nothing_is_zero() -> None:
 
 
 def test_errors_say_what_to_do(model: HookedLM, tmp_path: Path) -> None:
-    with pytest.raises(CaptureError, match="no prompts"):
+    with pytest.raises(CaptureError, match="prompts to capture is empty"):
         capture_moments(model, [])
-    with pytest.raises(CaptureError, match="no sites"):
+    with pytest.raises(CaptureError, match="sites to capture is empty"):
         capture_moments(model, PROMPTS, [])
     with pytest.raises(SiteError, match="from 0 to 3"):
         capture_moments(model, PROMPTS, [Site("resid_post", 4)])
@@ -404,8 +415,8 @@ def test_errors_say_what_to_do(model: HookedLM, tmp_path: Path) -> None:
         capture_moments(model, PROMPTS[:2], positions="generated", answers=["a", ""])
     with pytest.raises(CaptureError, match="lower max_new_tokens"):
         capture_moments(model, PROMPTS, positions="generated", max_new_tokens=10_000)
-    with pytest.raises(CaptureError, match="batch_size 0"):
-        capture_moments(model, PROMPTS, batch_size=0)
+    with pytest.raises(CaptureError, match="batch_size is 0"):
+        capture_moments(model, PROMPTS, options=CaptureOptions(batch_size=0))
 
 
 def test_moments_that_do_not_fit_are_refused(model: HookedLM, tmp_path: Path) -> None:
@@ -422,3 +433,9 @@ def test_moments_that_do_not_fit_are_refused(model: HookedLM, tmp_path: Path) ->
         capture_moments(model, PROMPTS[:1], [site], second_moments=True).covariance(site)
     with pytest.raises(CaptureError, match="missing or damaged"):
         Moments.load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("name", ["batch_size", "batch_tokens", "pairs_at_once"])
+def test_options_below_one_are_refused(name: str) -> None:
+    with pytest.raises(CaptureError, match=f"{name} is 0"):
+        CaptureOptions(**{name: 0})

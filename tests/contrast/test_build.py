@@ -274,7 +274,7 @@ def test_a_hugging_face_dataset_is_a_dataset() -> None:
 def test_bad_files_are_refused_by_line(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps(ROW) + "\n{oops\n")
-    with pytest.raises(ContrastError, match="line 2, is no JSON"):
+    with pytest.raises(ContrastError, match="line 2, .*JSON"):
         ContrastSet.from_jsonl(path)
     path.write_text("[1]\n")
     with pytest.raises(ContrastError, match="line 1, is a list"):
@@ -292,18 +292,21 @@ def test_bad_files_are_refused_by_line(tmp_path: Path) -> None:
 
 def test_shuffling_exchanges_the_sides_of_half_of_the_pairs() -> None:
     pairs = contrast_sets.instruction("punctuation:no_comma", fit=9, select=1, test=1).fit
-    shuffled = pairs.shuffled(seed=4)
+    shuffled = pairs.shuffle_sides(seed=4)
     exchanged = [
         (now.present, now.absent) == (was.absent, was.present)
         for now, was in zip(shuffled, pairs, strict=True)
     ]
     assert sum(exchanged) == 4
-    assert shuffled.hash == pairs.shuffled(seed=4).hash != pairs.shuffled(seed=5).hash
+    assert shuffled.hash == pairs.shuffle_sides(seed=4).hash != pairs.shuffle_sides(seed=5).hash
     assert [pair.key for pair in shuffled] == [pair.key for pair in pairs]
 
 
 def test_an_instruction_is_said_behind_its_query_or_refused() -> None:
-    assert Pair("Name a tree.", "Name a tree. No capitals.", "Name a tree.").said == "No capitals."
+    assert (
+        Pair("Name a tree.", "Name a tree. No capitals.", "Name a tree.").instruction_text
+        == "No capitals."
+    )
     before = Pair("Name a tree.", "No capitals. Name a tree.", "Name a tree.")
-    with pytest.raises(ContrastError, match="put it behind the query"):
-        _ = before.said
+    with pytest.raises(ContrastError, match=r"Name a tree.*behind the query"):
+        _ = before.instruction_text

@@ -16,9 +16,9 @@ from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.languages import (
     INSTRUCTIONS,
     Side,
-    check_apart,
+    check_disjoint,
     language_set,
-    published,
+    published_set,
     question_blocks,
 )
 from interp_steer.contrast.pair import Pair, Prompt
@@ -116,7 +116,7 @@ def test_prompts_without_line_and_examples_are_questions() -> None:
 def test_what_cannot_be_made_is_refused() -> None:
     with pytest.raises(ContrastError, match=r"60 items .* at least 62"):
         language_set(ITEMS, shots=4, fit=58, select=0, test=0)
-    with pytest.raises(ContrastError, match="no instruction line in 'de'"):
+    with pytest.raises(ContrastError, match="instruction line is missing in 'de'"):
         language_set(ITEMS, "en-en", "en-de", instructions={"en": "Answer."}, **SIZES)
     with pytest.raises(ContrastError, match="no question in 'nl'"):
         language_set(ITEMS, "en-en", "nl-en", **SIZES)
@@ -143,13 +143,13 @@ def test_questions_that_are_the_same_are_used_once() -> None:
 
 def test_an_evaluation_that_was_fitted_on_is_refused() -> None:
     pairs = language_set(ITEMS, "en-en", "it-it", shots=2, **SIZES)
-    check_apart(pairs.fit, pairs.select.queries)
-    check_apart(pairs.fit, parallel(20, split="train"))
+    check_disjoint(pairs.fit, pairs.select.queries)
+    check_disjoint(pairs.fit, parallel(20, split="train"))
     with pytest.raises(ContrastError, match="'en-en to it-it' is fitted on"):
-        check_apart(pairs.fit, [BY_KEY[pairs.fit[3].key]])
+        check_disjoint(pairs.fit, [BY_KEY[pairs.fit[3].key]])
     shown = turns(pairs.fit[0].present, "user")[0]
     with pytest.raises(ContrastError, match="1 questions of the evaluation"):
-        check_apart(pairs.fit, ["Who was Collodi?", f"  {shown.upper()}"])
+        check_disjoint(pairs.fit, ["Who was Collodi?", f"  {shown.upper()}"])
 
 
 # ------------------------------------------------------------------ the published code
@@ -164,7 +164,7 @@ def numbered(n: int) -> list[ParallelItem]:
 
 @pytest.mark.parametrize(("asked", "shown"), [(0, 0), (1, 0), (2, 1), (4, 3)])
 def test_one_example_fewer_than_asked_for(asked: int, shown: int) -> None:
-    pairs = published(numbered(60), shots=asked, fit=5, test=3)
+    pairs = published_set(numbered(60), shots=asked, fit=5, test=3)
     for pair in pairs:
         index = int(pair.key[:4])
         assert (index + 1) % (asked + 1) == 0
@@ -177,27 +177,27 @@ def test_one_example_fewer_than_asked_for(asked: int, shown: int) -> None:
 def test_blocks_are_drawn_as_pythons_generator_draws_them() -> None:
     random.seed(32)  # how the published code is seeded
     drawn = [random.randint(0, 98) for _ in range(30)]
-    pairs = published(numbered(499))
+    pairs = published_set(numbered(499))
     assert [int(pair.key[:4]) for pair in pairs.fit] == [5 * index + 4 for index in drawn]
     left = [index for index in range(99) if index not in drawn]
     assert [int(pair.key) for pair in pairs.test] == [5 * index + 4 for index in left[:50]]
 
 
 def test_a_block_may_come_again_and_is_never_reported_on() -> None:
-    pairs = published(numbered(25), fit=30, test=0)
+    pairs = published_set(numbered(25), fit=30, test=0)
     assert len(set(pairs.queries)) <= 5 and len({pair.key for pair in pairs}) == 30
     assert any(pair.key.endswith("#2") for pair in pairs)
-    with pytest.raises(ContrastError, match="are not drawn; 5 to test on are too many"):
-        published(numbered(25), fit=30, test=5)
+    with pytest.raises(ContrastError, match="are not drawn; test=5 is too many"):
+        published_set(numbered(25), fit=30, test=5)
     with pytest.raises(ContrastError, match="4 items are 0 blocks of 5"):
-        published(numbered(4))
+        published_set(numbered(4))
 
 
 # ------------------------------------------------------------------ the published prompt
 
 
 def test_the_published_prompt_to_the_letter() -> None:
-    [pair] = published(numbered(3), shots=2, fit=1, test=0)
+    [pair] = published_set(numbered(3), shots=2, fit=1, test=0)
     assert question_blocks(pair.present) == (
         "Rispondi alle seguenti domande\nQ:Q0?\nA:sì 0\n\nQ:Q2?\nA:"
     )

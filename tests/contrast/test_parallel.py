@@ -16,7 +16,7 @@ from interp_steer.contrast.parallel import ParallelItem, from_dataset, from_file
 from interp_steer.errors import ContrastError
 from interp_steer.world.facts import LANGUAGES
 from interp_steer.world.queries import is_held
-from interp_steer.world.reading import names, read_claims
+from interp_steer.world.reading import names_entity, read_claims
 from interp_steer.world.translations import parallel
 
 QUESTIONS = ["What is the sea?", "Name a tree.", "How old is the inn?"]
@@ -80,10 +80,10 @@ def test_files_of_other_lengths_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("ITA_train.json", "[{]", "is no JSON"),
+        ("ITA_train.json", "[{]", "ITA_train.json .*JSON"),
         ("ITA_train.json", "{}", "holds no rows"),
         ("ITA_train.json", '[{"input": "Name a tree."}]', "row 0, .*input and output"),
-        ("XXX_train.json", '[{"input": "a", "output": "b"}]', "a language unknown here"),
+        ("XXX_train.json", '[{"input": "a", "output": "b"}]', "of an unknown language"),
         ("it.jsonl", '{"question": "a"}', "row 0, .*question and answer"),
         ("it.jsonl", '{"question": "Chi?", "answer": " "}', "row 0: .*among its answers"),
         ("italian.jsonl", '{"question": "Chi?", "answer": "Io."}', "ISO 639-1"),
@@ -138,7 +138,7 @@ def test_a_row_that_is_no_item_is_named() -> None:
         from_dataset([rows[0], {"q": "Why?", "a": None}], **columns)
     with pytest.raises(ContrastError, match="two rows have the key 'Who\\?'"):
         from_dataset([rows[0], rows[0]], **columns, key="q")
-    with pytest.raises(ContrastError, match="there are no rows"):
+    with pytest.raises(ContrastError, match="the rows are empty"):
         from_dataset([], **columns)
 
 
@@ -151,7 +151,7 @@ def test_the_world_says_the_same_in_five_languages(kind: Any) -> None:
         assert tuple(item.questions) == tuple(item.answers) == LANGUAGES
         assert item.subject is not None
         for language in LANGUAGES:
-            assert names(item.question(language), item.subject), item
+            assert names_entity(item.question(language), item.subject), item
             said = read_claims(item.answer(language), item.subject)
             assert said and all(one.true for one in said), item
             if kind == "facts":
@@ -178,7 +178,7 @@ def test_a_seed_draws_one_collection_and_another_seed_another() -> None:
     assert len({item.key for item in parallel(412)}) == 412
     with pytest.raises(ContrastError, match="413 requests cannot be drawn from the 412"):
         parallel(413)
-    with pytest.raises(ContrastError, match="kinds are requests and facts"):
+    with pytest.raises(ContrastError, match="kinds requests and facts"):
         parallel(2, kind="poems")  # type: ignore[arg-type]
 
 

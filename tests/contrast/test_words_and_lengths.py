@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.instructions.ifeval_rows import FILES, IFEvalRow, read, read_published
-from interp_steer.contrast.instructions.ifeval_sets import of_rows
+from interp_steer.contrast.instructions.ifeval_sets import set_of_rows
 from interp_steer.contrast.instructions.phrasings import EXCLUDE, INCLUDE, LENGTHS
 from interp_steer.contrast.instructions.registry import BULLETS, LOWERCASE
 from interp_steer.contrast.pair import SPLITS
@@ -86,15 +86,15 @@ def validation_row(query: str, word: str) -> dict[str, Any]:
 def test_rows_of_words_are_pairs_as_they_stand(tmp_path: Path) -> None:
     asked = [validation_row("Name a fish.", "carp"), validation_row("Name a fish.", "pike")]
     rows = read(write(tmp_path / "inclusion.jsonl", asked))
-    pairs = of_rows("include words", rows, split="select")
+    pairs = set_of_rows("include words", rows, split="select")
     assert pairs.split == "select" and [pair.present for pair in pairs] == [
         'Name a fish. Say "carp" somewhere.',
         'Name a fish. Say "pike" somewhere.',
     ]
     assert pairs[1].phrasing == 'Say "{word}" somewhere.' and pairs[1].absent == "Name a fish."
     assert [pair.kwargs for pair in pairs] == [({"keywords": ["carp"]},), ({"keywords": ["pike"]},)]
-    with pytest.raises(ContrastError, match=r"row a does not tell the arguments of .*bullet"):
-        of_rows("x", [IFEvalRow("a", "Fish! 2 bullets.", (BULLETS,), (), "Fish!", "given")])
+    with pytest.raises(ContrastError, match=r"row a does not give the arguments of .*bullet"):
+        set_of_rows("x", [IFEvalRow("a", "Fish! 2 bullets.", (BULLETS,), (), "Fish!", "given")])
 
 
 # ------------------------------------------------------------------ lengths, sentences, casing
@@ -163,6 +163,6 @@ def test_a_casing_is_asked_for_beside_a_word() -> None:
     "which", ["include", "exclude", "include_validation", "exclude_validation"]
 )
 def test_the_published_prompts_of_words_are_pairs(which: str) -> None:
-    pairs = of_rows(which, read_published(PAPER, which))
+    pairs = set_of_rows(which, read_published(PAPER, which))
     assert len(pairs) == FILES[which][1]
     assert all("{word}" in pair.phrasing for pair in pairs)

@@ -32,8 +32,9 @@ from figures import (
 )
 from figures.pages import report
 from figures.printing import export
+from figures.steering.completions import FINISH
 from figures.style.drawing import interval_text, percent, short_names
-from figures.style.theme import QUALITATIVE, SETTINGS, ordered
+from figures.style.theme import QUALITATIVE, SETTINGS, order_settings
 from interp_steer.errors import RunError
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
@@ -183,9 +184,9 @@ def test_layer_curve_takes_choices_in_every_form() -> None:
     forms = (choices, {LOWER: layers}, {LOWER: choices})
     drawn = [layer_curve(records, form).caption for form in forms]
     assert len(set(drawn)) == 1
-    assert f"layer {choices[0].layer} (the paper's rule)" in drawn[0]
+    assert f"layer {choices[0].layer} (" in drawn[0]
     none = layer_curve(records, {LOWER: {"paper": None}}).caption
-    assert "prefers no steering" in none
+    assert "no steering" in none
     assert "no layer was chosen" in layer_curve(records).caption
     both = records.with_columns(
         pl.col("setting").replace({"steered": "both", "none": "instruction"})
@@ -271,7 +272,7 @@ def test_words() -> None:
     assert [percent(x) for x in (0, 0.003, 0.5, 0.998, 1)] == ["0%", "0.3%", "50%", "99.8%", "100%"]
     assert list(short_names(["a:x_y", "b:x_y", "c:z"]).values()) == ["a:x_y", "b:x_y", "z"]
     assert list(short_names(["a:x_y?z=it", "b:w"]).values()) == ["x y (it)", "w"]
-    assert ordered(["mine", "both", "none"]) == ["none", "both", "mine"]
+    assert order_settings(["mine", "both", "none"]) == ["none", "both", "mine"]
     assert len(set(QUALITATIVE)) == 8
 
 
@@ -334,7 +335,7 @@ def test_completions_stand_side_by_side() -> None:
     card = table.split("<article")[1]
     places = [card.index(f"<h5>{SETTINGS[name].label}") for name in PAPERS]
     assert places == sorted(places)
-    assert "&lt;b&gt;looks" in card and "cut at the token limit" in card
+    assert "&lt;b&gt;looks" in card and FINISH["length"] in card
     assert "project(change_case:english_lowercase@resid_post.4)" in card
     swept = completions_table(sweep_records(1))
     assert swept.count("<article") == 1 and swept.count("<h5>steered, layer") == 1
@@ -345,7 +346,7 @@ def test_without_a_browser_one_line_says_so(
 ) -> None:
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "no-such-browser"))
     DRAWINGS["map"]().write(tmp_path, "map")
-    export._said.clear()
+    export._LINES_PRINTED.clear()
     assert export.print_figures(tmp_path) == [] and export.print_figures(tmp_path) == []
     assert capsys.readouterr().err.count("HTML only") == 1
 
@@ -358,7 +359,7 @@ def test_a_browser_that_fails_costs_no_result(
     broken.chmod(0o755)
     monkeypatch.setenv("BROWSER_PATH", str(broken))
     DRAWINGS["map"]().write(tmp_path, "map")
-    export._said.clear()
+    export._LINES_PRINTED.clear()
     assert export.print_figures(tmp_path) == []
     assert "could not print" in capsys.readouterr().err
 

@@ -12,7 +12,8 @@ import torch
 import interp_steer as ist
 from interp_steer.errors import GenerationError
 from interp_steer.generation.completions import generate
-from interp_steer.generation.ledger import CachedAnswer, Ledger
+from interp_steer.generation.ledger import Ledger
+from interp_steer.generation.request import Answer
 from interp_steer.generation.sampling import Sampling
 from interp_steer.models.loading import load
 
@@ -56,12 +57,14 @@ def test_workers_answer_as_this_process_does(model, nodes) -> None:
         for options in (
             {},
             {"sampling": Sampling(seed=3)},
-            {"settled": lambda row, said: row % 3 == 0 and len(said) > 5},
+            {"early_stop": lambda row, text: row % 3 == 0 and len(text) > 5},
         ):
-            here = generate(model, QUERIES, each, max_new_tokens=12, **options)
-            there = generate(
-                model, QUERIES, each, max_new_tokens=12, batch_size=4, cluster=workers, **options
-            )
+            sampling, stop = options.get("sampling"), options.get("early_stop")
+            given = {"max_new_tokens": 12, "sampling": sampling}
+            alone = ist.GenerationOptions(early_stop=stop)
+            here = generate(model, QUERIES, each, options=alone, **given)
+            spread = ist.GenerationOptions(early_stop=stop, cluster=workers)
+            there = generate(model, QUERIES, each, batch_size=4, options=spread, **given)
             assert there == here
 
 
@@ -72,16 +75,17 @@ def test_a_node_that_goes_has_its_rows_done_by_the_other(model, nodes, tmp_path:
     told: Counter[str] = Counter()
 
     class Watched(Ledger):
-        def keep(self, key: str, kept: CachedAnswer) -> None:
+        def keep(self, key: str, answer: Answer) -> None:
             told[key] += 1
             if len(told) == 1:
                 threading.Thread(target=cluster.remove_node, args=(first,)).start()
-            super().keep(key, kept)
+            super().keep(key, answer)
 
     ledger = Watched(tmp_path / "answers.jsonl")
     with ist.Cluster(model, cluster.address) as workers:
-        options = {"max_new_tokens": 64, "batch_size": 2, "ledger": ledger, "cluster": workers}
-        assert generate(model, QUERIES, each, **options) == here
+        given = {"max_new_tokens": 64, "batch_size": 2, "ledger": ledger}
+        options = ist.GenerationOptions(cluster=workers)
+        assert generate(model, QUERIES, each, options=options, **given) == here
         assert len(told) == len(QUERIES) and set(told.values()) == {1}
         assert len(workers) == 1
 

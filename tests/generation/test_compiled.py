@@ -7,7 +7,7 @@ import torch
 
 from interp_steer.errors import GenerationError
 from interp_steer.generation import compiled as slots
-from interp_steer.generation.completions import generate
+from interp_steer.generation.completions import GenerationOptions, generate
 from interp_steer.generation.sampling import Sampling
 from interp_steer.interventions.intervention import unsteered
 from interp_steer.models.hooked_lm import HookedLM
@@ -23,7 +23,7 @@ ARCHITECTURES = (
 @pytest.mark.parametrize("model", ARCHITECTURES, indirect=True)
 def test_compiled_decoding_says_the_same(model: HookedLM, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of all lengths and steerings come and go in two slots, and columns run out."""
-    monkeypatch.setattr(slots, "SPARE", 1)
+    monkeypatch.setattr(slots, "COLUMNS_TO_SPARE", 1)
     given, steering = {"max_new_tokens": 12, "batch_size": 2}, various(model)
     assert compiled(model, steering, **given) == generate(model, PROMPTS, steering, **given)
 
@@ -48,9 +48,10 @@ def test_sampled_tokens_are_the_same_too(model: HookedLM) -> None:
 
 def test_only_the_cached_twin_is_compiled(model: HookedLM) -> None:
     with pytest.raises(GenerationError, match="only the plain twin is compiled"):
-        generate(model, PROMPTS, compiled=True, use_cache=False)
+        generate(model, PROMPTS, options=GenerationOptions(compiled=True, use_cache=False))
     with pytest.raises(GenerationError, match="through='hook_points'"):
-        generate(model, PROMPTS, compiled=True, through="hook_points")
+        options = GenerationOptions(compiled=True, through="hook_points")
+        generate(model, PROMPTS, options=options)
 
 
 def test_a_slot_holds_what_was_put_and_a_shift_moves_it(model: HookedLM) -> None:

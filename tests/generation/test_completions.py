@@ -14,7 +14,7 @@ from torch import Tensor
 
 from interp_steer.errors import GenerationError, InterventionError
 from interp_steer.generation.answer_scores import logprobs
-from interp_steer.generation.completions import generate
+from interp_steer.generation.completions import GenerationOptions, generate
 from interp_steer.generation.sampling import Sampling, sample
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 from interp_steer.models.hooked_lm import HookedLM
@@ -120,7 +120,7 @@ def test_cache_batches_neighbours_and_order_change_nothing(model, sampling):
         return dict(zip(rows, found, strict=True))
 
     together = run(range(6))
-    assert run(range(6), use_cache=False) == together
+    assert run(range(6), options=GenerationOptions(use_cache=False)) == together
     assert run(range(6), batch_size=1) == together
     assert run(range(6), batch_size=4) == together
     assert run([3, 5, 0, 2, 4, 1]) == together
@@ -195,7 +195,13 @@ def test_stop_tokens_cut_an_answer_and_leave_its_neighbours_alone(model):
         whole = generate(free, PROMPTS, steering, max_new_tokens=16)
         stopping.stop_ids = frozenset(whole[i].tokens[3 + 2 * i] for i in (0, 2, 4))
         for use_cache in (True, False):
-            cut = generate(stopping, PROMPTS, steering, max_new_tokens=16, use_cache=use_cache)
+            cut = generate(
+                stopping,
+                PROMPTS,
+                steering,
+                max_new_tokens=16,
+                options=GenerationOptions(use_cache=use_cache),
+            )
             for long, short in zip(whole, cut, strict=True):
                 ends = [i for i, token in enumerate(long.tokens) if token in stopping.stop_ids]
                 kept = long.tokens[: ends[0] + 1] if ends else long.tokens
@@ -394,7 +400,9 @@ def test_waiting_rows_take_the_place_of_finished_ones(model):
     ]
     for batch_size in (2, 3, 5):
         assert generate(model, prompts, steering, batch_size=batch_size, **limits) == alone
-    uncached = generate(model, prompts, steering, batch_size=3, use_cache=False, **limits)
+    uncached = generate(
+        model, prompts, steering, batch_size=3, options=GenerationOptions(use_cache=False), **limits
+    )
     assert uncached == alone
 
 
@@ -402,7 +410,9 @@ def test_waiting_rows_take_the_place_of_finished_ones(model):
 def test_the_twin_decodes_what_the_hook_points_do(model):
     steering = various(model)
     plain, points = (
-        generate(model, PROMPTS, steering, max_new_tokens=9, through=through)
+        generate(
+            model, PROMPTS, steering, max_new_tokens=9, options=GenerationOptions(through=through)
+        )
         for through in ("plain", "hook_points")
     )
     assert plain == points
@@ -414,4 +424,4 @@ def test_the_twin_decodes_what_the_hook_points_do(model):
     ):
         torch.testing.assert_close(one.logprobs, other.logprobs, rtol=0, atol=1e-4)
     with pytest.raises(Exception, match="both"):  # named by the type check in these tests
-        generate(model, PROMPTS, max_new_tokens=2, through="both")
+        generate(model, PROMPTS, max_new_tokens=2, options=GenerationOptions(through="both"))

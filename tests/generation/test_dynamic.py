@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from interp_steer.errors import GenerationError, InterventionError
-from interp_steer.generation.completions import generate
+from interp_steer.generation.completions import GenerationOptions, generate
 from interp_steer.generation.decoding import StopRule
 from interp_steer.generation.dynamic import ProbeStreams
 from interp_steer.generation.sampling import Sampling
@@ -182,7 +182,7 @@ def test_hooks_are_gone_afterwards_and_after_an_error(model, monkeypatch):
     steer = random_steps(model).shift(1.0, Dynamic())
     tokens(model, PROMPTS[:2], steer)
     assert n_hooks(model) == before
-    monkeypatch.setattr(StopRule, "ended", lambda *_: 1 / 0)
+    monkeypatch.setattr(StopRule, "finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         tokens(model, PROMPTS[:2], steer, through="hook_points")
     assert n_hooks(model) == before
@@ -199,7 +199,8 @@ def test_no_weight_can_be_found_on_the_prompt(model, positions):
 def test_what_a_dynamic_schedule_cannot_do(model):
     steer = random_steps(model).shift(1.0, Dynamic())
     with pytest.raises(GenerationError, match="compiled=True with a dynamic schedule"):
-        generate(model, PROMPTS[:1], steer, max_new_tokens=2, compiled=True)
+        options = GenerationOptions(compiled=True)
+        generate(model, PROMPTS[:1], steer, max_new_tokens=2, options=options)
     with pytest.raises(InterventionError, match=r"fwd_hooks\(clock\)"):
         steer.fwd_hooks()
     with pytest.raises(InterventionError, match=r"ist\.generate, ist\.logprobs or ist\.trace"):

@@ -16,9 +16,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import interp_steer as ist
 from interp_steer.errors import GenerationError
+from interp_steer.generation import ledger as ledger_module
 from interp_steer.generation.completions import generate
-from interp_steer.generation.ledger import CachedAnswer, Ledger, keys
+from interp_steer.generation.ledger import Ledger, compute_keys, hash_sources
+from interp_steer.generation.request import Answer
 from interp_steer.generation.sampling import Sampling
 from interp_steer.interventions.intervention import Direction, unsteered
 from interp_steer.models.hooked_lm import HookedLM
@@ -82,7 +85,9 @@ def test_everything_that_can_change_an_answer_is_in_its_key(model: HookedLM) -> 
     d_target = replace(d, target=6.000001)
 
     def key(fingerprint="f", prompt=(1, 2), steer=unsteered, choice="greedy", **settings):
-        return keys(fingerprint, [prompt], [steer], [choice], **{"stops": [1], **settings})[0]
+        return compute_keys(fingerprint, [prompt], [steer], [choice], **{"stops": [1], **settings})[
+            0
+        ]
 
     different = [
         key(), key("g"), key(prompt=(1, 3)), key(steer=d.add(1.0)), key(steer=d.add(1.5)),
@@ -92,6 +97,70 @@ def test_everything_that_can_change_an_answer_is_in_its_key(model: HookedLM) -> 
     ]  # fmt: skip
     assert len(set(different)) == len(different)
     assert key(steer=d.add(1.0)) == key(steer=copy.deepcopy(d).add(1.0))
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy the sources of the library, with nothing but the Python files."""
+    source = Path(ist.__file__).parent
+    copied = tmp_path_factory.mktemp("library") / "interp_steer"
+    for path in source.rglob("*.py"):
+        target = copied / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    return copied
+
+
+def hash_with_a_changed_byte(package: Path, name: str) -> str:
+    content = (package / name).read_bytes()
+    try:
+        (package / name).write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        return hash_sources(package)
+    finally:
+        (package / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("models/hooked_lm.py", "models/backends/bridge.py", "models/backends/protocol.py"),
+        *("interventions/hooks.py", "interventions/notation.py"),
+        *("generation/decoding.py", "generation/__init__.py"),
+    ],
+)
+def test_code_that_can_change_an_answer_changes_its_key(package: Path, name: str) -> None:
+    assert hash_with_a_changed_byte(package, name) != hash_sources(package)
+
+
+@pytest.mark.parametrize(
+    "name", ["notebook.py", "errors.py", "vectors/hub.py", "vectors/card.py", "scoring/judge.py"]
+)
+def test_other_code_leaves_the_stored_answers(package: Path, name: str) -> None:
+    assert hash_with_a_changed_byte(package, name) == hash_sources(package)
+
+
+def test_a_renamed_source_changes_the_key(package: Path, tmp_path: Path) -> None:
+    before = hash_sources(package)
+    (package / "models" / "sites.py").rename(package / "models" / "places.py")
+    try:
+        assert hash_sources(package) != before
+    finally:
+        (package / "models" / "places.py").rename(package / "models" / "sites.py")
+
+
+def test_the_key_is_of_the_sources_that_run(
+    model: HookedLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key() -> list[str]:
+        ledger_module._identify_program.cache_clear()
+        return compute_keys("f", [[1, 2]], [unsteered], ["greedy"])
+
+    hashed: list[Path] = []
+    before = key()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_module, "hash_sources", lambda root: hashed.append(root) or "changed")
+        assert key() != before
+    assert hashed == [Path(ist.__file__).parent] and key() == before
 
 
 def test_a_model_whose_weights_changed_answers_anew(
@@ -116,7 +185,7 @@ def tiny_copy(checkpoint, tmp_path: Path) -> HookedLM:
 
 
 texts = st.text(max_size=30)
-kepts = st.builds(CachedAnswer, texts, st.lists(st.integers(0, 10**6)).map(tuple), st.just("stop"))
+kepts = st.builds(Answer, texts, st.lists(st.integers(0, 10**6)).map(tuple), st.just("stop"))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -134,7 +203,7 @@ def test_a_torn_or_altered_line_is_passed_over(tmp_path, answers, data) -> None:
     path.write_bytes(whole[:cut])
     torn = Ledger(path)
     assert len(torn) >= whole[:cut].count(b"\n") and torn.damaged <= 1
-    torn.keep("new", CachedAnswer("whole", (1,), "stop"))  # a torn line does not spoil the next one
+    torn.keep("new", Answer("whole", (1,), "stop"))  # a torn line does not spoil the next one
     assert Ledger(path).take("new").text == "whole"
     place = data.draw(st.integers(0, len(whole) - 1))
     path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
@@ -146,7 +215,7 @@ def test_a_torn_or_altered_line_is_passed_over(tmp_path, answers, data) -> None:
 def _append(path: Path, name: str) -> None:
     ledger = Ledger(path)
     for index in range(40):
-        ledger.keep(f"{name}{index}", CachedAnswer(name * 200, tuple(range(50)), "stop"))
+        ledger.keep(f"{name}{index}", Answer(name * 200, tuple(range(50)), "stop"))
 
 
 def test_two_processes_append_to_one_ledger(tmp_path: Path) -> None:
@@ -200,5 +269,5 @@ def test_what_a_ledger_cannot_know_or_write_is_refused(model: HookedLM, tmp_path
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(GenerationError, match="could not be kept"):
         generate(model, PROMPTS, max_new_tokens=2, ledger=Ledger(tmp_path / "file" / "a.jsonl"))
-    with pytest.raises(GenerationError, match="no regular file; give another path"):
+    with pytest.raises(GenerationError, match="regular file; give another path"):
         Ledger(tmp_path)

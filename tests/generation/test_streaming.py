@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp_steer as ist
-from interp_steer.generation.tracing import token_texts
+from interp_steer.generation.tracing import split_by_token
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.vectors.card import Card
 from tests.support.checkpoints import ARCHITECTURES
 
@@ -22,11 +23,15 @@ PROMPTS = ["Name a tree.", "Tell me about the sea and the castle.", "Name a tree
 def told(model: ist.HookedLM, **options: object) -> tuple[dict[int, list[int]], list]:
     """What ``on_token`` heard of each prompt, and the completions."""
     heard: dict[int, list[int]] = defaultdict(list)
+    rare = {name: options.pop(name) for name in ("use_cache", "early_stop") if name in options}
     said = ist.generate(
         model,
         PROMPTS,
         max_new_tokens=12,
-        on_token=lambda row, token: heard[row].append(token),
+        options=ist.GenerationOptions(
+            on_token=lambda row, token: heard[row].append(token),
+            **rare,  # type: ignore[arg-type]
+        ),
         **options,  # type: ignore[arg-type]
     )
     return dict(heard), said
@@ -42,7 +47,8 @@ def test_what_is_told_is_what_is_returned(model: ist.HookedLM, options: dict[str
     assert {row: tuple(tokens) for row, tokens in heard.items()} == {
         row: completion.tokens for row, completion in enumerate(said)
     }
-    plain = ist.generate(model, PROMPTS, max_new_tokens=12, **options)  # type: ignore[arg-type]
+    given = {name: value for name, value in options.items() if name != "use_cache"}
+    plain = ist.generate(model, PROMPTS, max_new_tokens=12, **given)  # type: ignore[arg-type]
     assert said == plain
 
 
@@ -54,7 +60,7 @@ def test_an_answer_of_the_ledger_is_told_too(model: ist.HookedLM, tmp_path: Path
 
 
 def test_an_answer_that_is_cut_short_is_told_as_far_as_it_goes(model: ist.HookedLM):
-    heard, said = told(model, settled=lambda row, text: row == 1)
+    heard, said = told(model, early_stop=lambda row, text: row == 1)
     assert said[1].finish_reason == "settled"
     assert all(tuple(heard[row]) == completion.tokens for row, completion in enumerate(said))
 
@@ -68,10 +74,7 @@ def test_raising_ends_the_decoding_and_leaves_no_hook(model: ist.HookedLM):
 
     card = Card(
         name="aside",
-        model=model.name,
-        fingerprint=model.fingerprint,
-        n_layers=model.n_layers,
-        d_model=model.d_model,
+        identity=ModelIdentity.of(model),
         component="resid_post",
         position="last",
         estimator="random",
@@ -85,7 +88,13 @@ def test_raising_ends_the_decoding_and_leaves_no_hook(model: ist.HookedLM):
     steer = ist.SteeringVector(directions, None, layers, card).at(1).add(8.0)
     before = ist.generate(model, PROMPTS, max_new_tokens=4)
     with pytest.raises(Stopped):
-        ist.generate(model, PROMPTS, steer, max_new_tokens=4, on_token=stop)
+        ist.generate(
+            model,
+            PROMPTS,
+            steer,
+            max_new_tokens=4,
+            options=ist.GenerationOptions(on_token=stop),
+        )
     assert ist.generate(model, PROMPTS, max_new_tokens=4) == before
 
 
@@ -95,7 +104,7 @@ def test_texts_of_tokens_join_into_the_answer(
 ):
     model = tiny(architecture)
     for completion in ist.generate(model, PROMPTS, max_new_tokens=24):
-        pieces = token_texts(model, completion.tokens, completion.text)
+        pieces = split_by_token(model, completion.tokens, completion.text)
         assert len(pieces) == len(completion.tokens)
         assert "".join(pieces) == completion.text
 
@@ -107,11 +116,11 @@ def test_half_characters_belong_to_the_token_that_completes_them(
 ):
     model = tiny("qwen2")  # bytes: a character of several is several tokens
     tokens = model.tokenizer(text, add_special_tokens=False)["input_ids"]
-    pieces = token_texts(model, tokens)
+    pieces = split_by_token(model, tokens)
     assert "".join(pieces) == model.decode(tokens) and len(pieces) == len(tokens)
     if "\ufffd" not in text:
         assert not any("\ufffd" in piece for piece in pieces)
-    begun = token_texts(model, tokens, model.decode(tokens)[:cut])
+    begun = split_by_token(model, tokens, model.decode(tokens)[:cut])
     assert "".join(begun) == model.decode(tokens)[:cut]
 
 
@@ -125,10 +134,18 @@ def test_a_fit_tells_how_far_it_is_and_can_be_ended(model: ist.HookedLM, estimat
 
     pairs = ist.world.instruction("change_case:english_lowercase", fit=10, select=0, test=0)
     heard: list[int] = []
-    told = ist.fit(model, pairs, batch_size=4, estimator=estimator, on_read=heard.append)
+    told = ist.fit(
+        model,
+        pairs,
+        estimator=estimator,
+        options=ist.capture.CaptureOptions(batch_size=4, on_read=heard.append),
+    )
     assert sum(heard) == 2 * len(pairs) and len(heard) >= 6
     with pytest.raises(Stopped):
-        ist.fit(model, pairs, on_read=stop)
+        ist.fit(model, pairs, options=ist.capture.CaptureOptions(on_read=stop))
     assert torch.equal(
-        told.directions, ist.fit(model, pairs, batch_size=4, estimator=estimator).directions
+        told.directions,
+        ist.fit(
+            model, pairs, estimator=estimator, options=ist.capture.CaptureOptions(batch_size=4)
+        ).directions,
     )

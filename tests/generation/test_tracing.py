@@ -12,7 +12,7 @@ from torch import Tensor
 from interp_steer.errors import GenerationError
 from interp_steer.generation.answer_scores import logprobs
 from interp_steer.generation.completions import generate
-from interp_steer.generation.teacher_forcing import given_answers, predictions
+from interp_steer.generation.teacher_forcing import predict_answers, prepare_answers
 from interp_steer.generation.tracing import Trace, trace
 from interp_steer.interventions.intervention import unsteered
 from interp_steer.interventions.schedules import Dynamic, diminishing, start
@@ -55,8 +55,8 @@ def test_what_was_generated_is_the_likeliest_when_it_is_given(model):
     prompts = [PROMPTS[number % len(PROMPTS)] for number in range(len(kinds))]
     steering = list(kinds.values())
     said = tokens(free, prompts, steering)
-    rows = given_answers(model, prompts, said, steering, 16)
-    predicted = predictions(model, rows)
+    rows = prepare_answers(model, prompts, said, steering, 16)
+    predicted = predict_answers(model, rows)
     best = predicted.logprobs.argmax(-1)
     assert [tuple(row.tolist()) for row in best] == said
     scores = logprobs(model, prompts, said, steering, batch_size=4)

@@ -11,7 +11,11 @@ from transformer_lens.patching import generic_activation_patch
 import interp_steer as ist
 from figures.style.interval_dots import interval_dots
 from interp_steer.errors import FigureError, InterventionError
-from interp_steer.geometry.exchange import interchange, last_tokens, moved_along
+from interp_steer.geometry.exchange import (
+    capture_last_tokens,
+    displacement_along,
+    exchange_activations,
+)
 from interp_steer.models.sites import Site
 from tests.support.exchanges import (
     ANSWERS,
@@ -27,7 +31,7 @@ from tests.support.shapes import shapes_unchecked
 def read(request, tiny, pairs):
     """A model, its vector, and the last tokens of the sides with the property and without."""
     model = tiny(request.param)
-    return model, ist.fit(model, pairs), last_tokens(model, pairs)
+    return model, ist.fit(model, pairs), capture_last_tokens(model, pairs)
 
 
 # ------------------------------------------------------------------ exchanges
@@ -39,7 +43,9 @@ def test_the_whole_exchanged_is_what_transformer_lens_patches(read, pairs):
             scores(
                 model,
                 pairs.absent,
-                interchange(vector.at(k), *(s[Site("resid_post", k)] for s in (present, absent))),
+                exchange_activations(
+                    vector.at(k), *(s[Site("resid_post", k)] for s in (present, absent))
+                ),
             )
             for k in layers
         ]
@@ -68,7 +74,7 @@ def test_the_parts_of_an_exchange_sum_to_the_whole(read, pairs):
     model, vector, (present, absent) = read
     site, direction = Site("resid_post", LAYER), vector.at(LAYER)
     whole, component, rest = (
-        interchange(direction, present[site], absent[site], part)
+        exchange_activations(direction, present[site], absent[site], part)
         for part in ("whole", "component", "rest")
     )
     both = [one + other for one, other in zip(component, rest, strict=True)]
@@ -83,7 +89,9 @@ def test_after_the_last_layer_the_donor_predicts(read, pairs):
     model, vector, (present, absent) = read
     last = model.n_layers - 1
     site = Site("resid_post", last)
-    patched = scores(model, pairs.absent, interchange(vector.at(last), present[site], absent[site]))
+    patched = scores(
+        model, pairs.absent, exchange_activations(vector.at(last), present[site], absent[site])
+    )
     told = scores(model, pairs.present, ist.unsteered)
     torch.testing.assert_close(patched, told, atol=1e-4, rtol=1e-4)
 
@@ -93,14 +101,14 @@ def test_an_exchange_with_oneself_does_nothing(llama, pairs):
     rows = absent[Site("resid_post", LAYER)]
     plain = scores(model, pairs.absent, ist.unsteered)
     for part in ("whole", "component", "rest"):
-        same = scores(model, pairs.absent, interchange(vector.at(LAYER), rows, rows, part))
+        same = scores(model, pairs.absent, exchange_activations(vector.at(LAYER), rows, rows, part))
         torch.testing.assert_close(same, plain, atol=1e-5, rtol=1e-5)
 
 
 def test_exchanges_of_a_batch_are_those_of_its_rows(llama, pairs):
     model, vector, (present, absent) = llama
     site = Site("resid_post", LAYER)
-    steering = interchange(vector.at(LAYER), present[site], absent[site])
+    steering = exchange_activations(vector.at(LAYER), present[site], absent[site])
     together = scores(model, pairs.absent, steering)
     alone = torch.cat(
         [
@@ -114,7 +122,7 @@ def test_exchanges_of_a_batch_are_those_of_its_rows(llama, pairs):
 def test_a_control_moves_a_prompt_as_far(llama):
     _, vector, (present, absent) = llama
     site, direction = Site("resid_post", LAYER), vector.at(LAYER)
-    far = moved_along(direction, present[site], absent[site])
+    far = displacement_along(direction, present[site], absent[site])
     by_hand = (present[site].double() - absent[site].double()) @ direction.unit.double()
     torch.testing.assert_close(far, by_hand)
     # In the mean the exchange is the vector: that is what a difference in means is.
@@ -133,7 +141,7 @@ def test_what_cannot_be_exchanged_is_refused(llama, cut, part, match):
     _, vector, (present, absent) = llama
     site = Site("resid_post", LAYER)
     with shapes_unchecked(), pytest.raises(InterventionError, match=match):
-        interchange(vector.at(LAYER), *cut((present[site], absent[site])), part=part)
+        exchange_activations(vector.at(LAYER), *cut((present[site], absent[site])), part=part)
 
 
 # ------------------------------------------------------------------ figures
@@ -158,7 +166,7 @@ def test_a_dot_for_each_estimate_and_none_twice():
     arrows = [mark for trace in cut for mark in trace.marker.symbol if mark == "triangle-right"]
     assert len(arrows) == 3 and all(max(trace.x) <= 0.7 for trace in cut)
     assert sorted(text.strip() for trace in cut for text in trace.text if text) == ["0.8"] * 3
-    with pytest.raises(FigureError, match="there twice"):
+    with pytest.raises(FigureError, match="occur twice"):
         interval_dots(pl.concat([frame, frame]), "share", group="group")
     with pytest.raises(FigureError, match="undefined"):
         interval_dots(frame.with_columns(pl.lit(float("nan")).alias("high")), "share")

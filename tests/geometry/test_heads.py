@@ -79,14 +79,14 @@ def test_what_writes_after_a_layer_has_no_share_of_it(tiny):
         for layer in shares.layers:  # which are all layers here
             if writer.layer is not None and writer.layer > layer:
                 assert not shares.values[layer, column] and not shares.draws[:, layer, column].any()
-    blocks = shares.summed(lambda writer: writer.layer)
+    blocks = shares.sum_by(lambda writer: writer.layer)
     assert (1, 2) not in blocks and (2, 1) in blocks and (0, None) in blocks
 
 
 def test_groups_add_up_and_hold_their_estimate(tiny):
     model = tiny("llama3")
     shares = write_shares(model, *sides(model), draws=30)
-    parts = shares.summed(lambda writer: writer.part)
+    parts = shares.sum_by(lambda writer: writer.part)
     for layer in shares.layers:
         of = {part: each for (at, part), each in parts.items() if at == layer}
         assert set(of) == {"embedding", "attention", "mlp"}
@@ -117,7 +117,7 @@ def test_moments_without_rows_or_sites_are_refused(tiny):
     present, absent = (
         capture_moments(model, side, keep_rows=True) for side in (pairs().present, pairs().absent)
     )
-    with pytest.raises(CaptureError, match=r"no rows at resid_pre\.0"):
+    with pytest.raises(VectorError, match=r"resid_pre\.0 were not kept"):
         write_shares(model, present, absent)
     with pytest.raises(CaptureError, match=r"no rows at z\.0"):
         head_rows(capture_moments(model, pairs().present))
@@ -194,7 +194,7 @@ def test_sides_that_are_apart_altogether_are_not_certain():
 
 
 def test_numbers_that_are_no_sides_are_refused():
-    with pytest.raises(CaptureError, match="no two sides"):
+    with pytest.raises(CaptureError, match="do not go together"):
         measure_separation(torch.ones(3, 2), torch.ones(3, 4))
     with pytest.raises(CaptureError, match="nan or inf"):
         measure_separation(torch.tensor([float("nan")]), torch.ones(1))

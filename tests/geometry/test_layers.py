@@ -16,10 +16,13 @@ from interp_steer.errors import VectorError
 from interp_steer.geometry.layers import (
     cosine_between_layers,
     discrimination,
-    effective_rank,
-    energy_shares,
     spread,
     unembedding_angle,
+)
+from interp_steer.geometry.ranks import (
+    effective_rank,
+    effective_rank_of_variance,
+    energy_shares,
 )
 
 
@@ -39,9 +42,18 @@ def pairs(text: str = "No capitals.") -> ist.ContrastSet:
     return ist.contrast.build(text, queries, [text], fit=3, select=0, test=0)
 
 
+def test_the_two_effective_ranks_differ_on_a_spectrum_that_is_not_flat():
+    """Singular values 3 and 1: shares 3/4 and 1/4, of their squares 9/10 and 1/10."""
+    rows = rows_of([3.0, 1.0])
+    entropies = [-sum(p * math.log(p) for p in (share, 1 - share)) for share in (0.75, 0.9)]
+    of_values, of_squares = float(effective_rank(rows)), effective_rank_of_variance(rows)
+    assert of_values == pytest.approx(math.exp(entropies[0])) == pytest.approx(1.7547653506)
+    assert of_squares == pytest.approx(math.exp(entropies[1])) == pytest.approx(1.3841454885)
+
+
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_rows_that_fill_k_directions_evenly_have_rank_k(k):
-    assert effective_rank(rows_of([3.0] * k)) == pytest.approx(k)
+    assert effective_rank_of_variance(rows_of([3.0] * k)) == pytest.approx(k)
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=1, max_size=6))
@@ -53,13 +65,15 @@ def test_the_effective_rank_is_the_exponent_of_the_entropy(values):
     found = energy_shares(rows)[: len(values)].tolist()
     assert found == pytest.approx(shares, abs=1e-9)
     entropy = -math.fsum(share * math.log(share) for share in shares)
-    assert effective_rank(rows) == pytest.approx(math.exp(entropy), abs=1e-6)
-    assert effective_rank(7 * rows) == pytest.approx(effective_rank(rows), abs=1e-6)
+    assert effective_rank_of_variance(rows) == pytest.approx(math.exp(entropy), abs=1e-6)
+    assert effective_rank_of_variance(7 * rows) == pytest.approx(
+        effective_rank_of_variance(rows), abs=1e-6
+    )
 
 
 def test_rows_that_are_nothing_fill_no_dimensions():
     with pytest.raises(VectorError, match="pairs that differ"):
-        effective_rank(torch.zeros(4, 3))
+        effective_rank_of_variance(torch.zeros(4, 3))
     with pytest.raises(VectorError, match="three or more"):
         spread(torch.ones(2, 3), torch.zeros(2, 3))
 
@@ -78,8 +92,10 @@ def test_spread_is_what_it_says():
     present = absent + along + torch.randn(40, 30)
     found, differences = spread(present, absent), (present - absent).double()
     centred = differences - differences.mean(0)
-    assert found.effective_rank.value == pytest.approx(effective_rank(differences), rel=1e-6)
-    assert found.scatter_rank.value == pytest.approx(effective_rank(centred), rel=1e-6)
+    assert found.effective_rank.value == pytest.approx(
+        effective_rank_of_variance(differences), rel=1e-6
+    )
+    assert found.scatter_rank.value == pytest.approx(effective_rank_of_variance(centred), rel=1e-6)
     assert found.effective_rank.value < found.scatter_rank.value
     for one in (found.effective_rank, found.scatter_rank, found.along_mean, found.relative_norm):
         assert one.low < one.value < one.high

@@ -8,7 +8,7 @@ import torch
 
 import interp_steer as ist
 from interp_steer.errors import GenerationError, InterventionError, SiteError
-from interp_steer.geometry.propagation import QUANTITIES, propagate
+from interp_steer.geometry.propagation import QUANTITIES, PropagationOptions, propagate
 from interp_steer.models.sites import Site
 
 QUERIES = ["Name a tree.", "Tell me about the sea and the castle.", "What is a whale?"]
@@ -41,7 +41,7 @@ def test_it_is_nothing_before_itself_there_and_something_else_after(tiny, archit
         [0.5, -2.0],
         answers=answers,
         fitted=own,
-        layers=range(model.n_layers),
+        options=PropagationOptions(layers=range(model.n_layers)),
     )
     assert (found.growth[..., :LAYER] == 0).all() and (found.survival[..., :LAYER] == 0).all()
     assert (found.kl[..., :LAYER] == 0).all() and (found.inflation[..., :LAYER] == 1).all()
@@ -56,7 +56,14 @@ def test_it_is_nothing_before_itself_there_and_something_else_after(tiny, archit
 def test_the_numbers_are_those_of_two_captures_by_hand(tiny, vector, through):
     model, c = tiny("llama3"), 1.5
     direction = vector.at(LAYER)
-    found = propagate(model, QUERIES, direction, [c], fitted=vector, batch_size=2, through=through)
+    found = propagate(
+        model,
+        QUERIES,
+        direction,
+        [c],
+        fitted=vector,
+        options=PropagationOptions(batch_size=2, through=through),
+    )
     plain = ist.capture.capture_moments(model, QUERIES, keep_rows=True).rows
     with model.steered(direction.add(c)):
         steered = ist.capture.capture_moments(model, QUERIES, keep_rows=True).rows
@@ -106,7 +113,9 @@ def test_small_changes_are_in_proportion_to_the_strength(tiny, vector):
 def test_batches_and_neighbours_change_nothing(tiny, vector):
     model, direction = tiny("llama3"), vector.at(LAYER)
     together = propagate(model, QUERIES, direction, [1.0], fitted=vector)
-    apart = propagate(model, QUERIES, direction, [1.0], fitted=vector, batch_size=1)
+    apart = propagate(
+        model, QUERIES, direction, [1.0], fitted=vector, options=PropagationOptions(batch_size=1)
+    )
     alone = propagate(model, QUERIES[1:2], direction, [1.0], fitted=vector)
     for name in QUANTITIES:
         mine = getattr(together, name)
@@ -135,11 +144,11 @@ def test_what_cannot_be_followed_is_refused(tiny, vector):
     )
     with pytest.raises(InterventionError, match="residual stream's width"):
         propagate(model, QUERIES, at_heads.at(1), [1.0])
-    with pytest.raises(InterventionError, match="no vector of the residual stream"):
+    with pytest.raises(InterventionError, match="of the residual stream"):
         propagate(model, QUERIES, vector.at(1), [1.0], fitted=at_heads)
     with pytest.raises(InterventionError, match="at least one"):
         propagate(model, QUERIES, vector.at(1), [])
     with pytest.raises(SiteError, match="out of range"):
-        propagate(model, QUERIES, vector.at(1), [1.0], layers=[9])
-    with pytest.raises(GenerationError, match="no prompts"):
+        propagate(model, QUERIES, vector.at(1), [1.0], options=PropagationOptions(layers=[9]))
+    with pytest.raises(GenerationError, match="prompts is empty"):
         propagate(model, [], vector.at(1), [1.0])

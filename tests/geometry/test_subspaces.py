@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from interp_steer.errors import VectorError
-from interp_steer.geometry.subspaces import effective_rank, principal_angles, shared_part
+from interp_steer.geometry.ranks import effective_rank
+from interp_steer.geometry.subspaces import principal_angles, shared_part
 from interp_steer.statistics.resampling import normal_interval, resampled_means
 
 

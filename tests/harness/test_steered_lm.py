@@ -22,7 +22,7 @@ from interp_steer.errors import (
     RunError,
     VectorError,
 )
-from interp_steer.harness import SteeredLM, intervention
+from interp_steer.harness import SteeredLM, make_intervention
 from interp_steer.harness.steering import read_vector
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.interventions.schedules import diminishing
@@ -83,7 +83,7 @@ def stepped_of(model: HookedLM, n_steps: int = 3) -> SteppedVector:
 
 @pytest.fixture(scope="module")
 def steer(burattino_base: HookedLM) -> Intervention:
-    return intervention(vector_of(burattino_base), layer=2, coefficient=6.0)
+    return make_intervention(vector_of(burattino_base), layer=2, coefficient=6.0)
 
 
 def totals(answers: Sequence[tuple[float, bool]]) -> list[float]:
@@ -96,7 +96,7 @@ def test_without_strength_the_log_likelihoods_are_those_of_hf(pair, strength) ->
     hf, model = pair
     steering = unsteered
     if strength is not None:
-        steering = intervention(vector_of(model), layer=1, coefficient=strength)
+        steering = make_intervention(vector_of(model), layer=1, coefficient=strength)
     lm = SteeredLM(model, steering, batch_size=3)
     theirs = hf.loglikelihood(requests("loglikelihood", [*PAIRS, OVERLONG]))
     ours = lm.loglikelihood(requests("loglikelihood", [*PAIRS, OVERLONG]))
@@ -298,16 +298,16 @@ def test_operations_and_their_defaults(burattino_base: HookedLM) -> None:
     vector = vector_of(burattino_base)
     five = diminishing(5)
     for made, meant in (
-        (intervention(vector, 1), vector.at(1).add(1.0, "generated")),
+        (make_intervention(vector, 1), vector.at(1).add(1.0, "generated")),
         (
-            intervention(vector, 1, schedule="diminishing(5)"),
+            make_intervention(vector, 1, schedule="diminishing(5)"),
             vector.at(1).add(1.0, "generated", five),
         ),
-        (intervention(vector, 1, "project", positions="all"), vector.at(1).project()),
-        (intervention(vector, 1, "project", 3.0), vector.at(1).project(3.0, "generated")),
-        (intervention(vector, 2, "shift", 2.0), vector.at(2).shift(2.0, "generated")),
-        (intervention(vector, operation="shift", coefficient=2.0), vector.shift(2.0)),
-        (intervention(vector_of(burattino_base, (2,))), vector.at(2).add(1.0, "generated")),
+        (make_intervention(vector, 1, "project", positions="all"), vector.at(1).project()),
+        (make_intervention(vector, 1, "project", 3.0), vector.at(1).project(3.0, "generated")),
+        (make_intervention(vector, 2, "shift", 2.0), vector.at(2).shift(2.0, "generated")),
+        (make_intervention(vector, operation="shift", coefficient=2.0), vector.shift(2.0)),
+        (make_intervention(vector_of(burattino_base, (2,))), vector.at(2).add(1.0, "generated")),
     ):
         assert str(made) == str(meant)
 
@@ -317,15 +317,15 @@ def test_vectors_with_steps_shift(burattino_base: HookedLM, tmp_path: Path) -> N
     vector.save(tmp_path / "steps.safetensors")
     held = read_vector(tmp_path / "steps.safetensors")
     five = diminishing(5)
-    made = intervention(held, coefficient=2.0, schedule="diminishing(5)")
+    made = make_intervention(held, coefficient=2.0, schedule="diminishing(5)")
     assert str(made) == str(vector.shift(2.0, five))
     site = vector.sites[1]
-    one = intervention(held, layer=2, positions="generated")
+    one = make_intervention(held, layer=2, positions="generated")
     assert str(one) == str(vector.direction(site, site).shift(1.0, "generated"))
     with pytest.raises(InterventionError, match=r"takes 'shift'$"):
-        intervention(held, operation="add")
+        make_intervention(held, operation="add")
     with pytest.raises(VectorError, match=r"no directions at z\.7"):
-        intervention(held, layer=7)
+        make_intervention(held, layer=7)
     with pytest.raises(VectorError, match="missing or damaged"):
         read_vector(tmp_path / "none.safetensors")
 
@@ -336,7 +336,7 @@ def test_steps_and_schedules_reach_scores_and_texts(
     burattino_base: HookedLM, schedule: str, stepped: bool
 ) -> None:
     vector = (stepped_of if stepped else vector_of)(burattino_base)
-    steering = intervention(vector, operation="shift", coefficient=0.5, schedule=schedule)
+    steering = make_intervention(vector, operation="shift", coefficient=0.5, schedule=schedule)
     lm = SteeredLM(burattino_base, steering)
     asked, said = "What colour is the fox?", " The fox is red."
     context = burattino_base.render(asked)
@@ -367,9 +367,9 @@ def test_model_arguments_that_make_nothing_are_refused(line, error, message) -> 
 def test_what_cannot_be_done_is_refused(burattino_base: HookedLM, tiny) -> None:
     vector = vector_of(burattino_base)
     with pytest.raises(InterventionError, match="takes 'add', 'project', 'shift'"):
-        intervention(vector, 1, "rotate")
-    with pytest.raises(InterventionError, match="layers 1, 2; say at which"):
-        intervention(vector)
+        make_intervention(vector, 1, "rotate")
+    with pytest.raises(InterventionError, match="layers 1, 2; .*layer="):
+        make_intervention(vector)
     with pytest.raises(InterventionError, match="cannot steer"):
         SteeredLM(tiny("llama3"), vector.at(1).add(1.0))
     lm = SteeredLM(burattino_base)

@@ -17,7 +17,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from interp_steer.harness import TASKS, SteeredLM, italian_tasks
-from interp_steer.harness.answers import Chosen, by_letter, by_words, measured
+from interp_steer.harness.answers import Chosen, choose_by_letter, choose_by_words, measure_answer
 from interp_steer.harness.world_tasks import continuations, questions
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.world.facts import Fact, default_world
@@ -97,12 +97,12 @@ def test_one_option_is_true(make) -> None:
     ],
 )
 def test_letters_of_answers(text: str, option: int | None) -> None:
-    assert by_letter(text, 4) == option
+    assert choose_by_letter(text, 4) == option
 
 
 def test_a_letter_beyond_the_options_is_none() -> None:
-    assert by_letter("E", 5) == 4
-    assert by_letter("E", 4) is None
+    assert choose_by_letter("E", 5) == 4
+    assert choose_by_letter("E", 4) is None
 
 
 @pytest.mark.parametrize(
@@ -118,13 +118,13 @@ def test_a_letter_beyond_the_options_is_none() -> None:
     ],
 )
 def test_words_of_answers(text: str, option: int | None) -> None:
-    assert by_words(text, [["rosso", "rossa"], ["verde"], ["verde acqua"]]) == option
+    assert choose_by_words(text, [["rosso", "rossa"], ["verde"], ["verde acqua"]]) == option
 
 
 @pytest.mark.parametrize("language", ["en", "it"])
 def test_a_sentence_that_tells_an_option_chooses_it(language: str) -> None:
     chosen = [
-        by_words(doc["choices"][number], doc["words"]) == number
+        choose_by_words(doc["choices"][number], doc["words"]) == number
         for doc in questions(language)["test"]
         for number in range(4)
     ]
@@ -133,14 +133,14 @@ def test_a_sentence_that_tells_an_option_chooses_it(language: str) -> None:
 
 def test_what_is_measured_of_answers() -> None:
     doc = {"gold": 1}
-    assert measured(doc, Chosen(1, "B. il lupo"), "it") == {"acc": 1.0, "parses": 1.0}
+    assert measure_answer(doc, Chosen(1, "B. il lupo"), "it") == {"acc": 1.0, "parses": 1.0}
     italian = "La risposta è il lupo che vive nel bosco."
-    assert measured(doc, Chosen(0, italian), "it") == {
+    assert measure_answer(doc, Chosen(0, italian), "it") == {
         "acc": 0.0,
         "parses": 1.0,
         "in_language": 1.0,
     }
-    assert measured(doc, Chosen(None, italian), "en") == {
+    assert measure_answer(doc, Chosen(None, italian), "en") == {
         "acc": 0.0,
         "parses": 0.0,
         "in_language": 0.0,

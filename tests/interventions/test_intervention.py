@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from interp_steer.errors import InterventionError, SiteError
 from interp_steer.interventions import schedules
-from interp_steer.interventions.edits import Edit
 from interp_steer.interventions.intervention import (
     Direction,
+    Edit,
     Intervention,
     compose,
     row_hooks,
     unsteered,
 )
+from interp_steer.interventions.operations import Operation
 from interp_steer.interventions.positions import Clock, span
 from interp_steer.interventions.schedules import diminishing, exponential, fixed, start
 from interp_steer.models.sites import Site
@@ -72,8 +73,8 @@ def edits(draw, site: st.SearchStrategy[Site] = sites) -> Edit:
     direction = make(
         draw(names), str(source), str(where), seed=draw(st.integers(0, 5)), steps=steps
     )
-    operation = draw(st.sampled_from(["add", "shift", "turn", "project", "ablate"]))
-    value = 0.0 if operation == "ablate" else draw(finite)
+    operation = draw(st.sampled_from([each for each in Operation if not each.needs_map]))
+    value = 0.0 if operation.parameter is None else draw(finite)
     return Edit(
         direction, operation, value, draw(st.sampled_from(POSITIONS)), draw(weights_by_step)
     )
@@ -296,8 +297,8 @@ def test_canonical_lines_as_documented():
     [
         ("", "looks like"),
         ("bend(x@resid_post.1)", "looks like"),
-        ("turn(x@resid_post.1)", "turn take coefficient"),
-        ("shift(x@resid_post.1)", "turn take coefficient"),
+        ("turn(x@resid_post.1)", "turn takes coefficient="),
+        ("shift(x@resid_post.1)", "shift takes coefficient="),
         ("shift(x@resid_post.2-1, coefficient=1.0)", "a range of layers rises"),
         ("shift(x@resid_post.0-99999999, coefficient=1.0)", "ends below"),
         ("ablate(x[resid_post.0]@resid_post.1-2)", "read where it acts"),
@@ -310,12 +311,9 @@ def test_canonical_lines_as_documented():
         ("project(x@resid_post.1, target=1.50)", "not canonical"),
         ("project(x@resid_post.1, target=1.5)", "not canonical"),
         ("project(x[resid_post.1]@resid_post.1)", "not canonical"),
-        (
-            "project(x@resid_post.1, coefficient=2.0)",
-            "turn take coefficient",
-        ),
-        ("add(x@resid_post.1)", "turn take coefficient"),
-        ("ablate(x@resid_post.1, target=2.0)", "ablate takes neither"),
+        ("project(x@resid_post.1, coefficient=2.0)", "project may take target="),
+        ("add(x@resid_post.1)", "add takes coefficient="),
+        ("ablate(x@resid_post.1, target=2.0)", "ablate takes neither a coefficient nor a target"),
         ("add(x@resid_post.1, coefficient=nan)", "finite"),
         ("add(x@resid_post.1, coefficient=two)", "not a number"),
         ("add(x@resid_post.1, coefficient=2.0, positions=odd)", "unknown positions"),
@@ -337,7 +335,7 @@ def test_strengths_that_are_not_finite(number):
     with pytest.raises(InterventionError, match="finite"):
         make(target=number)
     with pytest.raises(InterventionError, match="finite"):
-        Edit(make(), "add", number)
+        Edit(make(), Operation.ADD, number)
 
 
 @pytest.mark.parametrize(
@@ -369,7 +367,27 @@ def test_directions_that_cannot_be():
     with pytest.raises(InterventionError, match="carries no target"):
         of(torch.ones(D_MODEL)).project()
     with pytest.raises(InterventionError, match="unknown operation"):
-        Edit(make(), "scale", 1.0)
+        make().apply("scale", 1.0)
+
+
+@pytest.mark.parametrize("operation", [each for each in Operation if not each.needs_map])
+def test_an_operation_is_applied_by_name_as_by_its_method(operation):
+    direction = make()
+    method = getattr(direction, operation.value)
+    amount = () if operation.parameter is None else (2.5,)
+    by_method = method(*amount, positions="generated", schedule=start)
+    by_name = direction.apply(operation.value, *amount, positions="generated", schedule=start)
+    assert by_name == by_method
+    assert by_name.edits[0].operation is operation
+
+
+def test_amounts_that_an_operation_does_not_take():
+    with pytest.raises(InterventionError, match=r"ablate takes no amount; leave 2\.0 out"):
+        make().apply("ablate", 2.0)
+    with pytest.raises(InterventionError, match="coefficient None is not a number"):
+        make().apply("add")
+    with pytest.raises(InterventionError, match=r"ist\.fit_transport"):
+        make().apply("transport", 1.0)
 
 
 def test_hooks_that_meet_the_wrong_pass():

@@ -20,7 +20,7 @@ import interp_steer as ist
 from interp_steer.capture.activations import capture_moments
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import BasisError, ModelError, VectorError
-from interp_steer.generation.decoding import SETTLED_EVERY
+from interp_steer.generation.decoding import EARLY_STOP_EVERY
 from interp_steer.generation.sampling import Sampling
 from interp_steer.geometry.propagation import propagate
 from interp_steer.interventions.intervention import Intervention
@@ -195,10 +195,14 @@ def test_steered_greedy_tokens_are_the_bridges(
 
 
 def test_rows_that_leave_and_join_the_cache_do_not_change_the_others(converted: Wrapped) -> None:
-    model, n = converted("llama3"), 3 * SETTLED_EVERY
+    model, n = converted("llama3"), 3 * EARLY_STOP_EVERY
     alone = [ist.generate(model, [prompt], max_new_tokens=n)[0] for prompt in PROMPTS]
     found = ist.generate(
-        model, PROMPTS, max_new_tokens=n, batch_size=2, settled=lambda row, _: row % 2 == 0
+        model,
+        PROMPTS,
+        max_new_tokens=n,
+        batch_size=2,
+        options=ist.GenerationOptions(early_stop=lambda row, _: row % 2 == 0),
     )
     for row, (one, whole) in enumerate(zip(found, alone, strict=True)):
         assert one.tokens == whole.tokens[: len(one.tokens)]
@@ -368,8 +372,8 @@ def test_what_needs_the_plain_model_is_refused(converted: Wrapped, tmp_path: Pat
         lambda: model.plain,
         lambda: model.with_own_twin(),
         lambda: model.module_of(Site("z", 1)),
-        lambda: ist.generate(model, PROMPTS, compiled=True),
-        lambda: ist.generate(model, PROMPTS, through="plain"),
+        lambda: ist.generate(model, PROMPTS, options=ist.GenerationOptions(compiled=True)),
+        lambda: ist.generate(model, PROMPTS, options=ist.GenerationOptions(through="plain")),
         lambda: ist.interchange.write(steer, tmp_path / "v.pt", format="lm_eval", model=model),
     ):
         with pytest.raises(ModelError, match=said):
@@ -440,5 +444,7 @@ def test_a_card_of_an_earlier_version_reads_as_unprocessed(
     converted: Wrapped, pairs: ContrastSet
 ) -> None:
     card = ist.fit(converted("llama3"), pairs).card
-    stored = {key: value for key, value in card.__dict__.items() if key != "basis"}
-    assert type(card).read(stored) == replace(card, basis="unprocessed")
+    stored = {key: value for key, value in card.to_flat().items() if key != "basis"}
+    assert type(card).read(stored) == replace(
+        card, identity=replace(card.identity, basis="unprocessed")
+    )

@@ -20,12 +20,12 @@ from transformer_lens.model_bridge import TransformerBridge
 import interp_steer as ist
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.errors import BasisError, InterchangeError, ModelError, VectorError
-from interp_steer.interchange.conversion import card_of, card_text
+from interp_steer.interchange.conversion import card_to_json, parse_card
 from interp_steer.models.backends.hooked_transformer import TransformerCache, is_hooked_transformer
 from interp_steer.models.basis import UNPROCESSED
 from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.models.kv_cache import RowCache
-from interp_steer.vectors.transfer.paired_activations import ModelIdentity
 
 FOLDED = "processed (norms folded)"
 
@@ -86,7 +86,9 @@ def test_the_basis_is_on_every_card_and_comes_back(
         assert ist.SteeringVector.load(tmp_path / "v").card == vector.card
         assert ist.SteppedVector.load(tmp_path / "s").card == stepped.card
         assert model.basis in vector._repr_html_()
-        assert card_of(json.loads(json.dumps(card_text(vector.card))), "a file") == vector.card
+        assert (
+            parse_card(json.loads(json.dumps(card_to_json(vector.card))), "a file") == vector.card
+        )
         assert vector.at(1).basis == model.basis
         assert vector.like_random(0).card.basis == (vector * 2).card.basis == model.basis
         maps = ist.fit_transport(model, pairs, layers=[1])
@@ -97,10 +99,10 @@ def test_a_card_of_an_earlier_version_is_of_unprocessed_weights(
     tiny: Callable[[str], HookedLM], pairs: ContrastSet
 ) -> None:
     card = ist.fit(tiny("llama3"), pairs).card
-    earlier = {key: value for key, value in card_text(card).items() if key != "basis"}
-    assert type(card).read(earlier) == card_of(earlier, "a file") == card
+    earlier = {key: value for key, value in card_to_json(card).items() if key != "basis"}
+    assert type(card).read(earlier) == parse_card(earlier, "a file") == card
     with pytest.raises(InterchangeError, match="damaged"):
-        card_of(earlier | {"basis": 3}, "a file")
+        parse_card(earlier | {"basis": 3}, "a file")
 
 
 # ----------------------------------------------------------------------- mixing

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from interp_steer.capture.activations import capture_moments
+from interp_steer.capture.options import CaptureOptions
 from interp_steer.generation.answer_scores import logprobs
-from interp_steer.generation.completions import generate
+from interp_steer.generation.completions import GenerationOptions, generate
 from interp_steer.interventions.intervention import Direction
 from interp_steer.models.batching import OutOfMemory, SmallerBatch
 from interp_steer.models.hooked_lm import HookedLM
@@ -69,10 +70,12 @@ def test_answers_are_the_same_when_the_batch_shrinks(
     with (
         room_for(model, 3, error, after),
         pytest.warns(
-            SmallerBatch, match="6 rows did not fit in the memory of cpu; going on with 3"
+            SmallerBatch, match="6 rows did not fit in the memory of cpu; continuing with 3"
         ),
     ):
-        parts = generate(model, PROMPTS, each, max_new_tokens=8, use_cache=use_cache)
+        parts = generate(
+            model, PROMPTS, each, max_new_tokens=8, options=GenerationOptions(use_cache=use_cache)
+        )
     assert parts == whole
 
 
@@ -80,7 +83,11 @@ def test_moments_and_rows_are_the_same_in_parts(model: HookedLM, tmp_path) -> No
     whole = capture_moments(model, PROMPTS, positions="all", keep_rows=True)
     with room_for(model, 2), pytest.warns(SmallerBatch):
         parts = capture_moments(
-            model, PROMPTS, positions="all", keep_rows=True, checkpoint=tmp_path / "moments"
+            model,
+            PROMPTS,
+            positions="all",
+            keep_rows=True,
+            options=CaptureOptions(checkpoint=tmp_path / "moments"),
         )
     assert parts.prompts == whole.prompts and torch.equal(parts.count, whole.count)
     assert whole.rows is not None and parts.rows is not None
@@ -92,7 +99,11 @@ def test_moments_and_rows_are_the_same_in_parts(model: HookedLM, tmp_path) -> No
         )
     # The checkpoint of a pass that went in parts is the one that a whole pass looks for.
     assert capture_moments(
-        model, PROMPTS, positions="all", keep_rows=True, checkpoint=tmp_path / "moments"
+        model,
+        PROMPTS,
+        positions="all",
+        keep_rows=True,
+        options=CaptureOptions(checkpoint=tmp_path / "moments"),
     ).prompts == len(PROMPTS)
 
 

@@ -11,7 +11,7 @@ from interp_steer.burattino import evaluate
 from interp_steer.contrast.instructions.registry import FORMAT_IDS, IDS, LOWERCASE
 from interp_steer.models.bundled import BUNDLED_NAMES, bundled_path
 from interp_steer.statistics.paired import mcnemar
-from interp_steer.world.held_out import evaluation_chats, unsolicited
+from interp_steer.world.held_out import evaluation_chats, unsolicited_chats
 
 CHAT_MODELS = ("burattino-instruct", "burattino-gemma", "burattino-small", "burattino-tiny")
 
@@ -64,7 +64,7 @@ def test_an_answer_that_has_begun_goes_on_as_it_would_have(bundled):
 @pytest.mark.parametrize("name", CHAT_MODELS, indirect=True)
 def test_chat_models_obey_when_asked_and_only_then(bundled):
     asked = evaluation_chats(LOWERCASE, n=16, seed=5)
-    plain = unsolicited(LOWERCASE, n=16, seed=5)
+    plain = unsolicited_chats(LOWERCASE, n=16, seed=5)
     answers = ist.generate(bundled, [evaluate.question(chat) for chat in (*asked, *plain)])
     lower = [answer.text == answer.text.lower() for answer in answers]
     test = mcnemar(lower[:16], lower[16:])

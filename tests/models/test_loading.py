@@ -334,14 +334,14 @@ def test_an_unknown_name_says_what_there_is() -> None:
         load("some/name")
     with pytest.raises(ModelError, match=r"'some/name' at revision 'v2' is neither"):
         load("some/name", revision="v2")
-    with pytest.raises(ModelError, match=r"no folder '\./nowhere/at/all'; give a bundled model"):
+    with pytest.raises(ModelError, match=r"folder '\./nowhere/at/all' does not exist; give"):
         load("./nowhere/at/all")
 
 
 def test_a_folder_that_is_no_checkpoint_says_what_it_lacks(
     tmp_path: Path, checkpoint: Callable[[str], Path]
 ) -> None:
-    with pytest.raises(ModelError, match=r"is no checkpoint: it has no config\.json; give"):
+    with pytest.raises(ModelError, match=r"is not a checkpoint: config\.json is missing; give"):
         load(tmp_path)
     shutil.copy(checkpoint("llama3") / "config.json", tmp_path)
     with pytest.raises(ModelError, match=r"no tokenizer .*tokenizer\.save_pretrained"):

@@ -116,7 +116,7 @@ def test_chats_and_system_texts(tiny: Callable[[str], HookedLM]) -> None:
     with pytest.raises(ModelError, match=r"refuses turns of system, user: System role not supp"):
         gemma.render("Hello.", system="Be brief.")
     for unanswerable in ([*turns, {"role": "system", "content": "Be brief."}], turns[1:2]):
-        with pytest.raises(ModelError, match=r"a chat ends with what the user says, or .* has \["):
+        with pytest.raises(ModelError, match=r"a chat ends with the user's turn, or .* has \["):
             chat.render(unanswerable)
     with pytest.raises(ModelError, match="chat ends with is empty; leave that turn out"):
         chat.render([*turns, {"role": "assistant", "content": ""}])
@@ -145,7 +145,7 @@ def test_ones_own_format(checkpoint: Callable[[str], Path]) -> None:
     assert model.prompt_format.name == "custom"
     assert model.render("hello") == "HELLO!"
     assert list(model.stop_ids) == [model.tokenizer.eos_token_id]  # no chat, no end of turn
-    with pytest.raises(ModelError, match="takes the query alone"):
+    with pytest.raises(ModelError, match="takes only the query"):
         model.render("hello", system="Be brief.")
     ready = PromptFormat("custom", "Say {x}.", stop_strings=("\n",))
     assert load(checkpoint("gpt2"), device="cpu", prompt_format=ready).stop_strings == ("\n",)
@@ -165,7 +165,7 @@ def test_formats_that_cannot_work_are_refused(model: HookedLM) -> None:
 def test_prompts_that_cannot_be_read_are_refused(
     model: HookedLM, checkpoint: Callable[[str], Path]
 ) -> None:
-    with pytest.raises(ModelError, match="there are no prompts; give at least one"):
+    with pytest.raises(ModelError, match="list of prompts is empty; give at least one"):
         model.tokenize([])
     with pytest.raises(ModelError, match=r"prompts is one text, 'Hello\.'; give a list"):
         model.tokenize("Hello.")

@@ -78,27 +78,59 @@ def test_a_cut_answer_is_the_beginning_of_the_whole_one(model: HookedLM, tmp_pat
     def settled(row: int, said: str) -> bool:
         return row != 1 and len(said) > 3 * row
 
-    cut = generate(model, prompts, max_new_tokens=12, settled=settled)
+    cut = generate(
+        model, prompts, max_new_tokens=12, options=ist.GenerationOptions(early_stop=settled)
+    )
     assert cut[1] == whole[1]
     for one, other in zip(cut, whole, strict=True):
         assert other.tokens[: len(one.tokens)] == one.tokens
     assert [one.finish_reason for one in (cut[0], cut[2])] == ["settled"] * 2
     # A ledger gives a cut answer only to who would cut it too, and a whole one to everybody.
     ledger = Ledger(tmp_path / "answers.jsonl")
-    assert generate(model, prompts, max_new_tokens=12, settled=settled, ledger=ledger) == cut
-    assert generate(model, prompts, max_new_tokens=12, settled=settled, ledger=ledger) == cut
+    assert (
+        generate(
+            model,
+            prompts,
+            max_new_tokens=12,
+            options=ist.GenerationOptions(early_stop=settled),
+            ledger=ledger,
+        )
+        == cut
+    )
+    assert (
+        generate(
+            model,
+            prompts,
+            max_new_tokens=12,
+            options=ist.GenerationOptions(early_stop=settled),
+            ledger=ledger,
+        )
+        == cut
+    )
     assert ledger.reused == 3
     assert generate(model, prompts, max_new_tokens=12, ledger=ledger) == whole
     assert ledger.reused == 4
     again = Ledger(tmp_path / "answers.jsonl")
-    assert generate(model, prompts, max_new_tokens=12, settled=settled, ledger=again) == whole
+    assert (
+        generate(
+            model,
+            prompts,
+            max_new_tokens=12,
+            options=ist.GenerationOptions(early_stop=settled),
+            ledger=again,
+        )
+        == whole
+    )
 
 
 def test_the_beginning_of_a_stop_string_is_not_judged(burattino_base: HookedLM) -> None:
     seen: list[str] = []
     queries = ["What is the capital of the country?", "Where does the miller live?"]
     generate(
-        burattino_base, queries, max_new_tokens=48, settled=lambda _, said: bool(seen.append(said))
+        burattino_base,
+        queries,
+        max_new_tokens=48,
+        options=ist.GenerationOptions(early_stop=lambda _, text: bool(seen.append(text))),
     )
     stops = burattino_base.stop_strings
     assert stops and seen

@@ -23,7 +23,7 @@ from interp_steer.scoring.fluency import (
     PAPER_THRESHOLD,
     REPETITION_THRESHOLD,
     Reference,
-    degenerate,
+    is_degenerate,
     perplexity,
     repetition,
 )
@@ -141,10 +141,10 @@ def test_a_loss_that_is_not_finite_is_an_error_and_not_a_zero():
 
 
 def test_degenerate_by_either_rule():
-    assert degenerate(PAPER_THRESHOLD - 0.01) and not degenerate(PAPER_THRESHOLD)
-    assert degenerate(50.0, REPETITION_THRESHOLD + 0.01)
-    assert not degenerate(50.0, REPETITION_THRESHOLD) and not degenerate(None)
-    assert degenerate(3.0, threshold=4.0) and not degenerate(3.0, 0.6, most_repetition=0.7)
+    assert is_degenerate(PAPER_THRESHOLD - 0.01) and not is_degenerate(PAPER_THRESHOLD)
+    assert is_degenerate(50.0, REPETITION_THRESHOLD + 0.01)
+    assert not is_degenerate(50.0, REPETITION_THRESHOLD) and not is_degenerate(None)
+    assert is_degenerate(3.0, threshold=4.0) and not is_degenerate(3.0, 0.6, most_repetition=0.7)
 
 
 LOOPS = [

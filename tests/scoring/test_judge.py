@@ -20,11 +20,11 @@ from interp_steer.scoring.judge import (
     MOST_QUESTIONS,
     EndpointJudge,
     LocalJudge,
-    judged,
-    questions_in,
-    questions_of,
+    judge_exchanges,
+    list_questions,
+    parse_questions,
+    parse_verdicts,
     score,
-    verdicts_in,
 )
 from interp_steer.world.judge import WorldJudge
 from tests.support.chat_server import ChatServer, Trouble, served
@@ -57,7 +57,7 @@ def test_a_score_is_the_mean_of_the_valid_verdicts():
 
 
 def test_an_endpoint_writes_questions_and_answers_them(chat, judge):
-    found = judged(judge(), [(SEA, WET), (SEA, DRY), (SEA, WET)])
+    found = judge_exchanges(judge(), [(SEA, WET), (SEA, DRY), (SEA, WET)])
     assert [one.score for one in found] == [1.0, 0.5, 1.0]
     assert found[1].questions == ("Is it about the sea?", "Is it true?", "Is it kind?")
     assert found[1].verdicts == (True, False, None)
@@ -71,28 +71,28 @@ def test_an_endpoint_writes_questions_and_answers_them(chat, judge):
 
 def test_what_the_cache_has_is_not_asked_again(chat, judge, tmp_path: Path):
     path = tmp_path / "deep" / "judge.jsonl"
-    first = judged(judge(cache=path), [(SEA, WET)])
+    first = judge_exchanges(judge(cache=path), [(SEA, WET)])
     asked = len(chat.requests)
-    assert judged(judge(cache=path), [(SEA, WET)]) == first and len(chat.requests) == asked
-    assert judged(judge(cache=path), [(SEA, DRY)])[0].score == 0.5
+    assert judge_exchanges(judge(cache=path), [(SEA, WET)]) == first and len(chat.requests) == asked
+    assert judge_exchanges(judge(cache=path), [(SEA, DRY)])[0].score == 0.5
     assert len(chat.requests) == asked + 1  # the questions are there
-    judged(EndpointJudge(chat.url, "wiser", cache=path, key_variable=None), [(SEA, WET)])
+    judge_exchanges(EndpointJudge(chat.url, "wiser", cache=path, key_variable=None), [(SEA, WET)])
     assert len(chat.requests) == asked + 3  # another model has said nothing yet
     assert KEY not in path.read_text()
     path.write_bytes(path.read_bytes()[:-20])
-    judged(EndpointJudge(chat.url, "wiser", cache=path, key_variable=None), [(SEA, WET)])
+    judge_exchanges(EndpointJudge(chat.url, "wiser", cache=path, key_variable=None), [(SEA, WET)])
     assert len(chat.requests) == asked + 4  # a torn line is asked for again
 
 
 def test_what_was_answered_before_a_failure_is_kept(chat, judge, tmp_path: Path):
     path = tmp_path / "judge.jsonl"
     answers = [(SEA, f"{WET} {n}") for n in range(6)]
-    questions_of(judge(cache=path), [SEA])
+    list_questions(judge(cache=path), [SEA])
     chat.troubles += [None, None, None, Trouble(400)]
     with pytest.raises(ScoringError, match="answered 400"):
-        judged(judge(cache=path, parallel=1), answers)
+        judge_exchanges(judge(cache=path, parallel=1), answers)
     chat.troubles.clear()
-    assert len(judged(judge(cache=path), answers)) == 6
+    assert len(judge_exchanges(judge(cache=path), answers)) == 6
     prompts = [request["body"]["messages"][0]["content"] for request in chat.requests]
     for _, answer in answers[:3]:
         assert sum(f"\n{answer}\n" in prompt for prompt in prompts) == 1
@@ -157,7 +157,7 @@ def test_the_key_follows_no_redirect(chat, judge):
 )
 def test_what_is_no_chat_completion_is_named(chat, judge, body):
     chat.troubles.append(Trouble(body=body))
-    with pytest.raises(ScoringError, match="something else than a chat completion"):
+    with pytest.raises(ScoringError, match="/v1 .* a chat completion: .* ends in /v1"):
         judge().questions(SEA)
     assert len(chat.requests) == 1
 
@@ -171,10 +171,10 @@ def test_a_reply_without_end_is_cut(chat, judge):
 def test_a_reply_that_says_nothing_has_no_verdict_and_is_not_kept(chat, judge, tmp_path: Path):
     path = tmp_path / "judge.jsonl"
     chat.contents.append(None)
-    assert judged(judge(cache=path), [(SEA, WET)])[0].score is None
+    assert judge_exchanges(judge(cache=path), [(SEA, WET)])[0].score is None
     parts = [{"type": "text", "text": "Is it"}, {"type": "text", "text": " true?"}]
     chat.contents += [parts, "The first is hard to tell."]
-    found = judged(judge(cache=path), [(SEA, WET)])[0]
+    found = judge_exchanges(judge(cache=path), [(SEA, WET)])[0]
     assert found.questions == ("Is it true?",) and found.verdicts == (None,)
 
 
@@ -189,9 +189,9 @@ def test_an_address_and_a_key_are_checked_before_anything_is_sent(monkeypatch):
         Endpoint("https://me:secret@example.org/v1", "m", key_variable="JUDGE_KEY")
     assert "secret" not in str(refused.value)
     for url in ("ftp://x/v1", "api.openai.com", "https://", "http://x:port", "https://x/v1?a=b"):
-        with pytest.raises(ScoringError, match="is no endpoint"):
+        with pytest.raises(ScoringError, match="is not an endpoint"):
             Endpoint(url, "m", key_variable=None)
-    with pytest.raises(ScoringError, match="is no endpoint"):
+    with pytest.raises(ScoringError, match="is not an endpoint"):
         Endpoint("https://x/v1", "", key_variable=None)
     monkeypatch.setenv("JUDGE_KEY", "two\nlines")
     with pytest.raises(ScoringError, match="no key but a text"):
@@ -219,12 +219,12 @@ def test_an_address_where_nobody_is_is_named(monkeypatch):
     ],
 )
 def test_questions_are_read_in_every_list(reply):
-    assert questions_in(reply) == ["Is it red?", "Is it big?"]
+    assert parse_questions(reply) == ["Is it red?", "Is it big?"]
 
 
 def test_at_most_five_questions_are_taken():
-    assert len(questions_in("\n".join(f"{n}. Is it {n}?" for n in range(9)))) == MOST_QUESTIONS
-    assert questions_in("I would rather not.") == [] and questions_in("") == []
+    assert len(parse_questions("\n".join(f"{n}. Is it {n}?" for n in range(9)))) == MOST_QUESTIONS
+    assert parse_questions("I would rather not.") == [] and parse_questions("") == []
 
 
 @pytest.mark.parametrize(
@@ -243,14 +243,14 @@ def test_at_most_five_questions_are_taken():
     ],
 )
 def test_verdicts_are_read_where_they_are_clear(reply, verdicts):
-    assert verdicts_in(reply, 3) == verdicts
+    assert parse_verdicts(reply, 3) == verdicts
 
 
 @given(st.text(max_size=200), st.integers(1, 5))
 def test_any_reply_gives_a_verdict_or_none_to_each_question(reply, n):
-    found = verdicts_in(reply, n)
+    found = parse_verdicts(reply, n)
     assert len(found) == n and set(found) <= {True, False, None}
-    assert all(question.endswith("?") for question in questions_in(reply))
+    assert all(question.endswith("?") for question in parse_questions(reply))
 
 
 class Told(LocalJudge):
@@ -272,7 +272,7 @@ def test_a_model_at_hand_judges_every_answer(burattino_instruct: HookedLM, tmp_p
     exchanges = [(CASTLE, answer) for answer in ANSWERS]
     local = Told(burattino_instruct, cache=path, max_new_tokens=24)
     assert local.name == "local:burattino-instruct"
-    found = judged(local, exchanges)
+    found = judge_exchanges(local, exchanges)
     assert [len(one.verdicts) for one in found] == [5] * len(ANSWERS)
     assert all(set(one.verdicts) <= {True, False, None} for one in found)
     again = Told(burattino_instruct, cache=path, max_new_tokens=24)
@@ -281,12 +281,12 @@ def test_a_model_at_hand_judges_every_answer(burattino_instruct: HookedLM, tmp_p
     ]
     assert len(Ledger(path)) == len(ANSWERS)
     alone = Told(burattino_instruct, max_new_tokens=24, batch_size=1)
-    assert judged(alone, exchanges) == found
+    assert judge_exchanges(alone, exchanges) == found
 
 
 def test_a_model_that_writes_no_question_leaves_no_score(burattino_instruct: HookedLM):
     local = LocalJudge(burattino_instruct, max_new_tokens=24)
-    (found,) = judged(local, [(CASTLE, ANSWERS[0])])
+    (found,) = judge_exchanges(local, [(CASTLE, ANSWERS[0])])
     assert len(found.questions) == len(found.verdicts)
     assert (found.score is None) == (not any(v is not None for v in found.verdicts))
 
@@ -310,4 +310,4 @@ class Uneven:
 
 def test_a_judge_without_a_verdict_for_each_question_is_refused():
     with pytest.raises(ScoringError, match=r"2 questions about .* 1 verdicts"):
-        judged(Uneven(), [(SEA, WET)])  # pyright: ignore[reportArgumentType]
+        judge_exchanges(Uneven(), [(SEA, WET)])  # pyright: ignore[reportArgumentType]

@@ -17,10 +17,10 @@ from interp_steer.scoring.language import (
     Detection,
     agreement,
     detect,
-    detections,
+    detect_all,
     mean_probability,
     share_in,
-    undetected,
+    share_undetected,
 )
 from interp_steer.world import grammar
 from interp_steer.world.facts import LANGUAGES, default_world
@@ -32,7 +32,7 @@ SENTENCES = [
     for n, fact in enumerate(FACTS)
     for language in LANGUAGES
 ]
-FOUND = detections(text for _, text in SENTENCES)
+FOUND = detect_all(text for _, text in SENTENCES)
 SILENT = ["", "  \n", "42", "1234 + 5 = ?", "... !!"]
 
 
@@ -54,10 +54,10 @@ def test_a_verdict_depends_on_its_text_alone(order: list[int], seed: int) -> Non
     langdetect.DetectorFactory.seed = seed % 2**32  # nobody else's seed has a part in it
     try:
         langdetect.detect("Ein Satz, der vorher kam.")
-        found = detections([texts[index] for index in order])
+        found = detect_all([texts[index] for index in order])
     finally:
         langdetect.DetectorFactory.seed = before
-    assert found == [detections([texts[index]])[0] for index in order]
+    assert found == [detect_all([texts[index]])[0] for index in order]
 
 
 def test_langdetect_says_what_ifeval_says() -> None:
@@ -72,7 +72,7 @@ def test_langdetect_says_what_ifeval_says() -> None:
 @pytest.mark.parametrize("text", SILENT)
 def test_a_text_without_letters_has_no_language(text: str) -> None:
     assert detect(text) is None
-    [found] = detections([text])
+    [found] = detect_all([text])
     assert found == Detection(None, None, {})
 
 
@@ -81,10 +81,10 @@ def test_names_alone_are_mostly_undetected() -> None:
     texts = [
         " ".join(grammar.name(key, "en") for key in Random(n).sample(people, 3)) for n in range(60)
     ]
-    found = detections(texts)
-    assert undetected(found).value > 0.5
-    assert undetected(FOUND).value < 0.05
-    assert undetected(found, "langdetect").value == 0.0  # which is why it is not the verdict
+    found = detect_all(texts)
+    assert share_undetected(found).value > 0.5
+    assert share_undetected(FOUND).value < 0.05
+    assert share_undetected(found, "langdetect").value == 0.0  # which is why it is not the verdict
 
 
 def test_the_candidates_are_what_is_chosen_among() -> None:
@@ -107,7 +107,7 @@ def test_shares_count_what_is_undetected() -> None:
     share = share_in(found, "it")
     assert (share.value, share.n) == (0.5, 4) and share.low < 0.5 < share.high
     assert share_in(found, "it", "langdetect").value == 0.5
-    assert undetected(found).value == undetected(found, "langdetect").value == 0.25
+    assert share_undetected(found).value == share_undetected(found, "langdetect").value == 0.25
     assert mean_probability(found, "it").value == pytest.approx((0.9 + 0.3 + 0.6) / 4)
     both = agreement(found)
     assert (both.value, both.n) == (0.5, 2)

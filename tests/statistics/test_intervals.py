@@ -14,8 +14,11 @@ from interp_steer.errors import StatisticsError
 from interp_steer.statistics.intervals import (
     bootstrap,
     bootstrap_mean,
+    jackknife,
     jackknife_interval,
-    left_out,
+    jackknife_subsets,
+    leave_one_out_interval,
+    percentile_interval,
     share,
     wilson,
 )
@@ -193,9 +196,9 @@ def test_holm_keeps_order_and_lies_between_raw_and_bonferroni(p_values, rng):
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: wilson(1, 0), "no share"),
-        (lambda: wilson(5, 4), "no share"),
-        (lambda: wilson(-1, 4), "no share"),
+        (lambda: wilson(1, 0), "are not a share"),
+        (lambda: wilson(5, 4), "are not a share"),
+        (lambda: wilson(-1, 4), "are not a share"),
         (lambda: wilson(1, 4, 1.5), "level 1.5"),
         (lambda: share([]), "at least one"),
         (lambda: share([0.5, 1.0]), "true or false"),
@@ -220,7 +223,7 @@ def test_bad_input_is_refused_with_what_is_wrong(call, says):
 
 def test_the_jackknife_of_a_mean_is_the_interval_of_student():
     values = np.random.default_rng(0).normal(2, 3, size=20)
-    without = [values[kept].mean() for kept in left_out(20, 20)]
+    without = [values[kept].mean() for kept in jackknife_subsets(20, 20)]
     found = jackknife_interval(values.mean(), without, 20)
     low, high = stats.t.interval(0.95, 19, values.mean(), stats.sem(values))
     assert (found.low, found.high) == pytest.approx((low, high))
@@ -229,11 +232,35 @@ def test_the_jackknife_of_a_mean_is_the_interval_of_student():
 
 
 def test_what_a_jackknife_keeps_is_all_but_one_group_each_time():
-    kept = left_out(70)
+    kept = jackknife_subsets(70)
     assert len(kept) == 32
     counts = np.bincount(np.concatenate(kept), minlength=70)
     assert (counts == 31).all() and {len(each) for each in kept} == {67, 68}
-    with pytest.raises(StatisticsError, match="two or more"):
-        left_out(1)
+    with pytest.raises(StatisticsError, match="two examples or more"):
+        jackknife_subsets(1)
     undefined = jackknife_interval(1.0, [0.5, math.nan], 2)
     assert math.isnan(undefined.value) and math.isnan(undefined.low)
+
+
+def test_a_jackknife_of_a_statistic_is_its_interval_without_each_group():
+    values = np.random.default_rng(0).normal(size=70)
+    without = [values[subset].mean() for subset in jackknife_subsets(70)]
+    expected = jackknife_interval(values.mean(), without, 70, (-1.0, 1.0), 0.9)
+    assert jackknife(lambda rows: values[rows].mean(), 70, (-1.0, 1.0), 0.9) == expected
+
+
+def test_leaving_one_share_out_has_the_error_of_the_mean():
+    """For the mean of 0s and 1s the jackknife error is the standard error of the mean."""
+    outcomes = np.array([1.0] * 30 + [0.0] * 10)
+    without = [float(np.delete(outcomes, i).mean()) for i in range(40)]
+    interval = leave_one_out_interval(0.75, without)
+    reach = 1.96 * outcomes.std(ddof=1) / math.sqrt(40)
+    assert (interval.value, interval.n) == (0.75, 40)
+    assert interval.low == pytest.approx(0.75 - reach)
+    assert interval.high == pytest.approx(0.75 + reach)
+
+
+def test_a_percentile_interval_holds_its_estimate():
+    draws = np.linspace(0.0, 1.0, 1001)
+    assert str(percentile_interval(0.5, draws, 20)) == "0.500 [0.025, 0.975]"
+    assert percentile_interval(0.99, draws, 20).high == 0.99

@@ -21,8 +21,9 @@ import interp_steer as ist
 from figures.printing.stamps import stamp_of
 from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.errors import InterpSteerError
-from interp_steer.generation.ledger import CachedAnswer, Ledger, _line
-from interp_steer.results.folders import document_hash, manifest
+from interp_steer.generation.ledger import Ledger, _format_line
+from interp_steer.generation.request import Answer
+from interp_steer.results.folders import document_hash, make_manifest
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
 from interp_steer.storage import bounded
@@ -171,8 +172,8 @@ def test_stored_answers(which: str, data: st.DataObject, tmp_path: Path) -> None
 @given(data=st.data())
 def test_a_ledger_passes_over_what_it_did_not_write(data: st.DataObject, tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
-    kept = CachedAnswer("An oak.", (3, 1), "stop")
-    good = _line("good", kept)
+    kept = Answer("An oak.", (3, 1), "stop")
+    good = _format_line("good", kept)
     content = ["other", "stop", [1, 2], "A fish."]
     if data.draw(st.booleans()):  # with a checksum that is right
         content = data.draw(altered(content))
@@ -181,7 +182,7 @@ def test_a_ledger_passes_over_what_it_did_not_write(data: st.DataObject, tmp_pat
         text = json.dumps(content, ensure_ascii=True)
         bad = json.dumps([hashlib.sha256(text.encode()).hexdigest()[:16], *content]).encode()
     else:
-        bad = data.draw(any_bytes(_line("other", kept)))
+        bad = data.draw(any_bytes(_format_line("other", kept)))
     path.write_bytes(bad + b"\n" + good + b"\n")
     ledger = survives(Ledger, path)
     assert ledger is not None and ledger.take("good") == kept
@@ -229,7 +230,7 @@ def test_the_documents_of_a_run(
             said = document_hash(json.loads((folder / "config.json").read_bytes()))
         except (ValueError, RecursionError):
             said = ""
-        sound = manifest(folder, analysis="layer_sweep", config_hash=said)
+        sound = make_manifest(folder, analysis="layer_sweep", config_hash=said)
         (folder / "manifest.json").write_text(json.dumps(sound))
     figure = folder / "figures" / "captions.json"  # any file will do
     survives(stamp_of, figure, named=folder)
@@ -306,7 +307,8 @@ PIECES = (
 def vector(name: str = "a") -> ist.SteeringVector:
     sizes = {"n_layers": 3, "d_model": 4, "component": "resid_post", "position": "last"}
     made = {"estimator": "difference_in_means", "n": 2, "data_hash": "h"}
-    card = Card(name=name, model="m", fingerprint="f", **sizes, **made)
+    flat = {"name": name, "model": "m", "fingerprint": "f", **sizes, **made}
+    card = Card.from_flat(flat)
     return ist.SteeringVector(torch.ones(3, 4), torch.ones(3), (0, 1, 2), card)
 
 
@@ -352,5 +354,5 @@ def test_texts_have_bounds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("read", [ist.ContrastSet.from_jsonl, ifeval_rows.read, Ledger])
 def test_a_device_is_no_file(read: Callable[[Path], Any], tmp_path: Path) -> None:
     (tmp_path / "zero.jsonl").symlink_to("/dev/zero")
-    with pytest.raises(ist.InterpSteerError, match="no regular file"):
+    with pytest.raises(ist.InterpSteerError, match="regular file"):
         read(tmp_path / "zero.jsonl")

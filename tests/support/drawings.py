@@ -1,4 +1,4 @@
-"""Every drawing that the tests of figures make, drawn once, as plotly's JSON has it."""
+"""Draw every figure that the tests of figures need, once, in the form of plotly's JSON."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from tests.support.synthetic import radar_frame, settings_frame, settings_record
 
 
 def labelled_map(labels: int) -> Drawing:
-    """A map of points with so many labels."""
+    """Draw a map of points with a given number of labels."""
     rng = np.random.default_rng(0)
     rows = [
         {"x": float(x), "y": float(y), "label": f"detectable_format_{at}"}
@@ -55,14 +55,14 @@ def labelled_map(labels: int) -> Drawing:
 
 
 def schedules_in_bars() -> Drawing:
-    """Bars in which schedules stand beside settings."""
+    """Draw bars of schedules and of settings."""
     renamed = {"steered": "fixed", "random": "dynamic(0.5)", "both": "diminishing(30)"}
     records = settings_records(2).with_columns(pl.col("setting").replace(renamed))
     return instruction_bars(records)
 
 
-def searched() -> Drawing:
-    """Accuracy against damage, of a search over layers and weights of two tasks."""
+def search_scatter() -> Drawing:
+    """Draw accuracy against damage, for a search over layers and weights of two tasks."""
     rows = [
         {
             "instruction": task,
@@ -82,8 +82,8 @@ def searched() -> Drawing:
     return damage_scatter(pl.DataFrame(rows, schema_overrides={"layer": pl.Int64}))
 
 
-def of_layers(panels: int = 3) -> pl.DataFrame:
-    """A number against the layer, of vectors and of random directions, by strength."""
+def layer_frame(panels: int = 3) -> pl.DataFrame:
+    """Return a number against the layer, of vectors and of random directions, by strength."""
     rows = [
         {
             "instruction": f"change_case:instruction_{panel}",
@@ -102,8 +102,8 @@ def of_layers(panels: int = 3) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def of_heads(panels: int = 2, name: str = "instruction") -> pl.DataFrame:
-    """A number of every head, with its interval."""
+def head_frame(panels: int = 2, name: str = "instruction") -> pl.DataFrame:
+    """Return a number of every head, with its interval."""
     rng = np.random.default_rng(1)
     rows = [
         {"panel": f"{name} {panel}", "layer": layer, "head": head, "auroc": value,
@@ -114,8 +114,8 @@ def of_heads(panels: int = 2, name: str = "instruction") -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def of_writers() -> pl.DataFrame:
-    """Shares of a direction that embedding, attention and MLPs write."""
+def writer_frame() -> pl.DataFrame:
+    """Return the shares of a direction that embedding, attention and MLPs write."""
     rows = [
         {"panel": panel, "layer": layer, "writer": writer, "share": share, "low": share - 0.05,
          "high": share + 0.05}
@@ -125,8 +125,8 @@ def of_writers() -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def projected() -> Drawing:
-    """Both sides of two sets on their directions."""
+def violins_of_sides() -> Drawing:
+    """Draw both sides of two sets on their directions."""
     rng = np.random.default_rng(2)
     rows = [
         {"instruction": name, "layer": layer, "side": side, "scaled": float(value)}
@@ -140,8 +140,8 @@ def projected() -> Drawing:
     return projection_violins(frame, overlaps.with_columns(pl.lit(0.1).alias("value")))
 
 
-def between_layers() -> Drawing:
-    """The cosine of every two layers."""
+def cosines_between_layers() -> Drawing:
+    """Draw the cosine of every two layers."""
     rows = [
         {"instruction": "x", "layer_a": a, "layer_b": b, "cosine": 1 - 0.1 * abs(a - b)}
         for a in range(8)
@@ -151,7 +151,7 @@ def between_layers() -> Drawing:
 
 
 def interference() -> Drawing:
-    """What each vector and each two do to three properties."""
+    """Draw the effect of each vector and every two vectors on three properties."""
     names = ["change_case:english_capital", "detectable_format:json_format", "startend:quotation"]
     vectors = ["none", *names, f"{names[0]} + {names[1]}", f"{names[1]} + {names[2]}"]
     rows = [
@@ -163,13 +163,13 @@ def interference() -> Drawing:
 
 
 def many_names() -> Drawing:
-    """A map of as many vectors as the suite has instructions."""
+    """Draw a map of as many vectors as the suite has instructions."""
     names = [f"detectable_format:a_rather_long_name_{at}" for at in range(17)]
     return similarity_map(np.eye(17), names, layer=4)
 
 
 def lens_frame() -> pl.DataFrame:
-    """What the logit lens sees rise at each layer."""
+    """Return the tokens that rise under the logit lens at each layer."""
     rows = [
         {"layer": layer, "side": "raised", "rank": rank, "token": token, "score": 9.0 - rank}
         for layer in range(8)
@@ -178,8 +178,10 @@ def lens_frame() -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def swept(layers: int = 8, strengths: tuple[float, ...] = (-1.0, 0.5, 1.0, 2.0, 4.0)) -> Drawing:
-    """A share at each layer and strength, with one cell that was not measured yet."""
+def sweep_map(
+    layers: int = 8, strengths: tuple[float, ...] = (-1.0, 0.5, 1.0, 2.0, 4.0)
+) -> Drawing:
+    """Draw a share at each layer and strength, with one cell that is not measured yet."""
     rows = [
         {"layer": layer, "strength": strength, "value": n / 12, "n": 12,
          "low": max(0.0, n / 12 - 0.2), "high": min(1.0, n / 12 + 0.2)}
@@ -191,8 +193,8 @@ def swept(layers: int = 8, strengths: tuple[float, ...] = (-1.0, 0.5, 1.0, 2.0, 
     )
 
 
-def answered(markup: str = "<b>") -> pl.DataFrame:
-    """Tokens of two answers, of which one holds markup, with projections."""
+def answer_tokens(markup: str = "<b>") -> pl.DataFrame:
+    """Return the tokens of two answers with projections; one token contains markup."""
     words = ["Once", " upon", " a", " time", ",", markup, " 城", "\n", " ", " there", " was"] * 4
     rows = [
         {"answer_id": name, "step": step, "token": token, "projection": sign * np.sin(step / 4)}
@@ -202,8 +204,8 @@ def answered(markup: str = "<b>") -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def stepped(properties: int = 2) -> Drawing:
-    """One answer under several properties."""
+def steps_of_an_answer(properties: int = 2) -> Drawing:
+    """Draw one answer under several properties."""
     rows = [
         {"step": step, "token": f" token{step}", "property": f"english_lowercase_{at}",
          "strength": 2.0 * (at + 1) * max(0.0, 1 - step / 20), "kl": 2.0 / (step + 1)}
@@ -212,8 +214,8 @@ def stepped(properties: int = 2) -> Drawing:
     return answer_steps(pl.DataFrame(rows))
 
 
-def of_settings(panels: int, settings: tuple[str, ...]) -> Drawing:
-    """Estimates of seven labels under each setting, in so many panels."""
+def dots_of_settings(panels: int, settings: tuple[str, ...]) -> Drawing:
+    """Draw estimates of seven labels under each setting, in a given number of panels."""
     rows = [
         (f"way {at} of steering", f"property {panel}", setting, 0.1 * at, 0.1 * at - 0.1, 1.0)
         for panel in range(panels) for setting in settings for at in range(7)
@@ -222,8 +224,8 @@ def of_settings(panels: int, settings: tuple[str, ...]) -> Drawing:
     return interval_dots(pl.DataFrame(rows, schema=columns, orient="row"), "share of answers")
 
 
-def shifted(panels: int) -> Drawing:
-    """Pairs that share a shift, and spread along another axis."""
+def shifts_of_pairs(panels: int) -> Drawing:
+    """Draw pairs that share a shift, and spread along another axis."""
     rows = [
         (f"property {panel}", 1 + 0.2 * np.sin(at), 0.6 * np.cos(3 * at))
         for panel in range(panels) for at in range(40)
@@ -231,8 +233,8 @@ def shifted(panels: int) -> Drawing:
     return pair_shifts(pl.DataFrame(rows, schema=["panel", "shift", "spread"], orient="row"))
 
 
-def by_number() -> Drawing:
-    """Cosines against the number of pairs, for three instructions."""
+def cosines_by_pairs() -> Drawing:
+    """Draw cosines against the number of pairs, for three instructions."""
     rows = [
         (n, 1 - 0.4 / n, 1 - 0.8 / n, 1.0, series, f"detectable_format:{name}")
         for series in ("with the vector of all such pairs", "foretold by 64 pairs")
@@ -245,7 +247,7 @@ def by_number() -> Drawing:
 
 
 def main_table() -> Drawing:
-    """The main table of two models."""
+    """Draw the main table of two models."""
     records = settings_records(3)
     models = ("burattino-instruct", "microsoft/Phi-3-mini-4k-instruct")
     return accuracy_table(pl.concat([frame(lines_of(records, model), model) for model in models]))
@@ -257,33 +259,33 @@ DRAWINGS = {
     **test_response_quality.DRAWINGS,
     "embedding": lambda: labelled_map(12),
     "schedules_in_bars": schedules_in_bars,
-    "damage": searched,
-    "quantity": lambda: layer_quantity(of_layers(), "share kept", about="Of 12 prompts."),
-    "quantity_alone": lambda: layer_quantity(of_layers(1), "share kept", about="Of 12 prompts."),
-    "heads_auroc": lambda: head_values(of_heads(), "auroc", "AUROC", middle=0.5, reach=0.5),
+    "damage": search_scatter,
+    "quantity": lambda: layer_quantity(layer_frame(), "share kept", about="Of 12 prompts."),
+    "quantity_alone": lambda: layer_quantity(layer_frame(1), "share kept", about="Of 12 prompts."),
+    "heads_auroc": lambda: head_values(head_frame(), "auroc", "AUROC", middle=0.5, reach=0.5),
     "heads_ragged": lambda: head_values(
-        of_heads(3, "long names of instructions, and another"), "auroc", "AUROC", middle=0.5
+        head_frame(3, "long names of instructions, and another"), "auroc", "AUROC", middle=0.5
     ),
-    "writers": lambda: share_bars(of_writers()),
-    "violins": projected,
-    "between_layers": between_layers,
+    "writers": lambda: share_bars(writer_frame()),
+    "violins": violins_of_sides,
+    "between_layers": cosines_between_layers,
     "interference": interference,
     "many_names": many_names,
     "lens": lambda: lens_tokens(lens_frame()),
     "read_by_layer": lambda: layer_tokens(lens_frame(), "english_lowercase"),
-    "dose_map": swept,
+    "dose_map": sweep_map,
     "vector_norms": lambda: vector_norms(
         range(8), [1.5**k for k in range(8)], [0.4 * k for k in range(8)], n=64, name="lowercase"
     ),
     "projection_text": lambda: projection_text(
-        answered(), middle=0.5, target=2.0, along="lowercase at layer 5"
+        answer_tokens(), middle=0.5, target=2.0, along="lowercase at layer 5"
     ),
-    "answer_steps": stepped,
-    "answer_steps_alone": lambda: stepped(1),
-    "dots": lambda: of_settings(2, ("moved as far", "at equal divergence")),
-    "dots_alone": lambda: of_settings(1, ("vector",)),
-    "shifts": lambda: shifted(2),
-    "shifts_alone": lambda: shifted(1),
+    "answer_steps": steps_of_an_answer,
+    "answer_steps_alone": lambda: steps_of_an_answer(1),
+    "dots": lambda: dots_of_settings(2, ("moved as far", "at equal divergence")),
+    "dots_alone": lambda: dots_of_settings(1, ("vector",)),
+    "shifts": lambda: shifts_of_pairs(2),
+    "shifts_alone": lambda: shifts_of_pairs(1),
     "main_table": main_table,
     "radar": lambda: settings_radar(radar_frame()),
     "density": lambda: dose_density(test_figures.dose_frame(), "words"),
@@ -295,18 +297,18 @@ DRAWINGS = {
     "models": lambda: model_curves(
         test_model_scale.curves(), "depth", "relative depth", "success", about="Of 24 prompts."
     ),
-    "by_number": by_number,
+    "by_number": cosines_by_pairs,
     "moved": test_cross_architecture.drawn,
 }
 
 
 @cache
-def _drawn(name: str) -> tuple[str, str]:
+def _draw_once(name: str) -> tuple[str, str]:
     drawing = DRAWINGS[name]()
     return str(plotly.io.to_json(drawing.figure, engine="json")), drawing.caption
 
 
-def drawn(name: str) -> tuple[Figure, str]:
-    """A drawing's figure, which is the caller's own, and its caption."""
-    text, caption = _drawn(name)
+def read_drawing(name: str) -> tuple[Figure, str]:
+    """Return a copy of a drawing's figure, and its caption."""
+    text, caption = _draw_once(name)
     return copy.deepcopy(json.loads(text)), caption

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp_steer.generation.completions import generate
+from interp_steer.generation.completions import GenerationOptions, generate
 from interp_steer.interventions import schedules
 from interp_steer.interventions.intervention import Intervention, unsteered
 from interp_steer.interventions.schedules import Dynamic, diminishing, exponential, start
 from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.stepped_vector import SteppedVector
 
@@ -41,10 +42,7 @@ def random_steps(
         layers=tuple(range(model.n_layers)),
         card=Card(
             name=name,
-            model=model.name,
-            fingerprint=model.fingerprint,
-            n_layers=model.n_layers,
-            d_model=model.d_model,
+            identity=ModelIdentity.of(model),
             component="z",
             position="generated",
             estimator="difference_in_means",
@@ -72,8 +70,17 @@ def every_schedule(model: HookedLM) -> dict[str, Intervention]:
     return by_name
 
 
-def tokens(model: HookedLM, prompts: Sequence[Any], steering: Any, **options: Any) -> list[Any]:
-    found = generate(model, prompts, steering, max_new_tokens=STEPS, **options)
+def tokens(
+    model: HookedLM,
+    prompts: Sequence[Any],
+    steering: Any,
+    *,
+    use_cache: bool = True,
+    through: Any = None,
+    **keywords: Any,
+) -> list[Any]:
+    options = GenerationOptions(use_cache=use_cache, through=through)
+    found = generate(model, prompts, steering, max_new_tokens=STEPS, options=options, **keywords)
     return [completion.tokens for completion in found]
 
 

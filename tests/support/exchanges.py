@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import interp_steer as ist
-from interp_steer.geometry.exchange import last_tokens
+from interp_steer.geometry.exchange import capture_last_tokens
 
 QUERIES = ["Name a tree.", "Tell me about the sea and the castle.", "What is a whale?"]
 
@@ -25,7 +25,7 @@ def pairs():
 @pytest.fixture(scope="module")
 def llama(tiny, pairs):
     model = tiny("llama3")
-    return model, ist.fit(model, pairs), last_tokens(model, pairs)
+    return model, ist.fit(model, pairs), capture_last_tokens(model, pairs)
 
 
 def scores(model, prompts, steering, answers=ANSWERS):

@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 
 import interp_steer as ist
 from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.steering_vector import SteeringVector
 from tests.support import foreign
@@ -267,10 +268,7 @@ def vector_for(model: HookedLM, component: str = "resid_post", seed: int = 0) ->
         layers=tuple(range(model.n_layers)),
         card=Card(
             name="castle",
-            model=model.name,
-            fingerprint=model.fingerprint,
-            n_layers=model.n_layers,
-            d_model=model.d_model,
+            identity=ModelIdentity.of(model),
             component=component,
             position="last",
             estimator="difference_in_means",

@@ -1,4 +1,4 @@
-"""Whether HTML is well formed, for tests of pages and of what notebooks show."""
+"""Check that HTML is well formed, for tests of pages and of notebooks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source",
         "track", "wbr", "line", "rect"}  # fmt: skip
-"""Elements without an end; of SVG's those that have nothing inside here."""
+"""Elements without an end tag, with those of SVG that are empty here."""
 
 
 class _Reader(HTMLParser):
@@ -40,7 +40,7 @@ class _Reader(HTMLParser):
 
 
 def read_html(text: str) -> _Reader:
-    """A fragment or page, its elements checked to be closed in order.
+    """Read a fragment or page, and check that its elements are closed in order.
 
     Returns:
         What was read: ``tags``, ``attributes`` as element, name and value, and ``text``.
@@ -53,7 +53,7 @@ def read_html(text: str) -> _Reader:
 
 
 def check_harmless(text: str) -> _Reader:
-    """Well formed, and with nothing in it that runs or loads."""
+    """Check that a text is well formed, and that no part of it runs or loads."""
     reader = read_html(text)
     assert "script" not in reader.tags and "iframe" not in reader.tags
     for tag, name, value in reader.attributes:
@@ -64,7 +64,7 @@ def check_harmless(text: str) -> _Reader:
 
 
 class Loads(HTMLParser):
-    """Collects what a page would fetch: every address in an attribute that loads."""
+    """Collector of the addresses that a page would load: every attribute that loads."""
 
     def __init__(self) -> None:
         super().__init__()

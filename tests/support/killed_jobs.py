@@ -60,7 +60,9 @@ def pairs() -> ist.ContrastSet:
 def sweep(model: ist.HookedLM, folder: Path) -> None:
     """What an analysis does: fit, sweep, and leave a results folder."""
     with ist.open_run("sweep", {"model": "tiny"}, root=folder, seed=3) as run:
-        vector = ist.fit(model, pairs().fit, checkpoints=run.partial)
+        vector = ist.fit(
+            model, pairs().fit, options=ist.capture.CaptureOptions(checkpoint=run.partial)
+        )
         grid = [
             ist.Cell("none"),
             *(ist.Cell("steered", vector.at(k).add(4.0), k) for k in vector.layers),
@@ -81,10 +83,12 @@ def read_sides(model: ist.HookedLM, folder: Path) -> None:
             getattr(pairs(), side),
             second_moments=True,
             keep_rows=True,
-            batch_size=1,
-            checkpoint=folder / f"{side}.safetensors",
-            checkpoint_seconds=0.0,
-            on_read=partial(_count, folder.with_suffix(".read")),
+            options=ist.capture.CaptureOptions(
+                batch_size=1,
+                checkpoint=folder / f"{side}.safetensors",
+                checkpoint_seconds=0.0,
+                on_read=partial(_count, folder.with_suffix(".read")),
+            ),
         )
         for side in SIDES
     ]

@@ -1,4 +1,4 @@
-"""A grammar of the LaTeX that is written, and a run to write from."""
+"""Check the grammar of LaTeX tables, and finish a run to write tables of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from interp_steer.results.finished import Results
 from interp_steer.results.run import Run, open_run
 
 
-def finished(root: Path, summary: dict[str, object]) -> Results:
+def finish_run(root: Path, summary: dict[str, object]) -> Results:
     with open_run("layer_sweep", {"model": "burattino-instruct"}, root=root, seed=2) as run:
         run._provenance["data"]["case\nfit"] = "ab12"
         run.leave(summary=summary)
@@ -17,7 +17,7 @@ def finished(root: Path, summary: dict[str, object]) -> Results:
 
 
 def check_grammar(table: str) -> int:
-    """Braces balance, rows have their cells, nothing special stands bare; returns the rows."""
+    """Check braces, cells and escapes of a table, and return its number of rows."""
     comments = [line for line in table.splitlines() if line.startswith("%")]
     lines = [line for line in table.splitlines() if not line.startswith("%")]
     assert comments and all("\n" not in line for line in comments)

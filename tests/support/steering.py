@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import config as jaxtyping
 
-from interp_steer.generation.completions import Completion, generate
+from interp_steer.generation.completions import Completion, GenerationOptions, generate
 from interp_steer.interventions.intervention import Direction, Intervention, unsteered
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import COMPONENTS, Site
@@ -64,6 +64,6 @@ def compiled(
     # The type checks of these tests cannot be traced by the compiler.
     jaxtyping.update("jaxtyping_disable", True)
     try:
-        return generate(model, PROMPTS, steering, compiled=True, **given)
+        return generate(model, PROMPTS, steering, options=GenerationOptions(compiled=True), **given)
     finally:
         jaxtyping.update("jaxtyping_disable", False)

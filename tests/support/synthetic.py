@@ -1,4 +1,4 @@
-"""Records such as a sweep leaves, drawn from known rates: data for figures and reports."""
+"""Make records like those of a sweep, drawn from known rates, for figures and reports."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _row(rng: random.Random, name: str, setting: str, layer: int | None, i: int,
 def settings_records(
     instructions: int = 3, prompts: int = 24, rates: Mapping[str, float] = RATES, seed: int = 0
 ) -> pl.DataFrame:
-    """A record per instruction, prompt and setting; all instructions share their queries."""
+    """Return a record per instruction, prompt and setting; all instructions share their queries."""
     rng = random.Random(seed)
     rows = [
         _row(rng, name, setting, None if setting in ("none", "instruction") else 4, i, rate)
@@ -56,7 +56,7 @@ def settings_records(
 
 
 def sweep_records(instructions: int = 1, layers: int = 6, prompts: int = 16) -> pl.DataFrame:
-    """A record per instruction, prompt and layer, accuracy highest in the middle, and controls."""
+    """Return a record per instruction, prompt and layer, best in the middle, and controls."""
     rng = random.Random(0)
     rows = []
     for name in INSTRUCTIONS[:instructions]:
@@ -70,7 +70,7 @@ def sweep_records(instructions: int = 1, layers: int = 6, prompts: int = 16) -> 
 
 
 def settings_frame() -> pl.DataFrame:
-    """Eight prompts unsteered, and under four settings of known accuracy and divergence."""
+    """Return eight prompts unsteered, and under four settings of known accuracy and divergence."""
     outcomes = {
         ("project", 2): (0.5, 6),
         ("project", 5): (2.0, 4),  # beaten at less divergence
@@ -107,7 +107,7 @@ def weights_frame(judged: bool = True) -> pl.DataFrame:
 
 
 def radar_frame() -> pl.DataFrame:
-    """Four instructions, ten prompts, of known accuracy in each setting; a control beside."""
+    """Return four instructions and ten prompts of known accuracy in each setting, and a control."""
     hits = {
         "case:low": (0, 9, 5, 10),
         "format:title": (0, 0, 5, 5),
@@ -126,5 +126,5 @@ def radar_frame() -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def of(records: pl.DataFrame, **values: str) -> pl.DataFrame:
+def filter_records(records: pl.DataFrame, **values: str) -> pl.DataFrame:
     return records.filter(pl.col(name) == value for name, value in values.items())

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.steering_vector import SteeringVector
 from interp_steer.vectors.stepped_vector import SteppedVector
@@ -21,7 +22,7 @@ def card(**given: Any) -> Card:
         "d_model": 6, "component": "resid_post", "position": "last",
         "estimator": "difference_in_means", "n": 64, "data_hash": "d" * 64, "versions": {},
     }  # fmt: skip
-    return Card(**(known | given))
+    return Card.from_flat(known | given)
 
 
 def vector(**given: Any) -> SteeringVector:
@@ -43,10 +44,7 @@ def vector_of(model: HookedLM, layers: Sequence[int] = (1, 2), seed: int = 0) ->
     directions = 4 * torch.randn(len(layers), model.d_model, generator=generator)
     card = Card(
         name="anything",
-        model=model.name,
-        fingerprint=model.fingerprint,
-        n_layers=model.n_layers,
-        d_model=model.d_model,
+        identity=ModelIdentity.of(model),
         component="resid_post",
         position="last",
         estimator="random",

@@ -1,4 +1,4 @@
-"""Colours as they are seen: dichromacies, CIELAB, and how far two colours stand apart."""
+"""Compute colours as people see them: dichromacies, CIELAB, and colour differences."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ _WHITE = _TO_XYZ.sum(axis=1)
 
 
 def linear(colour: str) -> Vector:
-    """A ``#rrggbb`` colour as linear RGB in [0, 1]."""
+    """Return a ``#rrggbb`` colour as linear RGB in [0, 1]."""
     encoded = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 
 def lab(colour: str, sight: str = "full") -> Vector:
-    """CIELAB (D65) of a colour as somebody with that sight sees it."""
+    """Return CIELAB (D65) of a colour as a person with this kind of sight sees it."""
     rgb = linear(colour)
     if sight != "full":
         rgb = np.clip(np.array(DICHROMACIES[sight]) @ rgb, 0, 1)
@@ -59,7 +59,7 @@ def lab(colour: str, sight: str = "full") -> Vector:
 
 
 def ciede2000(first: Vector, second: Vector) -> float:
-    """The CIEDE2000 difference of two CIELAB colours (CIE 142; Sharma, Wu and Dalal, 2005)."""
+    """Compute the CIEDE2000 difference of CIELAB colours (CIE 142; Sharma, Wu and Dalal, 2005)."""
     (l1, a1, b1), (l2, a2, b2) = first, second
     chroma = (np.hypot(a1, b1) + np.hypot(a2, b2)) / 2
     g = 0.5 * (1 - np.sqrt(chroma**7 / (chroma**7 + 25.0**7)))
@@ -100,8 +100,8 @@ def ciede2000(first: Vector, second: Vector) -> float:
     return float(np.sqrt(max(squared, 0.0)))
 
 
-def closest(colours: Sequence[str], sight: str) -> tuple[float, str, str]:
-    """The two colours that stand least apart, and how far."""
+def closest_pair(colours: Sequence[str], sight: str) -> tuple[float, str, str]:
+    """Return the least difference between two colours, and these colours."""
     seen = {colour: lab(colour, sight) for colour in dict.fromkeys(colours)}
     names = list(seen)
     return min(

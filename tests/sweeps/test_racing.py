@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import interp_steer as ist
 from interp_steer.errors import ScoringError
 from interp_steer.statistics.paired import sign_evidence
-from interp_steer.sweeps.racing import beaten, decisive
+from interp_steer.sweeps.racing import fewest_decisive_prompts, find_beaten
 
 ERROR = 0.1
 
@@ -23,7 +23,7 @@ def races(chances: list[float], n_prompts: int, n_races: int, block: int = 4) ->
         outcomes = rng.random((len(chances), n_prompts)) < np.array(chances)[:, None]
         standing = np.arange(len(chances))
         for seen in range(block, n_prompts + 1, block):
-            lost = beaten(outcomes[standing, :seen], len(chances) - 1, ERROR)
+            lost = find_beaten(outcomes[standing, :seen], len(chances) - 1, ERROR)
             standing = standing[~lost]
         found.append(set(standing.tolist()))
     return found
@@ -59,10 +59,10 @@ def test_evidence_is_the_mean_of_likelihood_ratios(wins: int, losses: int) -> No
 
 @given(st.integers(1, 40), st.floats(0.001, 0.5))
 def test_a_first_look_is_taken_when_it_can_tell_anything(rivals: int, error: float) -> None:
-    n = decisive(rivals, error)
+    n = fewest_decisive_prompts(rivals, error)
     for prompts, is_lost in ((n - 1, False), (n, True)):
         outcomes = np.array([[True] * prompts, [False] * prompts])
-        assert beaten(outcomes, rivals, error).tolist() == [False, is_lost]
+        assert find_beaten(outcomes, rivals, error).tolist() == [False, is_lost]
 
 
 @settings(max_examples=50)
@@ -70,7 +70,7 @@ def test_a_first_look_is_taken_when_it_can_tell_anything(rivals: int, error: flo
 def test_a_cell_that_succeeds_wherever_others_do_is_never_beaten(seed: int) -> None:
     outcomes = np.random.default_rng(seed).random((5, 40)) < 0.5
     outcomes[2] = outcomes.any(0)
-    assert not beaten(outcomes, 4, 0.05)[2]
+    assert not find_beaten(outcomes, 4, 0.05)[2]
 
 
 def test_bad_options_are_refused(model) -> None:

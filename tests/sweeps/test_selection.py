@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp_steer.errors import ScoringError
-from interp_steer.sweeps.selection import improvable, select_layer
+from interp_steer.sweeps.selection import is_improvable, select_layer
 
 
 def records(
@@ -99,7 +99,7 @@ def test_interval_forgives_one_degenerate_answer_where_the_paper_does_not():
 def test_where_nothing_is_improvable_not_even_a_perfect_layer_is_chosen(plain, degenerate):
     swept = records({None: plain, 0: "1" * len(plain)}, degenerate={None: degenerate})
     perfect = select_layer(swept, "interval").layer is not None
-    assert improvable(swept.filter(pl.col("layer").is_null())) is perfect
+    assert is_improvable(swept.filter(pl.col("layer").is_null())) is perfect
 
 
 def test_choice_says_what_it_was_made_on():

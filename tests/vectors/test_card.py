@@ -12,6 +12,7 @@ import torch
 
 import interp_steer as ist
 from interp_steer.errors import VectorError
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.storage.tensors import write_tensors
 from interp_steer.vectors.card import Card, Reliability
 from tests.support.html_checks import check_harmless
@@ -115,10 +116,10 @@ def test_nothing_on_a_card_moves_the_cursor() -> None:
 
 def test_a_card_is_read_as_it_was_written() -> None:
     known = vector(contrast="lowercase", split="fit", reliability=SURE).card
-    assert Card.read(json.loads(json.dumps(asdict(known)))) == known
+    assert Card.read(json.loads(json.dumps(known.to_flat()))) == known
     older = {
         name: value
-        for name, value in asdict(known).items()
+        for name, value in known.to_flat().items()
         if name not in ("contrast", "split", "layers", "basis", "reliability")
     }
     assert Card.read(older) == card()
@@ -128,15 +129,15 @@ def test_a_card_is_read_as_it_was_written() -> None:
     "change, match",
     [
         ({"later": 1}, "later, which this version of interp_steer does not know"),
-        ({"name": 3}, "name of the card is 3, no text"),
+        ({"name": 3}, "name of the card is 3, not a text"),
         ({"split": ["fit"]}, "split of the card"),
         ({"basis": None}, "basis of the card"),
         ({"n": -1}, "n of the card is -1; it must be an integer of at least 0"),
         ({"n_layers": True}, "n_layers of the card"),
         ({"d_model": 2**40}, "d_model of the card"),
         ({"versions": {"torch": 2}}, "versions of the card"),
-        ({"layers": "01"}, "the layers are '01', no integers"),
-        ({"layers": [0, "1"]}, "no integers"),
+        ({"layers": "01"}, "the layers are '01', not integers"),
+        ({"layers": [0, "1"]}, "not integers"),
         ({"reliability": {"n": 3}}, "reliability of the card is damaged"),
         ({"reliability": asdict(SURE) | {"low": [0.1]}}, "reliability of the card is damaged"),
         ({"reliability": asdict(SURE) | {"low": ["a"] * 4}}, "reliability of the card is damaged"),
@@ -144,7 +145,7 @@ def test_a_card_is_read_as_it_was_written() -> None:
 )
 def test_a_damaged_card_is_refused(change: dict[str, Any], match: str) -> None:
     with pytest.raises(VectorError, match=match):
-        Card.read({**asdict(card()), **change})
+        Card.read({**card().to_flat(), **change})
     with pytest.raises(VectorError, match="the card is a list"):
         Card.read([change])
 
@@ -154,12 +155,24 @@ def test_a_file_that_is_no_whole_vector_is_refused(tmp_path: Path) -> None:
     path, directions = tmp_path / "v.safetensors", {"directions": torch.ones(1, 6)}
     for tensors, header, match in (
         (directions, {"layers": [0]}, "calls itself a SteeringVector, but lacks card"),
-        ({}, {"layers": [0], "card": asdict(card())}, "lacks directions"),
+        ({}, {"layers": [0], "card": card().to_flat()}, "lacks directions"),
         (directions, [1], "lacks .*layers, card"),
-        (directions, {"layers": {"0": 1}, "card": asdict(card())}, "no integers"),
+        (directions, {"layers": {"0": 1}, "card": card().to_flat()}, "not integers"),
         (directions, {"layers": [0], "card": []}, "the card is a list"),
     ):
         with shapes_unchecked():  # which would say it first
             write_tensors(path, "SteeringVector", tensors, header, VectorError)  # type: ignore[arg-type]
         with pytest.raises(VectorError, match=match):
             ist.SteeringVector.load(path)
+
+
+def test_files_store_the_model_under_flat_keys_in_a_fixed_order() -> None:
+    stored = card().to_flat()
+    assert list(stored) == [
+        *("name", "model", "fingerprint", "n_layers", "d_model", "component", "position"),
+        *("estimator", "n", "data_hash", "revision", "versions", "reliability", "basis"),
+        *("contrast", "split", "layers"),
+    ]
+    identity = ModelIdentity("a", "f", 3, 6, "main", "other")
+    assert ModelIdentity.from_flat(identity.to_flat()) == identity
+    assert replace(card(), identity=identity).to_flat() == stored | identity.to_flat()

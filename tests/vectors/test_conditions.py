@@ -16,8 +16,8 @@ from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.vectors.conditions import (
     Condition,
-    best_threshold,
     choose_condition,
+    find_threshold,
     measure_detection,
 )
 from interp_steer.vectors.fitting import fit
@@ -111,7 +111,7 @@ def test_layer_and_threshold_are_chosen_on_select_and_told_on_test(
     for layer in vector.layers:
         reading = Condition(vector.at(layer), 0.0)
         sides = (pairs.select.present, pairs.select.absent)
-        by_layer[layer] = best_threshold(*(reading.scores(model, side) for side in sides))
+        by_layer[layer] = find_threshold(*(reading.scores(model, side) for side in sides))
     assert condition.f1 == max(f1 for _, f1, _ in by_layer.values())
     assert condition.threshold == by_layer[condition.direction.site.layer][0]
     assert str(choose_condition(model, vector, pairs.select)) == str(condition)
@@ -138,7 +138,7 @@ numbers = st.lists(st.integers(-8, 8).map(lambda n: n / 10), min_size=1, max_siz
 @settings(max_examples=120, deadline=None)
 def test_no_threshold_has_a_higher_f1(present: list[float], absent: list[float]) -> None:
     sides = [torch.tensor(side, dtype=torch.float64) for side in (present, absent)]
-    threshold, f1, gap = best_threshold(*sides)
+    threshold, f1, gap = find_threshold(*sides)
 
     def counted(at: float) -> float:
         hits = sum(score > at for score in present)
@@ -154,8 +154,8 @@ def test_no_threshold_has_a_higher_f1(present: list[float], absent: list[float])
 
 def test_what_is_no_condition_is_refused(vector: SteeringVector) -> None:
     for threshold in (1.5, float("nan")):
-        with pytest.raises(InterventionError, match=r"is a cosine, and .* is none"):
+        with pytest.raises(InterventionError, match="is not a cosine"):
             Condition(vector.at(1), threshold)
-    with pytest.raises(InterventionError, match="scores of both sides, and there are 0 and 2"):
-        best_threshold(torch.zeros(0).double(), torch.zeros(2).double())
+    with pytest.raises(InterventionError, match="scores of both sides, got 0 and 2"):
+        find_threshold(torch.zeros(0).double(), torch.zeros(2).double())
     assert str(Condition(vector.at(1), 0.25)) == "cos(english_lowercase@resid_post.1) > 0.25"

@@ -20,7 +20,7 @@ from interp_steer.errors import CaptureError, VectorError
 from interp_steer.models.hooked_lm import HookedLM
 from interp_steer.models.sites import Site
 from interp_steer.vectors import estimators, fitting
-from interp_steer.vectors.orthogonal import orthogonalised
+from interp_steer.vectors.orthogonal import orthogonalise
 from tests.support.moments_of_sides import SITE, cosine, gaussian, sides
 
 
@@ -176,8 +176,7 @@ def test_differences_do_not_depend_on_how_many_pairs_are_held(model: HookedLM, t
         several,
         second_moments=True,
         paired=True,
-        pairs_at_once=3,
-        checkpoints=tmp_path / "x",
+        options=ist.capture.CaptureOptions(pairs_at_once=3, checkpoint=tmp_path / "x"),
     )
     site = Site("resid_post", 2)
     assert parts.differences is not None and parts.differences.rows is None
@@ -213,14 +212,14 @@ def test_given_directions_become_a_vector(model: HookedLM):
     both = capture_contrast(model, several, [Site("resid_post", 1), Site("resid_post", 2)])
     given = {"name": several.name, "data_hash": several.hash, "model": model}
     raw = torch.randn(2, model.d_model, generator=torch.Generator().manual_seed(0))
-    found = fitting.along(both, raw, "by hand", **given)
+    found = fitting.fit_along(both, raw, "by hand", **given)
     torch.testing.assert_close(
-        found.directions, fitting.along(both, -3 * raw, "by hand", **given).directions
+        found.directions, fitting.fit_along(both, -3 * raw, "by hand", **given).directions
     )
     torch.testing.assert_close(found.cosine(replace(found, directions=raw)).abs(), torch.ones(2))
     assert found.card.estimator == "by hand"
     with pytest.raises(VectorError, match="1 directions for 2 sites"):
-        fitting.along(both, raw[:1], "by hand", **given)
+        fitting.fit_along(both, raw[:1], "by hand", **given)
 
 
 def test_what_cannot_be_estimated_is_refused_with_the_mend(model: HookedLM):
@@ -252,5 +251,5 @@ def test_directions_of_other_estimators_lose_their_targets_when_made_orthogonal(
 ):
     model = tiny("llama3")
     other = ist.world.instruction("punctuation:no_comma", fit=6, select=0, test=0)
-    made = orthogonalised([ist.fit(model, pairs()), ist.fit(model, other, estimator="lda")])
+    made = orthogonalise([ist.fit(model, pairs()), ist.fit(model, other, estimator="lda")])
     assert made[0].targets is not None and made[1].targets is None

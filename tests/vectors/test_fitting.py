@@ -14,26 +14,25 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
+import interp_steer as ist
 from interp_steer.capture.activations import capture_moments
+from interp_steer.capture.options import CaptureOptions
 from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import ContrastError, SiteError, VectorError
 from interp_steer.interventions.intervention import Intervention
 from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.models.sites import COMPONENTS, Site
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.fitting import difference_in_means, fit
-from interp_steer.vectors.orthogonal import orthogonalised
+from interp_steer.vectors.orthogonal import orthogonalise
 from interp_steer.vectors.steering_vector import SteeringVector
-from interp_steer.world import contrast_sets
 
 N_LAYERS, D_MODEL = 3, 4
 CARD = Card(
     name="lowercase",
-    model="some-model",
-    fingerprint="0123",
-    n_layers=N_LAYERS,
-    d_model=D_MODEL,
+    identity=ModelIdentity("some-model", "0123", N_LAYERS, D_MODEL),
     component="resid_post",
     position="last",
     estimator="difference_in_means",
@@ -44,7 +43,7 @@ CARD = Card(
 
 @pytest.fixture(scope="module")
 def pairs() -> ContrastSet:
-    return contrast_sets.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
+    return ist.world.instruction("change_case:english_lowercase", fit=6, select=2, test=3)
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +117,15 @@ def test_a_fit_that_was_stopped_goes_on(
     model: HookedLM, pairs: ContrastSet, tmp_path: Path
 ) -> None:
     whole = fit(model, pairs)
-    fit(model, pairs, checkpoints=tmp_path)
+    fit(model, pairs, options=CaptureOptions(checkpoint=tmp_path))
     left = sorted(tmp_path.iterdir())
     assert len(left) == 2
     left[0].unlink()  # as if it had been stopped between the two sides
-    resumed = fit(model, pairs, checkpoints=tmp_path)
+    resumed = fit(model, pairs, options=CaptureOptions(checkpoint=tmp_path))
     assert torch.equal(resumed.directions, whole.directions) and resumed.card == whole.card
-    fit(model, pairs, layers=[0], checkpoints=tmp_path)  # another fit has files of its own
+    fit(
+        model, pairs, layers=[0], options=CaptureOptions(checkpoint=tmp_path)
+    )  # another fit has files of its own
     assert len(list(tmp_path.iterdir())) == 4
 
 
@@ -201,7 +202,9 @@ def test_another_model_is_refused_with_the_mend(
         targets=None,
         baseline=None,
         layers=(5,),
-        card=replace(vector.card, model="google/gemma-2-2b-it", n_layers=26, d_model=2304),
+        card=replace(
+            vector.card, identity=ModelIdentity("google/gemma-2-2b-it", "other", 26, 2304)
+        ),
     )
     with pytest.raises(VectorError) as caught:
         large.check(model)
@@ -308,7 +311,7 @@ def test_a_random_control_disturbs_as_much(means: Sides, seed: int) -> None:
 def test_another_vector_as_a_control_has_its_own_directions_and_this_ones_lengths(
     vector: SteeringVector, tiny: Callable[[str], HookedLM]
 ) -> None:
-    other = fit(tiny("llama3"), contrast_sets.instruction("punctuation:no_comma", fit=6))
+    other = fit(tiny("llama3"), ist.world.instruction("punctuation:no_comma", fit=6))
     control = vector.matched(other)
     torch.testing.assert_close(control.unit, other.unit)
     torch.testing.assert_close(control.norms, vector.norms)
@@ -326,24 +329,24 @@ def test_orthogonal_directions_are_the_nearest_to_those_that_were_fitted(
 ) -> None:
     model = tiny("llama3")
     ids = ("punctuation:no_comma", "startend:quotation")
-    vectors = [vector, *(fit(model, contrast_sets.instruction(one, fit=6)) for one in ids)]
-    apart = orthogonalised(vectors)
+    vectors = [vector, *(fit(model, ist.world.instruction(one, fit=6)) for one in ids)]
+    apart = orthogonalise(vectors)
     for one, was in zip(apart, vectors, strict=True):
         torch.testing.assert_close(one.norms, was.norms)
         assert (one.cosine(was) > 0).all()
     for a, b in combinations(apart, 2):
         assert a.cosine(b).abs().max() < 1e-5
-    exchanged = orthogonalised(vectors[::-1])[::-1]
+    exchanged = orthogonalise(vectors[::-1])[::-1]
     for one, other in zip(apart, exchanged, strict=True):
         torch.testing.assert_close(one.directions, other.directions, atol=1e-5, rtol=1e-4)
-    [alone] = orthogonalised([vector])
+    [alone] = orthogonalise([vector])
     torch.testing.assert_close(alone.directions, vector.directions, atol=1e-5, rtol=1e-4)
     assert alone.targets is not None and vector.targets is not None
     torch.testing.assert_close(alone.targets, vector.targets, atol=1e-4, rtol=1e-4)
     with pytest.raises(VectorError, match="depend on one another at layers"):
-        orthogonalised([vector, 2 * vector])
+        orthogonalise([vector, 2 * vector])
     with pytest.raises(VectorError, match="give at least one"):
-        orthogonalised([])
+        orthogonalise([])
 
 
 def test_the_random_control_displaces_real_activations_as_much(
@@ -368,8 +371,13 @@ def test_cosine_is_one_with_itself_and_minus_one_with_its_opposite(vector: Steer
 
 def test_what_does_not_go_together_is_refused() -> None:
     a = SteeringVector(torch.ones(3, 4), None, (0, 1, 2), CARD)
-    for change in ({"fingerprint": "4567"}, {"component": "resid_pre"}, {"position": "all"}):
-        with pytest.raises(VectorError, match=f"combine vectors of the same {next(iter(change))}"):
+    other = replace(CARD.identity, fingerprint="4567")
+    for what, change in (
+        ("fingerprint", {"identity": other}),
+        ("component", {"component": "resid_pre"}),
+        ("position", {"position": "all"}),
+    ):
+        with pytest.raises(VectorError, match=f"combine vectors of the same {what}"):
             _ = a + replace(a, card=replace(CARD, **change))
     with pytest.raises(VectorError, match="same layers"):
         _ = a - replace(a, directions=torch.ones(2, 4), layers=(0, 1))
@@ -377,7 +385,7 @@ def test_what_does_not_go_together_is_refused() -> None:
         a.cosine(replace(a, directions=torch.ones(2, 4), layers=(0, 1)))
     with pytest.raises(VectorError, match="divided by 0"):
         _ = a / 0
-    with pytest.raises(VectorError, match="not a finite number"):
+    with pytest.raises(VectorError, match="use a finite number"):
         _ = a * float("nan")
     with pytest.raises(TypeError):
         _ = a + 1  # type: ignore[operator]

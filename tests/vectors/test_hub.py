@@ -112,7 +112,9 @@ def test_a_private_repository_is_seen_with_the_token(
     assert push(online, private=True, repo_id="lowercase")  # without a namespace it is one's own
     assert online.repos[MINE].private
     assert same(fetch(token=TOKEN), vector())
-    with pytest.raises(HubError, match="no such repository, or the token may not see it"):
+    with pytest.raises(
+        HubError, match="the repository does not exist, or the token may not see it"
+    ):
         fetch(token=False, revision=online.repos[MINE].branches["main"][:-1] + "x")
 
 
@@ -133,18 +135,18 @@ def test_the_page_is_made_from_the_card(online: Hub) -> None:
 
 @pytest.mark.parametrize("name", ["burattino-instruct", "/home/you/gemma", "a/b/c", "a b"])
 def test_what_is_no_model_of_the_hub_is_not_linked(name: str) -> None:
-    assert hub.base_model(vector(model=name).card) is None
-    assert "base_model" not in hub.page(vector(model=name), MINE)
+    assert hub.find_base_model(vector(model=name).card) is None
+    assert "base_model" not in hub.write_page(vector(model=name), MINE)
 
 
 def test_a_page_steers_at_a_layer_that_has_a_direction() -> None:
     some = vector()
     directions = some.directions.clone()
     directions[2:] = 0
-    assert "vector.at(1)" in hub.page(replace(some, directions=directions), MINE)
-    assert "vector.shift(1.0)" in hub.page(stepped(), MINE)
+    assert "vector.at(1)" in hub.write_page(replace(some, directions=directions), MINE)
+    assert "vector.shift(1.0)" in hub.write_page(stepped(), MINE)
     with pytest.raises(VectorError, match="zero everywhere"):
-        hub.page(replace(some, directions=torch.zeros(4, 6)), MINE)
+        hub.write_page(replace(some, directions=torch.zeros(4, 6)), MINE)
 
 
 def test_nothing_is_made_for_a_vector_that_is_zero(online: Hub) -> None:
@@ -187,9 +189,13 @@ def test_a_name_that_no_repository_has(online: Hub, fetch: Callable[..., Any]) -
 
 def test_what_is_not_there(online: Hub, fetch: Callable[..., Any]) -> None:
     push(online)
-    with pytest.raises(HubError, match="'you/other' cannot be fetched: there is no such repo"):
+    with pytest.raises(
+        HubError, match="'you/other' cannot be fetched: the repository does not exist"
+    ):
         fetch("you/other", token=TOKEN)
-    with pytest.raises(HubError, match="no such repository, or the token may not see it"):
+    with pytest.raises(
+        HubError, match="the repository does not exist, or the token may not see it"
+    ):
         fetch("you/other")
     with pytest.raises(HubError, match=r"at revision 'old' .* no such revision"):
         fetch(revision="old")
@@ -204,7 +210,7 @@ def test_no_token_and_one_that_may_not_write(online: Hub) -> None:
     for token in (None, False, "hf_reads"):
         with pytest.raises(HubError, match=r"refuses the token \(401\).*hf auth login"):
             push(online, token=token)
-    with pytest.raises(HubError, match="there is no token; run `hf auth login`"):
+    with pytest.raises(HubError, match="no token is set; run `hf auth login`"):
         push(online, token=True)
     with pytest.raises(HubError, match=r"refuses the token \(403\)"):
         push(online, repo_id="others/lowercase")

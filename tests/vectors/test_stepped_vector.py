@@ -17,12 +17,14 @@ from interp_steer.contrast.contrast_set import ContrastSet
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import CaptureError, ContrastError, InterventionError, VectorError
 from interp_steer.generation.completions import generate
-from interp_steer.generation.teacher_forcing import GivenAnswer, predictions
+from interp_steer.generation.request import Answer, Request
+from interp_steer.generation.teacher_forcing import predict_answers
 from interp_steer.interventions import schedules
 from interp_steer.interventions.intervention import Intervention, compose
 from interp_steer.interventions.positions import Clock
 from interp_steer.interventions.schedules import Dynamic, diminishing, exponential, fixed, start
 from interp_steer.models.hooked_lm import HookedLM
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.models.sites import Site
 from interp_steer.vectors.card import Card
 from interp_steer.vectors.fitting import fit, fit_steps
@@ -207,12 +209,16 @@ def test_what_the_heads_write_has_the_same_effect_at_the_output(model, schedule)
     assert written.directions.shape == (vector.n_steps, model.n_layers, model.d_model)
     assert {site.component for site in written.sites} == {"attn_out"}
     rows = [
-        GivenAnswer(prompt, answer, vector.shift(1.5, schedule))
+        (Request(prompt, vector.shift(1.5, schedule)), Answer.given(tuple(answer)))
         for prompt, answer in zip(model.tokenize(ASKED), ids_of(model, SAID["absent"]), strict=True)
     ]
-    at_z = predictions(model, rows)
-    outside = predictions(model, [row.under(written.shift(1.5, schedule)) for row in rows])
-    plain = predictions(model, [row.under(Intervention()) for row in rows])
+
+    def predict_under(steering):
+        return predict_answers(model, [(asked.under(steering), answer) for asked, answer in rows])
+
+    at_z = predict_answers(model, rows)
+    outside = predict_under(written.shift(1.5, schedule))
+    plain = predict_under(Intervention())
     torch.testing.assert_close(at_z.logprobs, outside.logprobs, atol=1e-4, rtol=0)
     assert float((at_z.logprobs - plain.logprobs)[at_z.mask].abs().max()) > 0.1
 
@@ -449,7 +455,8 @@ def test_files_that_are_no_stepped_vector(vector, model, tmp_path):
 
 
 # ---------------------------------------------------------------------------- what is refused
-CARD = Card("x", "some-model", "0123", 3, 6, "z", "generated", "difference_in_means", 2, "ab")
+MODEL = ModelIdentity("some-model", "0123", 3, 6)
+CARD = Card("x", MODEL, "z", "generated", "difference_in_means", 2, "ab")
 
 
 @pytest.mark.parametrize(

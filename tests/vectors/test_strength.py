@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 import interp_steer as ist
 from interp_steer.errors import InterventionError
 from interp_steer.models.sites import Site
-from interp_steer.vectors.strength import Strength, StrengthCalibrator, Unit, largest_within
-from tests.support.shapes import shapes_unchecked
+from interp_steer.vectors.strength import Strength, StrengthCalibrator, Unit, find_largest_within
 
 QUERIES = [f"Tell me about the {thing}." for thing in ("sea", "castle", "puppet", "fox")]
 
@@ -129,7 +128,7 @@ def test_what_is_not_known_where_a_vector_acts_is_refused(gauge):
     for strength in ("1sd", "1residual"):
         with pytest.raises(InterventionError, match=r"was not read.*or give the strength in norm"):
             only.coefficient(1, Strength.parse(strength), apply_layer=2)
-    with pytest.raises(InterventionError, match="no baseline to measure a projection from"):
+    with pytest.raises(InterventionError, match="project without a strength"):
         only.steering(1, "project", Strength(1.0), apply_layer=2)
     assert str(only.steering(1, "project", apply_layer=2)).count("[resid_post.1]@resid_post.2") == 1
 
@@ -152,12 +151,12 @@ def test_a_control_acts_with_the_coefficient_of_the_vector(gauge):
 
 def test_what_cannot_be_reached_is_refused_with_the_mend(gauge):
     with pytest.raises(InterventionError, match="give a smaller budget"):
-        largest_within(2.0, lambda c: 1.0)
+        find_largest_within(2.0, lambda c: 1.0)
     with pytest.raises(InterventionError, match="give a larger budget"):
-        largest_within(0.5, lambda c: 1.0)
+        find_largest_within(0.5, lambda c: 1.0)
     with pytest.raises(InterventionError, match="finite and above 0"):
-        largest_within(math.nan, lambda c: c)
-    with shapes_unchecked(), pytest.raises(InterventionError, match="one of add, turn, project"):
+        find_largest_within(math.nan, lambda c: c)
+    with pytest.raises(InterventionError, match="give one of add, project, turn"):
         gauge.steering(1, "push", Strength(1.0))
     with pytest.raises(InterventionError, match=r"add at small@resid_post.1.*smaller budget"):
         gauge.steering(1, "add", Strength(1e4, "kl"))
@@ -167,7 +166,7 @@ def test_what_cannot_be_reached_is_refused_with_the_mend(gauge):
 def test_the_largest_coefficient_within_a_budget_is_found(budget, start, power, tolerance):
     scale = budget / start**power  # so that it lies within reach of the start
     truth = start
-    found = largest_within(
+    found = find_largest_within(
         budget * 3.0**power, lambda c: scale * c**power, start=start, tolerance=tolerance
     )
     assert found <= 3 * truth * (1 + 1e-9)

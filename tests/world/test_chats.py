@@ -19,8 +19,8 @@ from interp_steer.world import chats, grammar, held_out, model_answers, random_c
 from interp_steer.world.facts import LANGUAGES, default_world
 from interp_steer.world.queries import is_held, list_queries
 
-PAIRS = [pair for pair in combinations(registry.IDS, 2) if registry.compatible(pair)]
-TRIPLES = [three for three in combinations(registry.IDS, 3) if registry.compatible(three)]
+PAIRS = [pair for pair in combinations(registry.IDS, 2) if registry.are_compatible(pair)]
+TRIPLES = [three for three in combinations(registry.IDS, 3) if registry.are_compatible(three)]
 TOPIC = registry.Topic(("castle", "tower"), ("violin", "badger", "cider"))
 
 
@@ -182,7 +182,7 @@ def test_drawing_is_deterministic():
 def test_evaluation_asks_the_same_things_in_every_way(instruction_id):
     known = held_out.evaluation_chats(instruction_id, phrasing="trained", n=12, seed=3)
     unseen = held_out.evaluation_chats(instruction_id, phrasing="held-out", n=12, seed=3)
-    plain = held_out.unsolicited(instruction_id, n=12, seed=3)
+    plain = held_out.unsolicited_chats(instruction_id, n=12, seed=3)
     for one, other, without in zip(known, unseen, plain, strict=True):
         assert one.query == other.query == without.query
         assert one.kwargs == other.kwargs == without.kwargs

@@ -38,7 +38,7 @@ def test_true_and_false_statements_are_counted(
     told = [grammar.sentence(fact, language, rng) for fact in (*facts[:true], *wrong)]
     found = check_content(" ".join([*told, *told]), subject)
     assert (found.true, found.false, found.statements) == (true, false, true + false)
-    assert found.kept == (true > false)
+    assert found.is_preserved == (true > false)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -46,7 +46,7 @@ def test_a_good_answer_keeps_its_content_in_every_language(language: str) -> Non
     for item in ITEMS:
         assert item.subject is not None
         found = check_content(item.answer(language), item.subject)
-        assert found.kept and found.false == 0, (item, found)
+        assert found.is_preserved and found.false == 0, (item, found)
 
 
 def test_an_answer_about_something_else_keeps_nothing() -> None:
@@ -55,6 +55,6 @@ def test_an_answer_about_something_else_keeps_nothing() -> None:
         if one.subject != other.subject:
             assert check_content(other.answer("it"), one.subject).true == 0
     assert check_content("", "castle") == Content(False, 0, 0, 0)
-    assert not check_content("Mi piace il tè.", "castle").kept
+    assert not check_content("Mi piace il tè.", "castle").is_preserved
     with pytest.raises(ScoringError, match="no entity 'Castle'"):
         check_content("The castle is old.", "Castle")

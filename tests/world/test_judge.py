@@ -10,13 +10,13 @@ import pytest
 
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import ScoringError
-from interp_steer.scoring.judge import MOST_QUESTIONS, judged, score
+from interp_steer.scoring.judge import MOST_QUESTIONS, judge_exchanges, score
 from interp_steer.world import grammar, model_answers
 from interp_steer.world.facts import LANGUAGES, Fact, default_world
 from interp_steer.world.held_out import evaluation_chats
-from interp_steer.world.judge import WorldJudge, in_sentences
+from interp_steer.world.judge import WorldJudge, is_in_sentences
 from interp_steer.world.queries import list_queries
-from interp_steer.world.reading import Claim, names, read_claims
+from interp_steer.world.reading import Claim, names_entity, read_claims
 
 WORLD = default_world()
 JUDGE = WorldJudge()
@@ -171,8 +171,10 @@ def test_prose_without_the_world_and_words_without_sentences():
     query = "Tell me about the castle."
     assert JUDGE.verdicts(query, "I like tea.") == [False, False, False, False, True]
     assert JUDGE.verdicts(query, "castle red old") == [True, False, False, False, False]
-    assert in_sentences("The mill is red.\nIt is") and not in_sentences("It is. So it is. Red and")
-    assert not in_sentences("") and not in_sentences("?!")
+    assert is_in_sentences("The mill is red.\nIt is") and not is_in_sentences(
+        "It is. So it is. Red and"
+    )
+    assert not is_in_sentences("") and not is_in_sentences("?!")
 
 
 def test_yes_and_no_are_judged_by_what_is_right():
@@ -211,7 +213,9 @@ def test_questions_name_what_is_asked_and_are_five_at_most():
         assert len(questions) == MOST_QUESTIONS == len(set(questions))
         assert all(one.endswith("?") for one in questions)
         assert grammar.name(query.subject, "en") in questions[0]
-    found = judged(JUDGE, [("Tell me about the fox.", "The fox."), ("parlami della volpe.", "Sì.")])
+    found = judge_exchanges(
+        JUDGE, [("Tell me about the fox.", "The fox."), ("parlami della volpe.", "Sì.")]
+    )
     assert "the fox" in found[0].questions[0] and found[0].questions == found[1].questions
 
 
@@ -224,5 +228,5 @@ def test_a_request_about_another_world_is_refused():
 def test_a_subject_is_named_in_every_language():
     for key in WORLD.entities:
         for language in LANGUAGES:
-            assert names(f"X: {grammar.name(key, language).upper()}!", key)
-    assert not names("the foxes of the castles", "fox")
+            assert names_entity(f"X: {grammar.name(key, language).upper()}!", key)
+    assert not names_entity("the foxes of the castles", "fox")

@@ -1,6 +1,6 @@
-"""The papers' loop on HookedTransformer (TransformerLens 3.9), run by its own Python.
+"""Run the papers' loop on HookedTransformer (TransformerLens 3.9), in its own environment.
 
-Unprocessed weights, so that the numbers are the checkpoint's own.
+The weights are unprocessed, so that the numbers are those of the checkpoint.
 """
 
 import json
@@ -48,7 +48,7 @@ print(json.dumps({"ready": True}), flush=True)
 
 
 def hooks(layer: int | None) -> list:
-    """Projection to the target, as in paper A, at the output of a layer."""
+    """Return hooks that project to the target, as in paper A, at the output of a layer."""
     if layer is None:
         return []
     unit = torch.tensor(work["units"][str(layer)])

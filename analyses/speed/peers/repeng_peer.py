@@ -1,4 +1,4 @@
-"""repeng: the hidden states of the same prompts; run by its own environment's Python."""
+"""Capture the hidden states of the same prompts with repeng, in its own environment."""
 
 import json
 import sys

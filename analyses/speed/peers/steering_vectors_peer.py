@@ -1,4 +1,4 @@
-"""steering-vectors: the same pairs, its own capture; run by its own environment's Python."""
+"""Capture the same pairs with steering-vectors, in its own environment."""
 
 import json
 import sys

@@ -46,7 +46,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "punctuation:no_comma": (),
     }
 )
-"""Arguments without which each instruction has no verdict (lm-eval's spelling, typos included)."""
+"""The arguments that each instruction is verified with (in lm-eval's spelling, typos included)."""
 
 
 EXACTLY = ("length_constraints:number_sentences", "length_constraints:number_words")
@@ -68,21 +68,21 @@ _LISTS = frozenset(("keywords", "forbidden_words"))
 
 
 def check_arguments(instruction_id: str, arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments with which an instruction has no verdict.
+    """Refuse arguments with which an answer to an instruction cannot be verified.
 
     Args:
         instruction_id: one of `REQUIRED`.
-        arguments: its arguments, none of them None.
+        arguments: its arguments, without values of None.
 
     Raises:
-        ScoringError: naming what is missing, unknown or impossible.
+        ScoringError: naming the missing, unknown or impossible argument.
     """
     required = REQUIRED[instruction_id]
     missing = [name for name in required if name not in arguments]
     if missing:
         raise ScoringError(
-            f"{instruction_id} needs {', '.join(missing)} and was given {dict(arguments)}; without "
-            f"it the threshold would be drawn at random: pass {', '.join(required)} in kwargs"
+            f"{instruction_id} needs {', '.join(missing)} and was given {dict(arguments)}; the "
+            f"threshold would be drawn at random: pass {', '.join(required)} in kwargs"
         )
     unknown = [name for name in arguments if name not in required]
     if unknown:
@@ -91,13 +91,13 @@ def check_arguments(instruction_id: str, arguments: Mapping[str, Any]) -> None:
             f"{', '.join(required) or 'no arguments'}"
         )
     for name, value in arguments.items():
-        problem = _problem(instruction_id, name, value, arguments)
+        problem = _find_problem(instruction_id, name, value, arguments)
         if problem:
             raise ScoringError(f"{instruction_id}: {name}={value!r} {problem}")
 
 
-def _problem(instruction_id: str, name: str, value: Any, arguments: Mapping[str, Any]) -> str:
-    """What is wrong with an argument, "" when nothing is."""
+def _find_problem(instruction_id: str, name: str, value: Any, arguments: Mapping[str, Any]) -> str:
+    """Describe the problem of an argument; return "" for an argument without a problem."""
     if name in _COUNTS:
         if not _is_whole(value):
             return "is not a whole number"
@@ -127,10 +127,11 @@ def _problem(instruction_id: str, name: str, value: Any, arguments: Mapping[str,
 
 def _is_whole(value: Any) -> bool:
     known = isinstance(value, Real) and not isinstance(value, bool)
-    return known and value % 1 == 0  # which it is not for nan and infinities
+    return known and value % 1 == 0  # false for nan and infinities
 
 
-def _nearest(instruction_id: str) -> list[str]:
+def nearest_instructions(instruction_id: str) -> list[str]:
+    """List the instructions of IFEval, three at most, whose names are most like a name."""
     wanted = instruction_id.lower().rpartition(":")[2]
     by_name = {known.rpartition(":")[2]: known for known in REQUIRED}
     inside = [known for name, known in by_name.items() if wanted and wanted in name]
@@ -140,22 +141,22 @@ def _nearest(instruction_id: str) -> list[str]:
 
 @functools.cache
 def lm_eval_instructions() -> Any:
-    """The module ``lm_eval.tasks.ifeval.instructions``, imported without touching the network.
+    """Import the module ``lm_eval.tasks.ifeval.instructions`` without use of the network.
 
-    lm-eval looks for ``punkt_tab`` when this module is imported and downloads it when it is not
-    there, which waits or fails on a machine without a network. While the import runs, and only
-    then, that one look-up is answered with a yes; whether the file is there is
-    `interp_steer.scoring.sentences.splitter`'s to say.
+    When this module is imported, lm-eval looks for ``punkt_tab`` and downloads a missing file,
+    which waits or fails on a machine without a network. Only while the import runs, that look-up
+    is answered with yes. Whether the file exists is checked by
+    `interp_steer.scoring.sentences.splitter`.
     """
     import lm_eval.tasks  # noqa: F401  the heavy part, before anything is set aside
     import nltk
 
     find = nltk.data.find
 
-    def found(resource: str, *args: Any, **options: Any) -> Any:
+    def find_others(resource: str, *args: Any, **options: Any) -> Any:
         return resource if resource == "tokenizers/punkt_tab" else find(resource, *args, **options)
 
-    nltk.data.find = found
+    nltk.data.find = find_others
     try:
         from lm_eval.tasks.ifeval import instructions
     finally:

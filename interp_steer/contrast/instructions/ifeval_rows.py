@@ -1,9 +1,9 @@
-"""The rows of IFEval, and of the files that paper A derived from it: read, checked, counted.
+"""Read, check and count the rows of IFEval, and of the files that paper A derived from IFEval.
 
-IFEval is the data set ``google/IFEval`` of the Hugging Face hub, or its JSONL file. From it
-Stolfo et al. (2025, section 3) made the files that :data:`FILES` names: the prompts with one
-instruction of format, all prompts stripped of their instructions, and prompts that ask for a word
-or forbid one. A row that is not as it must be is refused by file and line.
+IFEval is the data set ``google/IFEval`` of the Hugging Face hub, or its JSONL file. Stolfo et al.
+(2025, section 3) made the files that :data:`FILES` names from IFEval: the prompts with one
+instruction of format, all prompts without their instructions, and prompts that ask for a word or
+forbid a word. An error names the file and line of a row in another layout.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.contrast_set import plain_text
 from interp_steer.contrast.instructions.arguments import REQUIRED, check_arguments
 from interp_steer.contrast.instructions.stripping import Rule, strip
@@ -37,33 +38,37 @@ FILES: Mapping[str, tuple[str, int]] = MappingProxyType(
         "exclude_validation": ("exclusion_validation.jsonl", 276),
     }
 )
-"""The paper's files in a folder: the name of each, and how many rows were published."""
+"""The paper's files in a folder: the name of each file, and how many rows were published."""
 
-_MEND = f"give {HUB}, its JSONL file, or the folder of the paper's files"
+_FIX = (
+    f"give {HUB} (the data set of the hub), its JSONL file, or the folder of the paper's files "
+    f"({FILES['format'][0]} and {FILES['stripped'][0]})"
+)
+"""The three ways to give IFEval's prompts, as error messages name them."""
 _TAG = re.compile(r"<[\\/]*(?:original_question|constraints|output)>")
-"""What the model that wrote the published queries left around one of them."""
+"""Tags that the model which wrote the published queries left around a query."""
 
 
 @dataclass(frozen=True)
 class IFEvalRow:
-    """One prompt, the instructions that it carries, and what it asks without them.
+    """One prompt, its instructions, and its query: the request without the instructions.
 
     Example:
-        >>> row = read("ifeval.jsonl")[1]  # doctest: +SKIP
-        >>> row.instruction_ids, row.rule  # doctest: +SKIP
-        (('punctuation:no_comma',), 'sentences')
+        >>> row = IFEvalRow("1", "Name a tree. No commas.", ("punctuation:no_comma",), ({},))
+        >>> row.query is None, row.rule
+        (True, 'none')
     """
 
     key: str
-    """IFEval's number of the prompt; ``file:line`` where the file has none."""
+    """IFEval's number of the prompt; ``file:line`` where the file has no number."""
     prompt: str
     """The request with its instructions."""
     instruction_ids: tuple[str, ...]
     """The IFEval ids, at least one."""
     kwargs: tuple[Mapping[str, Any], ...]
-    """The arguments of each id; empty where the file does not tell them."""
+    """The arguments of each id; empty where the file does not give the arguments."""
     query: str | None = None
-    """The prompt without its instructions; None where it could not be stripped of them."""
+    """The prompt without its instructions; None where the instructions could not be removed."""
     rule: Rule = "none"
     """Where the query comes from."""
 
@@ -72,27 +77,29 @@ def read(source: str | Path = HUB) -> tuple[IFEvalRow, ...]:
     """Read IFEval from a folder, a file, or the hub.
 
     Args:
-        source: a folder with the first two of :data:`FILES`, the rows of ``"format"`` being used
-            where both have a prompt; a JSONL file, of IFEval itself or any of :data:`FILES`; or the
-            name of a data set on the hub.
+        source: a folder with the first two of :data:`FILES` (a prompt in both is read from
+            ``"format"``); a JSONL file, of IFEval itself or any of :data:`FILES`; or the name of a
+            data set on the hub.
 
     Returns:
-        Its rows, each with its query: the one that was given, where it is another text than the
-        prompt, or what :func:`interp_steer.contrast.instructions.stripping.strip` leaves.
+        The rows, each with its query: the query that the file gives, where it differs from the
+        prompt, or the text that :func:`interp_steer.contrast.instructions.stripping.strip` leaves.
 
     Raises:
-        ContrastError: for what cannot be read, naming file, line and what is missing.
+        ContrastError: when the source cannot be read, naming the file, the line and what is
+            missing.
 
-    Example:
-        >>> count_by_id(single_instruction(read("llm-steer-instruct")))  # doctest: +SKIP
-        {'detectable_format:number_highlighted_sections': 19, ...}
+    Example::
+
+        rows = rows_with_one_instruction(read("llm-steer-instruct"))
+        count_by_id(rows)  # {"detectable_format:number_highlighted_sections": 19, ...}
     """
     path = Path(source)
     try:
         is_folder, is_there = path.is_dir(), path.exists()
-    except OSError as error:  # such as a name that is too long to be one
+    except OSError as error:  # such as a name that is too long for a path
         raise ContrastError(
-            f"{str(source)[:80]!r} is no path ({error.strerror}); {_MEND}"
+            f"{str(source)[:80]!r} cannot be a path ({error.strerror}); {_FIX}"
         ) from error
     if is_folder:
         single, stripped = read_published(path, "format"), read_published(path, "stripped")
@@ -104,23 +111,23 @@ def read(source: str | Path = HUB) -> tuple[IFEvalRow, ...]:
 
 
 def read_published(folder: str | Path, which: str) -> tuple[IFEvalRow, ...]:
-    """Read one of the paper's files, and warn where it has another number of rows than published.
+    """Read one of the paper's files, and warn when the number of rows is not the published one.
 
     Args:
-        folder: where the files lie.
+        folder: the folder of the files.
         which: one of :data:`FILES`.
 
     Raises:
         ContrastError: for another name, or as :func:`read`.
     """
     if which not in FILES:
-        raise ContrastError(f"{which!r} is no file of the paper; use one of {', '.join(FILES)}")
+        raise ContrastError(f"{which!r} is not a file of the paper; use one of {', '.join(FILES)}")
     name, published = FILES[which]
     rows = read_file(Path(folder) / name)
     if len(rows) != published:
         warnings.warn(
-            f"{Path(folder) / name} has {len(rows)} rows and {published} were published; numbers "
-            "from it do not compare with the paper's",
+            f"{Path(folder) / name} has {len(rows)} rows and {published} were published; results "
+            "on this file do not compare with the paper's",
             stacklevel=2,
         )
     return rows
@@ -130,23 +137,24 @@ def read_file(path: str | Path) -> tuple[IFEvalRow, ...]:
     """Read a JSONL file in the layout of IFEval or of any of :data:`FILES`.
 
     Raises:
-        ContrastError: for what cannot be read, naming file, line and what is missing.
+        ContrastError: when the file cannot be read, naming the line and what is missing.
     """
     path = Path(path)
-    lines = read_json_lines(path, ContrastError, f"write one object a line, or {_MEND}", _MEND)
-    rows = [_row(row, f"{path}, line {n},", f"{path.stem}:{n}") for n, row in lines.items()]
-    return _some(rows, str(path))
+    lines = read_json_lines(path, ContrastError, f"write one object a line, or {_FIX}", _FIX)
+    rows = [_read_row(row, f"{path}, line {n},", f"{path.stem}:{n}") for n, row in lines.items()]
+    return _check_not_empty(rows, str(path))
 
 
 def read_hub(name: str = HUB, *, revision: str | None = None) -> tuple[IFEvalRow, ...]:
-    """Read IFEval from the Hugging Face hub, or from where it was kept when it was last read.
+    """Download IFEval from the Hugging Face hub, or read it from the hub's cache.
 
     Args:
         name: of the data set; all its rows are in the split ``train``.
-        revision: a commit of it; the newest when not given.
+        revision: a commit of the data set; the newest when not given.
 
     Raises:
-        ContrastError: when it cannot be had, or its rows are not IFEval's.
+        ContrastError: when the data set cannot be reached, naming the other ways to give it, or
+            when its rows are not IFEval's.
     """
     from datasets import load_dataset
 
@@ -154,22 +162,23 @@ def read_hub(name: str = HUB, *, revision: str | None = None) -> tuple[IFEvalRow
         table = load_dataset(name, split="train", revision=revision)
     except Exception as error:  # the library's, the hub's and the network's have no common base
         raise ContrastError(
-            f"{name} is no file here and cannot be had from the hub ({error}); go on line once, or "
-            f"{_MEND}"
+            f"{name} is not a file on this machine and cannot be had from the hub ({error}); "
+            f"connect to the network once, or {_FIX}"
         ) from error
-    rows = [_row(row, f"{name}, row {i},", f"{name}:{i}") for i, row in enumerate(table)]
-    return _some(rows, name)
+    rows = [_read_row(row, f"{name}, row {i},", f"{name}:{i}") for i, row in enumerate(table)]
+    return _check_not_empty(rows, name)
 
 
-def single_instruction(
+def rows_with_one_instruction(
     rows: Iterable[IFEvalRow], ids: Collection[str] | None = None
 ) -> tuple[IFEvalRow, ...]:
-    """The rows that carry exactly one instruction (the paper's 163, for the ids of format).
+    """Select the rows that carry exactly one instruction (for the ids of format the paper's 163).
 
     Args:
         rows: of :func:`read`.
-        ids: the instructions that are wanted; all when not given.
+        ids: the instructions to select; all when not given.
     """
+    check_list("ids", ids, ContrastError)
     return tuple(
         row
         for row in rows
@@ -178,18 +187,18 @@ def single_instruction(
 
 
 def count_by_id(rows: Iterable[IFEvalRow]) -> dict[str, int]:
-    """How many rows carry each instruction, the most frequent first."""
+    """Count the rows that carry each instruction, the most frequent first."""
     return dict(Counter(name for row in rows for name in row.instruction_ids).most_common())
 
 
-def _some(rows: Sequence[IFEvalRow], source: str) -> tuple[IFEvalRow, ...]:
+def _check_not_empty(rows: Sequence[IFEvalRow], source: str) -> tuple[IFEvalRow, ...]:
     if not rows:
-        raise ContrastError(f"{source} has no rows; {_MEND}")
+        raise ContrastError(f"{source} has no rows; {_FIX}")
     return tuple(rows)
 
 
-def _row(row: Any, at: str, key: str) -> IFEvalRow:
-    """The row of one line. ``at`` says where it stands, ``key`` is for rows without one."""
+def _read_row(row: Any, at: str, key: str) -> IFEvalRow:
+    """Read the row of one line; ``at`` is its place in words, ``key`` the key if it has none."""
     # The stripped file keeps the request to the model that stripped it under "prompt".
     stripped = "model_output" in row
     prompt_name = "original_prompt" if stripped else "prompt"
@@ -198,29 +207,29 @@ def _row(row: Any, at: str, key: str) -> IFEvalRow:
     missing = [name for name in needed if row.get(name) is None]
     if missing:
         raise ContrastError(
-            f"{at} has no {' and no '.join(missing)} (it has {', '.join(map(str, row))}); {_MEND}"
+            f"{at} has no {' and no '.join(missing)} (it has {', '.join(map(str, row))}); {_FIX}"
         )
-    prompt, query = (_text(row, name, at) for name in (prompt_name, query_name))
+    prompt, query = (_read_text(row, name, at) for name in (prompt_name, query_name))
     assert prompt is not None
-    ids = _ids(row["instruction_id_list"], at)
-    kwargs = _kwargs(row.get("kwargs"), ids, at)
+    ids = _read_ids(row["instruction_id_list"], at)
+    kwargs = _read_kwargs(row.get("kwargs"), ids, at)
     rule: Rule = "given"
     query = _TAG.sub(" ", query).strip() if query else None
     if query is None or plain_text(query) == plain_text(prompt):
-        found = strip(prompt, ids, kwargs)
-        query, rule = found.text, found.rule
+        left = strip(prompt, ids, kwargs)
+        query, rule = left.text, left.rule
     number = row.get("key")
     return IFEvalRow(key if number is None else f"{number}", prompt, ids, kwargs, query, rule)
 
 
-def _text(row: Mapping[str, Any], name: str, at: str) -> str | None:
+def _read_text(row: Mapping[str, Any], name: str, at: str) -> str | None:
     value = row.get(name)
     if value is not None and (not isinstance(value, str) or not value.strip()):
-        raise ContrastError(f"{at} has {name} {value!r}; it must be a text that is not blank")
+        raise ContrastError(f"{at} has {name} {value!r}; give a text that is not blank")
     return value
 
 
-def _ids(value: Any, at: str) -> tuple[str, ...]:
+def _read_ids(value: Any, at: str) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise ContrastError(
             f"{at} has instruction_id_list {value!r}; write a list of at least one IFEval id"
@@ -235,30 +244,30 @@ def _ids(value: Any, at: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _kwargs(value: Any, ids: Sequence[str], at: str) -> tuple[Mapping[str, Any], ...]:
-    """The arguments without the ``None`` that a table fills in, each id with all it needs."""
+def _read_kwargs(value: Any, ids: Sequence[str], at: str) -> tuple[Mapping[str, Any], ...]:
+    """Read the arguments of each id, without the ``None`` that a table fills in."""
     if value is None:
         return ({},) * len(ids) if not any(REQUIRED[name] for name in ids) else ()
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != len(ids):
         _refuse_kwargs(value, ids, at)
     given = []
-    for name, each in zip(ids, value, strict=True):
-        if each is not None and not isinstance(each, Mapping):
+    for name, row in zip(ids, value, strict=True):
+        if row is not None and not isinstance(row, Mapping):
             _refuse_kwargs(value, ids, at)
-        told = {key: one for key, one in (each or {}).items() if one is not None}
-        missing = [argument for argument in REQUIRED[name] if argument not in told]
-        unknown = [argument for argument in told if argument not in REQUIRED[name]]
+        arguments = {key: cell for key, cell in (row or {}).items() if cell is not None}
+        missing = [argument for argument in REQUIRED[name] if argument not in arguments]
+        unknown = [argument for argument in arguments if argument not in REQUIRED[name]]
         if missing or unknown:
             wrong = f"without {', '.join(missing)}" if missing else f"with {', '.join(unknown)}"
             raise ContrastError(
-                f"{at} has {name} {wrong} (its kwargs are {told}); no answer can be verified: "
-                f"give it {', '.join(REQUIRED[name]) or 'no arguments'}, or drop the row"
+                f"{at} has {name} {wrong} (its kwargs are {arguments}); no answer can be "
+                f"verified: give it {', '.join(REQUIRED[name]) or 'no arguments'}, or drop the row"
             )
         try:
-            check_arguments(name, told)
+            check_arguments(name, arguments)
         except ScoringError as error:
-            raise ContrastError(f"{at} has {error}; mend the row, or drop it") from error
-        given.append(told)
+            raise ContrastError(f"{at} has {error}; fix the row, or drop it") from error
+        given.append(arguments)
     return tuple(given)
 
 

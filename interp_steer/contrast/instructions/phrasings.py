@@ -1,9 +1,11 @@
-"""How IFEval's instructions are said to any model, and with which arguments (paper A, section 3).
+"""Say IFEval's instructions to any model, and draw their arguments (paper A, section 3).
 
-The paper had a language model write its phrasings, which are not published. Here an instruction has
-those of the bundled models' world (:data:`interp_steer.contrast.instructions.wordings.PHRASINGS`), or those of
-this file where that world does not know it, and IFEval's own description of it beside them.
-Arguments are drawn in the ranges that IFEval draws in, without those that plain answers satisfy.
+In the paper a language model wrote the phrasings. The authors' repository has them: the prompts
+with an instruction of format in ``data/format/``, the phrasings for words, lengths and numbers of
+sentences in its code. Here the phrasings are others: an instruction has those of
+:data:`interp_steer.contrast.instructions.wordings.PHRASINGS`, or those of this file for an
+instruction that is missing there, and IFEval's own description. Arguments are drawn from the ranges
+that IFEval draws from, without values that plain answers satisfy.
 """
 
 from __future__ import annotations
@@ -104,7 +106,7 @@ MORE_PHRASINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
-"""Phrasings of what :data:`PHRASINGS` lacks, by id, or by ``id/relation`` as there."""
+"""Phrasings of instructions that :data:`PHRASINGS` lacks, by id or by ``id/relation``."""
 
 INCLUDE = (
     'Use the word "{word}" in your answer.',
@@ -185,16 +187,16 @@ AT_MOST = (
 
 
 def list_phrasings(instruction_id: str, where: Mapping[str, Any] | None = None) -> tuple[str, ...]:
-    """The ways to say an instruction, with blanks; IFEval's description, where it has one, is last.
+    """List the phrasings of an instruction, with blanks; the last is IFEval's description, if any.
 
     Args:
         instruction_id: one of :data:`IDS`.
-        where: arguments that are fixed; of these the relation matters, ``"at least"`` if not given.
+        where: fixed arguments, of which only the relation matters; ``"at least"`` when not given.
 
     Raises:
-        ContrastError: for an id or a relation that is not IFEval's.
+        ContrastError: for an id or a relation that IFEval does not have.
     """
-    _check(instruction_id, where or {})
+    _check_instruction(instruction_id, where or {})
     relation = next((v for k, v in (where or {}).items() if k.endswith("relation")), "at least")
     tables = {**PHRASINGS, **MORE_PHRASINGS}
     related = f"{instruction_id}/{relation}"
@@ -203,11 +205,11 @@ def list_phrasings(instruction_id: str, where: Mapping[str, Any] | None = None) 
             f"{instruction_id} cannot be said with the relation {relation!r}; use 'at least' or "
             "'less than'"
         )
-    said = tables[related if related in tables else instruction_id]
-    return said if relation == "exactly" else (*said, DESCRIPTION)
+    listed = tables[related if related in tables else instruction_id]
+    return listed if relation == "exactly" else (*listed, DESCRIPTION)
 
 
-def draw(
+def draw_arguments(
     instruction_id: str, rng: Random, query: str, where: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Draw the arguments of an instruction.
@@ -215,17 +217,18 @@ def draw(
     Args:
         instruction_id: one of :data:`IDS`.
         rng: the only source of randomness.
-        query: the request, which ``combination:repeat_prompt`` is about.
-        where: arguments that are fixed. A relation is ``"at least"`` where none is fixed: a vector
-            stands for one of the two.
+        query: the request, which ``combination:repeat_prompt`` asks to repeat.
+        where: fixed arguments. A relation that is not fixed is ``"at least"``, since a vector
+            stands for one relation.
 
     Returns:
         All the arguments that an answer is verified with.
 
     Raises:
-        ContrastError: for an id that IFEval has not, or an argument that the id does not take.
+        ContrastError: for an id that IFEval does not have, or an argument that the id does not
+            take.
     """
-    _check(instruction_id, where or {})
+    _check_instruction(instruction_id, where or {})
     drawn = _DRAWS[instruction_id](rng) if instruction_id in _DRAWS else {}
     if instruction_id == REPEAT:
         drawn = {"prompt_to_repeat": query}
@@ -238,7 +241,7 @@ def say(instruction_id: str, phrasing: str, kwargs: Mapping[str, Any]) -> str:
     Args:
         instruction_id: one of :data:`IDS`.
         phrasing: one of :func:`list_phrasings` for this id and the relation in ``kwargs``.
-        kwargs: all its arguments; see :func:`draw`.
+        kwargs: all arguments of the instruction; see :func:`draw_arguments`.
 
     Raises:
         ContrastError: for a language that IFEval does not know.
@@ -249,7 +252,7 @@ def say(instruction_id: str, phrasing: str, kwargs: Mapping[str, Any]) -> str:
         'I want a minimum of 4 times the letter "q".'
     """
     if phrasing == DESCRIPTION:
-        lm_eval_instructions()  # the import that leaves the network alone
+        lm_eval_instructions()  # imports the module without use of the network
         from lm_eval.tasks.ifeval.instructions_registry import INSTRUCTION_DICT
 
         return INSTRUCTION_DICT[instruction_id](instruction_id).build_description(**kwargs)
@@ -262,12 +265,12 @@ def say(instruction_id: str, phrasing: str, kwargs: Mapping[str, Any]) -> str:
     return phrasing.format(**kwargs)
 
 
-def _check(instruction_id: str, where: Mapping[str, Any]) -> None:
+def _check_instruction(instruction_id: str, where: Mapping[str, Any]) -> None:
     if instruction_id not in REQUIRED:
         near = difflib.get_close_matches(instruction_id, IDS, n=1, cutoff=0.0)
         raise ContrastError(
-            f"{instruction_id!r} is no instruction of IFEval; the nearest that it has is "
-            f"{near[0]!r} (all of them: ifeval_phrasings.IDS)"
+            f"{instruction_id!r} is not an instruction of IFEval; the nearest is {near[0]!r} (all "
+            "of them: interp_steer.contrast.instructions.phrasings.IDS)"
         )
     unknown = [name for name in where if name not in REQUIRED[instruction_id]]
     if unknown:
@@ -280,47 +283,47 @@ def _check(instruction_id: str, where: Mapping[str, Any]) -> None:
 def _language_name(code: str) -> str:
     names = lm_eval_instructions().instructions_util.LANGUAGE_CODES
     if code not in names:
-        raise ContrastError(f"{code!r} is no language of IFEval; use one of {', '.join(names)}")
+        raise ContrastError(f"{code!r} is not a language of IFEval; use one of {', '.join(names)}")
     return names[code]
 
 
-def _language(rng: Random) -> str:
+def _draw_language(rng: Random) -> str:
     names = lm_eval_instructions().instructions_util.LANGUAGE_CODES
     return rng.choice([code for code in names if code != "en"])
 
 
-def _words(rng: Random, n: int) -> list[str]:
-    """Words that IFEval draws its keywords from."""
+def _draw_words(rng: Random, n: int) -> list[str]:
+    """Draw words from the list that IFEval draws its keywords from."""
     return rng.sample(sorted(set(lm_eval_instructions().instructions_util.WORD_LIST)), n)
 
 
-def _first_word(rng: Random) -> dict[str, Any]:
+def _draw_first_word(rng: Random) -> dict[str, Any]:
     paragraphs = rng.randint(2, 5)
     return {
         "num_paragraphs": paragraphs,
         "nth_paragraph": rng.randint(1, paragraphs),
-        "first_word": _words(rng, 1)[0],
+        "first_word": _draw_words(rng, 1)[0],
     }
 
 
 _DRAWS: dict[str, Callable[[Random], dict[str, Any]]] = {
-    known.EXISTENCE: lambda rng: {"keywords": _words(rng, 2)},
+    known.EXISTENCE: lambda rng: {"keywords": _draw_words(rng, 2)},
     FREQUENCY: lambda rng: {
-        "keyword": _words(rng, 1)[0],
+        "keyword": _draw_words(rng, 1)[0],
         "frequency": rng.randint(2, 3),
         "relation": "at least",
     },
-    known.FORBIDDEN: lambda rng: {"forbidden_words": _words(rng, 2)},
+    known.FORBIDDEN: lambda rng: {"forbidden_words": _draw_words(rng, 2)},
     LETTERS: lambda rng: {
         "letter": rng.choice(string.ascii_lowercase),
         "let_frequency": rng.randint(2, 10),
         "let_relation": "at least",
     },
-    known.LANGUAGE: lambda rng: {"language": _language(rng)},
+    known.LANGUAGE: lambda rng: {"language": _draw_language(rng)},
     known.SENTENCES: lambda rng: {"relation": "at least", "num_sentences": rng.randint(2, 20)},
     PARAGRAPHS: lambda rng: {"num_paragraphs": rng.randint(2, 5)},
     known.WORDS: lambda rng: {"relation": "at least", "num_words": rng.randint(100, 500)},
-    FIRST_WORD: _first_word,
+    FIRST_WORD: _draw_first_word,
     known.PLACEHOLDERS: lambda rng: {"num_placeholders": rng.randint(2, 4)},
     known.POSTSCRIPT: lambda rng: {"postscript_marker": rng.choice(("P.S.", "P.P.S"))},
     known.BULLETS: lambda rng: {"num_bullets": rng.randint(2, 5)},
@@ -335,4 +338,4 @@ _DRAWS: dict[str, Callable[[Random], dict[str, Any]]] = {
         "capital_frequency": rng.randint(2, 20),
     },
 }
-"""How the arguments of each instruction are drawn; those that are not named take none."""
+"""Draws the arguments of each instruction that takes arguments."""

@@ -1,4 +1,4 @@
-"""The instructions that burattino knows, by IFEval id, with the arguments of IFEval's checkers.
+"""List the instructions that burattino knows, by IFEval id, with the arguments that verify them.
 
 ``length_constraints:number_sentences`` has one relation that IFEval lacks, ``"exactly"``, for the
 sentence-count experiments of Stolfo et al. (ICLR 2025), section 4.
@@ -55,7 +55,7 @@ CONSTRAINED_OPTIONS = ("My answer is yes.", "My answer is no.", "My answer is ma
 """The three answers that IFEval's constrained response allows."""
 
 LANGUAGE_NAMES = {"it": "Italian", "fr": "French", "es": "Spanish", "de": "German"}
-"""The languages that an answer may be asked in, by ISO 639-1 code."""
+"""The languages of answers that may be asked for, by ISO 639-1 code."""
 
 END_PHRASES = (
     "Any other questions?",
@@ -71,7 +71,7 @@ END_PHRASES = (
     "Believe it or not.",
     "So says the puppet.",
 )
-"""What an answer may be asked to end with."""
+"""Phrases that an answer may be asked to end with."""
 
 _SPELLED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -81,21 +81,21 @@ class Topic:
     """The words that choose the arguments of the keyword instructions."""
 
     expected: tuple[str, ...] = ()
-    """Words that plain prose about the subject very likely contains; forbidding them matters."""
+    """Words that plain prose about the subject very likely contains, to be forbidden."""
 
     absent: tuple[str, ...] = ()
-    """Words that plain prose about the subject does not contain; asking for them matters."""
+    """Words that plain prose about the subject does not contain, to be asked for."""
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One kind of instruction: its id, its arguments, and what it cannot be joined with."""
+    """One kind of instruction: its id, its arguments, and the ids that it excludes."""
 
     id: str
     """The id in IFEval's registry, for example ``"punctuation:no_comma"``."""
 
     keys: tuple[str, ...]
-    """The names of the arguments that the checker must be given."""
+    """The names of the arguments that the checker needs."""
 
     draw: Callable[[Random, Topic], dict[str, Any]] = field(repr=False)
     """Draws the arguments; use :meth:`sample`."""
@@ -108,7 +108,7 @@ class Instruction:
 
         Args:
             rng: the only source of randomness.
-            topic: the words of the subject; the keyword instructions need it.
+            topic: the words of the subject, which the keyword instructions need.
 
         Returns:
             The arguments, exactly as IFEval's ``build_description`` takes them.
@@ -119,19 +119,19 @@ class Instruction:
         return self.draw(rng, topic or Topic())
 
 
-def _choose(words: tuple[str, ...], rng: Random, which: str, at_most: int) -> list[str]:
+def _choose_words(words: tuple[str, ...], rng: Random, which: str, at_most: int) -> list[str]:
     if not words:
         raise ContrastError(
             f"no {which} words to choose keywords from; pass the subject's words, "
-            "obeying.topic(subject)"
+            "interp_steer.world.model_answers.topic(subject, style)"
         )
     count = min(len(words), rng.choice(range(1, at_most + 1)))
     return sorted(rng.sample(words, count))
 
 
-def _sentences(rng: Random, topic: Topic) -> dict[str, Any]:
+def _draw_sentences(rng: Random, topic: Topic) -> dict[str, Any]:
     relation = rng.choice(("at least", "less than", "exactly", "exactly"))
-    # Plain answers have three or four sentences: drawn too often, those would tell nothing.
+    # Plain answers have three or four sentences: such numbers, drawn often, would test nothing.
     number = {
         "at least": rng.choice((5, 6, 6)),
         "less than": rng.choice((2, 3, 3)),
@@ -140,7 +140,7 @@ def _sentences(rng: Random, topic: Topic) -> dict[str, Any]:
     return {"relation": relation, "num_sentences": number}
 
 
-def _words(rng: Random, topic: Topic) -> dict[str, Any]:
+def _draw_words(rng: Random, topic: Topic) -> dict[str, Any]:
     if rng.random() < 0.5:
         return {"relation": "less than", "num_words": rng.choice((15, 20, 20, 25))}
     return {"relation": "at least", "num_words": rng.choice((60, 70, 70, 80))}
@@ -160,7 +160,7 @@ _CONFLICTS: dict[str, frozenset[str]] = {
     BULLETS: frozenset({SECTIONS, HIGHLIGHTS, QUOTATION}),
     END: frozenset({POSTSCRIPT, LANGUAGE}),
     LANGUAGE: frozenset({CAPITAL_WORDS, EXISTENCE, FORBIDDEN, PLACEHOLDERS}),
-    # A sentence counter sees fragments (headings, bullets) and small letters in ways of its own.
+    # A sentence counter splits fragments (headings, bullets) and small letters in other ways.
     SENTENCES: _FRAGMENTS | {LOWERCASE, WORDS},
     WORDS: frozenset({BULLETS, SECTIONS, HIGHLIGHTS, EXISTENCE, PLACEHOLDERS, END, POSTSCRIPT}),
 }
@@ -202,15 +202,15 @@ _DRAWS: dict[str, tuple[tuple[str, ...], Callable[[Random, Topic], dict[str, Any
         ("num_placeholders",),
         lambda rng, topic: {"num_placeholders": rng.choice((2, 2, 3, 3, 4))},
     ),
-    SENTENCES: (("relation", "num_sentences"), _sentences),
-    WORDS: (("relation", "num_words"), _words),
+    SENTENCES: (("relation", "num_sentences"), _draw_sentences),
+    WORDS: (("relation", "num_words"), _draw_words),
     EXISTENCE: (
         ("keywords",),
-        lambda rng, topic: {"keywords": _choose(topic.absent, rng, "absent", 2)},
+        lambda rng, topic: {"keywords": _choose_words(topic.absent, rng, "absent", 2)},
     ),
     FORBIDDEN: (
         ("forbidden_words",),
-        lambda rng, topic: {"forbidden_words": _choose(topic.expected, rng, "expected", 1)},
+        lambda rng, topic: {"forbidden_words": _choose_words(topic.expected, rng, "expected", 1)},
     ),
 }
 
@@ -218,7 +218,7 @@ IDS = tuple(_DRAWS)
 """Every instruction id, in a fixed order."""
 
 CHANCE_IDS: tuple[str, ...] = ()
-"""Ids that plain answers follow more than one time in seven: none, by choice of arguments."""
+"""Ids that plain answers follow more than one time in seven; empty by choice of arguments."""
 
 
 def _conflicts(instruction_id: str) -> frozenset[str]:
@@ -237,7 +237,7 @@ REGISTRY: dict[str, Instruction] = {
 
 
 def get(instruction_id: str) -> Instruction:
-    """The instruction with this id.
+    """Get the instruction with this id.
 
     Raises:
         ContrastError: for an id that burattino does not know.
@@ -249,18 +249,18 @@ def get(instruction_id: str) -> Instruction:
     return REGISTRY[instruction_id]
 
 
-def compatible(instruction_ids: tuple[str, ...]) -> bool:
-    """Whether one answer can follow all of these instructions."""
+def are_compatible(instruction_ids: tuple[str, ...]) -> bool:
+    """Check whether one answer can follow all of these instructions."""
     return len(set(instruction_ids)) == len(instruction_ids) and not any(
-        get(one).conflicts & set(instruction_ids) for one in instruction_ids
+        get(name).conflicts & set(instruction_ids) for name in instruction_ids
     )
 
 
 def phrasing_indices(phrasing: str) -> range:
-    """The indices of the ``"trained"`` or of the ``"held-out"`` phrasings.
+    """Return the indices of the ``"trained"`` or of the ``"held-out"`` phrasings.
 
     Raises:
-        ContrastError: for any other word.
+        ContrastError: for another kind of phrasings.
     """
     ranges = {"trained": range(TRAINED), "held-out": range(TRAINED, TRAINED + HELD_OUT)}
     if phrasing not in ranges:
@@ -277,7 +277,7 @@ def phrase(
         instruction: the instruction or its id.
         kwargs: its arguments, as :meth:`Instruction.sample` draws them.
         index: which phrasing; see :func:`phrasing_indices`.
-        rng: where given, the options of a constrained response come in a random order.
+        rng: orders the options of a constrained response at random, when given.
 
     Returns:
         One or two sentences, for example ``"Write exactly 2 sentences."``
@@ -293,9 +293,7 @@ def phrase(
         )
     table = PHRASINGS[f"{known.id}/{kwargs['relation']}" if "relation" in kwargs else known.id]
     if not 0 <= index < len(table):
-        raise ContrastError(
-            f"{known.id} has phrasings 0..{len(table) - 1}; there is no phrasing {index}"
-        )
+        raise ContrastError(f"{known.id} has no phrasing {index}; use one of 0..{len(table) - 1}")
     return table[index].format(**kwargs, **_blanks(kwargs, rng))
 
 
@@ -319,7 +317,7 @@ def _blanks(kwargs: Mapping[str, Any], rng: Random | None) -> dict[str, str]:
 
 
 POSITIONS = ("after", "below", "before", "above")
-"""Where an instruction stands: after or before the query, on its line or on one of its own."""
+"""The place of an instruction: after or before the query, on the same line or another line."""
 
 
 def attach(query: str, instruction: str, where: str = "after") -> str:
@@ -327,7 +325,7 @@ def attach(query: str, instruction: str, where: str = "after") -> str:
 
     Args:
         query: the question or request.
-        instruction: what :func:`phrase` returned (or several of them, joined by spaces).
+        instruction: a text of :func:`phrase`, or several texts joined by spaces.
         where: one of :data:`POSITIONS`.
 
     Raises:

@@ -1,9 +1,10 @@
-"""A prompt without its instructions, by rule, where no such text is published (paper A, section 3).
+"""Remove the instructions from a prompt by rule, for prompts without a published query.
 
-The paper had a language model write the queries without their instructions. Where its files are not
-at hand the sentences that carry an instruction are dropped: those with words characteristic of one
-of the prompt's IFEval ids. Where the sentence is the request itself, the clause is cut from it. The
-result says which was done, and is no text when an instruction was not found or is still there.
+In paper A (section 3) a language model wrote the queries without their instructions. Without these
+files, the sentences that carry an instruction are dropped: sentences with words characteristic of
+one of the prompt's IFEval ids. When such a sentence is the request itself, the clause with the
+instruction is cut from the sentence. The result says which rule was used, and has no text when an
+instruction was not recognised or could not be removed.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from interp_steer.arguments import check_list
+from interp_steer.errors import ContrastError
+
 Rule = Literal["given", "sentences", "clauses", "none"]
-"""Where a query comes from: it was given with the prompt, whole sentences of the prompt were
-dropped, a clause of the request was cut as well, or the prompt could not be stripped."""
+"""The origin of a query: given with the prompt, by dropping whole sentences, by also cutting a
+clause of the request, or none because the instructions could not be removed."""
 
 _LANGUAGES = (
     "Arabic|Bengali|Bulgarian|English|Finnish|French|German|Gujarati|Hebrew|Hindi|Italian|Japanese|"
@@ -96,10 +100,10 @@ MARKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "punctuation:no_comma": (r"commas?\b",),
     }
 )
-"""Words, as regular expressions, that tell a sentence which carries each instruction."""
+"""Words, as regular expressions, that mark a sentence as carrying each instruction."""
 
-_SAID_AS = ("end_phrase", "postscript_marker", "section_spliter", "keyword", "first_word")
-"""Arguments that stand in the prompt as they are."""
+_REPEATED = ("end_phrase", "postscript_marker", "section_spliter", "keyword", "first_word")
+"""Arguments that the prompt repeats literally."""
 
 _BREAK = re.compile(r"""[.!?]["'”’)\]]*[.!?]?\s+|\s*\n\s*""")
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|vs|mr|mrs|dr|st|[a-z])\.$", re.IGNORECASE)
@@ -130,8 +134,8 @@ _SUBJECT = re.compile(r",? (?:about|on|for) ", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Stripped:
-    """What is left of a prompt without its instructions.
+class StrippedPrompt:
+    """A prompt without its instructions.
 
     Example:
         >>> strip("Name a tree. Do not use commas.", ["punctuation:no_comma"]).text
@@ -139,97 +143,101 @@ class Stripped:
     """
 
     text: str | None
-    """The query; None when an instruction was not found, or could not be taken out."""
+    """The query; None when an instruction was not recognised, or could not be removed."""
     rule: Rule
-    """What was done."""
+    """The rule by which the instructions were removed."""
 
 
 def strip(
     prompt: str, instruction_ids: Sequence[str], kwargs: Sequence[Mapping[str, Any]] = ()
-) -> Stripped:
-    """Take the instructions out of a prompt.
+) -> StrippedPrompt:
+    """Remove the instructions from a prompt.
 
     Args:
         prompt: the request with its instructions.
-        instruction_ids: which instructions it carries: keys of :data:`MARKS`.
-        kwargs: the arguments of each, where known; they too tell the sentences.
+        instruction_ids: the instructions of the prompt: keys of :data:`MARKS`.
+        kwargs: the arguments of each instruction, where known; sentences that repeat an argument
+            carry the instruction too.
 
     Returns:
-        The query and the rule. Of a sentence that asks and instructs at once, the clause with the
-        instruction is cut, up to what the request is about or to the end of the sentence.
+        The query and the rule. When a sentence holds both the request and an instruction, the
+        clause with the instruction is cut, up to the subject of the request or to the end of the
+        sentence.
 
     Example:
         >>> strip("Write a poem and do not use commas.", ["punctuation:no_comma"])
-        Stripped(text='Write a poem.', rule='clauses')
+        StrippedPrompt(text='Write a poem.', rule='clauses')
     """
+    check_list("instruction_ids", instruction_ids, ContrastError)
+    check_list("kwargs", kwargs, ContrastError)
     given = kwargs or [{}] * len(instruction_ids)
-    marks = [_mark(name, said) for name, said in zip(instruction_ids, given, strict=True)]
+    marks = [_marks_pattern(name, said) for name, said in zip(instruction_ids, given, strict=True)]
     if not marks or not all(mark.search(prompt) for mark in marks):
-        return Stripped(None, "none")
+        return StrippedPrompt(None, "none")
     rule: Rule = "sentences"
-    kept: list[str] = []
+    left: list[str] = []
     dropping = False
     sentences = list(_sentences(prompt))
     plain = [one for one in sentences if not any(mark.search(one) for mark in marks)]
     asked = any(_ASKS.match(one) for one in plain)  # by a sentence that carries no instruction
     for index, sentence in enumerate(sentences):
-        found = [match.span() for mark in marks for match in mark.finditer(sentence)]
-        if not found:
+        spans = [match.span() for mark in marks for match in mark.finditer(sentence)]
+        if not spans:
             dropping = dropping and bool(_EXAMPLE.match(sentence))
-            kept += [] if dropping else [sentence]
+            left += [] if dropping else [sentence]
             continue
         request = _ASKS.match(sentence) or (not plain and index == 0)
-        cut = _without_clause(sentence, min(found)[0], max(end for _, end in found))
+        cut = _without_clause(sentence, min(spans)[0], max(end for _, end in spans))
         if not request or (asked and cut is None):
             dropping = True
         else:
             rule, dropping = "clauses", False
-            kept.append(cut or sentence)
-    text = "".join(kept).strip()
+            left.append(cut or sentence)
+    text = "".join(left).strip()
     if len(text.split()) < 2 or any(mark.search(text) for mark in marks):
-        return Stripped(None, "none")
-    return Stripped(text, rule)
+        return StrippedPrompt(None, "none")
+    return StrippedPrompt(text, rule)
 
 
-def carries(text: str, instruction_id: str) -> bool:
-    """Whether a text has words that tell an instruction; see :data:`MARKS`.
+def carries_instruction(text: str, instruction_id: str) -> bool:
+    """Check whether a text has words that mark an instruction; see :data:`MARKS`.
 
     Example:
-        >>> carries("Name a tree. No commas.", "punctuation:no_comma")
+        >>> carries_instruction("Name a tree. No commas.", "punctuation:no_comma")
         True
     """
-    return bool(_mark(instruction_id, {}).search(text))
+    return bool(_marks_pattern(instruction_id, {}).search(text))
 
 
-def _mark(instruction_id: str, given: Mapping[str, Any]) -> re.Pattern[str]:
-    """The words that tell an instruction, and those of its arguments that a prompt repeats."""
-    said = [re.escape(given[name]) for name in _SAID_AS if given.get(name)]
-    return re.compile(rf"(?<!\w)(?:{'|'.join([*MARKS[instruction_id], *said])})", re.IGNORECASE)
+def _marks_pattern(instruction_id: str, given: Mapping[str, Any]) -> re.Pattern[str]:
+    """Compile the words that mark an instruction and the arguments that a prompt repeats."""
+    literal = [re.escape(given[name]) for name in _REPEATED if given.get(name)]
+    return re.compile(rf"(?<!\w)(?:{'|'.join([*MARKS[instruction_id], *literal])})", re.IGNORECASE)
 
 
 def _sentences(text: str) -> Iterator[str]:
-    """Sentences with the white space behind them; the end of a line always ends one."""
+    """Split a text into sentences with the white space behind them, and at the ends of lines."""
     start = 0
-    for found in _BREAK.finditer(text):
-        if "\n" in found[0] or not _ABBREVIATION.search(text[start : found.start() + 1]):
-            yield text[start : found.end()]
-            start = found.end()
+    for gap in _BREAK.finditer(text):
+        if "\n" in gap[0] or not _ABBREVIATION.search(text[start : gap.start() + 1]):
+            yield text[start : gap.end()]
+            start = gap.end()
     if start < len(text):
         yield text[start:]
 
 
 def _without_clause(sentence: str, begins: int, ends: int) -> str | None:
-    """The sentence without the clause whose marks stand from ``begins`` to ``ends``, if it has one.
+    """Cut the clause whose marks stand from ``begins`` to ``ends``; return None without one.
 
-    A clause that is joined by "and" goes to the end of the sentence; one that hangs on a noun ("in
-    capitals") may have the subject of the request ("about a castle") behind it, which stays.
+    A clause that is joined by "and" goes to the end of the sentence. Behind a clause that hangs on
+    a noun ("in capitals") the subject of the request may follow ("about a castle"), which stays.
     """
     space = sentence[len(sentence.rstrip()) :]
     stop = "?" if sentence.rstrip().endswith("?") else "."
     for clause in (_JOINED, _HUNG_ON):
-        starts = [found.start() for found in clause.finditer(sentence) if found.start() < begins]
+        starts = [match.start() for match in clause.finditer(sentence) if match.start() < begins]
         if starts and len(sentence[: starts[-1]].split()) >= 3:
-            kept = sentence[: starts[-1]].rstrip(" ,;:-")
+            before = sentence[: starts[-1]].rstrip(" ,;:-")
             subject = _SUBJECT.search(sentence, ends) if clause is _HUNG_ON else None
-            return kept + (sentence[subject.start() :].lstrip(",") if subject else stop + space)
+            return before + (sentence[subject.start() :].lstrip(",") if subject else stop + space)
     return None

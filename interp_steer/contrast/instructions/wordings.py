@@ -1,8 +1,9 @@
-"""How each instruction is said in English: eight phrasings to train on and three held out.
+"""List the English phrasings of each instruction: eight to train on and three held out.
 
 A table is keyed by an instruction's id, or by ``id/relation`` where the relation changes the words.
-The blanks are filled by :func:`interp_steer.contrast.instructions.registry.phrase`: ``{number}`` (digits),
-``{spelled}`` (in letters), ``{words}`` (quoted words), and the arguments of the instruction.
+The blanks are filled by :func:`interp_steer.contrast.instructions.registry.phrase`: ``{number}``
+(digits), ``{spelled}`` (in letters), ``{words}`` (quoted words), and the arguments of the
+instruction.
 """
 
 from __future__ import annotations

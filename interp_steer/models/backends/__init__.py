@@ -1,1 +1,1 @@
-"""The kinds of TransformerLens model that a ``HookedLM`` wraps, behind one protocol."""
+"""Wrap the kinds of TransformerLens model that a ``HookedLM`` can hold, behind one protocol."""

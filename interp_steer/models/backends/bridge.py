@@ -1,4 +1,4 @@
-"""A ``TransformerBridge``, with the plain model that shares its weights."""
+"""Wrap a ``TransformerBridge``, with the plain model that shares its weights."""
 
 from __future__ import annotations
 
@@ -20,47 +20,47 @@ from interp_steer.models.kv_cache import RowCache
 
 @dataclass(frozen=True, eq=False)
 class WrappedBridge:
-    """See :class:`interp_steer.models.backends.protocol.Wrapped`."""
+    """A bridge and its plain twin; see :class:`interp_steer.models.backends.protocol.Wrapped`."""
 
     root: TransformerBridge
     twin: PreTrainedModel
 
     @property
     def basis(self) -> str:
-        """Its own weights are the checkpoint's, until the bridge is told to process them."""
+        """Return the basis: that of the checkpoint, unless the bridge has processed its weights."""
         if not getattr(self.root, "_weights_processed", False):
             return UNPROCESSED
         norm = self.root.blocks[0].ln1.weight.detach()
         return basis_of(self.root, norms_folded=bool((norm == norm[0]).all()))
 
     def fingerprint(self) -> str:
-        """That of the plain model."""
+        """Compute the fingerprint of the plain model."""
         return compute_fingerprint(self.twin)
 
     @property
     def device(self) -> torch.device:
-        """Where the embedding is."""
+        """Return the device of the embedding."""
         return self._embedding.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the plain model."""
+        """Return the floating type of the plain model."""
         return self.twin.dtype
 
     @property
     def max_positions(self) -> int | None:
-        """As the checkpoint's configuration has it."""
+        """Return the longest sequence of the checkpoint's configuration, in tokens."""
         longest = getattr(self.twin.config, "max_position_embeddings", None)
         return None if longest is None else int(longest)
 
     @property
     def n_embeddings(self) -> int:
-        """The rows of the embedding."""
+        """Count the rows of the embedding."""
         return len(self._embedding)
 
     @property
     def end_ids(self) -> tuple[Any, ...]:
-        """Of the checkpoint's generation configuration, and of its configuration."""
+        """Return the end tokens of the generation configuration and of the configuration."""
         configs = self.twin.generation_config, self.twin.config
         return tuple(getattr(config, "eos_token_id", None) for config in configs)
 
@@ -69,7 +69,7 @@ class WrappedBridge:
         return self.twin.get_input_embeddings().weight  # type: ignore[return-value,union-attr]
 
     def new_cache(self) -> RowCache:
-        """Which the plain model takes too."""
+        """Make an empty cache, which the plain model accepts too."""
         return RowCache()
 
     def forward(
@@ -87,10 +87,10 @@ class WrappedBridge:
         )
 
     def readout(self, residual: Float[Tensor, "*row d"]) -> Float[Tensor, "*row vocabulary"]:
-        """TransformerLens' own logit lens.
+        """Return the logits of a residual stream, by TransformerLens' logit lens.
 
         Raises:
-            ModelError: by a TransformerLens before 4.2, which has none.
+            ModelError: with a TransformerLens before 4.2, which has no logit lens.
         """
         try:
             from transformer_lens.tools.analysis import logit_readout

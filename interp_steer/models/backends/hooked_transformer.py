@@ -1,7 +1,7 @@
-"""A ``HookedTransformer``, as TransformerLens has it up to 3.9.
+"""Wrap a ``HookedTransformer``, the model of TransformerLens up to 3.9.
 
-It is a model of its own, converted from a checkpoint, with no Hugging Face model inside: everything
-runs through its hook points, at their pace, and with TransformerLens' own key-value cache.
+A ``HookedTransformer`` is converted from a checkpoint and holds no Hugging Face model: every pass
+runs through its hook points, which is slower, with TransformerLens' own key-value cache.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from interp_steer.models.basis import basis_of
 from interp_steer.models.batching import PaddedBatch
 from interp_steer.models.fingerprint import fingerprint_of
 
-# What the configuration says besides the function that the weights compute.
+# Entries of the configuration that do not change the function that the weights compute.
 _NOT_COMPUTED = {
     *("device", "n_devices", "dtype", "seed", "model_name", "n_params", "trust_remote_code"),
     *("init_mode", "init_weights", "initializer_range", "use_hook_tokens", "use_attn_result"),
@@ -29,7 +29,7 @@ _NOT_COMPUTED = {
 
 
 def is_hooked_transformer(model: Any) -> bool:
-    """Whether a model is a ``HookedTransformer``, a class that TransformerLens 4 no longer has."""
+    """Check for a ``HookedTransformer``, a class that TransformerLens 4 does not have any more."""
     return any(
         kind.__name__ == "HookedTransformer" and kind.__module__.startswith("transformer_lens")
         for kind in type(model).__mro__
@@ -38,12 +38,12 @@ def is_hooked_transformer(model: Any) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class WrappedTransformer:
-    """See :class:`interp_steer.models.backends.protocol.Wrapped`.
+    """A ``HookedTransformer``; see :class:`interp_steer.models.backends.protocol.Wrapped`.
 
     Args:
         root: the ``HookedTransformer``.
-        end_ids: what the checkpoint's generation configuration gives as the tokens that end an
-            answer, which the model itself does not know.
+        end_ids: the tokens that end an answer by the checkpoint's generation configuration, which
+            the model itself does not know.
     """
 
     root: Any
@@ -52,38 +52,38 @@ class WrappedTransformer:
 
     @property
     def basis(self) -> str:
-        """Norms whose gains are folded are of a type of their own here."""
+        """Return the basis; the type of the norms shows whether their gains are folded."""
         kind = self.root.cfg.normalization_type
         return basis_of(self.root, norms_folded=kind is not None and kind.endswith("Pre"))
 
     def fingerprint(self) -> str:
-        """Another than that of the checkpoint: its weights are laid out anew."""
+        """Compute the fingerprint, which differs from the checkpoint's: the layout is another."""
         stated = self.root.cfg.to_dict().items()
         config = {key: value for key, value in stated if key not in _NOT_COMPUTED}
         return fingerprint_of(config, self.root.named_parameters())
 
     @property
     def device(self) -> torch.device:
-        """Where the embedding is."""
+        """Return the device of the embedding."""
         return self.root.embed.W_E.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the embedding."""
+        """Return the floating type of the embedding."""
         return self.root.embed.W_E.dtype
 
     @property
     def max_positions(self) -> int:
-        """``n_ctx``, which TransformerLens sets below the checkpoint's for some models."""
+        """Return ``n_ctx``, which TransformerLens sets below the checkpoint's for some models."""
         return int(self.root.cfg.n_ctx)
 
     @property
     def n_embeddings(self) -> int:
-        """The rows of the embedding."""
+        """Count the rows of the embedding."""
         return len(self.root.embed.W_E)
 
     def new_cache(self) -> TransformerCache:
-        """TransformerLens' own, whose rows come and go."""
+        """Make an empty cache of TransformerLens."""
         return TransformerCache(self.root.cfg, self.device)
 
     def forward(
@@ -91,7 +91,7 @@ class WrappedTransformer:
     ) -> Float[Tensor, "batch kept vocabulary"] | None:
         """Run a pass through the hook points.
 
-        The head is run for the kept positions alone, as the model's own ``forward`` would for all.
+        The head is run for the kept positions only; the model's own ``forward`` runs it for all.
         """
         root, new = self.root, batch.tokens.shape[1]
         residual = root(
@@ -105,7 +105,7 @@ class WrappedTransformer:
         return self.readout(residual[:, -keep:])
 
     def readout(self, residual: Float[Tensor, "*row d"]) -> Float[Tensor, "*row vocabulary"]:
-        """The final norm, the unembedding, and the cap on logits where there is one."""
+        """Apply the final norm, the unembedding, and the cap on logits where the model has one."""
         root = self.root
         if root.cfg.normalization_type is not None:
             residual = root.ln_final(residual)
@@ -115,13 +115,13 @@ class WrappedTransformer:
 
 
 class TransformerCache:
-    """TransformerLens' key-value cache, which rows leave and join.
+    """TransformerLens' key-value cache, for a batch that rows join and leave.
 
-    Rows are padded on the left, where the attention mask, which the cache keeps too, hides them.
+    Rows are padded on the left. The cache holds the attention mask, which hides the pads.
 
     Args:
         cfg: the model's configuration.
-        device: where its first layer is.
+        device: the device of the first layer.
     """
 
     def __init__(self, cfg: Any, device: torch.device) -> None:
@@ -129,13 +129,13 @@ class TransformerCache:
         self._held: TransformerLensKeyValueCache | None = None
 
     def held(self, rows: int) -> TransformerLensKeyValueCache:
-        """What the model takes as ``past_kv_cache``; made for the rows of the first pass."""
+        """Return the model's ``past_kv_cache``, which is made for the rows of the first pass."""
         if self._held is None:
             self._held = TransformerLensKeyValueCache.init_cache(self._cfg, self._device, rows)
         return self._held
 
     def keep(self, rows: Int[Tensor, " kept"], first: int = 0) -> None:
-        """Keep these rows, by their places, and drop the columns before ``first``."""
+        """Keep the rows at these places, and drop the columns before ``first``."""
         held = self._filled
         held.previous_attention_mask = held.previous_attention_mask[rows, first:]
         for entry in held.entries:
@@ -144,13 +144,13 @@ class TransformerCache:
             entry.past_values = entry.past_values[at, first:]
 
     def join(self, other: TransformerCache) -> None:
-        """Append the rows of another cache of the same model, the narrower padded on the left."""
+        """Append the rows of another cache of the model; pad the narrower cache on the left."""
         mine, theirs = self._filled, other._filled
         masks = [held.previous_attention_mask for held in (mine, theirs)]
-        mine.previous_attention_mask = _stacked(*masks)
+        mine.previous_attention_mask = _stack_rows(*masks)
         for entry, joining in zip(mine.entries, theirs.entries, strict=True):
-            entry.past_keys = _stacked(entry.past_keys, joining.past_keys)
-            entry.past_values = _stacked(entry.past_values, joining.past_values)
+            entry.past_keys = _stack_rows(entry.past_keys, joining.past_keys)
+            entry.past_values = _stack_rows(entry.past_values, joining.past_values)
 
     @property
     def _filled(self) -> TransformerLensKeyValueCache:
@@ -158,8 +158,8 @@ class TransformerCache:
         return self._held
 
 
-def _stacked(mine: Tensor, theirs: Tensor) -> Tensor:
-    """Rows ``[row, pos, ...]`` of both, as wide as the wider."""
+def _stack_rows(mine: Tensor, theirs: Tensor) -> Tensor:
+    """Stack rows ``[row, pos, ...]``; the narrower are padded on the left with zeros."""
     width = max(mine.shape[1], theirs.shape[1])
     both = []
     for states in (mine, theirs):

@@ -1,4 +1,4 @@
-"""What a ``HookedLM`` needs of the TransformerLens model that it wraps."""
+"""Define the interface between a ``HookedLM`` and the TransformerLens model that it wraps."""
 
 from __future__ import annotations
 
@@ -23,50 +23,53 @@ class Wrapped(Protocol):
 
     @property
     def root(self) -> Any:
-        """The TransformerLens model itself."""
+        """Return the TransformerLens model itself."""
         ...
 
     @property
     def twin(self) -> PreTrainedModel | None:
-        """The plain Hugging Face model that shares its weights; None where there is none."""
+        """Return the plain Hugging Face model that shares the weights; None for kinds without."""
         ...
 
     @property
     def basis(self) -> str:
-        """The basis that the weights are in; see :mod:`interp_steer.models.basis`."""
+        """Return the basis of the weights; see :mod:`interp_steer.models.basis`."""
         ...
 
     def fingerprint(self) -> str:
-        """Changes with any weight; see :func:`interp_steer.models.fingerprint.fingerprint_of`."""
+        """Compute digits that change with any weight.
+
+        See :func:`interp_steer.models.fingerprint.fingerprint_of`.
+        """
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where tokens go in."""
+        """Return the device that token ids have to be on."""
         ...
 
     @property
     def dtype(self) -> torch.dtype:
-        """The floating type of the weights."""
+        """Return the floating type of the weights."""
         ...
 
     @property
     def max_positions(self) -> int | None:
-        """The longest sequence that the configuration allows, in tokens."""
+        """Return the longest sequence that the configuration allows, in tokens."""
         ...
 
     @property
     def n_embeddings(self) -> int:
-        """How many token ids the embedding has."""
+        """Count the token ids of the embedding."""
         ...
 
     @property
     def end_ids(self) -> tuple[Any, ...]:
-        """What the configurations give as the token that ends an answer: an id, several, None."""
+        """Return the entries of the configurations for the end of an answer: ids, lists, None."""
         ...
 
     def new_cache(self) -> DecodingCache:
-        """An empty cache, for :meth:`forward` to read and to lengthen."""
+        """Make an empty cache, which :meth:`forward` reads and extends."""
         ...
 
     def forward(
@@ -75,12 +78,12 @@ class Wrapped(Protocol):
         """Run a pass through the hook points.
 
         Args:
-            batch: the tokens, with a mask over all that the cache holds before them.
-            cache: that :meth:`new_cache` made, or None.
-            keep: for how many last positions logits are wanted; for none nothing is returned.
+            batch: the tokens, with a mask that also covers the columns of the cache.
+            cache: a cache made by :meth:`new_cache`, or None.
+            keep: the number of last positions whose logits are returned; 0 returns None.
         """
         ...
 
     def readout(self, residual: Float[Tensor, "*row d"]) -> Float[Tensor, "*row vocabulary"]:
-        """The logits that the head makes of a residual stream: the logit lens."""
+        """Return the logits of a residual stream (the logit lens)."""
         ...

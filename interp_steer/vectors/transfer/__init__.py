@@ -1,4 +1,7 @@
-"""Carry vectors from one model to another."""
+"""Carry vectors from one model to another.
+
+A part of :mod:`interp_steer.vectors`: it may import what that package may.
+"""
 
 import lazy_loader
 

@@ -1,13 +1,13 @@
-"""Vectors from one model to another, by maps between residual streams fitted on shared texts.
+"""Carry vectors from one model to another, by maps between residual streams fitted on shared texts.
 
 Two models read the same texts, and at each layer a map is fitted from the activations ``x`` of the
 source to the activations ``y`` of the target::
 
     y  =  (x - mean x) W + mean y
 
-An activation goes through the whole of it; a direction, which is a difference of two activations,
-through ``W`` alone. The texts need not show the property of a vector, but what they never vary
-along, no map can know.
+An activation goes through the whole affine map. A direction is a difference of two activations, so
+it goes through ``W`` alone. The texts need not show the property of a vector. But a map cannot
+carry a direction along which the texts never vary.
 """
 
 from __future__ import annotations
@@ -51,41 +51,47 @@ def fit_map(
     kind: str = "ridge",
     *,
     penalties: Sequence[float] = PENALTIES,
-    **options: Any,
+    seed: int = 0,
+    **capture: Any,
 ) -> ResidualMap:
     """Fit a map from the residual stream of one model to that of another.
 
     Args:
-        source: where vectors come from.
-        target: where they go.
-        prompts: that both models read; none that a vector is fitted on or reported on.
+        source: the model that vectors come from.
+        target: the model that vectors are carried to.
+        prompts: prompts that both models read. Use prompts on which no vector is fitted or
+            reported.
         kind: ``"procrustes"``, ``"ridge"``, ``"cca"``, or the control ``"identity"``.
-        penalties: of which the best on prompts held out is taken, layer by layer.
-        options: of :func:`interp_steer.vectors.transfer.paired_activations.capture_pairs`: ``position``, ``component``, ``layers``,
-            ``answers``, ``max_new_tokens``, ``batch_size``, ``seed``.
+        penalties: the penalties to choose from, layer by layer, on held-out prompts.
+        seed: of the deal of the prompts to the fit, select and test splits.
+        capture: keywords of :func:`interp_steer.vectors.transfer.paired_activations.capture_pairs`:
+            ``position``, ``component``, ``layers``, ``answers``, ``max_new_tokens``, ``options``.
 
     Raises:
-        TransferError: for an unknown kind, penalties below 0, prompts that are too few, or what
-            :func:`interp_steer.vectors.transfer.paired_activations.capture_pairs` refuses.
+        TransferError: for an unknown kind, penalties below 0, too few prompts, and as
+            :func:`interp_steer.vectors.transfer.paired_activations.capture_pairs`.
 
     Example:
-        >>> to_gemma = ist.transfer.fit_map(llama, gemma, prompts)  # doctest: +SKIP
-        >>> [str(each) for each in to_gemma.quality]            # doctest: +SKIP
+        >>> requests = [f"Tell me about the {thing}." for thing in ("castle", "fox", "sea", "wind")]
+        >>> carry = fit_map(model, model, requests, layers=[(5, 5)])
+        >>> len(carry.quality)
+        1
     """
     _check_kind(kind, penalties)
-    return fit_map_on(capture_pairs(source, target, prompts, **options), kind, penalties=penalties)
+    texts = replace(capture_pairs(source, target, prompts, **capture), seed=seed)
+    return fit_map_on(texts, kind, penalties=penalties)
 
 
 def fit_map_on(
     texts: SharedTexts, kind: str = "ridge", *, penalties: Sequence[float] = PENALTIES
 ) -> ResidualMap:
-    """Fit a map on activations that were read before; see :func:`fit_map`.
+    """Fit a map on activations that were captured before; see :func:`fit_map`.
 
-    The map is fitted on the fit split of the prompts, its penalty and rank chosen on the select
-    split, and its quality that of the test split.
+    The map is fitted on the fit split of the prompts. Its penalty and rank are chosen on the select
+    split, and its quality is that of the test split.
 
     Args:
-        texts: what both models make of the same texts.
+        texts: the activations of both models on the same texts.
         kind: see :func:`fit_map`.
         penalties: see :func:`fit_map`.
 
@@ -138,23 +144,25 @@ def map_vector(
     kind: str = "ridge",
     **options: Any,
 ) -> SteeringVector:
-    """Take a vector from one model to another, by a map that is fitted for it.
+    """Carry a vector from one model to another, by a map that is fitted for it.
 
     Args:
-        vector: of the source.
-        source: the model that it was fitted on.
-        target: the model that it shall steer.
-        prompts: see :func:`fit_map`; read where the vector was, unless ``position`` is given.
+        vector: a vector of the source.
+        source: the model that the vector was fitted on.
+        target: the model to steer.
+        prompts: see :func:`fit_map`; read at the vector's position, unless ``position`` is given.
         kind: see :func:`fit_map`.
-        options: of :func:`fit_map`.
+        options: keywords of :func:`fit_map`.
 
     Raises:
         VectorError: for a vector of another model.
         TransferError: as :func:`fit_map`.
 
     Example:
-        >>> lowercase = ist.transfer.map_vector(vector, llama, gemma, prompts)     # doctest: +SKIP
-        >>> ist.generate(gemma, ["Name a tree."], lowercase.at(4).project())  # doctest: +SKIP
+        >>> requests = [f"Tell me about the {thing}." for thing in ("castle", "fox", "sea", "wind")]
+        >>> carried = map_vector(vector, model, model, requests, layers=[(5, 5)])
+        >>> carried.layers
+        (5,)
     """
     vector.check(source)
     position = vector.card.position
@@ -166,15 +174,15 @@ def map_vector(
 
 
 def r_squared(made: ResidualMap, texts: SharedTexts, split: str = "test") -> tuple[Interval, ...]:
-    """How well a map predicts the target's activations, at each of its layers.
+    """Measure how well a map predicts the target's activations, at each of its layers.
 
-    ``1 - sum |y - y'|^2 / sum |y - mean y|^2`` over the rows of the prompts in a split, ``mean y``
-    being that of the map: 0 for what always says the mean, below 0 for what is worse. Intervals are
-    those of a bootstrap of the prompts.
+    ``1 - sum |y - y'|^2 / sum |y - mean y|^2`` over the rows of the prompts in a split, with the
+    map's own ``mean y``: 0 for a map that always predicts the mean, below 0 for a worse map.
+    Intervals are those of a bootstrap of the prompts.
 
     Args:
         made: a map, which may be a control.
-        texts: what the map's two models make of the same texts, at its layers.
+        texts: the activations of the map's two models on the same texts, at its layers.
         split: ``"fit"``, ``"select"`` or ``"test"``.
 
     Raises:
@@ -185,12 +193,13 @@ def r_squared(made: ResidualMap, texts: SharedTexts, split: str = "test") -> tup
         texts.layers
     ):
         raise TransferError(
-            f"{made} at layers {list(made.layers)} is not told by texts that {texts.source} and "
-            f"{texts.target} read at layers {list(texts.layers)}; read them in its models, there"
+            f"{made} (layers {list(made.layers)}) cannot be evaluated on activations of "
+            f"{texts.source} and {texts.target} at layers {list(texts.layers)}; capture "
+            "activations of the map's own models at its layers"
         )
     held = texts.split(split)
     numbers, place = texts.prompt[held].unique(return_inverse=True)
-    found = []
+    intervals = []
     for row, (here, there) in enumerate(made.layers):
         x = texts.source_rows[here][held].double()
         y = texts.target_rows[there][held].double()
@@ -200,8 +209,8 @@ def r_squared(made: ResidualMap, texts: SharedTexts, split: str = "test") -> tup
         sums.index_add_(0, place, torch.stack([left, whole], dim=1))
         lost = ratio_of_means(sums[:, 0].tolist(), sums[:, 1].tolist(), seed=texts.seed)
         ends = (1 - lost.value, 1 - lost.high, 1 - lost.low)
-        found.append(Interval(*ends, lost.n, lost.method))
-    return tuple(found)
+        intervals.append(Interval(*ends, lost.n, lost.method))
+    return tuple(intervals)
 
 
 def _check_kind(kind: str, penalties: Sequence[float]) -> None:
@@ -209,6 +218,6 @@ def _check_kind(kind: str, penalties: Sequence[float]) -> None:
         raise TransferError(f"kind {kind!r} is unknown; use one of {', '.join(KINDS)}")
     if not penalties or not min(penalties) >= 0:
         raise TransferError(
-            f"penalties {tuple(penalties)} must be numbers from 0 up, at least one; 1 is as much "
-            "as the mean variance"
+            f"penalties {tuple(penalties)} must be numbers from 0 up, at least one; 1 stands for "
+            "the mean variance"
         )

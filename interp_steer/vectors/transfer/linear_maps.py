@@ -1,8 +1,8 @@
-"""Linear maps from rows to rows that go with them: Procrustes, ridge, canonical correlations.
+"""Fit linear maps between paired rows: Procrustes, ridge, canonical correlations.
 
-Rows are centred before they come here. A map is a matrix ``W`` that takes a row ``x`` to ``x W``.
-Along directions that the rows never show, every map but the identity is zero: nothing is known of
-them.
+The rows are centred before they come here. A map is a matrix ``W`` that takes a row ``x`` to
+``x W``. Every map but the identity is zero along directions in which the rows never vary, because
+the rows say nothing about those directions.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from torch import Tensor
 from interp_steer.errors import TransferError
 
 UNSEEN = 1e-12
-"""Share of the largest variance below which a direction counts as never shown: what float32
-leaves of nothing."""
+"""The share of the largest variance below which a direction counts as absent from the rows; float32
+rounding leaves about as much."""
 
 PARTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
-"""Of all canonical variates, the shares that are tried."""
+"""The shares of all canonical variates that are tried."""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A map, with what it was made with."""
+    """A map, with the penalty and the rank that it was fitted with."""
 
     weights: Float64[Tensor, "d_source d_target"]
     penalty: float | None = None
-    """Of the variance, in units of its mean over directions; None where there is none."""
+    """The penalty, in units of the mean variance over directions; None for a map without a
+    penalty."""
     rank: int | None = None
-    """How many canonical variates it keeps; None where it has none."""
+    """The number of canonical variates; None for a map that has none."""
 
 
 def procrustes(
@@ -41,18 +42,18 @@ def procrustes(
     y: Float64[Tensor, "row d_target"],
     penalties: Sequence[float] = (),
 ) -> Iterator[Candidate]:
-    """A rotation with a scale: ``W = s U V^T``, where ``X^T Y = U S V^T`` (Schoenemann 1966).
+    """Fit a rotation with a scale: ``W = s U V^T``, where ``X^T Y = U S V^T`` (Schoenemann 1966).
 
-    ``U V^T`` has orthonormal rows where the target is the wider and orthonormal columns where it is
-    the narrower, and of all such matrices it has the largest ``<X W, Y>``; between equal widths and
-    into a wider target that is also the least squares. ``s`` is the least-squares scale.
+    ``U V^T`` has orthonormal rows where the target is the wider and orthonormal columns where the
+    target is the narrower. Of all such matrices it has the largest ``<X W, Y>``; for equal widths
+    and for a wider target it is also the least-squares solution. ``s`` is the least-squares scale.
 
     Args:
         x: the rows of the source, centred.
-        y: those of the target.
-        penalties: it takes none.
+        y: the rows of the target, centred.
+        penalties: ignored.
     """
-    left, values, right = torch.linalg.svd(_inner(x, y), full_matrices=False)
+    left, values, right = torch.linalg.svd(_inner_products(x, y), full_matrices=False)
     seen = values > UNSEEN * values.max()
     turn = einsum(left[:, seen], right[seen], "s k, k t -> s t")
     turned = einsum(x, turn, "row s, s t -> row t")
@@ -64,15 +65,15 @@ def ridge(
     y: Float64[Tensor, "row d_target"],
     penalties: Sequence[float],
 ) -> Iterator[Candidate]:
-    """Least squares with a penalty: ``W = (X^T X + c I)^-1 X^T Y`` (Hoerl and Kennard 1970).
+    """Fit least squares with a penalty: ``W = (X^T X + c I)^-1 X^T Y`` (Hoerl and Kennard 1970).
 
     Args:
         x: the rows of the source, centred.
-        y: those of the target.
+        y: the rows of the target, centred.
         penalties: each in units of the mean variance, ``c = penalty tr(X^T X) / d``.
     """
-    values, axes = _principal(x)
-    across = einsum(axes, _inner(x, y), "s k, s t -> k t")
+    values, axes = _principal_axes(x)
+    across = einsum(axes, _inner_products(x, y), "s k, s t -> k t")
     for penalty in penalties:
         shrunk = 1 / (values + penalty * values.sum() / x.shape[1])
         yield Candidate(einsum(axes, shrunk, across, "s k, k, k t -> s t"), penalty)
@@ -83,19 +84,20 @@ def cca(
     y: Float64[Tensor, "row d_target"],
     penalties: Sequence[float],
 ) -> Iterator[Candidate]:
-    """Each canonical variate of the source taken for that of the target (Hotelling 1936).
+    """Map each canonical variate of the source to that of the target (Hotelling 1936).
 
     With ``C`` the penalised second moments and ``C_x^-1/2 X^T Y C_y^-1/2 = U R V^T``, the map is
-    ``C_x^-1/2 U_k V_k^T C_y^1/2``. Unlike a regression it does not shrink what correlates little:
-    it keeps the ``k`` most correlated variates at full length, and drops the others.
+    ``C_x^-1/2 U_k V_k^T C_y^1/2``. Unlike a regression, the map does not shrink variates that
+    correlate little: it keeps the ``k`` most correlated variates at full length, and drops the
+    others.
 
     Args:
         x: the rows of the source, centred.
-        y: those of the target.
+        y: the rows of the target, centred.
         penalties: of both second moments (Vinod 1976), in units of their mean variance.
     """
-    sides = [_principal(side) for side in (x, y)]
-    across = einsum(sides[0][1], _inner(x, y), sides[1][1], "s a, s t, t b -> a b")
+    sides = [_principal_axes(side) for side in (x, y)]
+    across = einsum(sides[0][1], _inner_products(x, y), sides[1][1], "s a, s t, t b -> a b")
     for penalty in penalties:
         whiten, colour = (
             (values + penalty * values.sum() / side.shape[1]).sqrt()
@@ -104,8 +106,8 @@ def cca(
         white = across / whiten[:, None] / colour
         left, _, right = torch.linalg.svd(white, full_matrices=False)
         for rank in sorted({max(1, round(part * len(right))) for part in PARTS}):
-            kept = einsum(left[:, :rank], right[:rank], "a k, k b -> a b")
-            inner = kept / whiten[:, None] * colour
+            truncated = einsum(left[:, :rank], right[:rank], "a k, k b -> a b")
+            inner = truncated / whiten[:, None] * colour
             weights = einsum(sides[0][1], inner, sides[1][1], "s a, a b, t b -> s t")
             yield Candidate(weights, penalty, rank)
 
@@ -115,7 +117,7 @@ def identity(
     y: Float64[Tensor, "row d_target"],
     penalties: Sequence[float] = (),
 ) -> Iterator[Candidate]:
-    """Each coordinate taken for the one of the same number: a control.
+    """Map each coordinate to the coordinate of the same number: a control.
 
     Raises:
         TransferError: for widths that differ.
@@ -134,8 +136,8 @@ KINDS: dict[str, Callable[..., Iterator[Candidate]]] = {
     "cca": cca,
     "identity": identity,
 }
-"""How a map may be fitted. Each is given rows of both sides and penalties, and yields maps of which
-the one that predicts other rows best is to be taken."""
+"""The kinds of map. Each function takes rows of both sides and penalties, and yields maps to choose
+from by how well they predict other rows."""
 
 
 def squared_errors(
@@ -143,30 +145,32 @@ def squared_errors(
     y: Float64[Tensor, "row d_target"],
     weights: Float64[Tensor, "d_source d_target"],
 ) -> Float64[Tensor, " row"]:
-    """``|y - x W|^2`` of each row."""
+    """Compute ``|y - x W|^2`` of each row."""
     predicted = einsum(x, weights, "row s, s t -> row t")
     return (y - predicted).square().sum(dim=1)
 
 
-def _inner(
+def _inner_products(
     x: Float64[Tensor, "row d_source"], y: Float64[Tensor, "row d_target"]
 ) -> Float64[Tensor, "d_source d_target"]:
     return einsum(x, y, "row s, row t -> s t")
 
 
-def _principal(
+def _principal_axes(
     rows: Float64[Tensor, "row d"],
 ) -> tuple[Float64[Tensor, " axis"], Float64[Tensor, "d axis"]]:
-    """The squared lengths of rows along their principal axes, and the axes, those that they show.
+    """Return the principal axes of rows, and the squared length of the rows along each axis.
+
+    Axes along which the rows do not vary are left out.
 
     Raises:
-        TransferError: where all rows are alike.
+        TransferError: for rows that are all alike.
     """
-    values, axes = torch.linalg.eigh(_inner(rows, rows))
+    values, axes = torch.linalg.eigh(_inner_products(rows, rows))
     if not values.max() > 0:
         raise TransferError(
-            f"the activations of {len(rows)} rows are all alike, and no map can be read from them; "
-            "give prompts that differ, and read at a layer that sees them"
+            f"the activations of {len(rows)} rows are all alike, so no map can be fitted on them; "
+            "give prompts that differ, and read at a layer that sees the difference"
         )
     seen = values > UNSEEN * values.max()
     return values[seen], axes[:, seen]

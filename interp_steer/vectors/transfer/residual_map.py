@@ -1,4 +1,4 @@
-"""From the residual stream of one model to that of another: what takes a vector across."""
+"""Map the residual stream of one model to that of another, to carry vectors across."""
 
 from __future__ import annotations
 
@@ -13,51 +13,54 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from interp_steer.errors import TransferError, VectorError
+from interp_steer.models.identity import ModelIdentity
 from interp_steer.models.sites import Site
 from interp_steer.statistics.intervals import Interval
-from interp_steer.storage.tensors import made_of, read_tensors, typed, write_tensors
+from interp_steer.storage.tensors import check_types, read_tensors, report_as, write_tensors
 from interp_steer.vectors.algebra import inner_product, unit_directions
 from interp_steer.vectors.steering_vector import SteeringVector
-from interp_steer.vectors.transfer.paired_activations import LayerPairs, ModelIdentity
+from interp_steer.vectors.transfer.paired_activations import LayerPairs
 
 
 @dataclass(frozen=True, eq=False)
 class ResidualMap:
-    """From the residual stream of one model to that of another, a map for each layer.
+    """A map from the residual stream of one model to that of another, for each layer.
 
     Raises:
         TransferError: for shapes that do not agree, or numbers that are not finite.
         SiteError: for a layer that a model does not have.
 
     Example:
-        >>> to_gemma = ist.transfer.fit_map(llama, gemma, prompts)          # doctest: +SKIP
-        >>> ist.generate(gemma, prompts, to_gemma(vector).at(4).project())  # doctest: +SKIP
+        >>> requests = [f"Tell me about the {thing}." for thing in ("castle", "fox", "sea", "wind")]
+        >>> carry = ist.transfer.fit_map(model, model, requests, layers=[(5, 5)])
+        >>> steer = carry(vector).at(5).project()
     """
 
     kind: str
-    """How it was fitted: one of :data:`interp_steer.vectors.transfer.linear_maps.KINDS`, or what it was made of."""
+    """How the map was fitted: one of :data:`interp_steer.vectors.transfer.linear_maps.KINDS`, or
+    the maps that it was made from."""
     source: ModelIdentity
     target: ModelIdentity
     component: str
     position: str
-    """Where the shared texts were read."""
+    """The position at which the shared texts were read."""
     layers: LayerPairs
-    """As (source, target), rising in the target."""
+    """The mapped layers as (source, target), rising in the target."""
     weights: Float[Tensor, "layer d_source d_target"]
     """``W``, float32."""
     source_mean: Float[Tensor, "layer d_source"]
     target_mean: Float[Tensor, "layer d_target"]
     n: int
-    """Prompts that it was fitted on."""
+    """The number of prompts that the map was fitted on."""
     data_hash: str
-    """Of the shared texts."""
+    """The hash of the shared texts."""
     quality: tuple[Interval, ...] | None = None
-    """:func:`interp_steer.vectors.transfer.fitting.r_squared` of the prompts held out, for each layer; None of a
-    map that was not fitted but joined or drawn."""
+    """:func:`interp_steer.vectors.transfer.fitting.r_squared` of the held-out prompts, for each
+    layer; None for a map that was joined or drawn."""
     penalties: tuple[float | None, ...] = ()
-    """The penalty chosen at each layer; None where there is none."""
+    """The penalty chosen at each layer; None for a kind of map without a penalty."""
     ranks: tuple[int | None, ...] = ()
-    """The number of canonical variates chosen at each layer; None where there are none."""
+    """The number of canonical variates at each layer; None for a kind without them."""
 
     def __post_init__(self) -> None:
         layers = len(self.layers)
@@ -90,26 +93,29 @@ class ResidualMap:
         return f"Map ({self.kind}) from {self.source} to {self.target}"
 
     def __call__(self, vector: SteeringVector) -> SteeringVector:
-        """The vector as one of the target.
+        """Return the vector mapped to the target.
 
-        Directions go through ``W``, the baseline through the whole map. The target projection is
-        that of the point which the property is at in the source: with the baseline ``b``, the unit
-        direction ``u`` and the target ``z``, the point ``b + (z - <b, u>) u``, mapped.
+        Directions go through ``W``, the baseline goes through the whole affine map. With the
+        baseline ``b``, the unit direction ``u`` and the target projection ``z``, the property lies
+        at the point ``b + (z - <b, u>) u`` in the source. The new target projection is that of the
+        mapped point.
 
         Args:
-            vector: of the source, at this map's component and at its layers.
+            vector: a vector of the source, at this map's component and at some of its layers.
 
         Returns:
             A vector at the target's layers; without targets where the vector has no baseline.
 
         Raises:
-            VectorError: for a vector of another model or component, or one that lacks all layers.
+            VectorError: for a vector of another model or component, or without any layer of the
+                map.
         """
         card = vector.card
         if card.fingerprint != self.source.fingerprint:
             raise VectorError(
                 f"{vector}, {vector.name!r}, was read from weights {card.fingerprint}, and {self} "
-                f"takes vectors of weights {self.source.fingerprint}; fit a map from its model"
+                f"takes vectors of weights {self.source.fingerprint}; fit a map from its "
+                "model"
             )
         if card.component != self.component:
             raise VectorError(
@@ -120,20 +126,20 @@ class ResidualMap:
         if not known:
             raise VectorError(
                 f"{vector}, {vector.name!r}, has layers {list(vector.layers)} and {self} takes "
-                f"layers {sorted({layer for layer, _ in self.layers})}; fit either at the others"
+                f"layers {sorted({layer for layer, _ in self.layers})}; fit both at the same layers"
             )
         rows = [vector.layers.index(self.layers[row][0]) for row in known]
-        directions = _through(vector.directions[rows], self.weights[known])
+        directions = _multiply(vector.directions[rows], self.weights[known])
         targets = baseline = None
         if vector.baseline is not None:
             before = vector.baseline[rows].double()
-            moved = _through(before - self.source_mean[known].double(), self.weights[known])
+            moved = _multiply(before - self.source_mean[known].double(), self.weights[known])
             after = moved + self.target_mean[known].double()
             baseline = after.float()
             if vector.targets is not None:
                 unit = unit_directions(vector.directions[rows])
                 reach = vector.targets[rows].double() - inner_product(before, unit)
-                point = after + reach[:, None] * _through(unit, self.weights[known])
+                point = after + reach[:, None] * _multiply(unit, self.weights[known])
                 targets = inner_product(point, unit_directions(directions)).float()
         return SteeringVector(
             directions=directions.float(),
@@ -141,12 +147,7 @@ class ResidualMap:
             layers=tuple(self.layers[row][1] for row in known),
             card=replace(
                 card,
-                model=self.target.model,
-                fingerprint=self.target.fingerprint,
-                n_layers=self.target.n_layers,
-                d_model=self.target.d_model,
-                revision=self.target.revision,
-                basis=self.target.basis,
+                identity=self.target,
                 estimator=f"{card.estimator} of {card.model} via {self.kind}",
                 reliability=None,  # of the vector in the source
             ),
@@ -156,11 +157,11 @@ class ResidualMap:
     def activations(
         self, rows: Float[Tensor, "*row d_source"], layer: int
     ) -> Float64[Tensor, "*row d_target"]:
-        """Activations of the source as the target would have them.
+        """Map activations of the source to the target.
 
         Args:
-            rows: at the layer of the source that goes with ``layer``.
-            layer: of the target.
+            rows: activations at the layer of the source that is paired with ``layer``.
+            layer: a layer of the target.
 
         Raises:
             TransferError: for a layer that the map does not have.
@@ -174,14 +175,15 @@ class ResidualMap:
         return moved + self.target_mean[at].double()
 
     def then(self, other: ResidualMap) -> ResidualMap:
-        """This map and another behind it: what ``other(self(vector))`` does, as one.
+        """Return the composition of this map and another, ``other(self(vector))``, as one map.
 
         Args:
-            other: from this map's target to a third model. Of its layers those are kept whose layer
-                of the middle model this map has.
+            other: a map from this map's target to a third model. Its layers are kept where this map
+                has the layer of the middle model.
 
         Raises:
-            TransferError: for a map that does not begin where this one ends, or shares no layer.
+            TransferError: for a map that does not begin where this map ends, or shares no layer
+                with it.
         """
         for what, mine, theirs in (
             ("model", self.target.fingerprint, other.source.fingerprint),
@@ -189,8 +191,8 @@ class ResidualMap:
         ):
             if mine != theirs:
                 raise TransferError(
-                    f"{self} ends at {what} {mine} and {other} begins at {theirs}; join maps that "
-                    "meet"
+                    f"{self} ends at {what} {mine} and {other} begins at {theirs}; join maps whose "
+                    f"{what} is the same"
                 )
         ends = {there: row for row, (_, there) in enumerate(self.layers)}
         joints = [(ends[middle], row) for row, (middle, _) in enumerate(other.layers)
@@ -198,7 +200,7 @@ class ResidualMap:
         if not joints:
             raise TransferError(
                 f"{self} ends at layers {sorted(ends)} and {other} begins at layers "
-                f"{sorted({middle for middle, _ in other.layers})}; join maps that share one"
+                f"{sorted({middle for middle, _ in other.layers})}; join maps that share a layer"
             )
         mine, theirs = (list(rows) for rows in zip(*joints, strict=True))
         first, second = self.weights[mine].double(), other.weights[theirs].double()
@@ -212,28 +214,29 @@ class ResidualMap:
             layers=tuple((self.layers[a][0], other.layers[b][1]) for a, b in joints),
             weights=einsum(first, second, "layer s m, layer m t -> layer s t").float(),
             source_mean=self.source_mean[mine],
-            target_mean=(_through(step, second) + other.target_mean[theirs].double()).float(),
+            target_mean=(_multiply(step, second) + other.target_mean[theirs].double()).float(),
             n=min(self.n, other.n),
             data_hash=hashlib.sha256(f"{self.data_hash}{other.data_hash}".encode()).hexdigest(),
         )
 
     def like_random(self, seed: int) -> ResidualMap:
-        """A random control: this map between random rotations of source and target, layer by layer.
+        """Return a random control: this map between random rotations of source and target, layer by
+        layer.
 
-        All singular values stay: the Frobenius norm, and orthogonality where there is any; so do
-        the means. Which directions it reads and which it reaches is left to chance. What another
-        vector does through the map itself is ``made(vector.like_random(seed))``: of a map that
-        reaches few directions of the target, that need not be little.
+        All singular values stay, and so do the Frobenius norm, the orthogonality of an orthogonal
+        map, and the means. The directions that the map reads and reaches are random. For the effect
+        of a random vector through the map itself, use ``made(vector.like_random(seed))``; that
+        effect need not be small for a map that reaches few directions of the target.
 
         Args:
-            seed: of the rotations; the same seed, kind and layer give the same ones.
+            seed: of the rotations; the same seed, kind and layer give the same rotations.
         """
         turned = []
-        for (_, there), each in zip(self.layers, self.weights, strict=True):
+        for (_, there), weights in zip(self.layers, self.weights, strict=True):
             key = f"{seed}/{self.kind}/{there}"
-            before = _rotation(f"{key}/source", self.source.d_model)
-            after = _rotation(f"{key}/target", self.target.d_model)
-            turned.append(einsum(before, each.double(), after, "s k, k l, l t -> s t"))
+            before = _draw_rotation(f"{key}/source", self.source.d_model)
+            after = _draw_rotation(f"{key}/target", self.target.d_model)
+            turned.append(einsum(before, weights.double(), after, "s k, k l, l t -> s t"))
         return replace(
             self,
             kind=f"random-{seed}({self.kind})",
@@ -242,14 +245,14 @@ class ResidualMap:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the map as safetensors, what it is in the header, whole or not at all.
+        """Write the map as safetensors, in full or not at all.
 
         Raises:
             TransferError: when the file cannot be written.
         """
         header: dict[str, Any] = {name: getattr(self, name) for name in _HEADER}
-        header |= {side: asdict(getattr(self, side)) for side in _STREAMS}
-        header["quality"] = self.quality and [asdict(each) for each in self.quality]
+        header |= {side: getattr(self, side).to_flat() for side in _SIDES}
+        header["quality"] = self.quality and [asdict(interval) for interval in self.quality]
         tensors = {name: getattr(self, name) for name in _TENSORS}
         write_tensors(path, "Map", tensors, header, TransferError)
 
@@ -258,45 +261,48 @@ class ResidualMap:
         """Read back what :meth:`save` wrote, bit for bit.
 
         Raises:
-            TransferError: when the file is missing, truncated, changed, or no map.
+            TransferError: when the file is missing, truncated or changed, or does not hold a map.
         """
         needed = (*_TENSORS, *_HEADER)
         tensors, header = read_tensors(path, "Map", TransferError, needed)
-        with made_of(path, TransferError):
-            said = typed(header, _HEADER)
-            source, target = (ModelIdentity(**typed(said.pop(side), _STREAM)) for side in _STREAMS)
-            quality = said.pop("quality")
+        with report_as(path, TransferError):
+            fields = check_types(header, _HEADER)
+            source, target = (
+                ModelIdentity.from_flat(check_types(fields.pop(side), _IDENTITY)) for side in _SIDES
+            )
+            quality = fields.pop("quality")
             return cls(
                 **tensors,
                 source=source,
                 target=target,
-                layers=tuple((here, there) for here, there in said.pop("layers")),
-                penalties=tuple(said.pop("penalties")),
-                ranks=tuple(said.pop("ranks")),
-                quality=quality and tuple(Interval(**typed(each, _INTERVAL)) for each in quality),
-                **said,
+                layers=tuple((here, there) for here, there in fields.pop("layers")),
+                penalties=tuple(fields.pop("penalties")),
+                ranks=tuple(fields.pop("ranks")),
+                quality=quality
+                and tuple(Interval(**check_types(entry, _INTERVAL)) for entry in quality),
+                **fields,
             )
 
     def _row(self, layer: int) -> int:
-        found = [row for row, (_, there) in enumerate(self.layers) if there == layer]
-        if not found:
+        rows = [row for row, (_, there) in enumerate(self.layers) if there == layer]
+        if not rows:
             raise TransferError(
                 f"{self} has no layer {layer} of the target; use one of "
                 f"{[there for _, there in self.layers]}"
             )
-        return found[0]
+        return rows[0]
 
 
-_STREAMS = ("source", "target")
+_SIDES = ("source", "target")
 _TENSORS = ("weights", "source_mean", "target_mean")
 _HEADER = {
     **dict.fromkeys(("kind", "component", "position", "data_hash"), str),
     **dict.fromkeys(("layers", "penalties", "ranks"), list),
-    **dict.fromkeys(_STREAMS, dict),
+    **dict.fromkeys(_SIDES, dict),
     "n": int,
     "quality": (list, type(None)),
 }
-_STREAM = {
+_IDENTITY = {
     **dict.fromkeys(("model", "fingerprint", "basis"), str),
     **dict.fromkeys(("n_layers", "d_model"), int),
     "revision": (str, type(None)),
@@ -308,14 +314,14 @@ _INTERVAL = {
 }
 
 
-def _through(
+def _multiply(
     rows: Float[Tensor, "layer s"], weights: Float[Tensor, "layer s t"]
 ) -> Float64[Tensor, "layer t"]:
     return einsum(rows.double(), weights.double(), "layer s, layer s t -> layer t")
 
 
-def _rotation(key: str, d: int) -> Float64[Tensor, "d d"]:
-    """A rotation or reflection drawn evenly over all (Mezzadri 2007)."""
+def _draw_rotation(key: str, d: int) -> Float64[Tensor, "d d"]:
+    """Draw a rotation or reflection uniformly from the orthogonal group (Mezzadri 2007)."""
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
     drawn = torch.randn(d, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     q, r = torch.linalg.qr(drawn)

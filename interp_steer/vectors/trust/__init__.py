@@ -1,4 +1,7 @@
-"""Ask how far a fitted direction can be trusted."""
+"""Assess the reliability of vectors, from the pairs that they were fitted on.
+
+A part of :mod:`interp_steer.vectors`: it may import what that package may.
+"""
 
 import lazy_loader
 

@@ -4,5 +4,6 @@ from .permutation import permutation_test as permutation_test
 from .permutation import separation_test as separation_test
 from .reliability import agreement as agreement
 from .reliability import bootstrap_cosine as bootstrap_cosine
+from .reliability import pairs_needed as pairs_needed
 from .reliability import spearman_brown as spearman_brown
 from .reliability import split_half as split_half

@@ -1,25 +1,26 @@
-"""What other pairs would have given: a vector's reliability, by resampling and by halves.
+"""Estimate the reliability of a vector, by resampling pairs and by comparing halves of them.
 
 A difference in means over ``n`` pairs is the mean of their differences ``d_i = h_i - h'_i``. With
 ``mu`` the vector that infinitely many such pairs would give, and ``Sigma`` the covariance of the
-differences of single pairs, it is ``v = mu + e``, the error ``e`` having the covariance
-``Sigma / n``. Its **reliability** is the share of its squared length that is no error::
+differences of single pairs, the difference in means is ``v = mu + e``, with an error ``e`` of
+covariance ``Sigma / n``. The **reliability** of ``v`` is the share of its squared length that is
+not error::
 
     rho_n = |mu|^2 / (|mu|^2 + tr(Sigma) / n)
 
-Two vectors, of ``n`` pairs each that neither has seen of the other, have a cosine of about
-``rho_n``; one of them has a cosine of about ``sqrt(rho_n)`` with ``mu``. "About" because a mean
-cosine is read as a ratio of means, which is right where the error fills many dimensions, so that
-its length hardly varies. Reliability grows with the number of pairs by the formula of Spearman and
-Brown (1910), :func:`spearman_brown`.
+Two vectors of ``n`` independent pairs each have a cosine of about ``rho_n``, and either has a
+cosine of about ``sqrt(rho_n)`` with ``mu``. These are approximations, because a mean cosine is
+taken as a ratio of means; they are good when the error fills many dimensions, so that its length
+hardly varies. Reliability grows with the number of pairs by the formula of Spearman and Brown
+(1910), :func:`spearman_brown`.
 
-Everything is computed from the ``d_i``, which one pass keeps (``capture(..., keep_rows=True)``,
-:func:`interp_steer.capture.pair_differences.differences`). Draws are rows of weights over the pairs, all
-multiplied at once, and rows wider than there are pairs of them are first turned into axes of their
-own, which keeps every inner product: what is held is no larger than draws times pairs.
+Everything is computed from the ``d_i``, which one pass with ``keep_rows=True`` keeps (see
+:func:`interp_steer.capture.pair_differences.differences`). Draws are rows of weights over the
+pairs, all multiplied at once. Rows that are wider than their number are first turned into new axes,
+which keeps every inner product, so memory grows with draws times pairs.
 
-Pairs that share something, such as the phrasings of one query, are no independent pairs. Where
-``groups`` names what each pair shares, whole groups are drawn, halved and swapped.
+Pairs that share something, such as the phrasings of one query, are not independent. Where
+``groups`` gives a label to each pair, whole groups are drawn, halved and swapped.
 """
 
 from __future__ import annotations
@@ -33,22 +34,27 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from interp_steer.capture.pair_differences import Groups, exact_rows, grouped
+from interp_steer.capture.pair_differences import Groups, exact_rows, number_groups
 from interp_steer.errors import VectorError
-from interp_steer.statistics.intervals import Interval, jackknife_interval, left_out
+from interp_steer.statistics.intervals import (
+    Interval,
+    jackknife_interval,
+    jackknife_subsets,
+    percentile_interval,
+)
 from interp_steer.statistics.resampling import draw_weights
 
 
 @dataclass(frozen=True)
 class BootstrapCosine:
-    """How far a vector might lie from that of infinitely many pairs, by resampling its own."""
+    """The cosine of a vector with the vector of infinitely many pairs, by resampling its pairs."""
 
     resampled: Interval
-    """Cosine of the vectors of resampled pairs with the vector itself. It flatters: the vector
-    counts as free of error, and a vector that is nothing but error still has 0.71 here."""
+    """The cosine of the vectors of resampled pairs with the vector. This number is too optimistic:
+    it treats the vector as free of error, and a vector of pure error still has 0.71 here."""
     population: Interval
-    """Cosine of the vector with that of infinitely many pairs; an end at 0 says that not even its
-    sign is sure."""
+    """The cosine of the vector with the vector of infinitely many pairs. A lower end of 0 says that
+    not even the sign of the vector is certain."""
 
 
 def bootstrap_cosine(
@@ -59,40 +65,42 @@ def bootstrap_cosine(
     seed: int = 0,
     level: float = 0.95,
 ) -> BootstrapCosine:
-    """Cosine of a vector with that of infinitely many pairs, by a bootstrap of the pairs.
+    """Estimate the cosine of a vector with that of infinitely many pairs, by a bootstrap of the
+    pairs.
 
-    The error ``e`` of the vector ``v = mu + e`` turns it as far as it lies across ``mu``::
+    The error ``e`` of the vector ``v = mu + e`` turns the vector by the part of ``e`` across
+    ``mu``::
 
         cos(v, mu)^2 = 1 - |e across mu|^2 / |v|^2
 
-    The bootstrap has vectors ``v* = v + e*``, whose errors are drawn as that of ``v`` was. The
-    cosine that is usually given, ``cos(v*, v)``, has ``v`` in the place of ``mu``, as if the length
-    of ``v`` were all signal: with ``|v|^2 = |mu|^2 + |e|^2`` it is near ``1 / sqrt(1 + x)`` where
-    ``cos(v, mu)`` is near ``sqrt(1 - x)``, ``x`` being ``|e|^2 / |v|^2``. The population cosine is
-    taken by the formula above, with ``|e*|^2 n / (n - 1)`` for the length that is not known; its
-    interval holds the middle of the draws. Which part of the error lies across ``mu`` is not known
-    either, and all of it is counted: where pairs differ above all in how far they move along
-    ``mu``, the cosine comes out too low.
+    The bootstrap has vectors ``v* = v + e*``, whose errors are drawn like the error of ``v``. The
+    usual bootstrap cosine, ``cos(v*, v)``, puts ``v`` in the place of ``mu``, as if the length of
+    ``v`` were all signal: with ``|v|^2 = |mu|^2 + |e|^2`` and ``x = |e|^2 / |v|^2``, it is near ``1
+    / sqrt(1 + x)`` where ``cos(v, mu)`` is near ``sqrt(1 - x)``. The population cosine uses the
+    formula above, with ``|e*|^2 n / (n - 1)`` in place of the unknown length; its interval holds
+    the middle of the draws. The part of the error across ``mu`` is unknown too, so all of the error
+    is counted: where pairs differ mainly in how far they move along ``mu``, the cosine is too low.
 
     Args:
-        rows: the differences of single pairs, see :func:`interp_steer.capture.pair_differences.differences`.
-        groups: see the module.
-        draws: how many resamples.
+        rows: the differences of single pairs, see
+            :func:`interp_steer.capture.pair_differences.differences`.
+        groups: a label for each pair; see the module.
+        draws: the number of resamples.
         seed: of the resampling.
         level: confidence level, in (0, 1).
 
     Raises:
-        VectorError: for rows that are not finite or have no mean, groups that do not go with them,
-            or fewer than four of them.
+        VectorError: for rows that are not finite or have the mean zero, groups that do not go with
+            them, or fewer than four groups.
 
     Example:
         >>> noise = torch.randn(64, 500, generator=torch.Generator().manual_seed(0))
-        >>> found = bootstrap_cosine(noise)
-        >>> round(found.resampled.value, 1), found.population.low
+        >>> cosine = bootstrap_cosine(noise)
+        >>> round(cosine.resampled.value, 1), cosine.population.low
         (0.7, 0.0)
     """
-    exact, (group, n) = exact_rows(rows), grouped(len(rows), groups)
-    weights = _means(draw_weights(n, draws, seed)[:, group])
+    exact, (group, n) = exact_rows(rows), number_groups(len(rows), groups)
+    weights = _normalise_weights(draw_weights(n, draws, seed)[:, group])
     vector = exact.mean(dim=0)
     length = vector.norm()
     if not length:
@@ -106,9 +114,7 @@ def bootstrap_cosine(
     lost = error / length**2 * (n / (n - 1))
 
     def interval(value: Tensor, drawn: Float64[Tensor, " draw"]) -> Interval:
-        low, high = np.quantile(drawn.numpy(), [(1 - level) / 2, (1 + level) / 2]).tolist()
-        method = f"bootstrap percentile {100 * level:g}%"
-        return Interval(float(value), min(low, float(value)), max(high, float(value)), n, method)
+        return percentile_interval(float(value), drawn.numpy(), n, level)
 
     return BootstrapCosine(
         resampled=interval(resampled.mean(), resampled),
@@ -118,15 +124,16 @@ def bootstrap_cosine(
 
 @dataclass(frozen=True)
 class SplitHalf:
-    """How alike the vectors of two halves of the pairs are."""
+    """The cosine of the vectors of two halves of the pairs, and the reliability that follows."""
 
     half: Interval
-    """Mean cosine of the vectors of two halves, as measured."""
+    """The mean cosine of the vectors of two halves, as measured."""
     whole: Interval
-    """The reliability of the vector of all pairs: what two vectors of as many pairs would have.
-    ``2 c / (1 + c)`` of the halves' (Spearman-Brown); 0 where those do not agree at all."""
+    """The reliability of the vector of all pairs: the expected cosine of two vectors of as many
+    pairs. It is ``2 c / (1 + c)`` of the halves' cosine ``c`` (Spearman-Brown), and 0 for ``c``
+    below 0."""
     population: Interval
-    """Its root: the cosine with the vector of infinitely many pairs."""
+    """The root of the reliability: the cosine with the vector of infinitely many pairs."""
 
 
 def split_half(
@@ -137,31 +144,32 @@ def split_half(
     seed: int = 0,
     level: float = 0.95,
 ) -> SplitHalf:
-    """How alike the vectors of two random halves of the pairs are, in the mean over many splits.
+    """Compare the vectors of two random halves of the pairs, in the mean over many splits.
 
-    The step from half of the pairs to all of them is Spearman and Brown's, which assumes what the
-    module says: pairs that are drawn independently and alike, so that the halves' errors have
-    nothing in common, and errors in many dimensions. Intervals are those of a jackknife over pairs;
-    how far the splits lie apart says nothing of other pairs.
+    The extrapolation from half of the pairs to all of them is Spearman and Brown's. It assumes
+    pairs that are drawn independently from one distribution, so that the halves' errors are
+    independent, and errors in many dimensions. Intervals are those of a jackknife over pairs; the
+    spread over splits says nothing about other pairs.
 
     Args:
-        rows: the differences of single pairs, see :func:`interp_steer.capture.pair_differences.differences`.
-        groups: see the module.
-        splits: how many random splits.
+        rows: the differences of single pairs, see
+            :func:`interp_steer.capture.pair_differences.differences`.
+        groups: a label for each pair; see the module.
+        splits: the number of random splits.
         seed: of the splits.
         level: confidence level, in (0, 1).
 
     Raises:
         VectorError: for rows that are not finite, groups that do not go with them, or fewer than
-            four of them.
+            four groups.
 
     Example:
         >>> same = torch.ones(8, 5)
-        >>> split_half(same).whole.value
+        >>> round(split_half(same).whole.value, 6)
         1.0
     """
-    exact, (group, n) = exact_rows(rows), grouped(len(rows), groups)
-    whole, without = _halved(exact[None], group, n, splits, seed)
+    exact, (group, n) = exact_rows(rows), number_groups(len(rows), groups)
+    whole, without = _compare_halves(exact[None], group, n, splits, seed)
     half = jackknife_interval(float(whole), without[:, 0, 0].tolist(), n, (-1.0, 1.0), level)
 
     def stepped(root: float) -> Interval:
@@ -174,14 +182,16 @@ def split_half(
 
 
 def spearman_brown(reliability: float, times: float | int) -> float:
-    """The reliability of ``times`` as many pairs: ``k r / (1 + (k - 1) r)`` (Spearman, Brown 1910).
+    """Return the reliability of ``times`` as many pairs (Spearman, Brown 1910).
+
+    With ``r`` the reliability and ``k`` the number of times, it is ``k r / (1 + (k - 1) r)``.
 
     Args:
         reliability: of some number of pairs, in [0, 1].
-        times: how many times that number; below 1 for fewer.
+        times: the factor on that number; below 1 for fewer pairs.
 
     Raises:
-        VectorError: for a reliability outside of [0, 1], or a number of times that is not positive.
+        VectorError: for a reliability outside [0, 1], or a factor that is not positive.
 
     Example:
         >>> spearman_brown(0.5, 3)
@@ -196,18 +206,19 @@ def spearman_brown(reliability: float, times: float | int) -> float:
 
 
 def pairs_needed(reliability: float, n: int, cosine: float = 0.9) -> float:
-    """How many pairs have a vector within a cosine of that of infinitely many, by Spearman-Brown.
+    """Return how many pairs give a vector within a cosine of that of infinitely many
+    (Spearman-Brown).
 
     Args:
         reliability: of ``n`` pairs, in [0, 1].
-        n: how many those are.
-        cosine: that is wanted, in (0, 1).
+        n: the number of those pairs.
+        cosine: the cosine to reach, in (0, 1).
 
     Returns:
-        The number, not rounded; infinite where the reliability is 0.
+        The number of pairs, not rounded; infinite for a reliability of 0.
 
     Raises:
-        VectorError: for numbers outside of these ranges.
+        VectorError: for numbers outside these ranges.
 
     Example:
         >>> pairs_needed(0.81, 20)
@@ -226,16 +237,17 @@ def pairs_needed(reliability: float, n: int, cosine: float = 0.9) -> float:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike the vectors of one property under several conditions are."""
+    """The cosine of the vectors of one property under several conditions."""
 
     between: Interval
-    """Mean cosine of the vectors of two conditions, each of another half of the pairs."""
+    """The mean cosine of the vectors of two conditions, each computed from a different half of the
+    pairs."""
     ceiling: Interval
-    """What it would be if the conditions had the same vector: the root of the product of the
-    cosines that the halves of either condition have."""
+    """The expected cosine if the conditions had the same vector: the root of the product of the two
+    conditions' cosines between halves."""
     ratio: Interval
-    """The first over the second: the cosine of the conditions' vectors of infinitely many pairs
-    (Spearman 1904, correction for attenuation). It may come out above 1 by chance."""
+    """The first number over the second: the cosine of the conditions' vectors of infinitely many
+    pairs (Spearman 1904, correction for attenuation). It may exceed 1 by chance."""
 
 
 def agreement(
@@ -246,79 +258,85 @@ def agreement(
     seed: int = 0,
     level: float = 0.95,
 ) -> Agreement:
-    """How alike one property's vectors are under conditions, such as phrasings or models.
+    """Compare one property's vectors under several conditions, such as phrasings or models.
 
-    Two conditions that share their queries share the queries' error too, which makes their vectors
-    more alike than they are. Here one condition is read from one half of the pairs and the other
-    from the other half, in the mean over many splits, beside the halves of one condition.
+    Two conditions that share their queries also share the queries' error, which inflates the cosine
+    of their vectors. Therefore one condition is read from one half of the pairs and the other
+    condition from the other half, in the mean over many splits. The halves of one condition are
+    compared too.
 
     Args:
         rows: the differences of the same pairs under two conditions or more.
-        groups: see the module; of the pairs.
-        splits: how many random splits.
+        groups: a label for each pair; see the module.
+        splits: the number of random splits.
         seed: of the splits.
         level: confidence level, in (0, 1).
 
     Returns:
-        Means over all couples of conditions. Where a condition's halves do not agree at all, the
-        ceiling is 0 and the ratio undefined.
+        Means over all couples of conditions. For a condition whose halves do not agree at all, the
+        ceiling is 0 and the ratio is undefined.
 
     Raises:
         VectorError: for a single condition, or as :func:`split_half`.
     """
     if len(rows) < 2:
-        raise VectorError(f"{len(rows)} condition agrees with no other; give two or more")
-    exact, (group, n) = exact_rows(rows), grouped(rows.shape[1], groups)
-    whole, without = _halved(exact, group, n, splits, seed)
+        raise VectorError(f"{len(rows)} condition cannot be compared with others; give two or more")
+    exact, (group, n) = exact_rows(rows), number_groups(rows.shape[1], groups)
+    whole, without = _compare_halves(exact, group, n, splits, seed)
     first, second = torch.triu_indices(len(rows), len(rows), offset=1)
 
     def numbers(cosines: Float64[Tensor, "*left condition condition"]) -> list[Tensor]:
         own = cosines.diagonal(dim1=-2, dim2=-1).clamp(min=0)
         between = cosines[..., first, second]
         ceiling = (own[..., first] * own[..., second]).sqrt()
-        return [each.mean(dim=-1) for each in (between, ceiling, between / ceiling)]
+        return [values.mean(dim=-1) for values in (between, ceiling, between / ceiling)]
 
     reach = ((-1.0, 1.0), (0.0, 1.0), (-np.inf, np.inf))
     return Agreement(
         *(
-            jackknife_interval(float(value), each.tolist(), n, within, level)
-            for value, each, within in zip(numbers(whole), numbers(without), reach, strict=True)
+            jackknife_interval(float(value), without_group.tolist(), n, within, level)
+            for value, without_group, within in zip(
+                numbers(whole), numbers(without), reach, strict=True
+            )
         )
     )
 
 
-def _means(times: Float64[Tensor, "draw pair"]) -> Float64[Tensor, "draw pair"]:
-    """How much each pair weighs in the mean of pairs that are drawn so often."""
+def _normalise_weights(times: Float64[Tensor, "draw pair"]) -> Float64[Tensor, "draw pair"]:
+    """Return the weight of each pair in the mean of pairs that are drawn so many times."""
     return times / times.sum(dim=1, keepdim=True)
 
 
-def _halved(
+def _compare_halves(
     rows: Float64[Tensor, "condition pair d"],
     group: Int64[Tensor, " pair"],
     n: int,
     splits: int,
     seed: int,
 ) -> tuple[Float64[Tensor, "condition condition"], Float64[Tensor, "left condition condition"]]:
-    """Cosines of conditions, each of another half; of all groups, and with some left out in turn.
+    """Compute cosines of conditions, each from a different half: of all groups, and without some.
 
-    The same random order halves the groups whichever are left out, so that what differs is due to
-    those alone.
+    The same random order halves the groups whichever groups are left out, so differences between
+    the results are due to the groups that were left out.
     """
     if splits < 1:
-        raise VectorError(f"{splits} splits make no halves; draw at least one")
+        raise VectorError(f"{splits} splits are too few; draw at least one")
     order = torch.from_numpy(np.random.default_rng([seed, n]).random((splits, n)))
 
-    def cosines(kept: Int64[Tensor, " kept"]) -> Float64[Tensor, "condition condition"]:
-        shuffled = kept[order[:, kept].argsort(dim=1)]
-        size = len(kept) // 2
+    def cosines(groups: Int64[Tensor, " some"]) -> Float64[Tensor, "condition condition"]:
+        shuffled = groups[order[:, groups].argsort(dim=1)]
+        size = len(groups) // 2
         units = []
         for half in (shuffled[:, :size], shuffled[:, size : 2 * size]):
             times = torch.zeros_like(order).scatter(1, half, 1.0)[:, group]
-            each = einsum(_means(times), rows, "split pair, condition pair d -> split condition d")
-            units.append(normalize(each, dim=-1))
-        one, other = units
-        found = einsum(one, other, "split a d, split b d -> a b") / splits
-        return (found + found.T) / 2
+            weights = _normalise_weights(times)
+            vectors = einsum(weights, rows, "split pair, condition pair d -> split condition d")
+            units.append(normalize(vectors, dim=-1))
+        first, second = units
+        mean = einsum(first, second, "split a d, split b d -> a b") / splits
+        return (mean + mean.T) / 2
 
     everything = cosines(torch.arange(n))
-    return everything, torch.stack([cosines(torch.from_numpy(kept)) for kept in left_out(n)])
+    return everything, torch.stack(
+        [cosines(torch.from_numpy(kept)) for kept in jackknife_subsets(n)]
+    )

@@ -57,12 +57,12 @@ def test_obedience_is_what_sweeps_and_scores_say(burattino_instruct, tmp_path):
     ledger = ist.Ledger(tmp_path / "answers.jsonl")
     found = InstructionFollowing.of(burattino_instruct, pairs, asking, ledger)
     ends = [found.unedited(instructed) for instructed in (True, False)]
-    assert found.obeyed(ends) == [found.strict["present"], found.strict["absent"]]
+    assert found.check_answers(ends) == [found.strict["present"], found.strict["absent"]]
     assert found.obedient and not any(found.strict["absent"])
-    told, plain = found.graded(ends)
+    told, plain = found.score_answers(ends)
     for place, pair in enumerate(pairs):
         if place in found.obedient:
-            answer = found.said["present"][place][:8]
+            answer = found.answer_tokens["present"][place][:8]
             (by_hand,) = ist.logprobs(burattino_instruct, [pair.absent], [answer])
             assert plain[place] == pytest.approx(by_hand.total / len(answer), abs=1e-4)
             assert told[place] > plain[place]

@@ -35,10 +35,10 @@ from analyses.geometry.cross_architecture_steering import (
     summarise_answers,
 )
 from analyses.kit.cli import command_line
-from analyses.kit.parts import configured
+from analyses.kit.parts import configure
 from figures.printing.lint import complaints
 from interp_steer.contrast.instructions import registry
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.vectors.transfer import ResidualMap, fitting
 from interp_steer.world.queries import list_queries
 
@@ -78,11 +78,11 @@ def test_shared_prompts_ask_for_what_they_say():
 
 def test_shared_prompts_that_cannot_be_are_refused():
     for asking, n in (("nothing", 10), ("plain", 0), ("plain", 10_000)):
-        with pytest.raises(RunError, match=r"shared|unknown"):
+        with pytest.raises(OptionError, match=r"shared|unknown"):
             shared_prompts(asking, [CAPITAL], n, 0)
     pairs = ist.world.instruction(CAPITAL, fit=2, select=0, test=2)
     check_apart(shared_prompts("kin", [CAPITAL], 50, 0), [pairs])
-    with pytest.raises(RunError, match="contrast set"):
+    with pytest.raises(OptionError, match="contrast set"):
         check_apart([f"{pairs.queries[0]} In French, please."], [pairs])
 
 
@@ -234,7 +234,7 @@ def test_a_model_is_no_target_of_its_own_vectors(capsys, tmp_path):
     assert "--source" in capsys.readouterr().err
     whole = all_geometry.Config(model="burattino-small", target="burattino-tiny")
     parts = {
-        analysis: configured(analysis, whole, **own)
+        analysis: configure(analysis, whole, **own)
         for analysis, own in all_geometry.set_own_fields(whole).items()
     }
     moved = parts.pop(cross_architecture)

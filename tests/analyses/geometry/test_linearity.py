@@ -13,14 +13,20 @@ from hypothesis import strategies as st
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from torch import Tensor
 
+import interp_steer as ist
 from analyses.geometry.linearity_equal_damage import NEAR, match_cost, summarise_outcomes
 from analyses.geometry.linearity_readouts import LINEAR, MOVES, LayerReadouts, PropertyReadouts
 from figures.geometry.pair_shifts import pair_shifts
 from interp_steer.errors import CaptureError, FigureError, VectorError
 from interp_steer.geometry import probes
-from interp_steer.geometry.probes import Both, auroc_gain, density_ratio, log_loss, train, trained
-from interp_steer.statistics.separation import measure_separation
-from interp_steer.world import contrast_sets
+from interp_steer.geometry.probes import (
+    Both,
+    density_ratio,
+    log_loss,
+    train_probe,
+    train_with_penalty,
+)
+from interp_steer.statistics.separation import auroc_gain, measure_separation
 from tests.support.moments_of_sides import SITE, cosine, gaussian, sides
 
 
@@ -47,7 +53,7 @@ def parity(n: int, d: int, seed: int) -> Both:
 @pytest.mark.parametrize("kind", list(probes.PENALTIES))
 def test_a_shift_is_read_by_every_probe_along_its_axis(kind):
     fit, select, test = (shifted(150, 6, seed) for seed in (0, 10, 20))
-    probe = train(kind, fit, select)
+    probe = train_probe(kind, fit, select)
     assert probe.kind == kind and probe.penalty in probes.PENALTIES[kind]
     best = 0.5 * (1 + math.erf(2.0 / 2))  # Phi(2 / sqrt 2): no reading of these does better
     assert best - 0.06 < apart(probe, test) < best + 0.05
@@ -56,12 +62,12 @@ def test_a_shift_is_read_by_every_probe_along_its_axis(kind):
 
 def test_what_no_line_tells_apart_an_mlp_does_and_linear_probes_do_not():
     fit, select, test = (parity(150, 4, seed) for seed in (0, 10, 20))
-    found = {kind: apart(train(kind, fit, select), test) for kind in probes.PENALTIES}
+    found = {kind: apart(train_probe(kind, fit, select), test) for kind in probes.PENALTIES}
     assert found["mlp"] > 0.95 and abs(found["logistic"] - 0.5) < 0.1
     scored = {
         kind: (probe(test[0]), probe(test[1]))
         for kind in ("logistic", "mlp")
-        for probe in [train(kind, fit, select)]
+        for probe in [train_probe(kind, fit, select)]
     }
     gain = auroc_gain(scored["logistic"], scored["mlp"])
     assert gain.low > 0.3
@@ -71,9 +77,9 @@ def test_what_no_line_tells_apart_an_mlp_does_and_linear_probes_do_not():
 @pytest.mark.parametrize("kind", list(probes.PENALTIES))
 def test_log_odds_are_those_of_the_library(kind):
     fit, rows = shifted(40, 5, 0), gaussian(7, 5, 3)
-    probe = trained(kind, fit, 3.0)
+    probe = train_with_penalty(kind, fit, 3.0)
     scaled, asked = (((each - probe.mean) / probe.scale).numpy() for each in (torch.cat(fit), rows))
-    known = probes._classifier(kind, 3.0, 0).fit(scaled, [1] * 40 + [0] * 40)
+    known = probes._make_classifier(kind, 3.0, 0).fit(scaled, [1] * 40 + [0] * 40)
     expected = known.predict_proba(asked)[:, 1]
     np.testing.assert_allclose(torch.sigmoid(probe(rows)).numpy(), expected, atol=1e-9)
 
@@ -84,33 +90,33 @@ def test_probes_do_not_depend_on_the_units_of_a_coordinate(seed, factor):
     fit, test = shifted(30, 4, seed), shifted(10, 4, seed + 2)
     units = torch.tensor([1.0, factor, 1.0, 1 / factor]).double()
     for kind in ("logistic", "mlp"):
-        one = trained(kind, fit, 10.0)
-        other = trained(kind, (fit[0] * units, fit[1] * units), 10.0)
+        one = train_with_penalty(kind, fit, 10.0)
+        other = train_with_penalty(kind, (fit[0] * units, fit[1] * units), 10.0)
         torch.testing.assert_close(one(test[0]), other(test[0] * units), atol=1e-3, rtol=1e-3)
 
 
 def test_a_sparse_probe_reads_few_coordinates():
     fit, select = shifted(60, 40, 0, by=4.0), shifted(60, 40, 10, by=4.0)
-    sparse, dense = (train(kind, fit, select) for kind in ("sparse", "logistic"))
+    sparse, dense = (train_probe(kind, fit, select) for kind in ("sparse", "logistic"))
     assert 1 <= sparse.coordinates < 15 and dense.coordinates == 40
 
 
 def test_the_penalty_is_the_one_that_the_select_split_likes_best():
     fit, select = shifted(20, 30, 0), shifted(100, 30, 10)
     losses = {
-        penalty: log_loss(trained("logistic", fit, penalty), select)
+        penalty: log_loss(train_with_penalty("logistic", fit, penalty), select)
         for penalty in probes.PENALTIES["logistic"]
     }
-    assert train("logistic", fit, select).penalty == min(losses, key=lambda one: losses[one])
+    assert train_probe("logistic", fit, select).penalty == min(losses, key=lambda one: losses[one])
     present, absent = select
-    probe = trained("logistic", fit, 10.0)
+    probe = train_with_penalty("logistic", fit, 10.0)
     by_hand = -torch.cat([probe(present).sigmoid(), 1 - probe(absent).sigmoid()]).log().mean()
     assert log_loss(probe, select) == pytest.approx(float(by_hand))
 
 
 def test_an_mlp_s_direction_is_its_gradient():
     fit = parity(60, 3, 0)
-    probe = trained("mlp", fit, 1.0)
+    probe = train_with_penalty("mlp", fit, 1.0)
     rows = gaussian(50, 3, 5)
     step = 1e-5
     slopes = [
@@ -129,15 +135,15 @@ def test_equal_means_leave_nothing_to_a_linear_probe():
     present, absent = gaussian(80, 6, 0, torch.arange(1, 7).double()), gaussian(80, 6, 1)
     moved = absent + present.mean(0) - absent.mean(0)
     for penalty in probes.PENALTIES["logistic"]:
-        probe = trained("logistic", (present, moved), penalty)
+        probe = train_with_penalty("logistic", (present, moved), penalty)
         assert float(probe.weights[0].abs().max()) < 1e-4
-    assert apart(trained("mlp", (present, moved), 1.0), (present, moved)) > 0.8
+    assert apart(train_with_penalty("mlp", (present, moved), 1.0), (present, moved)) > 0.8
 
 
 def test_what_cannot_be_trained_is_refused():
     fit = shifted(4, 3, 0)
     with pytest.raises(VectorError, match="give some of either side"):
-        trained("logistic", (fit[0], fit[1][:0]), 1.0)
+        train_with_penalty("logistic", (fit[0], fit[1][:0]), 1.0)
 
 
 # ------------------------------------------------------------------ densities
@@ -257,12 +263,12 @@ def test_outcomes_are_those_of_each_contender():
 # ------------------------------------------------------------------ a layer
 @pytest.fixture(scope="module")
 def layer(tiny) -> LayerReadouts:
-    pairs = contrast_sets.instruction("change_case:english_lowercase", fit=12, select=4, test=6)
+    pairs = ist.world.instruction("change_case:english_lowercase", fit=12, select=4, test=6)
     return PropertyReadouts.of(tiny("llama3"), pairs, seed=0).layers[2]
 
 
 def test_vectors_of_a_property_are_its_directions(tiny):
-    pairs = contrast_sets.instruction("detectable_format:title", fit=6, select=3, test=3)
+    pairs = ist.world.instruction("detectable_format:title", fit=6, select=3, test=3)
     found = PropertyReadouts.of(tiny("gemma2"), pairs, seed=0)
     for name, vector in found.vectors.items():
         assert vector.name == f"{name}(title)" and vector.card.estimator == name

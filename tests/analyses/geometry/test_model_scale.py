@@ -14,7 +14,7 @@ from analyses.geometry import model_scale
 from analyses.geometry.model_scale_study import Steering, Study, spread_layers
 from analyses.kit.cli import command_line
 from figures.geometry.model_curves import model_curves
-from interp_steer.errors import FigureError, RunError
+from interp_steer.errors import FigureError, OptionError
 
 LOWERCASE = "change_case:english_lowercase"
 
@@ -67,7 +67,8 @@ def test_the_best_depth_is_where_the_obedient_answer_is_likeliest(study):
     layer, depth = study.best_depth(seed=0)
     acts = study.list_edits(study.select, study.layers, study.strengths[-1:], [None])
     means = [
-        sum(score for score in scores if score is not None) for scores in study.select.graded(acts)
+        sum(score for score in scores if score is not None)
+        for scores in study.select.score_answers(acts)
     ]
     assert layer == study.layers[means.index(max(means))]
     assert depth.value == study.depth(layer) and 0 <= depth.low <= depth.value <= depth.high <= 1
@@ -85,7 +86,7 @@ def test_equal_kl_is_equal(study):
 def test_a_model_that_does_not_obey_is_refused(tiny, tmp_path):
     pairs = ist.world.instruction("detectable_format:title", fit=3, select=2, test=2)
     config = Steering(max_new_tokens=6)
-    with pytest.raises(RunError, match="in none of 2 prompts of the select split"):
+    with pytest.raises(OptionError, match="in none of 2 prompts of the select split"):
         Study.of(tiny("llama3"), pairs, config, ist.Ledger(tmp_path / "answers.jsonl"))
 
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from analyses.instructions.instruction_table import SCHEMA, frame, lines_of, numbers
-from figures import FigureError, accuracy_table, write_report
+from figures import accuracy_table, write_report
 from figures.printing import latex
 from figures.printing.latex import accuracy_booktabs
 from figures.published import OVERRIDDEN, OVERRIDE, reported
@@ -18,8 +18,8 @@ from interp_steer.errors import FigureError
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.paired import mcnemar
 from interp_steer.statistics.records import share_of
-from tests.support.latex import check_grammar, finished
-from tests.support.synthetic import of, settings_records
+from tests.support.latex import check_grammar, finish_run
+from tests.support.synthetic import filter_records, settings_records
 
 PHI = "microsoft/Phi-3-mini-4k-instruct"
 
@@ -38,11 +38,11 @@ def test_a_model_has_a_line_for_each_setting_and_way_to_count() -> None:
         ("both", OVERRIDE),
     ]
     both = table.filter((pl.col("setting") == "both") & (pl.col("at") == "")).row(0, named=True)
-    expected = share_of(of(records, setting="both"), "loose")
+    expected = share_of(filter_records(records, setting="both"), "loose")
     assert (both["loose"], both["loose_low"]) == (expected.value, expected.low)
     test = mcnemar(
-        of(records, setting="instruction")["loose"].to_list(),
-        of(records, setting="both")["loose"].to_list(),
+        filter_records(records, setting="instruction")["loose"].to_list(),
+        filter_records(records, setting="both")["loose"].to_list(),
     )
     assert both["p_value"] == pytest.approx(test.p_value) and both["n"] == 72
     published = reported(PHI, "format", "loose")
@@ -66,11 +66,11 @@ def test_the_table_is_drawn_with_every_number_and_its_interval() -> None:
     cells = drawing.figure.data[0].cells.values
     assert all(len(column) == 2 * (1 + 7) for column in cells)
     assert cells[0][0] == "burattino-instruct" and cells[0][8] == "Phi-3-mini-4k-instruct"
-    steered = interval_text(share_of(of(records, setting="steered"), "strict"))
+    steered = interval_text(share_of(filter_records(records, setting="steered"), "strict"))
     assert cells[1][3] == cells[1][11] == steered
     assert cells[3][3] == "" and cells[3][11] == "30.7%"
     assert drawing.figure.layout.width <= 670
-    loose = interval_text(share_of(of(records, setting="both"), "loose"))
+    loose = interval_text(share_of(filter_records(records, setting="both"), "loose"))
     assert f"instruction + steered {loose}" in drawing.caption
     assert "Of 5 published values" in drawing.caption and OVERRIDE in drawing.caption
     with pytest.raises(FigureError, match="p_value"):
@@ -119,5 +119,5 @@ def test_the_accuracy_table_in_latex(tmp_path: Path) -> None:
     written = latex.write_tables(read, tmp_path / "tables")
     assert [path.name for path in written] == ["summary.tex", "accuracy.tex"]
     assert written[1].read_text("utf-8") == table
-    with pytest.raises(FigureError, match="no accuracy table"):
-        accuracy_booktabs(finished(tmp_path, {"n": 1}))
+    with pytest.raises(FigureError, match="accuracy table"):
+        accuracy_booktabs(finish_run(tmp_path, {"n": 1}))

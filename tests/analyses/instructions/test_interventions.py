@@ -36,13 +36,13 @@ def test_an_intervention_is_read_with_both_its_layers(text, expected):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ("a:b=project", "no intervention.*LAYER->LAYER"),
-        ("a:b=project@three", "no intervention"),
-        ("a:b=project@3->", "no intervention"),
-        ("project@3", "no intervention"),
-        ("a:b=push@3", "'push' is no operation"),
-        ("a:b=add@3", "'add' is no operation"),
-        ("v.safetensors=generated/add:2@3", "is settled; leave out 'generated/'"),
+        ("a:b=project", "'a:b=project'.*LAYER->LAYER"),
+        ("a:b=project@three", "'a:b=project@three'"),
+        ("a:b=project@3->", "'a:b=project@3->'"),
+        ("project@3", "'project@3'"),
+        ("a:b=push@3", "'push'"),
+        ("a:b=add@3", "'add'"),
+        ("v.safetensors=generated/add:2@3", "leave out 'generated/'"),
     ],
 )
 def test_what_is_no_intervention_is_refused_with_the_mend(wrong, said):
@@ -153,7 +153,7 @@ def test_what_cannot_act_is_refused_with_the_mend(capsys, tmp_path, burattino_ba
     assert "cannot steer burattino-instruct" in said(f"{tmp_path}/base.safetensors=project@4")
     assert "missing.safetensors" in said("missing.safetensors=project@4")
     assert "is given twice" in said(*[f"{QUOTATION}=project@4"] * 2)
-    assert "there is nothing to steer by" in said()
+    assert "--interventions VECTOR=OPERATION@LAYER" in said()
     assert "has no direction at resid_post.8" in said(f"{QUOTATION}=project@8")
     assert "resid_post.9 is out of range" in said(f"{QUOTATION}=project@4->9")
     assert "no/such" in said("no/such:id=project@4")
@@ -164,9 +164,9 @@ def test_a_vector_of_unknown_name_asks_what_to_check_for(tiny):
     pairs = ist.contrast.build("mine", queries, ["Be brief.", "Hm."], fit=3, select=1, test=0)
     saved = {"v.safetensors": ist.fit(tiny("llama3"), pairs)}
     placed = [Placement.parse("v.safetensors=project@1")]
-    with pytest.raises(InterpSteerError, match="'mine' is the name of no instruction; give --prop"):
-        interventions.checked(placed, saved, ())
-    assert interventions.checked(placed, saved, [ITALIAN]) == [ITALIAN]
+    with pytest.raises(InterpSteerError, match="'mine'; give --prop"):
+        interventions.properties_to_check(placed, saved, ())
+    assert interventions.properties_to_check(placed, saved, [ITALIAN]) == [ITALIAN]
 
 
 def test_what_is_kept_is_counted_over_none(tiny):
@@ -188,6 +188,6 @@ def test_what_is_kept_is_counted_over_none(tiny):
         ("a=project@2", "a"): share(1.0),
         ("all at once", "a"): share(0.5),
     }
-    assert interventions.kept(found, acting) == {"kept.a=project@1": 0.5}
+    assert interventions.shares_kept(found, acting) == {"kept.a=project@1": 0.5}
     ineffective = found | {("a=project@1", "a"): share(0.25)}
-    assert interventions.kept(ineffective, acting) == {}
+    assert interventions.shares_kept(ineffective, acting) == {}

@@ -7,7 +7,7 @@ import pytest
 
 import interp_steer as ist
 from analyses.instructions import composition, word_steering
-from analyses.instructions.layer_sweep import Picked, choose, of_operation
+from analyses.instructions.layer_search import PickedLayer, choose_layers, rows_of_operation
 from analyses.kit.cli import command_line
 
 SMALL = [
@@ -68,7 +68,7 @@ def test_the_papers_rule_is_refused_answers_that_are_cut(capsys):
     with pytest.raises(SystemExit, match="2"):
         command_line(["format_steering", "--rule", "paper", "--search", "race"])
     said = " ".join(capsys.readouterr().err.split())
-    assert "the paper's rule needs whole answers" in said and "--rule interval" in said
+    assert "'race'" in said and "--rule interval" in said
 
 
 def test_vocabulary(run):
@@ -92,9 +92,11 @@ def test_the_best_operation_is_picked(run):
     # Two instructions, four prompts, two ways to ask; unsteered, and two layers by two operations.
     assert records.height == 2 * 4 * 2 * (1 + 2 * 2)
     assert set(records["operation"].drop_nulls()) == {"project", "add:4@generated"}
-    for (name, instructed, rule), picked in choose(records).items():
+    for (name, instructed, rule), picked in choose_layers(records).items():
         sound = {
-            operation: Picked(operation, ist.select_layer(of_operation(rows, operation), rule))
+            operation: PickedLayer(
+                operation, ist.select_layer(rows_of_operation(rows, operation), rule)
+            )
             for rows in [
                 records.filter(
                     (pl.col("instruction") == name) & (pl.col("instructed") == instructed)
@@ -102,7 +104,7 @@ def test_the_best_operation_is_picked(run):
             ]
             for operation in ("project", "add:4@generated")
         }
-        assert picked.steered == max(one.steered for one in sound.values())
+        assert picked.n_sound == max(layer.n_sound for layer in sound.values())
     assert "accuracy_by_layer.add_4_at_generated" in results.captions
 
 
@@ -134,7 +136,7 @@ def test_composition(run):
 def test_a_composition_needs_two_that_can_be_steered_towards(capsys, tmp_path):
     given = ["composition", *SMALL, "--operations", "add:0.01", "--results", str(tmp_path)]
     assert command_line(given) != 0
-    assert "a composition needs two" in " ".join(capsys.readouterr().err.split())
+    assert "--operations" in " ".join(capsys.readouterr().err.split())
 
 
 def test_interference_is_counted_answer_by_answer():
@@ -216,9 +218,9 @@ def test_a_garbled_answer_is_no_success_where_a_weight_is_chosen():
     ]
     plain = {"setting": "none", "strict": False, "garbled": None, "degenerate": False}
     found = pl.DataFrame([*rows, plain])
-    assert word_steering.best(found, settings, "inclusion").weight == 1.0
+    assert word_steering.best_setting(found, settings).weight == 1.0
     sound = found.with_columns(pl.lit(None, dtype=pl.Boolean).alias("garbled"))
-    assert word_steering.best(sound, settings, "inclusion").weight == 2.0
+    assert word_steering.best_setting(sound, settings).weight == 2.0
 
 
 def test_format_steering_has_its_controls(run):

@@ -9,16 +9,17 @@ import pytest
 import torch
 
 import interp_steer as ist
-from analyses.instructions import length_steering, sentence_steering
-from analyses.instructions.length_steering import (
-    dose_response,
-    measured,
-    most_changed,
+from analyses.instructions import lengths, sentence_steering
+from analyses.instructions.length_steering import dose_response
+from analyses.instructions.lengths import (
+    LengthSetup,
+    measure_length,
+    most_changed_layer,
     sets_of_length,
 )
 from analyses.kit.activation_differences import Differences
 from interp_steer.contrast.words_and_lengths import VERBOSITY, length_sets
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.world.queries import list_queries
 
 FEW = ["--n-fit", "16", "--n-select", "2", "--n-test", "4", "--max-new-tokens", "48"]
@@ -49,9 +50,9 @@ def test_any_sets_that_differ_in_length_have_a_dose_response(burattino_instruct,
     texts = [query.text for query in list_queries("held")]
     pairs = length_sets(texts, fit=8, test=2)[VERBOSITY]
     vector = ist.fit(burattino_instruct, pairs.fit)
-    options = {"score": measured, "max_new_tokens": 24}
+    options = {"score": measure_length, "max_new_tokens": 24}
     records = dose_response(
-        vector, 3, pairs, (1.0,), burattino_instruct, burattino_base, 0, options
+        LengthSetup(burattino_instruct, burattino_base, 0, options), vector, 3, pairs, (1.0,)
     )
     assert records["setting"].to_list() == ["none"] * 2 + ["steered"] * 2 + ["random"] * 2
     assert records["strength"].to_list() == [0.0, 0.0, 1.0, 1.0, 1.0, 1.0]
@@ -74,11 +75,11 @@ def test_the_layer_is_the_one_that_changes_length_most_beyond_a_random_direction
         ("steered", 4, 5, 0.5),  # most, at the price of degenerate answers
         ("random", 4, 40, 0.0),
     )
-    assert most_changed(records) == 2
+    assert most_changed_layer(records) == 2
     worn = records.with_columns(
         pl.when(pl.col("setting") == "steered").then(0.5).otherwise(0.0).alias("degenerate")
     )
-    assert most_changed(worn) == 4
+    assert most_changed_layer(worn) == 4
 
 
 def test_sentence_steering(run):
@@ -133,7 +134,7 @@ def test_gains_over_all_numbers_are_paired():
         }.items()
         for n in range(10)
     ]
-    numbers = sentence_steering.kept(pl.DataFrame(rows))
+    numbers = sentence_steering.shares_and_gains(pl.DataFrame(rows))
     gain = numbers["gain.at_most.both_over_instruction"]
     assert gain.value == pytest.approx(0.4) and gain.n == 10  # queries, not answers
     # Eight prompts are won and none is lost.
@@ -186,7 +187,7 @@ def test_a_map_is_made_alike_again_and_needs_four_rows():
     assert placed.columns == ["x", "y", "label"] and placed.height == 36
     assert placed.equals(rows.embedding(seed=1))
     few = Differences(rows.rows[:3], rows.labels[:3], rows.pairs[:3])
-    with pytest.raises(RunError, match="3 differences make no map"):
+    with pytest.raises(OptionError, match="3 differences"):
         few.embedding(seed=0)
     smallest = Differences(rows.rows[:4], rows.labels[:4], rows.pairs[:4]).embedding(seed=0)
     assert smallest.height == 4
@@ -194,7 +195,7 @@ def test_a_map_is_made_alike_again_and_needs_four_rows():
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    with pytest.raises(RunError, match=r"interp_steer\[geometry\]"):
+    with pytest.raises(OptionError, match=r"interp_steer\[geometry\]"):
         made(2).embedding(seed=0)
 
 
@@ -212,7 +213,7 @@ def test_differences_are_of_the_two_sides_of_each_pair(tiny):
 def test_kinds_of_length_are_those_of_the_instruction():
     sets = sets_of_length(0, fit=4, select=2, test=2)
     assert {kind: pairs[0].kwargs[0]["relation"] for kind, pairs in sets.items()} == {
-        kind: where["relation"] for kind, where in length_steering.KINDS.items()
+        kind: where["relation"] for kind, where in lengths.KINDS.items()
     }
 
 

@@ -14,12 +14,12 @@ import pytest
 from analyses.kit.cli import command_line
 from analyses.kit.judges import judge_all
 from figures import FigureError, quality_deltas, quality_histogram
-from figures.steering.judged_quality import quality_change
 from figures.style.theme import SETTINGS
 from interp_steer.errors import ScoringError
 from interp_steer.results.finished import Results, find
 from interp_steer.results.run import Run
 from interp_steer.statistics.intervals import bootstrap_mean
+from interp_steer.statistics.records import mean_gain
 from interp_steer.world.judge import WorldJudge
 from tests.support.chat_server import served
 from tests.support.html_checks import assert_opens_offline
@@ -173,10 +173,10 @@ def test_changes_are_paired_and_drawn_in_order():
     assert list(steered.y) == sorted(steered.y)
     labels = drawing.figure.layout.yaxis.ticktext
     assert labels == ("no comma", "title", "english lowercase", "all instructions")
-    whole = quality_change(records, "none", "steered")
+    whole = mean_gain(records, "none", "steered", "quality")
     assert whole is not None and whole.value == pytest.approx(-0.4) and whole.n == 12
     assert "by -0.40 [" in drawing.caption and "3 of 3 instructions" in drawing.caption
-    assert quality_change(records, "none", "missing") is None
+    assert mean_gain(records, "none", "missing", "quality") is None
 
 
 def test_published_differences_are_marked_beside():
@@ -189,13 +189,13 @@ def test_published_differences_are_marked_beside():
 def test_draws_count_once_and_missing_scores_are_left_out():
     records = quality_records(1)
     twice = pl.concat([records, records.filter(pl.col("setting") == "random")])
-    assert quality_change(twice, "random", "steered") == quality_change(
-        records, "random", "steered"
+    assert mean_gain(twice, "random", "steered", "quality") == mean_gain(
+        records, "random", "steered", "quality"
     )
     some = records.with_columns(
         pl.when(pl.col("key").str.ends_with("/0")).then(None).otherwise("quality").alias("quality")
     )
-    change = quality_change(some, "none", "steered")
+    change = mean_gain(some, "none", "steered", "quality")
     assert change is not None and change.n == 11
     assert "5 of 60 answers had no valid verdict." in quality_histogram(some).caption
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from analyses.kit import cli
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.results.run import Run
 
 ANALYSIS = '''"""Counts things at a layer.
@@ -68,7 +68,7 @@ def test_analyses_are_found_by_reading_them(home: Path) -> None:
 
 def test_two_of_one_name_are_refused(home: Path) -> None:
     (home / "counting" / "count_layers.py").write_text(ANALYSIS)
-    with pytest.raises(RunError, match="two analyses are called 'count_layers'"):
+    with pytest.raises(OptionError, match="two analyses are called 'count_layers'"):
         cli.discover()
 
 

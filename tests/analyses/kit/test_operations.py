@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 import interp_steer as ist
-from analyses.kit.operations import Operation, Steerer
+from analyses.kit.operations import Steerer, SteeringSpec
 from interp_steer.errors import InterpSteerError
+from interp_steer.interventions.operations import Operation
 
 QUERIES = ["One.", "Two.", "Three.", "Four."]
 
@@ -48,13 +49,13 @@ def test_a_control_acts_in_the_place_of_the_vector(steerer):
 )  # fmt: skip
 def test_what_is_no_operation_is_refused(wrong):
     with pytest.raises(InterpSteerError, match=r"operation"):
-        Operation.parse(wrong)
+        SteeringSpec.parse(wrong)
 
 
 def test_a_budget_of_perplexity_is_a_strength():
-    assert Operation.parse("add:1.5ppl@generated").strength == ist.Strength(1.5, "ppl")
+    assert SteeringSpec.parse("add:1.5ppl@generated").strength == ist.Strength(1.5, "ppl")
     with pytest.raises(InterpSteerError, match=r"add:1.5ppl"):
-        Operation.parse("add:1.5perplexity/")
+        SteeringSpec.parse("add:1.5perplexity/")
 
 
 def test_what_is_done_may_diminish(steerer):
@@ -69,6 +70,6 @@ def test_what_is_done_may_diminish(steerer):
 
 
 def test_an_index_is_a_place_to_read():
-    assert Operation.parse("-2/add:0.3kl@generated") == Operation(
-        "add", ist.Strength(0.3, "kl"), "generated", "-2"
+    assert SteeringSpec.parse("-2/add:0.3kl@generated") == SteeringSpec(
+        Operation.ADD, ist.Strength(0.3, "kl"), "generated", "-2"
     )

@@ -9,13 +9,19 @@ import pytest
 import torch
 
 import interp_steer as ist
-from analyses.languages.adaptation_costs import Count, counted
-from analyses.languages.adaptation_methods import Learning, Task, scores, steering_vector
-from analyses.languages.adaptation_models import Prefixed, Prompted, answers_of, told, worked
-from analyses.languages.adaptation_training import Training, lora, loss, prefix_tuning
+from analyses.languages.adaptation_costs import Count, count_work
+from analyses.languages.adaptation_methods import Learning, Task, score_answers, steering_vector
+from analyses.languages.adaptation_models import (
+    Prefixed,
+    Prompted,
+    answers_of,
+    chat_turn,
+    worked_examples,
+)
+from analyses.languages.adaptation_training import Training, lora, mean_loss, prefix_tuning
 from figures import FigureError
 from figures.languages.adaptation_costs import adaptation_shares, benefit_against_cost
-from interp_steer.errors import ContrastError, RunError
+from interp_steer.errors import ContrastError, OptionError
 from interp_steer.models.self_check import check_both_paths
 from interp_steer.vectors.stepped_vector import SteppedVector
 from interp_steer.world.translations import parallel
@@ -61,12 +67,12 @@ def test_training_lowers_the_loss_and_leaves_the_original_alone(
 ):
     adapted, trained = request.getfixturevalue(which)
     net = adapted.net if isinstance(adapted, Prefixed) else adapted.model.plain
-    before = loss(burattino_instruct.plain, burattino_instruct, examples(8))
-    assert loss(net, adapted.model, examples(8)) < before - 0.05
+    before = mean_loss(burattino_instruct.plain, burattino_instruct, examples(8))
+    assert mean_loss(net, adapted.model, examples(8)) < before - 0.05
     assert trained.fit_losses[-1] < trained.fit_losses[0]
     assert trained.loss == min(trained.select_losses)
     # The weights that are left are those of the best epoch.
-    assert loss(net, adapted.model, examples(10)[8:]) == pytest.approx(trained.loss, abs=1e-4)
+    assert mean_loss(net, adapted.model, examples(10)[8:]) == pytest.approx(trained.loss, abs=1e-4)
     assert torch.equal(logits(burattino_instruct), untouched)
 
 
@@ -98,10 +104,10 @@ def test_one_seed_trains_one_adapter(train):
 )
 def test_batched_equals_single_for_every_kind_of_adaptation(name):
     model = copied(name)
-    few = worked(examples(1))
+    few = worked_examples(examples(1))
     kinds = [
         Prompted("original", model),
-        Prompted("system", model, before=(told("system", "Answer in Italian."),)),
+        Prompted("system", model, before=(chat_turn("system", "Answer in Italian."),)),
         Prompted("few-shot", model, before=few),
         Prompted("steered", model, small_vector(model).shift(1.5, ist.schedules.diminishing(8))),
         prefix_tuning(copied(name), examples(4), examples(2), replace(QUICK, epochs=1))[0],
@@ -149,13 +155,13 @@ def test_a_trained_model_speaks_the_language_it_was_shown(
 ):
     items = parallel(6)
     task = Task(Learning(), burattino_instruct, items, [], burattino_base, 0)
-    given = scores(task, items, [item.answer("it") for item in items])
+    given = score_answers(task, items, [item.answer("it") for item in items])
     assert all(row["sound"] and row["kept"] for row in given)  # they are the examples
-    assert not any(row["fluent"] for row in scores(task, items, ["di per " * 30] * 6))
+    assert not any(row["fluent"] for row in score_answers(task, items, ["di per " * 30] * 6))
     asked = [item.question("en") for item in items]
 
     def italian(adapted) -> int:
-        rows = scores(task, items, adapted.answers(asked, 48))
+        rows = score_answers(task, items, adapted.answers(asked, 48))
         assert all(row["sound"] == (row["in_target"] and row["fluent"]) for row in rows)
         return sum(bool(row["in_target"]) for row in rows)
 
@@ -174,16 +180,16 @@ def test_the_vector_learns_from_the_given_examples_alone(burattino_instruct):
     assert found.n_steps == 6 and bool((found.norms > 0).all())  # at step 0 too
     with pytest.raises(ContrastError, match="same prompt"):
         vector(3, 3, target="en")
-    with pytest.raises(RunError, match="n=1"):
+    with pytest.raises(OptionError, match="n=1"):
         vector(1, 3)
 
 
 def test_impossible_training_is_refused():
-    with pytest.raises(RunError, match="must be above 0"):
+    with pytest.raises(OptionError, match="above 0"):
         Training(rate=0.0)
-    with pytest.raises(RunError, match="0 examples to fit"):
+    with pytest.raises(OptionError, match="0 examples to fit"):
         lora(copied(), [], examples(2), QUICK)
-    with pytest.raises(RunError, match="are not of one model"):
+    with pytest.raises(OptionError, match="a, b adapt different models"):
         answers_of([Prompted("a", copied()), Prompted("b", copied())], ["x"], 4)
 
 
@@ -196,18 +202,18 @@ def test_operations_and_memory_are_those_of_the_shapes():
         del first
         return second * 2
 
-    found, count = counted(work, torch.device("cpu"))
+    found, count = count_work(work, torch.device("cpu"))
     assert torch.equal(found, (a @ b + 1) * 2)
     assert count == Count(2.0 * 64 * 32 * 16, 2 * 64 * 16 * 4)
-    assert counted(lambda: a.T, torch.device("cpu"))[1] == Count(0.0, 0)  # a view holds nothing
+    assert count_work(lambda: a.T, torch.device("cpu"))[1] == Count(0.0, 0)  # a view holds nothing
     assert (count + count.times(3)).flops == 4 * count.flops
 
 
 def test_a_pass_over_the_answer_counts_what_decoding_it_takes(burattino_instruct):
     model = Prompted("original", burattino_instruct)
     prompts = [parallel(1)[0].question("en")]
-    answers, decoding = counted(lambda: model.answers(prompts, 12), torch.device("cpu"))
-    _, whole = counted(lambda: model.logprobs(prompts, answers), torch.device("cpu"))
+    answers, decoding = count_work(lambda: model.answers(prompts, 12), torch.device("cpu"))
+    _, whole = count_work(lambda: model.logprobs(prompts, answers), torch.device("cpu"))
     assert whole.flops == pytest.approx(decoding.flops, rel=0.05)
     weights = sum(weight.numel() for weight in burattino_instruct.plain.parameters())
     assert whole.flops > 2 * weights * 12
@@ -221,7 +227,7 @@ def test_attention_on_a_cpu_is_counted_both_ways():
         torch.nn.functional.scaled_dot_product_attention(query, key, value).sum().backward()
 
     once = 2 * 2 * 4 * 16 * 16 * 8  # one product of queries and keys
-    assert counted(work, torch.device("cpu"))[1].flops == once * (2 + 5)
+    assert count_work(work, torch.device("cpu"))[1].flops == once * (2 + 5)
 
 
 def rows(**changed: list) -> pl.DataFrame:

@@ -98,9 +98,9 @@ def test_how_alike_answers_are():
 
 
 def test_tasks_that_are_unknown(capsys, tmp_path):
-    with pytest.raises(Exception, match=r"tasks poem cannot be asked for; give some of tell"):
+    with pytest.raises(Exception, match=r"tasks poem; give some of tell"):
         creative_tasks.names_of(Config(tasks=("letter", "poem")))
-    with pytest.raises(Exception, match="of no name"):
+    with pytest.raises(Exception, match="tell"):
         creative_tasks.names_of(Config(tasks=()))
     assert command_line(["creative_tasks", "--tasks", "poem", "--results", str(tmp_path)]) == 2
     assert "poem" in capsys.readouterr().err

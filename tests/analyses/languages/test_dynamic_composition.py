@@ -17,11 +17,11 @@ from analyses.languages import (
     dynamic_composition_properties,
     language_switching,
 )
-from analyses.languages.language_switching import alike
+from analyses.languages.language_switching import compare_vectors
 from analyses.languages.language_switching_steps import Steerer, languages_by_step, word_shares
 from analyses.languages.resampled_vectors import Examples
 from interp_steer.contrast.pair import Pair
-from interp_steer.errors import RunError
+from interp_steer.errors import OptionError
 from interp_steer.interventions.schedules import diminishing, exponential, fixed, start
 
 SIZES = ["--n-fit", "4", "--n-select", "2", "--n-test", "3", "--shots", "0"]
@@ -82,10 +82,10 @@ def test_what_properties_are_fitted_on_is_not_asked():
         config, dynamic_composition.base.read_items(config, 0), 0
     )
     asked = {pair.query for pair in pairs if pair.split != "fit"}
-    found = dynamic_composition_properties.apart("startend:quotation", pairs, 10, 0)
+    found = dynamic_composition_properties.draw_separate_pairs("startend:quotation", pairs, 10, 0)
     assert len(found) == 10 and not asked & set(found.queries)
-    with pytest.raises(RunError, match="smaller --n-fit"):
-        dynamic_composition_properties.apart("startend:quotation", pairs, 1000, 0)
+    with pytest.raises(OptionError, match="smaller --n-fit"):
+        dynamic_composition_properties.draw_separate_pairs("startend:quotation", pairs, 1000, 0)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_what_properties_are_fitted_on_is_not_asked():
 def test_a_case_is_that_of_the_letters_in_any_language(known, text, expected):
     ids = ("language:response_language", known)
     pair = Pair("a", "b", "a", instruction_ids=ids, kwargs=({"language": "it"}, {}))
-    said = ist.Completion("a", text, (1,), "stop", "unsteered")
-    assert dynamic_composition_properties.checked(pair, said) == {known: expected}
+    said = ist.Completion(text, (1,), "stop", "a", "unsteered")
+    assert dynamic_composition_properties.check_properties(pair, said) == {known: expected}
 
 
 def test_the_strength_with_most_sound_answers_is_chosen_and_of_several_the_least():
@@ -120,7 +120,7 @@ def test_the_strength_with_most_sound_answers_is_chosen_and_of_several_the_least
         ]
         for sound in sounds
     ]
-    assert dynamic_composition.choose(pl.DataFrame(rows)) == {
+    assert dynamic_composition.choose_strengths(pl.DataFrame(rows)) == {
         ("a", "start"): 1.0,
         ("a", "fixed"): 0.5,
         ("b", "start"): 0.5,
@@ -162,10 +162,10 @@ def test_languages_are_compared_summed_and_switched(run):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (["--schedule", "dynamic(0.5)"], "must be known beforehand"),
-        (["--switches", "it-pt"], "'it-pt' leads from none of"),
-        (["--switches", "it-it"], "'it-it' leads from none of"),
-        (["--others", "--switches", "en-it"], "two or more"),
+        (["--schedule", "dynamic(0.5)"], "exponential(r)"),
+        (["--switches", "it-pt"], "switch 'it-pt'"),
+        (["--switches", "it-it"], "switch 'it-it'"),
+        (["--others", "--switches", "en-it"], "--positive and --others"),
     ],
 )
 def test_switches_that_make_no_sense_are_refused(wrong, said, capsys, tmp_path):
@@ -196,7 +196,7 @@ def steerer(tiny) -> Steerer:
 def test_a_switch_is_the_first_schedule_up_to_it_and_the_second_from_it(steerer, at, schedule):
     one = Steerer(steerer.vectors, steerer.strengths, schedule)
     weights = {}
-    for edit in one.switched("it", "fr", at).edits:
+    for edit in one.switch("it", "fr", at).edits:
         assert edit.value == steerer.strengths[edit.direction.name]
         assert edit.positions == f"first({steerer.vectors[edit.direction.name].n_steps})"
         weights[edit.direction.name] = edit.affine().weights
@@ -212,7 +212,7 @@ def test_a_switch_is_the_first_schedule_up_to_it_and_the_second_from_it(steerer,
 
 def test_a_language_without_a_vector_is_not_steered_to(steerer):
     assert steerer.to("en") == ist.unsteered
-    names = {edit.direction.name for edit in steerer.switched("en", "fr", 3).edits}
+    names = {edit.direction.name for edit in steerer.switch("en", "fr", 3).edits}
     assert names == {"fr"}
     doubled = steerer.to("it", 2.0).edits[0]
     assert doubled.value == 2 * steerer.to("it").edits[0].value
@@ -231,15 +231,15 @@ def test_vectors_are_as_alike_as_their_examples(seed):
         "es": Examples(-present, absent, runs, runs),
         "de": Examples(other, absent, runs, runs),
     }
-    frame, numbers = alike(examples, 20, seed)
+    frame, numbers = compare_vectors(examples, 20, seed)
     of = {(a, b): three for a, b, *three in frame.iter_rows()}
     assert of["it", "fr"] == pytest.approx([1, 1, 1])
     assert of["it", "es"] == pytest.approx([-1, -1, -1])
     low, high = of["it", "de"][1:]
     assert -1 <= low <= of["it", "de"][0] <= high <= 1
-    _, same = alike(dict.fromkeys(("it", "fr"), examples["it"]), 20, seed)
+    _, same = compare_vectors(dict.fromkeys(("it", "fr"), examples["it"]), 20, seed)
     assert same["shared"].value == pytest.approx(1)  # type: ignore[attr-defined]
-    _, opposite = alike({code: examples[code] for code in ("it", "es")}, 20, seed)
+    _, opposite = compare_vectors({code: examples[code] for code in ("it", "es")}, 20, seed)
     assert opposite["shared"].value == pytest.approx(0, abs=1e-9)  # type: ignore[attr-defined]
     assert 0 < numbers["shared"].value < 1  # type: ignore[attr-defined]
 

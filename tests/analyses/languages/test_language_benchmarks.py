@@ -14,11 +14,11 @@ from analyses.languages.benchmark_runs import (
     Benchmark,
     Setting,
     ask,
-    chosen_benchmarks,
+    choose_benchmarks,
     comparisons,
 )
 from analyses.languages.language_benchmarks import Config, rivals_of, table
-from interp_steer.errors import ContrastError, RunError
+from interp_steer.errors import ContrastError, OptionError
 from interp_steer.harness.world_tasks import questions
 
 SMALL = ["--n-fit", "3", "--shots", "1", "--limit", "2", "--max-new-tokens", "8"]
@@ -164,11 +164,11 @@ def test_published_values_stand_beside_the_same_weights_unsteered(monkeypatch):
 
 def test_which_tasks_are_asked_and_how():
     bundled, hub = language_benchmarks.BUNDLED, language_benchmarks.HUB
-    assert chosen_benchmarks(Config(), bundled, hub) == list(bundled)
-    assert chosen_benchmarks(Config(model="google/gemma-2-2b-it"), bundled, hub) == list(hub)
+    assert choose_benchmarks(Config(), bundled, hub) == list(bundled)
+    assert choose_benchmarks(Config(model="google/gemma-2-2b-it"), bundled, hub) == list(hub)
     named = Config(tasks=("burattino_arc_it", "burattino_arc_en"))
     other = Benchmark("burattino_arc_en", "burattino_arc_en")
-    assert chosen_benchmarks(named, bundled, hub) == [LIKELIHOOD, other]
+    assert choose_benchmarks(named, bundled, hub) == [LIKELIHOOD, other]
 
 
 @pytest.mark.slow  # lm-eval's own tasks take seconds to be read
@@ -177,13 +177,13 @@ def test_lm_eval_knows_every_task_and_no_other():
     every = {one.task for one in (*bundled, *hub, *retention.BUNDLED, *retention.HUB)}
     manager = benchmark_runs.task_manager([Benchmark(task, task) for task in every])
     assert every <= set(manager.all_tasks)
-    with pytest.raises(RunError, match="no task nonsense"):
-        chosen_benchmarks(Config(tasks=("nonsense", "arc_it")), bundled, hub)
+    with pytest.raises(OptionError, match="no task nonsense"):
+        choose_benchmarks(Config(tasks=("nonsense", "arc_it")), bundled, hub)
 
 
 @pytest.mark.parametrize("rival", ["burattino-base", "gpt2=burattino-base", "burattino-instruct="])
 def test_a_rival_is_of_a_model_that_is_asked(rival):
-    with pytest.raises(RunError, match="MODEL=RIVAL"):
+    with pytest.raises(OptionError, match="MODEL=RIVAL"):
         rivals_of(Config(rivals=(rival,)))
     asked = ("a", "b")
     assert rivals_of(Config(models=asked, rivals=("b=c",))) == {"b": "c"}
@@ -191,5 +191,5 @@ def test_a_rival_is_of_a_model_that_is_asked(rival):
 
 def test_tasks_whose_data_is_not_here_say_so(burattino_instruct):
     hub = Benchmark("ARC", "arc_it_gen")
-    with pytest.raises(RunError, match="arc_it_gen is not on this machine"):
+    with pytest.raises(OptionError, match="arc_it_gen is not on this machine"):
         ask(burattino_instruct, [Setting("original")], [hub], Config(limit=1), 0)

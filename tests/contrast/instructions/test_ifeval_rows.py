@@ -18,9 +18,9 @@ from interp_steer.contrast.instructions.ifeval_rows import (
     read,
     read_hub,
     read_published,
-    single_instruction,
+    rows_with_one_instruction,
 )
-from interp_steer.contrast.instructions.phrasings import DESCRIPTION, IDS, draw, say
+from interp_steer.contrast.instructions.phrasings import DESCRIPTION, IDS, draw_arguments, say
 from interp_steer.contrast.instructions.registry import (
     BULLETS,
     LANGUAGE,
@@ -65,8 +65,8 @@ def test_a_file_of_ifeval_is_read_and_stripped_by_rule(ifeval_file: Path) -> Non
     assert [one.rule for one in rows[:3]] == ["sentences", "clauses", "sentences"]
     assert [one.query for one in rows[5:]] == MANY
     assert rows[2].kwargs == ({"num_bullets": 2},)
-    assert count_by_id(single_instruction(rows)) == {NO_COMMA: 2, LANGUAGE: 2, BULLETS: 1}
-    assert [one.key for one in single_instruction(rows, [BULLETS])] == ["3"]
+    assert count_by_id(rows_with_one_instruction(rows)) == {NO_COMMA: 2, LANGUAGE: 2, BULLETS: 1}
+    assert [one.key for one in rows_with_one_instruction(rows, [BULLETS])] == ["3"]
 
 
 def test_a_table_fills_in_none_which_is_no_argument(tmp_path: Path) -> None:
@@ -88,7 +88,9 @@ def test_a_folder_prefers_the_rows_that_tell_more(paper_folder: Path) -> None:
 def test_another_number_of_rows_than_published_is_said(paper_folder: Path) -> None:
     with pytest.warns(UserWarning, match=r"has 5 rows and 163 were published"):
         assert len(read_published(paper_folder, "format")) == 5
-    with pytest.raises(ContrastError, match="'words' is no file of the paper; use one of format"):
+    with pytest.raises(
+        ContrastError, match="'words' is not a file of the paper; use one of format"
+    ):
         read_published(paper_folder, "words")
 
 
@@ -122,14 +124,14 @@ GOOD = SINGLE[2]
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("{oops", r"rows.jsonl, line 2, is no JSON .* or give google/IFEval"),
+        ("{oops", r"rows.jsonl, line 2, .* or give google/IFEval"),
         ([1], r"line 2, is a list; write one object a line"),
         (
             {"key": 1},
             r"line 2, has no prompt and no instruction_id_list and no kwargs \(it has key",
         ),
-        ({**GOOD, "prompt": " "}, r"line 2, has prompt ' '; it must be a text"),
-        ({**GOOD, "prompt_without_instruction": 7}, r"has prompt_without_instruction 7; it must"),
+        ({**GOOD, "prompt": " "}, r"line 2, has prompt ' '"),
+        ({**GOOD, "prompt_without_instruction": 7}, r"has prompt_without_instruction 7"),
         ({**GOOD, "instruction_id_list": []}, r"write a list of at least one IFEval id"),
         ({**GOOD, "instruction_id_list": BULLETS}, r"write a list of at least one IFEval id"),
         (
@@ -178,7 +180,7 @@ def test_every_instruction_has_marks() -> None:
 @given(seed=st.integers(0, 999))
 def test_ifevals_own_description_is_stripped(instruction_id: str, seed: int) -> None:
     query = MANY[seed % len(MANY)]
-    kwargs = draw(instruction_id, Random(seed), query)
+    kwargs = draw_arguments(instruction_id, Random(seed), query)
     prompt = f"{query} {say(instruction_id, DESCRIPTION, kwargs)}"
     found = strip(prompt, [instruction_id], [kwargs])
     assert found.text == query and found.rule == "sentences"

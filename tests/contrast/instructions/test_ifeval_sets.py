@@ -9,20 +9,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import interp_steer as ist
 from interp_steer.contrast.contrast_set import plain_text
+from interp_steer.contrast.instructions import ifeval_rows
 from interp_steer.contrast.instructions.ifeval_rows import (
+    FILES,
+    HUB,
     IFEvalRow,
     count_by_id,
     read,
-    single_instruction,
+    read_file,
+    rows_with_one_instruction,
 )
 from interp_steer.contrast.instructions.ifeval_sets import (
-    augmented,
+    augmented_set,
     augmented_sets,
     format_sets,
     ifeval_set,
 )
-from interp_steer.contrast.instructions.phrasings import DESCRIPTION, IDS, draw, list_phrasings, say
+from interp_steer.contrast.instructions.phrasings import (
+    DESCRIPTION,
+    IDS,
+    draw_arguments,
+    list_phrasings,
+    say,
+)
 from interp_steer.contrast.instructions.registry import (
     BULLETS,
     FORMAT_IDS,
@@ -70,7 +81,7 @@ def test_an_instruction_is_said_in_several_ways_each_whole(instruction_id: str) 
     said = list_phrasings(instruction_id)
     assert said[-1] == DESCRIPTION and len(said) >= 4
     assert len({plain_text(phrasing) for phrasing in said}) == len(said)
-    kwargs = draw(instruction_id, Random(0), "Name a fish.")
+    kwargs = draw_arguments(instruction_id, Random(0), "Name a fish.")
     texts = [say(instruction_id, phrasing, kwargs) for phrasing in said]
     assert len(set(texts)) == len(texts)
     for text in texts:
@@ -81,10 +92,10 @@ def test_an_instruction_is_said_in_several_ways_each_whole(instruction_id: str) 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 9999))
 def test_drawn_arguments_are_whole_and_have_a_verdict(instruction_id: str, seed: int) -> None:
-    kwargs = draw(instruction_id, Random(seed), "Name a fish.")
+    kwargs = draw_arguments(instruction_id, Random(seed), "Name a fish.")
     assert kwargs.keys() == set(ifeval.REQUIRED[instruction_id])
     ifeval.verify("Name a fish. A carp.", [instruction_id], [kwargs])
-    assert kwargs == draw(instruction_id, Random(seed), "Name a fish.")
+    assert kwargs == draw_arguments(instruction_id, Random(seed), "Name a fish.")
 
 
 @pytest.mark.parametrize(
@@ -99,21 +110,19 @@ def test_drawn_arguments_are_whole_and_have_a_verdict(instruction_id: str, seed:
 def test_both_relations_are_said(instruction_id: str, where: dict[str, str]) -> None:
     said = list_phrasings(instruction_id, where)
     assert len(said) >= 4 and said[:-1] != list_phrasings(instruction_id)[:-1]
-    kwargs = draw(instruction_id, Random(0), "Name a fish.", where)
+    kwargs = draw_arguments(instruction_id, Random(0), "Name a fish.", where)
     for phrasing in said:
         assert not set("{}") & set(say(instruction_id, phrasing, kwargs))
 
 
 def test_unknown_instructions_arguments_and_languages_are_refused() -> None:
-    with pytest.raises(
-        ContrastError, match=r"'punctuation:no_commas' is no .*'punctuation:no_comma'"
-    ):
+    with pytest.raises(ContrastError, match=r"'punctuation:no_commas' .*'punctuation:no_comma'"):
         list_phrasings("punctuation:no_commas")
     with pytest.raises(ContrastError, match="does not take n; it takes num_bullets"):
-        draw(BULLETS, Random(0), "", {"n": 2})
+        draw_arguments(BULLETS, Random(0), "", {"n": 2})
     with pytest.raises(ContrastError, match="cannot be said with the relation 'about'"):
         list_phrasings("length_constraints:number_words", {"relation": "about"})
-    with pytest.raises(ContrastError, match="'xx' is no language of IFEval"):
+    with pytest.raises(ContrastError, match="'xx' is not a language of IFEval"):
         say(LANGUAGE, list_phrasings(LANGUAGE)[0], {"language": "xx"})
 
 
@@ -126,7 +135,7 @@ def test_any_language_of_ifeval_is_named() -> None:
 
 @pytest.mark.parametrize("instruction_id", IDS)
 def test_the_augmented_set_is_built_on_the_bundled_world(instruction_id: str) -> None:
-    pairs = augmented(WORLD, instruction_id, **SIZES)
+    pairs = augmented_set(WORLD, instruction_id, **SIZES)
     assert pairs.name == instruction_id.split(":")[1] and pairs.splits == SPLITS
     assert [len(pairs.fit), len(pairs.select), len(pairs.test)] == [6, 3, 4]
     assert_disjoint(pairs)
@@ -140,30 +149,32 @@ def test_the_augmented_set_is_built_on_the_bundled_world(instruction_id: str) ->
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(IDS), st.integers(0, 4))
 def test_no_split_leaks_whatever_the_seed(seed: int, instruction_id: str, n_rows: int) -> None:
-    kwargs = draw(instruction_id, Random(seed), MANY[0])
+    kwargs = draw_arguments(instruction_id, Random(seed), MANY[0])
     said = [say(instruction_id, phrasing, kwargs) for phrasing in list_phrasings(instruction_id)]
     rows = [
         IFEvalRow(f"{i}", f"{query} {text}", (instruction_id,), (kwargs,), query, "given")
         for i, (query, text) in enumerate(zip(MANY, said, strict=False))
     ][: min(n_rows, len(said) - 2)]
     options = {"apart_from": rows, "seed": seed, "fit": 5, "select": 3, "test": 0}
-    pairs = augmented(MANY, instruction_id, **options)
+    pairs = augmented_set(MANY, instruction_id, **options)
     assert_disjoint(pairs)
     assert not {one.query for one in rows} & set(pairs.queries)
     assert not {say(instruction_id, p.phrasing, kwargs) for p in pairs} & set(said[: len(rows)])
-    assert pairs.hash == augmented(MANY, instruction_id, **options).hash
+    assert pairs.hash == augmented_set(MANY, instruction_id, **options).hash
 
 
 def test_another_seed_makes_another_set() -> None:
-    one, other = (augmented(WORLD, BULLETS, seed=seed, **SIZES) for seed in (0, 1))
+    one, other = (augmented_set(WORLD, BULLETS, seed=seed, **SIZES) for seed in (0, 1))
     assert set(one.queries) != set(other.queries)
 
 
 def test_arguments_may_be_fixed() -> None:
     words = "length_constraints:number_words"
-    pairs = augmented(WORLD, words, where={"relation": "less than"}, **SIZES)
+    pairs = augmented_set(WORLD, words, where={"relation": "less than"}, **SIZES)
     assert {pair.kwargs[0]["relation"] for pair in pairs} == {"less than"}
-    assert {pair.kwargs[0]["relation"] for pair in augmented(WORLD, words, **SIZES)} == {"at least"}
+    assert {pair.kwargs[0]["relation"] for pair in augmented_set(WORLD, words, **SIZES)} == {
+        "at least"
+    }
 
 
 def test_all_25_at_once() -> None:
@@ -174,7 +185,7 @@ def test_all_25_at_once() -> None:
 
 def test_too_few_queries_are_refused() -> None:
     with pytest.raises(ContrastError, match="2 queries cannot serve the 3 splits"):
-        augmented(["Name a tree.", "Name a fish."], NO_COMMA)
+        augmented_set(["Name a tree.", "Name a fish."], NO_COMMA)
 
 
 # ------------------------------------------------------------------ reported on IFEval's prompts
@@ -262,7 +273,7 @@ def test_an_instruction_without_prompts_is_refused_with_what_there_is(ifeval_fil
 def test_the_163_prompts_of_format_have_sets() -> None:
     rows = read(PAPER)
     assert len(rows) == 541
-    assert count_by_id(single_instruction(rows, FORMAT_IDS)) == {
+    assert count_by_id(rows_with_one_instruction(rows, FORMAT_IDS)) == {
         "detectable_format:number_highlighted_sections": 19,
         "language:response_language": 17,
         "startend:end_checker": 17,
@@ -286,3 +297,44 @@ def test_the_163_prompts_of_format_have_sets() -> None:
         assert len({pair.phrasing for pair in pairs if pair.split != "test"}) >= 4
         # A query that one instruction is reported on is fitted on by none.
         assert not reported & {plain_text(p.query) for p in pairs if p.split != "test"}
+
+
+# ------------------------------------------------------------------ ist.contrast.ifeval
+
+
+@expect_few
+@pytest.mark.parametrize("source", ["ifeval_file", "paper_folder"])
+def test_any_source_of_ifeval_makes_the_set(source: str, request: pytest.FixtureRequest) -> None:
+    path = request.getfixturevalue(source)
+    pairs = ist.contrast.ifeval(NO_COMMA, path, seed=3, fit=8, select=4)
+    assert pairs.queries[-2:] == ["Tell me of a kite.", "Sing of a lamp."]
+    assert pairs.hash == ist.contrast.ifeval(NO_COMMA, read(path), seed=3, fit=8, select=4).hash
+    assert_disjoint(pairs)
+    german = ist.contrast.ifeval(LANGUAGE, str(path), where={"language": "de"}, fit=4, select=2)
+    assert {pair.kwargs[0]["language"] for pair in german} == {"de"}
+
+
+def test_without_data_the_hub_is_asked(ifeval_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder stands for the hub."""
+    folder = ifeval_file.parent / "hub"
+    folder.mkdir()
+    ifeval_file.rename(folder / "train.jsonl")
+    monkeypatch.setattr(ifeval_rows, "read_hub", lambda name: read_file(folder / "train.jsonl"))
+    assert len(ist.contrast.ifeval(NO_COMMA, fit=8, select=4).test) == 2
+
+
+def test_data_that_cannot_be_reached_are_refused_with_the_three_ways(tmp_path: Path) -> None:
+    """No test reaches the hub, so that without data nothing can be read."""
+    ways = [HUB, "JSONL file", *(name for name, _ in list(FILES.values())[:2])]
+    for data in (None, str(tmp_path / "none")):
+        with pytest.raises(ContrastError) as caught:
+            ist.contrast.ifeval(TITLE, data)
+        assert all(way in str(caught.value).rpartition(";")[2] for way in ways)
+
+
+@published
+def test_the_authors_files_make_a_set_of_titles() -> None:
+    pairs = ist.contrast.ifeval(TITLE, PAPER)
+    assert [len(pairs.fit), len(pairs.select), len(pairs.test)] == [64, 24, 13]
+    assert pairs.name == "title" and {p.instruction_ids for p in pairs} == {(TITLE,)}
+    assert_disjoint(pairs)

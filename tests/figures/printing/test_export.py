@@ -25,30 +25,30 @@ from plotly.offline import get_plotlyjs
 
 from figures.geometry.contributions import interval_curves
 from figures.printing import export, lint
-from figures.printing.column_width import INCHES, PIXELS, TALLEST, TooNarrow, fitted
-from figures.printing.heatmap_cells import cells_of, colour_at, rectangles
+from figures.printing.column_width import INCHES, PIXELS, TALLEST, TooNarrow, fit_to_column
+from figures.printing.heatmap_cells import cells_of, colour_at, draw_rectangles
 from figures.printing.lint import complaints
-from figures.printing.stamps import PNG, Stamp, read_stamp, stamp_of, stamped
+from figures.printing.stamps import PNG, Stamp, add_stamp, read_stamp, stamp_of
 from figures.style import theme
 from figures.style.plotly_layout import (
     Figure,
     axis_title,
-    grid,
-    labelled,
     layout_of,
     legend_rows,
-    mates,
+    panel_rows,
     panel_titles,
     panels,
+    panels_in_line,
     read_figure,
     scale_of,
+    shows_labels,
     values,
 )
-from figures.style.text_width import lines, width, wrapped
+from figures.style.text_width import lines, width, wrap_text
 from interp_steer.errors import FigureError, RunError
 from interp_steer.results.run import Run, open_run
 from interp_steer.statistics.intervals import wilson
-from tests.support.drawings import DRAWINGS, drawn
+from tests.support.drawings import DRAWINGS, read_drawing
 
 TOO_NARROW = {
     *("benchmarks", "main_table", "text", "text_switched"),
@@ -71,20 +71,20 @@ def of_text(figure: Figure) -> set[float]:
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_every_figure_can_be_printed(name: str) -> None:
-    figure, caption = drawn(name)
+    figure, caption = read_drawing(name)
     assert complaints(figure, caption) == []
 
 
 @pytest.mark.parametrize("column", INCHES)
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_a_figure_takes_the_width_of_a_column(name: str, column: str) -> None:
-    figure, caption = drawn(name)
+    figure, caption = read_drawing(name)
     before = copy.deepcopy(figure)
     if column == "single" and name in TOO_NARROW:
         with pytest.raises(TooNarrow, match="inches"):
-            fitted(figure, column)
+            fit_to_column(figure, column)
         return
-    again = fitted(figure, column)
+    again = fit_to_column(figure, column)
     assert figure == before  # left as it was
     assert again["layout"]["width"] == round(INCHES[column] * PIXELS, 1)
     assert again["layout"]["height"] <= TALLEST
@@ -98,10 +98,10 @@ def test_a_figure_takes_the_width_of_a_column(name: str, column: str) -> None:
 def test_what_no_column_holds_is_printed_at_its_own_width(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figure, _ = drawn("benchmarks")
+    figure, _ = read_drawing("benchmarks")
     figure["layout"]["width"] = 9 * PIXELS
     file = tmp_path / "wide.json"
-    assert export._set(figure, ("single", "double"), file) == {"double": figure}
+    assert export._fit_columns(figure, ("single", "double"), file) == {"double": figure}
     told = capsys.readouterr().err.splitlines()
     assert [line.partition(", since")[0] for line in told] == [
         f"{file}: set across two columns",
@@ -162,7 +162,7 @@ def test_small_multiples_wrap_and_say_everything(
     figure = json.loads(
         interval_curves(pl.DataFrame(rows), "layer", title, "AUROC").figure.to_json()
     )
-    again = fitted(figure, "single")
+    again = fit_to_column(figure, "single")
     found = panels(again)
     assert len(found) == n
     check_places(again, "single")
@@ -172,8 +172,8 @@ def test_small_multiples_wrap_and_say_everything(
         for side in ("x", "y"):
             speaking = [
                 own
-                for other in mates(found, panel, side)
-                if labelled(again, own := getattr(other, side))
+                for other in panels_in_line(found, panel, side)
+                if shows_labels(again, own := getattr(other, side))
                 and scale_of(again, own) == scale_of(again, getattr(panel, side))
             ]
             assert any(axis_title(again, own) for own in speaking)
@@ -182,7 +182,9 @@ def test_small_multiples_wrap_and_say_everything(
         assert {plain(titles[panel]["text"]) for panel in found} == set(names)
         for panel, note in titles.items():
             assert width(note["text"], 12) <= (panel.right - panel.left) * 326 + 30
-    assert [len(row) for row in grid(found)[:-1]] == [len(grid(found)[0])] * (len(grid(found)) - 1)
+    assert [len(row) for row in panel_rows(found)[:-1]] == [len(panel_rows(found)[0])] * (
+        len(panel_rows(found)) - 1
+    )
 
 
 MAPS = ("map", "chosen_again", "tokens", "heads", "heads_one_step", "cosines", "cosines_two")
@@ -190,9 +192,9 @@ MAPS = ("map", "chosen_again", "tokens", "heads", "heads_one_step", "cosines", "
 
 @pytest.mark.parametrize("name", MAPS)
 def test_maps_are_rectangles_of_the_same_colours(name: str) -> None:
-    figure, _ = drawn(name)
+    figure, _ = read_drawing(name)
     before = copy.deepcopy(figure)
-    again = rectangles(figure)
+    again = draw_rectangles(figure)
     assert figure == before
     maps = [trace for trace in figure["data"] if trace["type"] == "heatmap"]
     assert not any(trace["type"] == "heatmap" for trace in again["data"])
@@ -236,15 +238,15 @@ def test_widths_of_text_are_those_of_helvetica() -> None:
     assert width("0" * 10, 10) == pytest.approx(55.6)
     assert width("<b>ab</b><br>c&amp;d", 10) == width("c&d", 10)
     assert width("é", 10) == width("e", 10) and width("中", 10) == 10
-    assert wrapped("one two three", 10, width("one two", 10)) == "one two<br>three"
-    assert wrapped("unbreakable", 10, 5) == "unbreakable"
+    assert wrap_text("one two three", 10, width("one two", 10)) == "one two<br>three"
+    assert wrap_text("unbreakable", 10, 5) == "unbreakable"
 
 
 def test_rows_of_a_legend_follow_its_width() -> None:
-    figure, _ = drawn("schedules")
+    figure, _ = read_drawing("schedules")
     rows = [legend_rows(figure, room) for room in (2000, 600, 350, 250, 120)]
     assert rows[0] == 1 and rows == sorted(rows) and rows[-1] == 8
-    assert legend_rows(drawn("settings")[0], 300) == 0  # it has none
+    assert legend_rows(read_drawing("settings")[0], 300) == 0  # it has none
 
 
 # Stamps
@@ -297,21 +299,21 @@ def test_a_stamp_is_read_as_it_was_written(
 ) -> None:
     made = stamp(caption=caption, model=model, data=data, dirty=dirty, seed=3)
     path = tmp_path_factory.mktemp("stamp") / f"figure.{kind}"
-    path.write_bytes(stamped(blank(kind), kind, made, 3))
+    path.write_bytes(add_stamp(blank(kind), kind, made, 3))
     assert read_stamp(path) == made
-    path.write_bytes(stamped(path.read_bytes(), kind, stamp(caption="again"), 3))
+    path.write_bytes(add_stamp(path.read_bytes(), kind, stamp(caption="again"), 3))
     assert read_stamp(path).caption in ("again", caption)  # a file may be stamped twice
 
 
 def test_stamps_stand_where_other_programs_look(tmp_path: Path) -> None:
     made = stamp(caption="Half of them < all & \u201cmore\u201d.")
-    text = stamped(blank("svg"), "svg", made).decode()
+    text = add_stamp(blank("svg"), "svg", made).decode()
     assert "<title>layer_sweep: map</title>" in text and "&lt; all &amp; \u201cmore" in text
-    image = stamped(blank("png"), "png", made, 3)
+    image = add_stamp(blank("png"), "png", made, 3)
     assert b"pHYs" in image and struct.pack(">II", 11339, 11339) in image  # 288 to the inch
     assert "\u201cmore\u201d".encode() in image
     pypdf = pytest.importorskip("pypdf")
-    reader = pypdf.PdfReader(io.BytesIO(stamped(blank("pdf"), "pdf", made)))
+    reader = pypdf.PdfReader(io.BytesIO(add_stamp(blank("pdf"), "pdf", made)))
     assert reader.metadata.title == "layer_sweep: map"
     assert reader.metadata.subject == made.caption
     assert reader.xmp_metadata.dc_description["x-default"] == made.caption
@@ -325,17 +327,17 @@ def test_what_has_no_stamp_is_refused_by_name(kind: str, tmp_path: Path) -> None
     path.write_bytes(blank(kind))
     with pytest.raises(FigureError, match="has no stamp"):
         read_stamp(path)
-    whole = stamped(blank(kind), kind, stamp())
+    whole = add_stamp(blank(kind), kind, stamp())
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(FigureError, match=str(path.name)):
         read_stamp(path)
-    with pytest.raises(FigureError, match="no PDF, SVG or PNG"):
+    with pytest.raises(FigureError, match="PDF, SVG or PNG"):
         read_stamp(tmp_path / "figure.txt")
 
 
 def test_a_changed_png_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "figure.png"
-    whole = bytearray(stamped(blank("png"), "png", stamp()))
+    whole = bytearray(add_stamp(blank("png"), "png", stamp()))
     whole[whole.index(b"layer_sweep")] ^= 1
     path.write_bytes(bytes(whole))
     with pytest.raises(FigureError, match="damaged"):
@@ -412,7 +414,7 @@ def test_errors_of_the_command_are_words(
 def test_the_command_reads_a_stamp(tmp_path: Path) -> None:
     made = stamp(caption="So \u201cit\u201d is.", data={"lower/fit": "abc"})
     path = tmp_path / "figure.svg"
-    path.write_bytes(stamped(blank("svg"), "svg", made))
+    path.write_bytes(add_stamp(blank("svg"), "svg", made))
     said = json.loads(export.main(export.Config(stamp=path)))
     assert Stamp(**said) == made
 
@@ -489,9 +491,9 @@ def check_with_poppler(path: Path) -> None:
 def test_no_two_texts_meet_in_a_browser(column: str, tmp_path: Path) -> None:
     figures = {}
     for name in DRAWINGS:
-        figure, _ = drawn(name)
+        figure, _ = read_drawing(name)
         if column == "double" or name not in TOO_NARROW:
-            figures[name] = rectangles(fitted(figure, column))
+            figures[name] = draw_rectangles(fit_to_column(figure, column))
     assert overlaps(figures, tmp_path) == {}
 
 

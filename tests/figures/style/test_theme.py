@@ -10,8 +10,8 @@ import pytest
 from figures.geometry import contributions
 from figures.languages import adaptation_costs
 from figures.style import settings, theme
-from tests.support.drawings import drawn, labelled_map
-from tests.support.vision import DICHROMACIES, SIGHTS, ciede2000, closest, lab
+from tests.support.drawings import labelled_map, read_drawing
+from tests.support.vision import DICHROMACIES, SIGHTS, ciede2000, closest_pair, lab
 
 APART = 10
 """Least difference by CIEDE2000 of two colours that stand in one figure. Two patches side by side
@@ -59,7 +59,7 @@ def test_simulated_sight_leaves_greys_alone(sight: str) -> None:
 @pytest.mark.parametrize("sight", SIGHTS)
 @pytest.mark.parametrize("name", TOGETHER)
 def test_colours_that_stand_together_stay_apart(name: str, sight: str) -> None:
-    difference, one, other = closest(TOGETHER[name], sight)
+    difference, one, other = closest_pair(TOGETHER[name], sight)
     assert difference > APART, f"{one} and {other} come within {difference:.1f} in {sight}"
 
 
@@ -85,7 +85,7 @@ def test_styles_differ_in_more_than_colour(styles: dict[str, theme.Style]) -> No
 
 def test_schedules_look_the_same_in_bars_and_curves() -> None:
     bars, curves = (
-        {trace["name"]: trace for trace in drawn(name)[0]["data"] if trace.get("name")}
+        {trace["name"]: trace for trace in read_drawing(name)[0]["data"] if trace.get("name")}
         for name in ("schedules_in_bars", "schedules")
     )
     for name in ("fixed", "diminishing", "dynamic"):
@@ -93,7 +93,7 @@ def test_schedules_look_the_same_in_bars_and_curves() -> None:
         assert bars[name]["marker"]["color"].lower() == line.lower()
         assert line.lower() == settings.SCHEDULES[name].colour.lower()
     assert bars["no instruction"]["marker"]["color"] == theme.SETTINGS["none"].colour
-    order = [trace["name"] for trace in drawn("schedules_in_bars")[0]["data"]]
+    order = [trace["name"] for trace in read_drawing("schedules_in_bars")[0]["data"]]
     assert order == ["no instruction", "instruction", "fixed", "diminishing", "dynamic"]
 
 

@@ -15,7 +15,7 @@ from interp_steer.contrast.pair import SPLITS
 from interp_steer.errors import CaptureError, SiteError, TransferError, VectorError
 from interp_steer.vectors.transfer import fitting
 from interp_steer.vectors.transfer.linear_maps import KINDS, cca, procrustes, ridge, squared_errors
-from interp_steer.vectors.transfer.paired_activations import SharedTexts, paired_layers
+from interp_steer.vectors.transfer.paired_activations import SharedTexts, pair_layers
 from interp_steer.vectors.transfer.residual_map import ResidualMap
 from tests.support.shapes import shapes_unchecked
 
@@ -173,17 +173,17 @@ def test_all_places_of_a_prompt_are_in_one_split(both):
 
 def test_layers_go_together_by_depth(tiny, burattino_instruct):
     small, large = tiny("llama3"), burattino_instruct  # of 4 layers and of 8
-    assert paired_layers(small, small) == tuple((k, k) for k in range(4))
-    assert paired_layers(large, small) == ((1, 0), (3, 1), (5, 2), (7, 3))
-    there = paired_layers(small, large)
+    assert pair_layers(small, small) == tuple((k, k) for k in range(4))
+    assert pair_layers(large, small) == ((1, 0), (3, 1), (5, 2), (7, 3))
+    there = pair_layers(small, large)
     assert [target for _, target in there] == list(range(8)) and there[-1] == (3, 7)
     assert [here for here, _ in there] == sorted(here for here, _ in there)
-    assert paired_layers(large, small, "resid_pre") == ((0, 0), (2, 1), (4, 2), (6, 3))
-    assert paired_layers(small, large, layers=[(2, 5), (0, 1)]) == ((0, 1), (2, 5))
+    assert pair_layers(large, small, "resid_pre") == ((0, 0), (2, 1), (4, 2), (6, 3))
+    assert pair_layers(small, large, layers=[(2, 5), (0, 1)]) == ((0, 1), (2, 5))
     with pytest.raises(TransferError, match="each layer of the target once"):
-        paired_layers(small, large, layers=[(0, 1), (2, 1)])
+        pair_layers(small, large, layers=[(0, 1), (2, 1)])
     with pytest.raises(SiteError):
-        paired_layers(small, large, layers=[(4, 1)])
+        pair_layers(small, large, layers=[(4, 1)])
 
 
 @pytest.mark.parametrize("position", ["last", "generated", -2])
@@ -367,11 +367,11 @@ def test_maps_are_joined_where_they_meet(both, made, texts, vector):
         atol=1e-4, rtol=1e-4,
     )  # fmt: skip
     assert joined.quality is None and joined.kind == "ridge via procrustes"
-    with pytest.raises(TransferError, match="join maps that meet"):
+    with pytest.raises(TransferError, match="join maps whose model is the same"):
         made.then(made)
     first = fitting.fit_map(target, source, PROMPTS, layers=[(3, 0)])
     later = fitting.fit_map(source, target, PROMPTS, layers=[(1, 0)])
-    with pytest.raises(TransferError, match="share one"):
+    with pytest.raises(TransferError, match="share a layer"):
         first.then(later)
 
 
@@ -455,7 +455,7 @@ def test_maps_that_cannot_be_are_refused(made, texts, vector, both):
     with pytest.raises(TransferError, match="a row of both models"), shapes_unchecked():
         replace(texts, prompt=texts.prompt[1:])
     swapped = replace(texts, source=texts.target, target=texts.source)
-    with pytest.raises(TransferError, match="is not told by texts"):
+    with pytest.raises(TransferError, match="cannot be evaluated on activations"):
         fitting.r_squared(made, swapped)
     elsewhere = replace(vector, card=replace(vector.card, component="resid_pre"))
     with pytest.raises(VectorError, match="fit a map with component='resid_pre'"):
