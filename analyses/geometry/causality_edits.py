@@ -28,7 +28,8 @@ class Editor:
 
     vector: ist.SteeringVector
     sides: tuple[Rows, Rows]
-    """Activations with and without the instruction; see :func:`~interp_steer.geometry.exchange.capture_last_tokens`."""
+    """Activations with and without the instruction; see
+    :func:`~interp_steer.geometry.exchange.capture_last_tokens`."""
     removed_at: str
     """Positions at which components are set to zero; see
     :func:`interp_steer.interventions.positions.span`."""
