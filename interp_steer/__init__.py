@@ -1,4 +1,4 @@
-"""Activation steering for mechanistic-interpretability research, on TransformerLens hook points.
+"""Steer language models by their activations, on TransformerLens hook points.
 
 Name a model, fit a steering vector from contrasting prompts, steer, measure:
 

@@ -50,7 +50,7 @@ class RunError(InterpSteerError):
 
 
 class OptionError(InterpSteerError):
-    """An option of an analysis with a value that is unknown, impossible, or too much for the data."""
+    """An option of an analysis whose value is unknown, impossible, or too large for the data."""
 
 
 class InterchangeError(InterpSteerError):

@@ -1,7 +1,7 @@
 """Run the examples of every docstring: a line after ``>>>`` is a promise.
 
-Each example finds a model, a contrast set, a vector and the like by the names below, and the names of
-its own module. An example that needs a hub, a server or another tool's files is written as a block of
+Each example finds a model, a contrast set, a vector and the like by the names below, and the names
+of its own module. An example that needs a hub, a server or the files of another tool is a block of
 code, without ``>>>``.
 """
 

@@ -22,41 +22,44 @@ SOURCES = sorted(
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
-VERBS = frozenset(
-    """
-    accept add address admit advance aggregate align allow animate annotate announce answer append
-    apply approximate ask assemble assert assess assign attach average balance batch bind blend block
-    bootstrap bound break bring build cache calibrate calculate call capture carry cast catch center
-    centre change check choose clamp clean clear clip close code collect colour combine compare
-    compile complete compose compress compute concatenate condition configure connect consume contain
-    continue contrast convert copy correct correlate count cover create cross cut damp deal decide
-    declare decode deduplicate define delete deliver describe destroy detach detect determine discard
-    discover dispatch display distribute divide do download draw drop dump duplicate edit embed emit
-    empty enable encode end ensure enter enumerate escape establish estimate evaluate examine exchange
-    exclude execute exit expand explain explore export express extend extract fail fall feed fetch
-    fill filter find finish fit fix flag flatten fold follow force forget form format forward free
-    gather generate get give go grade group grow guard guess halve handle hash hide highlight hold
-    identify ignore implement import include increase index inform initialise insert inspect install
-    interleave interpolate interrupt intervene invert invoke iterate join judge keep know label launch
-    lay lead learn leave lengthen let level limit line link list listen load locate lock log look lower
-    make manage map mark mask match measure merge mix model modify monitor move multiply name narrow
-    normalise note notify number obey observe offer open optimise order orthogonalise override pack
-    pad pair parse partition pass paste patch perform permute phrase pick place plan play plot point
-    pool pop post predict prefix prepare present preserve press prevent print probe process produce
-    project promise propagate propose prove provide publish pull push put quantise query quote raise
-    randomise rank rate reach read rearrange recall receive recognise recompute record recover reduce
-    refer refill refit refuse register reject relate release reload remember remove rename render
-    reopen repair repeat replace reply report represent request require rerun resample rescale reserve
-    reset reshape resize resolve respond restart restore restrict result resume retain retrieve return
-    reuse reverse rewrite rotate round route run sample save say scale scan schedule score search seed
-    select send separate serve set settle shift shorten show shrink shuffle signal skip slice smooth
-    sort span speak specify spell split spread stack stamp start state steer step stop store stream
-    stretch strip style subtract suggest sum summarise supply support swap sweep switch tabulate take
-    tally tell test throw tile time tokenise trace track train transform translate transport treat trim
-    truncate try turn type undo unfold unify unite unpack update upload use validate vary verify view
-    visit wait walk warn watch weigh weight whiten wire work wrap write yield
-    """.split()
-)
+_VERBS = """
+    accept add address admit advance aggregate align allow animate annotate announce answer
+    append apply approximate ask assemble assert assess assign attach average balance batch
+    bind blend block bootstrap bound break bring build cache calculate calibrate call
+    capture carry cast catch center centre change check choose clamp clean clear clip close
+    code collect colour combine compare compile complete compose compress compute
+    concatenate condition configure connect consume contain continue contrast convert copy
+    correct correlate count cover create cross cut damp deal decide declare decode
+    deduplicate define delete deliver describe destroy detach detect determine discard
+    discover dispatch display distribute divide do download draw drop dump duplicate edit
+    embed emit empty enable encode end ensure enter enumerate escape establish estimate
+    evaluate examine exchange exclude execute exit expand explain explore export express
+    extend extract fail fall feed fetch fill filter find finish fit fix flag flatten fold
+    follow force forget form format forward free gather generate get give go grade group
+    grow guard guess halve handle hash hide highlight hold identify ignore implement import
+    include increase index inform initialise insert inspect install interleave interpolate
+    interrupt intervene invert invoke iterate join judge keep know label launch lay lead
+    learn leave lengthen let level limit line link list listen load locate lock log look
+    lower make manage map mark mask match measure merge mix model modify monitor move
+    multiply name narrow normalise note notify number obey observe offer open optimise order
+    orthogonalise override pack pad pair parse partition pass paste patch perform permute
+    phrase pick place plan play plot point pool pop post predict prefix prepare present
+    preserve press prevent print probe process produce project promise propagate propose
+    prove provide publish pull push put quantise query quote raise randomise rank rate reach
+    read rearrange recall receive recognise recompute record recover reduce refer refill
+    refit refuse register reject relate release reload remember remove rename render reopen
+    repair repeat replace reply report represent request require rerun resample rescale
+    reserve reset reshape resize resolve respond restart restore restrict result resume
+    retain retrieve return reuse reverse rewrite rotate round route run sample save say
+    scale scan schedule score search seed select send separate serve set settle shift
+    shorten show shrink shuffle signal skip slice smooth sort span speak specify spell split
+    spread stack stamp start state steer step stop store stream stretch strip style subtract
+    suggest sum summarise supply support swap sweep switch tabulate take tally tell test
+    throw tile time tokenise trace track train transform translate transport treat trim
+    truncate try turn type undo unfold unify unite unpack update upload use validate vary
+    verify view visit wait walk warn watch weigh weight whiten wire work wrap write yield
+"""
+VERBS = frozenset(_VERBS.split())
 """The verbs that a docstring may begin with; add the verb that you need."""
 
 HARD_TO_READ = {

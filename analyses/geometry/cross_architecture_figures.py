@@ -82,8 +82,8 @@ class TransferFigures:
         random = quality.filter(pl.col("setting") == "random")["value"].to_numpy().max()
         return (
             f"The highest values of {self.kind} maps are {list_words(values)}; no random map is "
-            f"above {random:.2f}. Share of the variance of {self.target}'s activations that maps from "
-            f"{self.source} explain, on held-out shared prompts; bands are 95% intervals over "
+            f"above {random:.2f}. Share of the variance of {self.target}'s activations that maps "
+            f"from {self.source} explain, on held-out shared prompts; bands are 95% intervals over "
             "prompts."
         )
 

@@ -164,8 +164,8 @@ def draw_cosines(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) ->
         )
     run.draw("cosine", replace(drawing, caption=(
         f"Cosine with the difference in means: {list_words(values)}. The centred axis is the "
-        "principal axis of the differences after their mean is subtracted. Whiskers are jackknife 95% "
-        "intervals over pairs, with the chosen penalties."
+        "principal axis of the differences after their mean is subtracted. Whiskers are jackknife "
+        "95% intervals over pairs, with the chosen penalties."
     )))  # fmt: skip
 
 

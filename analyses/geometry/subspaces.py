@@ -118,23 +118,37 @@ def main(config: Config, run: ist.Run) -> None:
     run.draw("angles_by_layer", figures.interval_curves(
         angles, "layer", "layer", "mean principal angle (degrees)", chance="random subspaces"
     ))  # fmt: skip
-    caption = describe_map(points, nearest, chance)
+    caption = describe_map(points, len(sets), model.n_layers, nearest, chance)
     run.draw("map", replace(embedding_map(points), caption=caption))
 
 
-def describe_map(points: pl.DataFrame, nearest: Interval | None, chance: float) -> str:
-    """Return the caption of the map of all directions."""
-    explained = percent(points["explained"][0])
+def describe_map(
+    points: pl.DataFrame,
+    n_instructions: int,
+    n_layers: int,
+    nearest: Interval | None,
+    chance: float,
+) -> str:
+    """Return the caption of the map of all directions.
+
+    Args:
+        points: the directions on their two principal axes.
+        n_instructions: the number of instructions.
+        n_layers: the number of layers.
+        nearest: the share of directions whose nearest neighbour is of the same family, if known.
+        chance: the same share by chance.
+    """
     caption = (
-        f"Unit directions of {points['instruction'].n_unique()} instructions at "
-        f"{points['layer'].n_unique()} layers, by family, on their two principal axes, which "
-        f"explain {explained} of their variance."
+        f"Unit directions of {n_instructions} instructions at {n_layers} layers, by family, on "
+        f"their two principal axes, which explain {percent(points['explained'][0])} of their "
+        "variance."
     )
     if nearest is None:
         return caption
     return (
-        "In the whole space the nearest direction of another instruction is of the same family for "
-        f"{interval_text(nearest)} of the directions ({percent(chance)} by chance). {caption}"
+        "In the whole space the nearest direction of another instruction is of the same "
+        f"family for {interval_text(nearest)} of the directions ({percent(chance)} by chance). "
+        f"{caption}"
     )
 
 

@@ -170,8 +170,8 @@ def ask(
         ``parses`` (null where they cannot be determined), and the intervention.
 
     Raises:
-        OptionError: for tasks that lm-eval does not know, whose data is not on this machine, or that
-            have no accuracy.
+        OptionError: for tasks that lm-eval does not know, whose data is not on this machine, or
+            that have no accuracy.
         ContrastError: when a vector was fitted on a question of a benchmark.
     """
     from interp_steer import harness

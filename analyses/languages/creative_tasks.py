@@ -403,7 +403,8 @@ def draw_table(
         for task, value, low, high in rows.select("benchmark", "value", "low", "high").iter_rows()
     ]
     caption = (
-        f"Steered, {header.replace('_', ' ')}: {list_words(texts)}. {what} By setting and task, with "
+        f"Steered, {header.replace('_', ' ')}: {list_words(texts)}. {what} By setting and task, "
+        "with "
         "95% intervals; the largest value of each column is bold."
     )
     return replace(figures.benchmark_table(frame), caption=caption)

@@ -143,7 +143,7 @@ def read_tensors(
 
 @contextmanager
 def report_as(path: str | Path, error: type[InterpSteerError]) -> Iterator[None]:
-    """Report errors that the block raises while it uses the content of a file as errors of the file.
+    """Report the errors of a block that uses the content of a file as errors of the file.
 
     Args:
         path: the file.

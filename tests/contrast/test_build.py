@@ -274,7 +274,7 @@ def test_a_hugging_face_dataset_is_a_dataset() -> None:
 def test_bad_files_are_refused_by_line(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps(ROW) + "\n{oops\n")
-    with pytest.raises(ContrastError, match="line 2, .*JSON"):
+    with pytest.raises(ContrastError, match=r"line 2, .*JSON"):
         ContrastSet.from_jsonl(path)
     path.write_text("[1]\n")
     with pytest.raises(ContrastError, match="line 1, is a list"):

@@ -368,7 +368,7 @@ def test_what_cannot_be_done_is_refused(burattino_base: HookedLM, tiny) -> None:
     vector = vector_of(burattino_base)
     with pytest.raises(InterventionError, match="takes 'add', 'project', 'shift'"):
         make_intervention(vector, 1, "rotate")
-    with pytest.raises(InterventionError, match="layers 1, 2; .*layer="):
+    with pytest.raises(InterventionError, match=r"layers 1, 2; .*layer="):
         make_intervention(vector)
     with pytest.raises(InterventionError, match="cannot steer"):
         SteeredLM(tiny("llama3"), vector.at(1).add(1.0))

@@ -166,7 +166,7 @@ def test_a_spoilt_folder_is_refused(tmp_path: Path, spoil, says: str) -> None:
 
 
 def test_a_missing_folder_and_one_of_another_config_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="nothing .*run the analysis"):
+    with pytest.raises(RunError, match=r"nothing .*run the analysis"):
         Run.read(tmp_path / "nothing")
     path = finished(tmp_path)
     other = open_run("layer_sweep", Config(layers=(7,)), root=tmp_path)

@@ -157,7 +157,7 @@ def test_the_key_follows_no_redirect(chat, judge):
 )
 def test_what_is_no_chat_completion_is_named(chat, judge, body):
     chat.troubles.append(Trouble(body=body))
-    with pytest.raises(ScoringError, match="/v1 .* a chat completion: .* ends in /v1"):
+    with pytest.raises(ScoringError, match=r"/v1 .* a chat completion: .* ends in /v1"):
         judge().questions(SEA)
     assert len(chat.requests) == 1
 
