@@ -20,7 +20,7 @@ from interp_steer.contrast.instructions.phrasings import draw_arguments, list_ph
 from interp_steer.contrast.instructions.stripping import carries_instruction
 from interp_steer.contrast.pair import Pair
 from interp_steer.errors import OptionError
-from interp_steer.world.queries import list_queries as known_queries
+from interp_steer.world.queries import list_queries
 
 
 def sample_queries(name: str, n: int, seed: int, data: str | None = None) -> list[str]:
@@ -36,7 +36,7 @@ def sample_queries(name: str, n: int, seed: int, data: str | None = None) -> lis
         OptionError: if fewer requests are available.
     """
     if data is None:
-        texts = [query.text for query in known_queries("held")]
+        texts = [query.text for query in list_queries("held")]
     else:
         texts = [row.query for row in ifeval_rows.read(data) if row.query]
     known = instruction_id(name)
