@@ -10,7 +10,7 @@ from typing import Any
 import tyro
 
 from interp_steer.errors import InterpSteerError, RunError
-from interp_steer.results.finished import Results, find, read
+from interp_steer.results import Results, find, read
 
 
 def read_runs(root: Path) -> list[Results]:

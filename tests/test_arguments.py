@@ -15,7 +15,7 @@ import pytest
 
 import interp_steer as ist
 from interp_steer.arguments import check_list
-from interp_steer.contrast import languages, words_and_lengths
+from interp_steer.contrast import languages, two_lists, words_and_lengths
 from interp_steer.contrast.instructions import ifeval_rows, ifeval_sets, stripping
 from interp_steer.errors import InterpSteerError, ScoringError
 from interp_steer.generation import inputs, teacher_forcing
@@ -90,14 +90,16 @@ TABLE: dict[str, Callable[[World], object]] = {
     "word_pairs words": lambda w: WORDS.word_pairs(QUERIES, TEXT),
     "length_sets queries": lambda w: WORDS.length_sets(TEXT),
     "sentence_sets queries": lambda w: WORDS.sentence_sets(TEXT),
+    "from_lists present": lambda w: two_lists.from_lists(TEXT, ["a"], name="x"),
+    "from_lists absent": lambda w: two_lists.from_lists(["a"], TEXT, name="x"),
     "format_sets ids": lambda w: ifeval_sets.format_sets([], TEXT),
-    "augmented queries": lambda w: ifeval_sets.augmented(TEXT, TEXT),
+    "augmented_set queries": lambda w: ifeval_sets.augmented_set(TEXT, TEXT),
     "augmented_sets queries": lambda w: ifeval_sets.augmented_sets(TEXT),
     "augmented_sets ids": lambda w: ifeval_sets.augmented_sets(QUERIES, TEXT),
-    "single_instruction ids": lambda w: ifeval_rows.single_instruction([], TEXT),
+    "rows_with_one_instruction ids": lambda w: ifeval_rows.rows_with_one_instruction([], TEXT),
     "strip instruction_ids": lambda w: stripping.strip("a", TEXT),
     "strip kwargs": lambda w: stripping.strip("a", [TEXT], TEXT),
-    "check_apart evaluation": lambda w: languages.check_apart(w.pairs, TEXT),
+    "check_disjoint evaluation": lambda w: languages.check_disjoint(w.pairs, TEXT),
     # generation
     "tokenize prompts": lambda w: w.model.tokenize(TEXT),
     "tokenize_rendered texts": lambda w: w.model.tokenize_rendered(TEXT),
@@ -163,6 +165,8 @@ TABLE: dict[str, Callable[[World], object]] = {
 
 ELSEWHERE = {
     "apply resps": "the harness gives it",
+    "combine_within_splits queries": "build gives it",
+    "draw_arguments instruction_ids": "instructed_chat gives it",
     "compute_keys choices": "the ledger gives it",
     "draw_uniform applied": "the ledger gives it",
     "fires prompts": "a row of Condition",

@@ -76,7 +76,7 @@ def test_the_blocks_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_commands_in_the_prose_of_a_page(page: Path) -> None:
     prose = re.sub(r"(?ms)^```.*?^```", "", page.read_text("utf-8"))
     for name in re.findall(r"`python -m analyses\s+([a-z_]+)", prose):
-        cli.named(name, cli.discover())
+        cli.find_analysis(name, cli.discover())
     for target in re.findall(r"`make\s+([a-z-]+)`", prose):
         assert target in TARGETS
 
@@ -133,7 +133,7 @@ def refused(module: str, arguments: list[str]) -> str | None:
     try:
         if module == "analyses":
             if arguments:
-                found = cli.named(arguments[0], cli.discover())
+                found = cli.find_analysis(arguments[0], cli.discover())
                 config = importlib.import_module(found.module).Config
                 takes = config if getattr(found, "serves", False) else cli._command(config)
                 tyro.cli(takes, args=arguments[1:])

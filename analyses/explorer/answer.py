@@ -13,8 +13,8 @@ from analyses.explorer.form import Request
 from analyses.explorer.jobs import Job
 from analyses.explorer.workspace import READING, Workspace, make_label
 from figures.geometry.projection_text import Shades
-from interp_steer.generation.tracing import HALF, split_by_token
-from interp_steer.interventions.intervention import Intervention, compose
+from interp_steer.generation import HALF, split_by_token
+from interp_steer.interventions import Intervention, compose
 
 SIDES = ("unsteered", "steered")
 

@@ -9,8 +9,7 @@ from analyses.explorer.form import Request, Source, SteeringChoice
 from analyses.explorer.workspace import SAVED, FitOptions, Workspace
 from analyses.kit.instruction_sets import arguments, instruction_id
 from analyses.kit.operations import READ_TOKENS
-from interp_steer.interventions.intervention import Edit
-from interp_steer.interventions.operations import Operation
+from interp_steer.interventions import Edit, Operation
 
 _DEFAULTS = {"component": "resid_post", "position": "last", "estimator": "difference_in_means"}
 """Fit options that need not be written."""

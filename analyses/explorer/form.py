@@ -9,12 +9,10 @@ from typing import Any, get_args
 
 import interp_steer as ist
 from analyses.explorer.jobs import ExplorerError
-from interp_steer.interventions.operations import Operation
-from interp_steer.interventions.positions import span
-from interp_steer.interventions.schedules import parse as parse_schedule
-from interp_steer.models.sites import COMPONENTS
-from interp_steer.vectors.estimators import ESTIMATORS
-from interp_steer.vectors.strength import Unit
+from interp_steer.interventions import Operation, span
+from interp_steer.interventions import parse as parse_schedule
+from interp_steer.models import COMPONENTS
+from interp_steer.vectors import ESTIMATORS, Unit
 
 OPERATIONS = (Operation.PROJECT, Operation.ADD, Operation.TURN, Operation.ABLATE)
 """The operations that a page offers, in this order."""

@@ -17,9 +17,7 @@ from analyses.explorer.workspace import Workspace, make_label
 from analyses.geometry.head_geometry_readings import PropertyHeads, read_heads
 from figures.geometry.head_map import head_map
 from figures.style.drawing import Drawing
-from interp_steer.geometry.cosines import vocabulary
-from interp_steer.geometry.heads import head_projections, head_rows
-from interp_steer.geometry.layers import discrimination
+from interp_steer.geometry import discrimination, head_projections, head_rows, vocabulary
 
 QUANTITIES = {"auroc": "AUROC", "norm": "Length", "share": "Share"}
 """Quantities of the map, with their labels on the page: how well the head's output separates both

@@ -24,10 +24,9 @@ from analyses.explorer.widgets import (
     set_aria_live,
 )
 from analyses.explorer.workspace import Workspace
-from interp_steer.interventions.operations import Operation
-from interp_steer.models import bundled
-from interp_steer.models.sites import COMPONENTS
-from interp_steer.vectors.estimators import ESTIMATORS
+from interp_steer.interventions import Operation
+from interp_steer.models import COMPONENTS, bundled
+from interp_steer.vectors import ESTIMATORS
 
 FIRST_VECTOR = "language:response_language?language=it"
 FIRST_PROMPT = "Tell me about the castle."

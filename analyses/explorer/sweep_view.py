@@ -14,10 +14,10 @@ from analyses.explorer.form import SteeringChoice
 from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.workspace import SAVED, Workspace, make_label
 from figures.style.drawing import Drawing
-from interp_steer.contrast.pair import Pair, Prompt
-from interp_steer.interventions.operations import Operation
-from interp_steer.statistics.intervals import bootstrap_mean, wilson
-from interp_steer.sweeps.grid import follows_instruction
+from interp_steer.contrast import Pair, Prompt
+from interp_steer.interventions import Operation
+from interp_steer.statistics import bootstrap_mean, wilson
+from interp_steer.sweeps import follows_instruction
 
 Measure = Literal["follow", "kl"]
 MEASURES = {"follow": "follow the instruction", "kl": "KL (nats a token)"}

@@ -14,10 +14,9 @@ from analyses.explorer.jobs import ExplorerError, Job
 from analyses.explorer.workspace import Workspace, make_label
 from analyses.geometry.propagation import CURVES, average_over_prompts
 from figures.style.drawing import Drawing
-from interp_steer.geometry.cosines import cosine_map, vocabulary
-from interp_steer.geometry.propagation import propagate
-from interp_steer.interventions.operations import Operation
-from interp_steer.vectors.algebra import inner_product
+from interp_steer.geometry import cosine_map, propagate, vocabulary
+from interp_steer.interventions import Operation
+from interp_steer.vectors import inner_product
 
 MAX_PROPAGATION_PROMPTS = 12
 """Prompts on which the propagation of an injection is measured."""

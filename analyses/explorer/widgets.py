@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from dash import dcc, html
 
-from interp_steer.vectors.strength import Unit
+from interp_steer.vectors import Unit
 
 UNITS = {
     "norm": "vector norms",

@@ -15,12 +15,12 @@ from analyses.explorer.form import Source, SteeringChoice
 from analyses.explorer.jobs import ExplorerError, Job
 from analyses.kit.instruction_sets import FORMATS, contrast_sets
 from analyses.kit.operations import READ_TOKENS
-from interp_steer.contrast.instructions.registry import IDS, LANGUAGE, LANGUAGE_NAMES
-from interp_steer.contrast.pair import Prompt
+from interp_steer.contrast import Prompt
+from interp_steer.contrast.instructions import IDS, LANGUAGE, LANGUAGE_NAMES
 from interp_steer.errors import InterpSteerError
-from interp_steer.interventions.intervention import Direction, Intervention, compose
-from interp_steer.interventions.schedules import parse as parse_schedule
-from interp_steer.world.queries import list_queries
+from interp_steer.interventions import Direction, Intervention, compose
+from interp_steer.interventions import parse as parse_schedule
+from interp_steer.world import list_queries
 
 SAVED = "saved:"
 """Prefix of the keys of saved vectors."""

@@ -43,11 +43,16 @@ from analyses.kit.instruction_sets import contrast_sets
 from figures.style.drawing import short_names
 from figures.style.interval_dots import interval_dots
 from interp_steer.errors import OptionError, StatisticsError
-from interp_steer.geometry.exchange import capture_last_tokens
-from interp_steer.statistics.effect_shares import ratio_of_means, share_between
-from interp_steer.statistics.intervals import Interval, bootstrap_mean
-from interp_steer.statistics.paired import holm, mcnemar
-from interp_steer.statistics.records import share_of
+from interp_steer.geometry import capture_last_tokens
+from interp_steer.statistics import (
+    Interval,
+    bootstrap_mean,
+    holm,
+    mcnemar,
+    ratio_of_means,
+    share_between,
+    share_of,
+)
 
 MAIN_EDITS = {"necessity": "zero", "sufficiency": "steer"}
 """The edit by which the layer of each quantity is chosen, and which is tested."""

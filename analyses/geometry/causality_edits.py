@@ -8,7 +8,7 @@ from typing import get_args
 
 import interp_steer as ist
 from analyses.kit.instruction_following import EditedPrompts
-from interp_steer.geometry.exchange import Part, Rows, displacement_along, exchange_activations
+from interp_steer.geometry import Part, Rows, displacement_along, exchange_activations
 
 EDITS = {
     "zero": "set to zero",

@@ -54,10 +54,8 @@ from analyses.kit.answer_options import open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import READ_TOKENS, position_of
 from interp_steer.errors import OptionError
-from interp_steer.statistics.intervals import Interval
-from interp_steer.vectors.transfer.fitting import fit_map_on, r_squared
-from interp_steer.vectors.transfer.paired_activations import SharedTexts
-from interp_steer.vectors.transfer.residual_map import ResidualMap
+from interp_steer.statistics import Interval
+from interp_steer.vectors.transfer import ResidualMap, SharedTexts, fit_map_on, r_squared
 
 Maps = Mapping[tuple[str, str, str], ResidualMap]
 """Maps by where activations are read, the set of prompts, and the kind."""

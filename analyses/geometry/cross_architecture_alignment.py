@@ -12,11 +12,10 @@ from torch import Tensor
 
 import interp_steer as ist
 from analyses.kit.operations import READ_TOKENS, position_of
-from interp_steer.geometry.layers import discrimination
-from interp_steer.statistics.intervals import Interval, bootstrap
-from interp_steer.statistics.resampling import draw_weights, normal_interval
-from interp_steer.vectors.fitting import difference_in_means
-from interp_steer.vectors.transfer.residual_map import ResidualMap
+from interp_steer.geometry import discrimination
+from interp_steer.statistics import Interval, bootstrap, draw_weights, normal_interval
+from interp_steer.vectors import difference_in_means
+from interp_steer.vectors.transfer import ResidualMap
 
 RESAMPLES = 300
 """Bootstrap draws of the held-out pairs, for the interval of an AUROC."""

@@ -20,7 +20,7 @@ from analyses.geometry.cross_architecture_steering import (
 from figures.style import theme
 from figures.style.drawing import Drawing, interval_text, list_words, p_text, short_names
 from figures.style.interval_dots import interval_dots
-from interp_steer.statistics.records import share_of
+from interp_steer.statistics import share_of
 
 OUTCOMES = {"strict": "follows the instruction", "sound": "and is sound"}
 """Outcomes of an answer: the column of the records, and the name in figures."""

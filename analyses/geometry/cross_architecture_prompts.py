@@ -8,12 +8,10 @@ from typing import Any
 
 from analyses.geometry.subspaces import get_family
 from analyses.kit.instruction_sets import arguments, instruction_id
-from interp_steer.contrast.contrast_set import ContrastSet, plain_text
+from interp_steer.contrast import ContrastSet, plain_text
 from interp_steer.contrast.instructions import registry
 from interp_steer.errors import OptionError
-from interp_steer.world import model_answers
-from interp_steer.world.facts import LANGUAGES
-from interp_steer.world.queries import Query, list_queries
+from interp_steer.world import LANGUAGES, Query, list_queries, model_answers
 
 PROMPT_SETS = {
     "plain": "ask for no format",

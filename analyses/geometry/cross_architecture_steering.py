@@ -11,10 +11,8 @@ import polars as pl
 import interp_steer as ist
 from analyses.kit.answer_options import AnswerOptions
 from analyses.kit.operations import Steerer, SteeringSpec
-from interp_steer.statistics.paired import holm, mcnemar
-from interp_steer.statistics.records import compare, mean_of, share_of
-from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
-from interp_steer.sweeps.grid import breaks_instruction
+from interp_steer.statistics import compare, holm, mcnemar, mean_of, share_of
+from interp_steer.sweeps import BROKEN, breaks_instruction, with_divergence, with_fluency
 
 Vectors = Mapping[str, ist.SteeringVector]
 """Vectors by where they were read."""

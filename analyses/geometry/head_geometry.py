@@ -44,10 +44,9 @@ from analyses.geometry.head_geometry_readings import (
 from analyses.kit.instruction_sets import contrast_sets
 from figures.geometry.head_map import head_map
 from figures.style.drawing import short_names
-from interp_steer.contrast.contrast_set import ContrastSet
+from interp_steer.contrast import ContrastSet
 from interp_steer.errors import OptionError
-from interp_steer.statistics.intervals import Interval, bootstrap_mean
-from interp_steer.statistics.resampling import resampled_means
+from interp_steer.statistics import Interval, bootstrap_mean, resampled_means
 
 Heads = list[tuple[int, int]]
 """Heads as (layer, head)."""

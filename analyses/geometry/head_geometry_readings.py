@@ -12,16 +12,9 @@ import torch
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer.contrast.contrast_set import ContrastSet
-from interp_steer.geometry.heads import (
-    Shares,
-    head_projections,
-    head_rows,
-    share_sites,
-    write_shares,
-)
-from interp_steer.statistics.resampling import normal_interval, resampled_means
-from interp_steer.statistics.separation import Separation, measure_separation
+from interp_steer.contrast import ContrastSet
+from interp_steer.geometry import Shares, head_projections, head_rows, share_sites, write_shares
+from interp_steer.statistics import Separation, measure_separation, normal_interval, resampled_means
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,15 +23,15 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.kit.instruction_sets import contrast_sets
-from interp_steer.geometry.layers import (
+from interp_steer.geometry import (
     cosine_between_layers,
     discrimination,
+    energy_shares,
     spread,
     unembedding_angle,
 )
-from interp_steer.geometry.ranks import energy_shares
-from interp_steer.statistics.intervals import Interval, bootstrap
-from interp_steer.vectors.fitting import difference_in_means
+from interp_steer.statistics import Interval, bootstrap
+from interp_steer.vectors import difference_in_means
 
 CURVES = {
     "effective_rank": (

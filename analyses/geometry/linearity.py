@@ -54,8 +54,7 @@ from analyses.geometry.linearity_readouts import (
 )
 from analyses.kit.instruction_following import Answering, InstructionFollowing
 from analyses.kit.instruction_sets import contrast_sets
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import share_of
+from interp_steer.statistics import Interval, share_of
 
 N_RANDOM = 8
 """Random directions whose AUROC is measured."""

@@ -13,14 +13,11 @@ import polars as pl
 import interp_steer as ist
 from analyses.geometry.linearity_readouts import RANDOM, PropertyReadouts, get_rows
 from analyses.kit.instruction_following import EditedPrompts, InstructionFollowing
-from interp_steer.contrast.pair import Pair
+from interp_steer.contrast import Pair
 from interp_steer.errors import StatisticsError
-from interp_steer.statistics.effect_shares import ratio_of_means
-from interp_steer.statistics.intervals import Interval, bootstrap_mean
-from interp_steer.statistics.records import mean_of, share_of
-from interp_steer.sweeps.damage import BROKEN, with_fluency
-from interp_steer.sweeps.grid import breaks_instruction
-from interp_steer.vectors.transport import TransportMap
+from interp_steer.statistics import Interval, bootstrap_mean, mean_of, ratio_of_means, share_of
+from interp_steer.sweeps import BROKEN, breaks_instruction, with_fluency
+from interp_steer.vectors import TransportMap
 
 MEANS = "difference_in_means"
 

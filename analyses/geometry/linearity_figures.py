@@ -22,7 +22,7 @@ from analyses.geometry.linearity_readouts import (
 from figures.geometry.pair_shifts import pair_shifts
 from figures.style.drawing import list_words, short_names
 from figures.style.interval_dots import interval_dots
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics import Interval
 
 CURVES = (MEANS, "pca_centred", "lda", "gaussian", "mlp", RANDOM)
 """Readouts that are drawn layer by layer; the others are drawn at one layer."""

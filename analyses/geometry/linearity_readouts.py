@@ -14,25 +14,24 @@ from jaxtyping import Float64
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer.capture.contrast_moments import ContrastMoments
-from interp_steer.geometry.probes import (
-    Both,
-    Kind,
-    Probe,
-    density_ratio,
-    train_probe,
-    train_with_penalty,
-)
-from interp_steer.statistics.intervals import (
+from interp_steer.capture import ContrastMoments
+from interp_steer.geometry import Both, Kind, Probe, density_ratio, train_probe, train_with_penalty
+from interp_steer.statistics import (
     Interval,
+    auroc_gain,
     bootstrap,
     jackknife_interval,
     jackknife_subsets,
+    measure_separation,
 )
-from interp_steer.statistics.separation import auroc_gain, measure_separation
-from interp_steer.vectors.estimators import ESTIMATORS, shift_along
-from interp_steer.vectors.fitting import fit_along
-from interp_steer.vectors.transport import KINDS, TransportMap, transport_of
+from interp_steer.vectors import (
+    ESTIMATORS,
+    KINDS,
+    TransportMap,
+    fit_along,
+    shift_along,
+    transport_of,
+)
 
 LINEAR = {
     "difference_in_means": "difference in means",

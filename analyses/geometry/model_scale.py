@@ -29,7 +29,7 @@ from figures.geometry.model_curves import model_curves
 from figures.style.drawing import short_names
 from figures.style.interval_dots import interval_dots
 from interp_steer.errors import InterpSteerError, InterventionError, OptionError, RunError
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics import Interval
 
 CURVES = {
     "auroc": (

@@ -16,14 +16,10 @@ from einops import einsum
 
 import interp_steer as ist
 from analyses.kit.instruction_following import Answering, EditedPrompts, InstructionFollowing
-from interp_steer.contrast.contrast_set import ContrastSet
+from interp_steer.contrast import ContrastSet
 from interp_steer.errors import OptionError, StatisticsError
-from interp_steer.geometry.exchange import Rows, capture_last_tokens
-from interp_steer.geometry.layers import Discrimination, discrimination, spread
-from interp_steer.statistics.effect_shares import ratio_of_means
-from interp_steer.statistics.intervals import Interval, share
-from interp_steer.statistics.records import mean_of, share_of
-from interp_steer.statistics.resampling import draw_weights
+from interp_steer.geometry import Discrimination, Rows, capture_last_tokens, discrimination, spread
+from interp_steer.statistics import Interval, draw_weights, mean_of, ratio_of_means, share, share_of
 
 DRAWS = 1000
 """Bootstrap draws of the prompts on which the best depth is chosen."""

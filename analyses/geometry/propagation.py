@@ -24,8 +24,8 @@ from tqdm import tqdm
 import figures
 import interp_steer as ist
 from analyses.kit.instruction_sets import contrast_sets
-from interp_steer.geometry.propagation import QUANTITIES, Propagation, PropagationOptions, propagate
-from interp_steer.statistics.intervals import Interval, bootstrap_mean
+from interp_steer.geometry import QUANTITIES, Propagation, PropagationOptions, propagate
+from interp_steer.statistics import Interval, bootstrap_mean
 
 CURVES = {
     "survival": (

@@ -44,9 +44,7 @@ from analyses.geometry.stability_rows import (
     select_by_number,
 )
 from interp_steer.errors import OptionError
-from interp_steer.statistics import find_stable_size
-from interp_steer.statistics.intervals import bootstrap_mean
-from interp_steer.statistics.paired import holm
+from interp_steer.statistics import bootstrap_mean, find_stable_size, holm
 
 
 @dataclass(frozen=True)

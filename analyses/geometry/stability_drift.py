@@ -10,7 +10,7 @@ import polars as pl
 
 import interp_steer as ist
 from analyses.kit.operations import Steerer
-from interp_steer.statistics.intervals import Interval, bootstrap_mean
+from interp_steer.statistics import Interval, bootstrap_mean
 
 READING = "reading"
 """Name of a direction that is read and not steered along."""

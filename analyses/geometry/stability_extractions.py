@@ -13,14 +13,17 @@ from torch import Tensor
 
 import interp_steer as ist
 from analyses.kit.instruction_sets import arguments, instruction_id
-from interp_steer.contrast.contrast_set import plain_text
-from interp_steer.contrast.instructions import ifeval_rows
-from interp_steer.contrast.instructions.ifeval_sets import ask_for
-from interp_steer.contrast.instructions.phrasings import draw_arguments, list_phrasings, say
-from interp_steer.contrast.instructions.stripping import carries_instruction
-from interp_steer.contrast.pair import Pair
+from interp_steer.contrast import Pair, plain_text
+from interp_steer.contrast.instructions import (
+    ask_for,
+    carries_instruction,
+    draw_arguments,
+    ifeval_rows,
+    list_phrasings,
+    say,
+)
 from interp_steer.errors import OptionError
-from interp_steer.world.queries import list_queries
+from interp_steer.world import list_queries
 
 
 def sample_queries(name: str, n: int, seed: int, data: str | None = None) -> list[str]:

@@ -15,7 +15,7 @@ from analyses.geometry.stability_drift import DRIFT, WINDOW, measure_drift, smoo
 from analyses.geometry.stability_rows import COPIES, LEVELS, Sizes, count_rejections
 from figures.geometry.reliability import cosines_by_number
 from figures.style.drawing import list_words, short_names
-from interp_steer.statistics.intervals import Interval, bootstrap_mean
+from interp_steer.statistics import Interval, bootstrap_mean
 
 UNDRAWN = ("vector, by split halves", "vector, resampled", "base with tuned, of all queries")
 """Series that other series would cover; captions state their values."""

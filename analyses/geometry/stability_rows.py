@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 import interp_steer as ist
 from analyses.geometry.stability_extractions import Extractions, join_requests
-from interp_steer.statistics.intervals import Interval, wilson
-from interp_steer.statistics.separation import measure_separation
-from interp_steer.vectors.fitting import difference_in_means
-from interp_steer.vectors.trust.assessment import assess
-from interp_steer.vectors.trust.permutation import permutation_test, separation_test
-from interp_steer.vectors.trust.reliability import (
+from interp_steer.statistics import Interval, measure_separation, wilson
+from interp_steer.vectors import difference_in_means
+from interp_steer.vectors.trust import (
     agreement,
+    assess,
     bootstrap_cosine,
+    permutation_test,
+    separation_test,
     spearman_brown,
     split_half,
 )

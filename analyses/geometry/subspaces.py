@@ -40,10 +40,8 @@ from figures.geometry.embedding_map import embedding_map
 from figures.geometry.similarity import similarity_by_layer, similarity_map
 from figures.style.drawing import interval_text, percent
 from interp_steer.errors import OptionError
-from interp_steer.geometry.ranks import effective_rank
-from interp_steer.geometry.subspaces import principal_angles, shared_part
-from interp_steer.statistics.intervals import Interval, bootstrap_mean
-from interp_steer.statistics.resampling import normal_interval, resampled_means
+from interp_steer.geometry import effective_rank, principal_angles, shared_part
+from interp_steer.statistics import Interval, bootstrap_mean, normal_interval, resampled_means
 
 MOST_ANGLE_DRAWS = 50
 """Maximum number of draws for angles, which are slow to compute."""

@@ -37,13 +37,12 @@ from analyses.instructions.requests import Combination, ask_for_all, check_prope
 from analyses.kit.answer_options import open_sweep_options
 from analyses.kit.instruction_sets import FORMATS, contrast_sets, instruction_id
 from analyses.kit.operations import Steerer
-from interp_steer.contrast.instructions.registry import WORDS, are_compatible
+from interp_steer.contrast.instructions import WORDS, are_compatible
 from interp_steer.errors import OptionError
-from interp_steer.statistics.intervals import share
-from interp_steer.statistics.records import mean_of, share_of
-from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
-from interp_steer.vectors.orthogonal import orthogonalise
-from interp_steer.world.chats import HELD_PAIRS
+from interp_steer.statistics import mean_of, share, share_of
+from interp_steer.sweeps import BROKEN, with_divergence, with_fluency
+from interp_steer.vectors import orthogonalise
+from interp_steer.world import HELD_PAIRS
 
 NONE = "none"
 """The name of "no vector" in the table."""

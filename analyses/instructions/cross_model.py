@@ -30,10 +30,8 @@ from analyses.instructions.layer_search import (
 from analyses.kit.answer_options import open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import Steerer
-from interp_steer.statistics.intervals import Interval, bootstrap
-from interp_steer.statistics.paired import mcnemar
-from interp_steer.statistics.records import mean_of, share_of
-from interp_steer.sweeps.damage import with_divergence, with_fluency
+from interp_steer.statistics import Interval, bootstrap, mcnemar, mean_of, share_of
+from interp_steer.sweeps import with_divergence, with_fluency
 
 SOURCES = ("own", "sibling")
 """The models whose vectors steer the base model: the base model itself, and its sibling."""

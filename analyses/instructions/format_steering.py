@@ -40,9 +40,8 @@ from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import Control, Steerer, fit_vectors
 from figures.published import reported
 from interp_steer.errors import OptionError
-from interp_steer.statistics.paired import mcnemar
-from interp_steer.statistics.records import compare, mean_of, share_of
-from interp_steer.sweeps.damage import with_divergence, with_fluency
+from interp_steer.statistics import compare, mcnemar, mean_of, share_of
+from interp_steer.sweeps import with_divergence, with_fluency
 
 CONTROLS = ("random", "shuffled", "others")
 """The controls that act in place of the vector."""

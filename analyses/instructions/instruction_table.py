@@ -23,8 +23,7 @@ from analyses.kit.answer_options import AnswerOptions
 from analyses.kit.instruction_sets import FORMATS
 from analyses.kit.parts import configure, run_once
 from figures.published import BASELINES, OVERRIDDEN, OVERRIDE, as_plotted, reported
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import Comparison, compare, share_of
+from interp_steer.statistics import Comparison, Interval, compare, share_of
 
 SETTINGS = ("none", "random", "steered", "instruction", "both")
 """The rows of a model."""

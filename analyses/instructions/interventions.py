@@ -27,9 +27,8 @@ from analyses.kit.answer_options import AnswerOptions, open_sweep_options
 from analyses.kit.instruction_sets import contrast_sets
 from analyses.kit.operations import Control, Placement, Steerer
 from interp_steer.errors import OptionError
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import compare, mean_of, share_of
-from interp_steer.sweeps.damage import with_divergence, with_fluency
+from interp_steer.statistics import Interval, compare, mean_of, share_of
+from interp_steer.sweeps import with_divergence, with_fluency
 
 ROWS = {
     "none": "none",

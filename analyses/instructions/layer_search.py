@@ -19,9 +19,14 @@ from analyses.kit.answer_options import AnswerOptions
 from analyses.kit.instruction_sets import FORMATS
 from analyses.kit.operations import Control, Steerer
 from interp_steer.errors import InterventionError, OptionError
-from interp_steer.sweeps.damage import with_divergence, with_fluency
-from interp_steer.sweeps.grid import breaks_instruction
-from interp_steer.sweeps.selection import RULES, Choice, is_improvable
+from interp_steer.sweeps import (
+    RULES,
+    Choice,
+    breaks_instruction,
+    is_improvable,
+    with_divergence,
+    with_fluency,
+)
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,11 @@ from analyses.instructions.lengths import (
 )
 from analyses.kit.activation_differences import map_differences
 from analyses.kit.answer_options import AnswerOptions, open_sweep_options
+from interp_steer.contrast import CONCISENESS, VERBOSITY, length_sets
 from interp_steer.contrast.instructions import ifeval_rows
-from interp_steer.contrast.words_and_lengths import CONCISENESS, VERBOSITY, length_sets
-from interp_steer.statistics.intervals import bootstrap_mean
-from interp_steer.statistics.records import mean_of, share_of
-from interp_steer.sweeps.damage import with_divergence, with_fluency
-from interp_steer.world.queries import list_queries
+from interp_steer.statistics import bootstrap_mean, mean_of, share_of
+from interp_steer.sweeps import with_divergence, with_fluency
+from interp_steer.world import list_queries
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from typing import Any
 import polars as pl
 
 import interp_steer as ist
-from interp_steer.contrast.instructions.registry import WORDS
-from interp_steer.scoring.sentences import count_sentences
-from interp_steer.sweeps.damage import with_fluency
-from interp_steer.sweeps.grid import follows_instruction
+from interp_steer.contrast.instructions import WORDS
+from interp_steer.scoring import count_sentences
+from interp_steer.sweeps import follows_instruction, with_fluency
 
 KINDS = {"conciseness": {"relation": "less than"}, "verbosity": {"relation": "at least"}}
 """The vectors of length, and the arguments of the instruction that each is fitted on."""

@@ -19,10 +19,8 @@ import polars as pl
 import figures
 import interp_steer as ist
 from figures.published import BASELINES, as_plotted, reported, reported_sentences
-from interp_steer.statistics.paired import mcnemar
-from interp_steer.statistics.records import correct_p_values, share_of
-from interp_steer.sweeps import published_answers
-from interp_steer.sweeps.selection import Choice, stability
+from interp_steer.statistics import correct_p_values, mcnemar, share_of
+from interp_steer.sweeps import Choice, published_answers, stability
 
 Asked = tuple[str, bool]
 """An instruction, and whether the prompt has its text."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import interp_steer as ist
 from analyses.kit.instruction_sets import instruction_id
-from interp_steer.contrast.pair import Pair
+from interp_steer.contrast import Pair
 from interp_steer.scoring import ifeval
 
 Combination = tuple[str, ...]

@@ -25,9 +25,9 @@ from analyses.kit.judges import judge_all, make_judge
 from analyses.kit.parts import configure, run_once
 from figures.published import reported
 from interp_steer.errors import ScoringError
-from interp_steer.results.summary import Number
-from interp_steer.scoring.judge import Judge, list_questions
-from interp_steer.statistics.records import mean_gain, mean_of, share_of
+from interp_steer.results import Number
+from interp_steer.scoring import Judge, list_questions
+from interp_steer.statistics import mean_gain, mean_of, share_of
 
 COMPARISONS = (("none", "steered"), ("random", "steered"), ("instruction", "both"))
 """Settings that are compared, baseline first."""

@@ -43,13 +43,10 @@ from analyses.kit.activation_differences import map_differences
 from analyses.kit.answer_options import AnswerOptions, open_sweep_options
 from analyses.kit.operations import SteeringSpec
 from figures.published import reported_sentences
-from interp_steer.contrast.contrast_set import plain_text
-from interp_steer.contrast.words_and_lengths import sentence_sets
-from interp_steer.statistics.intervals import bootstrap_mean
-from interp_steer.statistics.paired import mcnemar
-from interp_steer.statistics.records import mean_of, share_of
-from interp_steer.sweeps.damage import with_divergence, with_fluency
-from interp_steer.world.queries import list_queries
+from interp_steer.contrast import plain_text, sentence_sets
+from interp_steer.statistics import bootstrap_mean, mcnemar, mean_of, share_of
+from interp_steer.sweeps import with_divergence, with_fluency
+from interp_steer.world import list_queries
 
 CONTROL = "instruction + random"
 """The setting in which a random direction acts and the prompt has the text."""

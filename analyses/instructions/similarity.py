@@ -17,8 +17,8 @@ import figures
 import interp_steer as ist
 from analyses.kit.instruction_sets import FORMATS, contrast_sets
 from interp_steer.geometry import cosines
-from interp_steer.statistics.intervals import bootstrap
-from interp_steer.vectors.fitting import difference_in_means
+from interp_steer.statistics import bootstrap
+from interp_steer.vectors import difference_in_means
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,11 @@ from analyses.instructions.layer_search import choose_layers
 from analyses.kit.answer_options import AnswerOptions, open_sweep_options
 from analyses.kit.judges import judge_all, make_judge
 from analyses.kit.operations import Steerer
-from interp_steer.contrast.instructions.registry import CAPITAL, EXISTENCE, FORBIDDEN
-from interp_steer.contrast.pair import Pair
+from interp_steer.contrast import Pair
+from interp_steer.contrast.instructions import CAPITAL, EXISTENCE, FORBIDDEN
 from interp_steer.scoring import ifeval
-from interp_steer.statistics.paired import mcnemar
-from interp_steer.statistics.records import share_of
-from interp_steer.sweeps.damage import BROKEN, with_fluency
-from interp_steer.sweeps.grid import answer_cells
+from interp_steer.statistics import mcnemar, share_of
+from interp_steer.sweeps import BROKEN, answer_cells, with_fluency
 
 TASKS = {"inclusion": (EXISTENCE, "keywords"), "exclusion": (FORBIDDEN, "forbidden_words")}
 """The instruction of each task, and the argument that holds its words."""

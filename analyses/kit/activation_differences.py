@@ -14,10 +14,9 @@ from torch.nn.functional import normalize
 
 import figures
 import interp_steer as ist
-from interp_steer.contrast.contrast_set import plain_text
-from interp_steer.contrast.pair import Pair
+from interp_steer.contrast import Pair, plain_text
 from interp_steer.errors import OptionError
-from interp_steer.statistics.intervals import Interval, share
+from interp_steer.statistics import Interval, share
 
 PERPLEXITY = 30.0
 """Perplexity of a t-SNE: roughly how many neighbours a point has. It is lower where there are few

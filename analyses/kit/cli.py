@@ -158,7 +158,7 @@ def run(analysis: Analysis, arguments: Sequence[str]) -> None:
     _seed(options.seed)
 
     from figures.printing.export import print_figures
-    from interp_steer.results.run import open_run
+    from interp_steer.results import open_run
 
     with open_run(
         analysis.name,

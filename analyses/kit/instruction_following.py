@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import interp_steer as ist
-from interp_steer.contrast.contrast_set import ContrastSet
-from interp_steer.sweeps.grid import answer_cells, breaks_instruction, follows_instruction
+from interp_steer.contrast import ContrastSet
+from interp_steer.sweeps import answer_cells, breaks_instruction, follows_instruction
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import interp_steer as ist
-from interp_steer.contrast.instructions import ifeval_rows, ifeval_sets
-from interp_steer.contrast.instructions.registry import FORMAT_IDS, LANGUAGE
+from interp_steer.contrast.instructions import FORMAT_IDS, LANGUAGE, ifeval_rows, ifeval_sets
 from interp_steer.errors import OptionError
 
 FORMATS = tuple(f"{name}?language=it" if name == LANGUAGE else name for name in FORMAT_IDS)

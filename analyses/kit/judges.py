@@ -8,8 +8,8 @@ import polars as pl
 
 import interp_steer as ist
 from interp_steer.errors import OptionError, ScoringError
-from interp_steer.scoring.judge import EndpointJudge, Judge, LocalJudge, judge_exchanges
-from interp_steer.world.judge import WorldJudge
+from interp_steer.scoring import EndpointJudge, Judge, LocalJudge, judge_exchanges
+from interp_steer.world import WorldJudge
 
 VERDICTS = {
     "instruction": pl.String,

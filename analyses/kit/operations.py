@@ -9,9 +9,7 @@ from typing import Any
 
 import interp_steer as ist
 from interp_steer.errors import InterventionError, OptionError
-from interp_steer.interventions.operations import Operation
-from interp_steer.interventions.positions import span
-from interp_steer.interventions.schedules import AnySchedule, fixed
+from interp_steer.interventions import AnySchedule, Operation, fixed, span
 
 Control = Callable[[ist.SteeringVector], ist.SteeringVector]
 """A function from a vector to another that acts in its place, with the same strength."""

@@ -12,7 +12,7 @@ import interp_steer as ist
 from figures.pages.report import write_report
 from figures.printing.export import print_figures
 from interp_steer.errors import OptionError, RunError
-from interp_steer.results.finished import Results
+from interp_steer.results import Results
 
 
 def configure(analysis: Any, config: Any, **own: Any) -> Any:

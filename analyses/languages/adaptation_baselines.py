@@ -43,13 +43,10 @@ from analyses.languages.adaptation_methods import (
     score_answers,
 )
 from analyses.languages.adaptation_models import Prompted
-from interp_steer.contrast.parallel import ParallelItem, from_files
+from interp_steer.contrast import ParallelItem, from_files
 from interp_steer.errors import OptionError
-from interp_steer.statistics.intervals import Interval, bootstrap, share
-from interp_steer.statistics.paired import mcnemar, paired_difference
-from interp_steer.world import grammar
-from interp_steer.world.random_choices import LETTERS, MultipleChoice, multiple_choice
-from interp_steer.world.translations import parallel
+from interp_steer.statistics import Interval, bootstrap, mcnemar, paired_difference, share
+from interp_steer.world import LETTERS, MultipleChoice, grammar, multiple_choice, parallel
 
 Method = Literal["system prompt", "few-shot", "lora", "prefix tuning", "steered"]
 METHODS: tuple[Method, ...] = ("system prompt", "few-shot", "lora", "prefix tuning", "steered")

@@ -27,13 +27,11 @@ from analyses.languages.adaptation_models import (
     worked_examples,
 )
 from analyses.languages.adaptation_training import Trained, Training, lora, prefix_tuning
-from interp_steer.contrast.pair import Pair
-from interp_steer.contrast.parallel import ParallelItem
+from interp_steer.contrast import Pair, ParallelItem
 from interp_steer.errors import OptionError
-from interp_steer.scoring.fluency import REPETITION_THRESHOLD, perplexity, repetition
-from interp_steer.scoring.language import detect
-from interp_steer.vectors.stepped_vector import SteppedVector
-from interp_steer.world.content import check_content
+from interp_steer.scoring import REPETITION_THRESHOLD, detect, perplexity, repetition
+from interp_steer.vectors import SteppedVector
+from interp_steer.world import check_content
 
 
 @dataclass(frozen=True)

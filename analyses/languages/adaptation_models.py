@@ -18,9 +18,8 @@ from torch import Tensor
 
 import interp_steer as ist
 from interp_steer.errors import OptionError
-from interp_steer.generation.decoding import StopRule
-from interp_steer.models.batching import batches_by_length, in_parts
-from interp_steer.models.prompts import Message, Query
+from interp_steer.generation import StopRule
+from interp_steer.models import Message, Query, batches_by_length, in_parts
 
 Exchange = tuple[str, str]
 """A question and the wanted answer."""
@@ -64,7 +63,9 @@ class Prompted:
         batch_size: number of rows run together.
 
     Example:
-        >>> Prompted("system prompt", model, before=(chat_turn("system", "Answer in Italian."),))
+        >>> before = (chat_turn("system", "Answer in Italian."),)
+        >>> Prompted("system prompt", model, before=before).prompt("What is a castle?")[0]
+        {'role': 'system', 'content': 'Answer in Italian.'}
     """
 
     name: str

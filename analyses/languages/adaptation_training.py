@@ -25,7 +25,7 @@ from analyses.languages.adaptation_models import (
     answer_logprobs,
 )
 from interp_steer.errors import OptionError
-from interp_steer.models.prompts import closing_token
+from interp_steer.models import closing_token
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,13 @@ import polars as pl
 
 import interp_steer as ist
 from analyses.kit.answer_options import AnswerOptions
-from interp_steer.contrast.languages import question_blocks
-from interp_steer.contrast.pair import Pair
-from interp_steer.contrast.parallel import ParallelItem
+from interp_steer.contrast import Pair, ParallelItem, question_blocks
 from interp_steer.errors import OptionError
-from interp_steer.interventions.schedules import AnySchedule
-from interp_steer.models.prompts import PromptFormat, question_answer
+from interp_steer.interventions import AnySchedule
+from interp_steer.models import PromptFormat, question_answer
 from interp_steer.scoring import language
-from interp_steer.sweeps.damage import BROKEN, with_fluency
-from interp_steer.sweeps.grid import Cell, answer_cells
-from interp_steer.world.content import check_content
+from interp_steer.sweeps import BROKEN, Cell, answer_cells, with_fluency
+from interp_steer.world import check_content
 
 STEPS = 30
 """``M`` of the paper: number of generated tokens over which vectors are read."""

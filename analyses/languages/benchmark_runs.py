@@ -13,12 +13,12 @@ import interp_steer as ist
 from analyses.kit.answer_options import open_sweep_options
 from analyses.languages import base
 from analyses.languages.base import STEPS, LanguageConfig, scheduled_cell, target_of
-from interp_steer.contrast.parallel import ParallelItem
+from interp_steer.contrast import ParallelItem
 from interp_steer.errors import OptionError
-from interp_steer.interventions.intervention import Intervention
-from interp_steer.models.bundled import BUNDLED_NAMES
-from interp_steer.statistics.paired import mcnemar, paired_difference
-from interp_steer.sweeps.grid import Cell
+from interp_steer.interventions import Intervention
+from interp_steer.models import BUNDLED_NAMES
+from interp_steer.statistics import mcnemar, paired_difference
+from interp_steer.sweeps import Cell
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager

@@ -33,20 +33,21 @@ from analyses.languages.base import STEPS, LanguageConfig, scheduled_cell, targe
 from analyses.languages.creative_tasks_overlap import distinct, repeats, words_of
 from figures.style.drawing import interval_text, list_words
 from figures.style.settings import language_name
-from interp_steer.contrast.parallel import ParallelItem
+from interp_steer.contrast import ParallelItem
 from interp_steer.errors import OptionError
-from interp_steer.scoring.judge import Judge
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import compare, correct_p_values, mean_of, share_of
-from interp_steer.sweeps.damage import BROKEN
-from interp_steer.sweeps.grid import Cell
-from interp_steer.world import grammar
-from interp_steer.world.chats import YES_NO
-from interp_steer.world.facts import LANGUAGES, Fact
-from interp_steer.world.judge import WorldJudge
-from interp_steer.world.queries import questionable_facts
-from interp_steer.world.random_choices import choice_question
-from interp_steer.world.reading import read_claims
+from interp_steer.scoring import Judge
+from interp_steer.statistics import Interval, compare, correct_p_values, mean_of, share_of
+from interp_steer.sweeps import BROKEN, Cell
+from interp_steer.world import (
+    LANGUAGES,
+    YES_NO,
+    Fact,
+    WorldJudge,
+    choice_question,
+    grammar,
+    questionable_facts,
+    read_claims,
+)
 
 QUESTIONS = ("fact", "yes_no", "choice")
 """Tasks that have a right answer."""

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from interp_steer.statistics.intervals import Interval, leave_one_out_interval
+from interp_steer.statistics import Interval, leave_one_out_interval
 
 ALIKE = 4
 """Number of consecutive words that two answers share where one repeats the other."""

@@ -40,10 +40,9 @@ from analyses.languages.dynamic_composition_properties import (
 )
 from figures.style.drawing import interval_text, p_text, short_names
 from figures.style.settings import kind_of, language_name
-from interp_steer.interventions.schedules import AnySchedule, Dynamic
-from interp_steer.statistics.paired import mcnemar, paired_difference
-from interp_steer.statistics.records import mean_of, share_of
-from interp_steer.sweeps.grid import Cell
+from interp_steer.interventions import AnySchedule, Dynamic
+from interp_steer.statistics import mcnemar, mean_of, paired_difference, share_of
+from interp_steer.sweeps import Cell
 
 Strengths = Mapping[tuple[str, str], float]
 """The strength by property and schedule."""

@@ -12,12 +12,11 @@ import interp_steer as ist
 from analyses.kit.instruction_sets import arguments, instruction_id
 from analyses.languages import base
 from figures.style.settings import language_name
-from interp_steer.contrast.instructions.registry import LANGUAGE
-from interp_steer.contrast.pair import Pair
+from interp_steer.contrast import Pair
+from interp_steer.contrast.instructions import LANGUAGE
 from interp_steer.errors import OptionError
 from interp_steer.scoring import ifeval
-from interp_steer.sweeps.damage import BROKEN, with_divergence, with_fluency
-from interp_steer.sweeps.grid import Cell
+from interp_steer.sweeps import BROKEN, Cell, with_divergence, with_fluency
 
 CASES: Mapping[str, Callable[[str], bool]] = {
     "change_case:english_lowercase": str.islower,

@@ -33,7 +33,7 @@ from analyses.languages.benchmark_runs import (
 )
 from figures.published import reported
 from interp_steer.errors import OptionError
-from interp_steer.statistics.records import share_of
+from interp_steer.statistics import share_of
 
 MEASURES = {"accuracy": "correct", "in_language": "in_language", "parses": "parses"}
 """The measures, and the column of the records of which each is the share."""

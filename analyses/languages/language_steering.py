@@ -24,14 +24,11 @@ from analyses.kit.answer_options import open_sweep_options
 from analyses.languages import base
 from analyses.languages.base import STEPS, LanguageConfig, scheduled_cell, target_of
 from analyses.languages.resampled_vectors import Examples
-from interp_steer.contrast.parallel import ParallelItem
-from interp_steer.interventions.schedules import Dynamic
-from interp_steer.scoring.language import Detection, agreement
-from interp_steer.statistics.intervals import Interval, bootstrap_mean, share
-from interp_steer.statistics.paired import mcnemar
-from interp_steer.statistics.records import mean_of, share_of
-from interp_steer.sweeps.damage import with_divergence
-from interp_steer.sweeps.grid import Cell
+from interp_steer.contrast import ParallelItem
+from interp_steer.interventions import Dynamic
+from interp_steer.scoring import Detection, agreement
+from interp_steer.statistics import Interval, bootstrap_mean, mcnemar, mean_of, share, share_of
+from interp_steer.sweeps import Cell, with_divergence
 
 OUTCOMES = ("in_language", "in_language_langdetect", "kept", "names", "garbled", "degenerate")
 """Outcomes that are reported as shares of answers."""

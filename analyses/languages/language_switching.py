@@ -40,16 +40,12 @@ from analyses.languages.language_switching_steps import (
 )
 from analyses.languages.resampled_vectors import Examples
 from figures.style.settings import language_name
-from interp_steer.contrast.pair import Pair
-from interp_steer.contrast.parallel import ParallelItem
+from interp_steer.contrast import Pair, ParallelItem
 from interp_steer.errors import OptionError
-from interp_steer.interventions.schedules import Schedule
-from interp_steer.scoring.language import detect
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.paired import mcnemar
-from interp_steer.statistics.records import share_of
-from interp_steer.sweeps.damage import with_fluency
-from interp_steer.sweeps.grid import Cell, answer_cells
+from interp_steer.interventions import Schedule
+from interp_steer.scoring import detect
+from interp_steer.statistics import Interval, mcnemar, share_of
+from interp_steer.sweeps import Cell, answer_cells, with_fluency
 
 MIXTURES = (0.25, 0.5, 0.75)
 """Shares of the first of two languages in a mixture with the second."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 import interp_steer as ist
-from interp_steer.interventions.schedules import Schedule
-from interp_steer.scoring.language import detect
-from interp_steer.statistics.intervals import bootstrap_mean, share
+from interp_steer.interventions import Schedule
+from interp_steer.scoring import detect
+from interp_steer.statistics import bootstrap_mean, share
 
 FEWEST = 3
 """Minimum number of answers at a step for which shares are reported."""

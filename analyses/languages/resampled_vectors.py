@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 import interp_steer as ist
-from interp_steer.models.sites import Site
-from interp_steer.statistics.intervals import Interval
+from interp_steer.models import Site
+from interp_steer.statistics import Interval
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,8 +29,7 @@ from analyses.languages.benchmark_runs import (
     comparisons,
     settings,
 )
-from interp_steer.statistics.intervals import Interval, bootstrap_mean
-from interp_steer.statistics.records import share_of
+from interp_steer.statistics import Interval, bootstrap_mean, share_of
 
 BUNDLED = (
     Benchmark("MMLU", "burattino_mmlu_en"),

@@ -32,10 +32,9 @@ from analyses.speed.peer import Peer
 from analyses.speed.timing import Contender, alternate, answer, ratio, time_lap
 from analyses.speed.work import Work, draw_rows
 from interp_steer.errors import RunError
-from interp_steer.models.batching import batches_by_length
-from interp_steer.models.forward import Through
-from interp_steer.statistics.intervals import Interval
-from interp_steer.sweeps.grid import breaks_instruction
+from interp_steer.models import Through, batches_by_length
+from interp_steer.statistics import Interval
+from interp_steer.sweeps import breaks_instruction
 
 PEERS = Path(__file__).parent / "peers"
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 import interp_steer as ist
 from analyses.speed.checkpoints import checkpoint, texts
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics import Interval
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ import torch
 
 import interp_steer as ist
 from analyses.speed.checkpoints import SIZES, checkpoint, texts
-from interp_steer.contrast.instructions.registry import LOWERCASE
-from interp_steer.models.bundled import BUNDLED_NAMES, bundled_path
-from interp_steer.models.prompts import Query
+from interp_steer.contrast.instructions import LOWERCASE
+from interp_steer.models import BUNDLED_NAMES, Query, bundled_path
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from figures.style import theme
 from figures.style.drawing import NO_ESTIMATE, Drawing, require_columns
 from figures.style.small_multiples import LEGEND_ROW, Grid, curve
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics import Interval
 
 COLUMNS = 3
 """Most panels side by side."""

@@ -11,7 +11,7 @@ from figures.style import theme
 from figures.style.drawing import NO_ESTIMATE, Drawing, interval_text, percent, require_columns
 from figures.style.text_width import width
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics import Interval
 
 SIDE = 360
 """Side of the map in pixels."""

@@ -10,7 +10,7 @@ from figures.style import theme
 from figures.style.drawing import Drawing, list_words, require_columns, short_names
 from figures.style.small_multiples import Grid, curve
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics import Interval
 
 DASHES = {"vector": "solid", "random": "dot"}
 

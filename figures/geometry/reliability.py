@@ -11,8 +11,8 @@ from figures.geometry.contributions import interval_curves
 from figures.style import theme
 from figures.style.drawing import Drawing, list_words, require_columns, short_names
 from figures.style.small_multiples import log_ticks
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.sample_size import STABLE_COSINE, find_stable_size
+from interp_steer.statistics import Interval, find_stable_size
+from interp_steer.statistics.sample_size import STABLE_COSINE
 
 ROOM = 1.3
 """Factor by which the axis extends beyond its first and last number."""

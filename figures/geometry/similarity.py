@@ -13,7 +13,7 @@ from figures.style import theme
 from figures.style.drawing import Drawing, require_columns, short_names
 from figures.style.small_multiples import Grid, curve
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics import Interval
 
 CELL = 32
 """Side of a cell of a map in pixels."""

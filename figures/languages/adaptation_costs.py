@@ -14,7 +14,7 @@ from figures.style import theme
 from figures.style.drawing import Drawing, interval_text, list_words, require_columns
 from figures.style.settings import setting_looks
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics import Interval
 
 MARKS = ("circle", "square", "diamond", "triangle-up", "star")
 """Marks by rising number of examples; a method without examples has an open circle."""

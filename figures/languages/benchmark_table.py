@@ -14,7 +14,7 @@ from figures.style import theme
 from figures.style.drawing import Drawing, interval_text, list_words, percent, require_columns
 from figures.style.settings import ORIGINAL, setting_look, setting_looks
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics import Interval
 
 MEASURES = {"accuracy": "accuracy", "in_language": "language", "parses": "parses"}
 """Known measures, in the order of the columns, and their headers."""

@@ -12,8 +12,8 @@ from figures.style.drawing import Drawing, interval_text, list_words, require_co
 from figures.style.settings import language_name
 from figures.style.small_multiples import curve, log_ticks
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.sample_size import STABLE_COSINE, find_stable_size
+from interp_steer.statistics import Interval, find_stable_size
+from interp_steer.statistics.sample_size import STABLE_COSINE
 
 PANELS = {
     "in_language": "in the language",

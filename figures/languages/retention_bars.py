@@ -12,8 +12,7 @@ from figures.style.drawing import Drawing, interval_text, list_words, percent, r
 from figures.style.interval_bars import horizontal_bars
 from figures.style.settings import ORIGINAL, setting_looks
 from interp_steer.errors import FigureError
-from interp_steer.statistics.effect_shares import mean_change
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics import Interval, mean_change
 
 COLUMNS = ("setting", "benchmark", "value", "low", "high")
 

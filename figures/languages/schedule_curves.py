@@ -15,8 +15,7 @@ from figures.style.settings import SCHEDULES, kind_of, language_name, schedule_l
 from figures.style.small_multiples import Grid, curve
 from figures.style.theme import Style
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import mean_of, share_of
+from interp_steer.statistics import Interval, mean_of, share_of
 
 OUTCOMES = {
     "in_language": "answers in the language",

@@ -13,8 +13,7 @@ from figures.style.settings import language_name, schedule_looks, setting_looks
 from figures.style.small_multiples import Grid, curve
 from figures.style.theme import Style
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import mean_of
+from interp_steer.statistics import Interval, mean_of
 
 FEWEST = 3
 """Least number of queries of a step; fewer give no interval."""

@@ -12,7 +12,7 @@ from figures.style.drawing import Drawing, percent, require_columns
 from figures.style.settings import language_name
 from figures.style.small_multiples import Grid, curve
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics import Interval
 
 
 def switch_curves(frame: pl.DataFrame) -> Drawing:

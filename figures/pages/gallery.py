@@ -18,7 +18,7 @@ from figures.command_line import read_runs, run_command
 from figures.pages.page import figures_of, question_of, write_page
 from figures.pages.report import provenance_line
 from interp_steer.errors import FigureError
-from interp_steer.results.finished import Results
+from interp_steer.results import Results
 
 FOOTER = (
     "Made by figures.pages.gallery from finished results folders, whose checksums were verified "

@@ -15,10 +15,9 @@ from plotly.offline import get_plotlyjs
 
 from figures.style.drawing import list_words
 from figures.style.plotly_layout import read_figure
-from interp_steer.models.bundled import BUNDLED_NAMES as BUNDLED
-from interp_steer.results.finished import Results
-from interp_steer.results.folders import explain_write_errors
-from interp_steer.storage.atomic import write_atomically
+from interp_steer.models import BUNDLED_NAMES as BUNDLED
+from interp_steer.results import Results, explain_write_errors
+from interp_steer.storage import write_atomically
 
 TOY = "{models} {is_are} that proves the pipeline; nothing here is evidence about large models."
 """Remark of a page on runs of a bundled model."""

@@ -19,8 +19,7 @@ from figures.pages.page import figures_of, question_of, write_page
 from figures.pages.run_contents import frames_of, vector_cards
 from figures.steering.completions import COLUMNS, completions_table
 from interp_steer.errors import FigureError
-from interp_steer.results.finished import Results
-from interp_steer.results.summary import interval_text, number_text, rows
+from interp_steer.results import Results, interval_text, number_text, rows
 
 FOOTER = (
     "Made by figures.pages.report from the folders named under Provenance; their checksums were "

@@ -7,8 +7,7 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from interp_steer.results.finished import Results
-from interp_steer.results.summary import number_text
+from interp_steer.results import Results, number_text
 
 FIRST = 5
 """Number of rows of a frame that are shown."""
@@ -29,10 +28,7 @@ def vector_cards(run: Results) -> list[dict[str, Any]]:
         return []
     from safetensors import safe_open
 
-    from interp_steer.vectors.steering_vector import (
-        SteeringVector,  # which takes torch seconds to import
-    )
-    from interp_steer.vectors.stepped_vector import SteppedVector
+    from interp_steer.vectors import SteeringVector, SteppedVector
 
     kinds = {"SteeringVector": SteeringVector, "SteppedVector": SteppedVector}
     cards = []

@@ -31,9 +31,8 @@ from figures.printing.heatmap_cells import draw_rectangles
 from figures.printing.stamps import Stamp, add_stamp, need_pypdf, read_stamp, stamp_of
 from figures.style.plotly_layout import Figure, read_figure
 from interp_steer.errors import FigureError, InterpSteerError, RunError
-from interp_steer.results.finished import Results
-from interp_steer.results.folders import explain_write_errors
-from interp_steer.storage.atomic import write_atomically
+from interp_steer.results import Results, explain_write_errors
+from interp_steer.storage import write_atomically
 
 FORMATS = ("pdf", "svg", "png")
 PNG_SCALE = 3

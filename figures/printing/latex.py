@@ -26,10 +26,8 @@ from figures.steering.accuracy_table import (
     is_accuracy_table,
 )
 from interp_steer.errors import FigureError
-from interp_steer.results.finished import Results
-from interp_steer.results.folders import explain_write_errors
-from interp_steer.results.summary import Number, Row, number_text, rows
-from interp_steer.storage.atomic import write_atomically
+from interp_steer.results import Number, Results, Row, explain_write_errors, number_text, rows
+from interp_steer.storage import write_atomically
 
 LONG = 40
 """Number of rows from which on a table may break over pages."""

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from interp_steer.errors import FigureError, RunError
-from interp_steer.results.folders import AGAIN, checksum, document_hash, read_json
+from interp_steer.results import AGAIN, checksum, document_hash, read_json
 
 KEY = "interp_steer"
 """Name of the stamp in every kind of file."""

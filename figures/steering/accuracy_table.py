@@ -10,9 +10,7 @@ import polars as pl
 
 from figures.style import theme
 from figures.style.drawing import Drawing, interval_text, list_words, percent, require_columns
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.paired import PairedTest
-from interp_steer.statistics.records import correct_p_values
+from interp_steer.statistics import Interval, PairedTest, correct_p_values
 
 SHARES = ("strict", "loose", "degenerate")
 """Columns of the table that are shares, each with its columns ``_low`` and ``_high``."""

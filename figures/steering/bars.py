@@ -23,8 +23,7 @@ from figures.style.interval_bars import horizontal_bars
 from figures.style.settings import looks_of
 from figures.style.small_multiples import legend_height
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import Comparison, compare, correct_p_values, shares
+from interp_steer.statistics import Comparison, Interval, compare, correct_p_values, shares
 
 COMPARISONS = (("none", "steered"), ("random", "steered"), ("instruction", "both"))
 """Settings that are compared, baseline first."""

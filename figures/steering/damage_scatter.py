@@ -8,8 +8,7 @@ from plotly.subplots import make_subplots
 
 from figures.style import theme
 from figures.style.drawing import Drawing, interval_text, require_columns, whiskers
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import share_of
+from interp_steer.statistics import Interval, share_of
 
 
 def damage_scatter(records: pl.DataFrame, *, outcome: str = "strict") -> Drawing:

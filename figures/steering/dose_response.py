@@ -13,7 +13,7 @@ from scipy.stats import gaussian_kde
 from figures.style import theme
 from figures.style.drawing import NO_ESTIMATE, Drawing, list_words, require_columns
 from figures.style.small_multiples import Grid, curve
-from interp_steer.statistics.intervals import Interval, bootstrap_mean
+from interp_steer.statistics import Interval, bootstrap_mean
 
 COLUMNS = ("instruction", "setting", "strength", "query")
 

@@ -19,8 +19,7 @@ from figures.style.drawing import (
     whiskers,
 )
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval, bootstrap_mean
-from interp_steer.statistics.records import mean_gain
+from interp_steer.statistics import Interval, bootstrap_mean, mean_gain
 
 COMPARISONS = (("none", "steered"), ("instruction", "both"))
 """Settings that are compared, baseline first."""

@@ -21,8 +21,7 @@ from figures.style.drawing import (
 )
 from figures.style.small_multiples import Grid, curve
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import share_of, shares
+from interp_steer.statistics import Interval, share_of, shares
 
 RULES = {
     "paper": ("chosen (paper's rule)", "circle-open", 9),

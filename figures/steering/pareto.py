@@ -17,8 +17,7 @@ from figures.style.drawing import (
     whiskers,
 )
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import share_of
+from interp_steer.statistics import Interval, share_of
 
 FLOOR = 1e-4
 """Least divergence on the axis, in nats a token: a logarithmic axis has no zero."""

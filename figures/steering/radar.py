@@ -18,8 +18,7 @@ from figures.style.drawing import (
     short_names,
 )
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import shares
+from interp_steer.statistics import Interval, shares
 
 SHOWN = ("none", "steered", "instruction", "both")
 """Settings that are drawn; controls would hide them."""

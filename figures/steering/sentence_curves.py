@@ -10,8 +10,7 @@ import polars as pl
 from figures.style import theme
 from figures.style.drawing import NO_ESTIMATE, Drawing, interval_text, require_columns
 from figures.style.small_multiples import Grid, curve
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import compare, share_of
+from interp_steer.statistics import Interval, compare, share_of
 
 
 def sentence_curves(

@@ -7,8 +7,7 @@ import polars as pl
 from figures.style import theme
 from figures.style.drawing import Drawing, percent, require_columns
 from figures.style.small_multiples import Grid, curve
-from interp_steer.statistics.intervals import Interval
-from interp_steer.statistics.records import mean_of, share_of
+from interp_steer.statistics import Interval, mean_of, share_of
 
 LOOKS = {False: ("without the text", "solid", "circle"), True: ("with the text", "dash", "diamond")}
 

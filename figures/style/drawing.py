@@ -13,8 +13,8 @@ import plotly.io
 import polars as pl
 
 from interp_steer.errors import FigureError
-from interp_steer.statistics.intervals import Interval
-from interp_steer.storage.atomic import write_atomically
+from interp_steer.statistics import Interval
+from interp_steer.storage import write_atomically
 
 CONFIG = {"displayModeBar": False, "responsive": False}
 """plotly's options in a page. The tool bar would cover titles and offer to upload the figure."""

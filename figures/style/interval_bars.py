@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from figures.style import theme
 from figures.style.drawing import whiskers
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics import Interval
 
 
 def horizontal_bars(values: Mapping[str, Interval], style: theme.Style) -> go.Bar:

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from figures.style import theme
 from figures.style.plotly_layout import layout_of, left_margin
 from figures.style.plotly_layout import legend_rows as rows_of_legend
-from interp_steer.statistics.intervals import Interval
+from interp_steer.statistics import Interval
 
 LEGEND_ROW = 18
 """Height in pixels of a row of the legend."""

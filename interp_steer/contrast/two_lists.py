@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from interp_steer.arguments import check_list
 from interp_steer.contrast.contrast_set import ContrastSet, plain_text
 from interp_steer.contrast.from_phrasings import check_sizes
 from interp_steer.contrast.pair import SPLITS, Pair, Prompt, canonical_json, check_types
@@ -53,6 +54,8 @@ def from_lists(
         >>> pairs.splits, pairs.test[0].split
         (('fit', 'test'), 'test')
     """
+    check_list("present", present, ContrastError)
+    check_list("absent", absent, ContrastError)
     # Without a number, fit takes all pairs that the other splits leave.
     sizes = check_sizes(len(present) + 1 if fit is None else fit, select, test)
     pairs = list(_pair_up(present, absent))

@@ -50,9 +50,9 @@ def choose_by_letter(text: str, n_options: int) -> int | None:
         no letter.
 
     Example:
-        >>> by_letter("La risposta corretta è la B.", 4)
+        >>> choose_by_letter("La risposta corretta è la B.", 4)
         1
-        >>> by_letter("A volte piove.", 4) is None
+        >>> choose_by_letter("A volte piove.", 4) is None
         True
     """
     letter = f"([{LETTERS[:n_options]}])"

@@ -83,9 +83,10 @@ class SteeredLM(HFLM):
         InterventionError: when a direction does not fit the model.
         ModelError: for an option that is not in :data:`OF_HF`.
 
-    Example:
-        >>> lm = SteeredLM(model, vector.at(5).add(1.5, "generated"))
-        >>> lm_eval.simple_evaluate(model=lm, tasks=["arc_it"])["results"]  # doctest: +SKIP
+    Example::
+
+        lm = SteeredLM(model, vector.at(5).add(1.5, "generated"))
+        lm_eval.simple_evaluate(model=lm, tasks=["arc_it"])["results"]
     """
 
     # Attributes that lm-eval's decorator hides from type checkers.

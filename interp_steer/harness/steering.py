@@ -64,7 +64,7 @@ def make_intervention(
         VectorError: when the vector does not have the layer, or is zero there.
 
     Example:
-        >>> str(intervention(vector, 5, "shift", 1.5, positions="all", schedule="start"))
+        >>> str(make_intervention(vector, 5, "shift", 1.5, positions="all", schedule="start"))
         'shift(title@resid_post.5, coefficient=1.5, schedule=start)'
     """
     stepped = isinstance(vector, SteppedVector)

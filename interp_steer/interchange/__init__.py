@@ -1,7 +1,7 @@
 """Read vectors from the files of other tools, and write vectors for them.
 
->>> vector = ist.interchange.read("happy.gguf", model=model)                    # doctest: +SKIP
->>> ist.interchange.write(vector, "mine.gguf", format="llama_cpp", model=model)  # doctest: +SKIP
+>>> lost = ist.interchange.write(vector, "mine.gguf", format="llama_cpp", model=model)
+>>> again = ist.interchange.read("mine.gguf", model=model)
 
 A module for each format says what its files hold and how its layers count; :data:`FORMATS` lists
 the formats, and :func:`table` gives the list as rows of text. The package may import from

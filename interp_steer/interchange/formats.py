@@ -48,17 +48,18 @@ class OpenedFile:
 class Format(ABC):
     """A format of another tool: the attributes are the row of the table, the methods convert.
 
-    Example:
-        >>> class Mine(Format):  # one direction in a .pt
-        ...     name, called, tool, file = "mine", "mine", "my tool", ".pt of one direction"
-        ...     layers, acts = "resid_post.0", "adds after block 0, at every position"
-        ...     keeps, loses, refuses = "one direction", "the card, other layers", ADDS_ONLY
-        ...     suffixes = (".pt",)
-        ...     def recognises(self, file): return isinstance(file.content, torch.Tensor)
-        ...     def decode(self, file, model): return Incoming({0: file.content}, tool=self.name)
-        ...     def encode(self, vector, path, model):
-        ...         _, direction, lost = self.place(vector, model).only(0, "mine holds layer 0")
-        ...         return {path: torch_bytes(direction)}, lost
+    Example::
+
+        class Mine(Format):  # one direction in a .pt
+            name, called, tool, file = "mine", "mine", "my tool", ".pt of one direction"
+            layers, acts = "resid_post.0", "adds after block 0, at every position"
+            keeps, loses, refuses = "one direction", "the card, other layers", ADDS_ONLY
+            suffixes = (".pt",)
+            def recognises(self, file): return isinstance(file.content, torch.Tensor)
+            def decode(self, file, model): return Incoming({0: file.content}, tool=self.name)
+            def encode(self, vector, path, model):
+                _, direction, lost = self.place(vector, model).only(0, "mine holds layer 0")
+                return {path: torch_bytes(direction)}, lost
     """
 
     name: ClassVar[str]

@@ -119,8 +119,9 @@ def layer_activations(
         InterchangeError: for a vector or an intervention that directions alone cannot stand for,
             with the reason.
 
-    Example:
-        >>> theirs = steering_vectors.SteeringVector(layer_activations(ours))  # doctest: +SKIP
+    Example::
+
+        theirs = steering_vectors.SteeringVector(layer_activations(ours))
     """
     return dict(SteeringVectors().place(vector, model).places)
 

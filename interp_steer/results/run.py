@@ -385,9 +385,10 @@ def open_run(
         RunError: when the folder cannot be written, belongs to something else, or is being
             written by another process.
 
-    Example:
-        >>> with open_run("layer_sweep", config, seed=0) as run:  # doctest: +SKIP
-        ...     run.leave(summary={"accuracy": wilson(18, 24)})
+    Example::
+
+        with open_run("layer_sweep", config, seed=0) as run:
+            run.leave(summary={"accuracy": wilson(18, 24)})
     """
     if model is None:
         named = _to_json(config)

@@ -66,10 +66,10 @@ class Endpoint:
         ScoringError: for an invalid address, a password in the address, a key that is not in the
             environment, or a key that would travel in clear text.
 
-    Example:
-        >>> judge = Endpoint("https://api.openai.com/v1", "gpt-4o")       # doctest: +SKIP
-        >>> judge.reply("Is the sea wet? Answer yes or no.")              # doctest: +SKIP
-        'Yes.'
+    Example::
+
+        judge = Endpoint("https://api.openai.com/v1", "gpt-4o")
+        judge.reply("Is the sea wet? Answer yes or no.")  # 'Yes.'
     """
 
     def __init__(

@@ -95,8 +95,8 @@ def repetition(text: str, n: int = 4) -> float:
         ScoringError: when n is less than 1.
 
     Example:
-        >>> repetition("the cat sat down. the cat sat down. the cat sat down.")
-        0.5833333333333334
+        >>> round(repetition("the cat sat down. the cat sat down. the cat sat down."), 3)
+        0.583
     """
     if n < 1:
         raise ScoringError(f"n-grams of {n} pieces; n is 1 or more, usually 4")

@@ -122,8 +122,8 @@ def judge_exchanges(judge: Judge, exchanges: Sequence[Exchange]) -> list[Judgeme
             questions.
 
     Example:
-        >>> exchange = ("Tell me about the fox.", "Hm.")
-        >>> judge_exchanges(WorldJudge(), [exchange])[0].score  # doctest: +SKIP
+        >>> from interp_steer.world.judge import WorldJudge
+        >>> judge_exchanges(WorldJudge(), [("Tell me about the fox.", "Hm.")])[0].score
         0.0
     """
     asked = list_questions(judge, [query for query, _ in exchanges])
@@ -209,10 +209,10 @@ class EndpointJudge(AskingJudge):
     Raises:
         ScoringError: see :class:`~interp_steer.scoring.endpoint.Endpoint`.
 
-    Example:
-        >>> judge = EndpointJudge("https://api.openai.com/v1", "gpt-4o")  # doctest: +SKIP
-        >>> judge.verdicts("Tell me about the sea.", "It is wet.")        # doctest: +SKIP
-        [True, True, False, True, True]
+    Example::
+
+        judge = EndpointJudge("https://api.openai.com/v1", "gpt-4o")
+        judge.verdicts("Tell me about the sea.", "It is wet.")  # [True, True, False, True, True]
     """
 
     def __init__(
@@ -277,8 +277,9 @@ class LocalJudge(AskingJudge):
         max_new_tokens: the most tokens of a reply.
         batch_size: the number of prompts in a batch.
 
-    Example:
-        >>> judge = LocalJudge(ist.load("google/gemma-2-9b-it"))          # doctest: +SKIP
+    Example::
+
+        judge = LocalJudge(ist.load("google/gemma-2-9b-it"))
     """
 
     def __init__(

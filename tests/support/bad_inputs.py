@@ -157,7 +157,7 @@ FITS: dict[str, Bad] = {
     "a folder that cannot be": (lambda w: ist.fit(w.model, w.pairs, options=ist.capture.CaptureOptions(checkpoint="/proc/x")), errors.CaptureError, "give another folder"),
     "no steps": (lambda w: ist.fit_steps(w.model, w.pairs, n_steps=0), errors.CaptureError, "max_new_tokens is 0"),
     "answers to other pairs": (lambda w: ist.fit_steps(w.model, w.pairs, answers=(["a"], ["b"])), errors.CaptureError, "give an answer to each prompt"),
-    "one text to capture": (lambda w: ist.capture.capture_moments(w.model, "one"), errors.ModelError, "give a list of them"),
+    "one text to capture": (lambda w: ist.capture.capture_moments(w.model, "one"), errors.CaptureError, "give a list of them"),
     "a site in words": (lambda w: ist.capture.capture_moments(w.model, ["a"], ["resid_post.1"]), errors.CaptureError, r"give sites such as ist.Site\("),
     "a checkpoint without a folder": (lambda w: ist.capture.capture_moments(w.model, ["a"], options=ist.capture.CaptureOptions(checkpoint=w.folder / "no" / "x")), errors.CaptureError, "does not exist; make it"),
     "a prompt that is too long": (lambda w: ist.capture.capture_moments(w.model, ["a b " * 400]), errors.ModelError, "shorten it"),
@@ -205,7 +205,7 @@ STEERING: dict[str, Bad] = {
 }
 ANSWERS: dict[str, Bad] = {
     "no prompts": (lambda w: ist.generate(w.model, []), errors.GenerationError, "give at least one"),
-    "one text for prompts": (lambda w: ist.generate(w.model, "Sea?"), errors.GenerationError, "give a list of prompts"),
+    "one text for prompts": (lambda w: ist.generate(w.model, "Sea?"), errors.GenerationError, r"prompts is one text, 'Sea\?'; give a list"),
     "a blank prompt": (lambda w: ist.generate(w.model, [" "]), errors.GenerationError, "prompt 0 is empty, ' '; leave it out"),
     "a prompt that is a number": (lambda w: ist.generate(w.model, [3]), errors.GenerationError, "give a text, or the turns of a chat"),
     "half a character": (lambda w: ist.generate(w.model, ["\ud800"]), errors.ModelError, "read its text again as UTF-8"),
