@@ -39,7 +39,7 @@ import interp_steer as ist
 from analyses.geometry import cross_architecture_steering
 from analyses.geometry.cross_architecture_alignment import VectorsInBothModels
 from analyses.geometry.cross_architecture_figures import TransferFigures, draw_answers
-from analyses.geometry.cross_architecture_prompts import check_apart, shared_prompts
+from analyses.geometry.cross_architecture_prompts import check_apart, sample_shared_prompts
 from analyses.geometry.cross_architecture_steering import (
     OWN,
     RANDOM,
@@ -120,19 +120,19 @@ def main(config: Config, run: ist.Run) -> None:
     scores, frames = [], []
     with open_sweep_options(config, target, run) as options:
         for name, pairs in tqdm(sets.items(), desc="move", unit="instruction", disable=None):
-            moved = {
+            vectors_by_read = {
                 read: VectorsInBothModels.of(source, target, pairs, read) for read in config.reads
             }
             scores += [
                 {"instruction": name, **row}
-                for row in score_maps(moved, maps, random, config.draws, run.seed)
+                for row in score_maps(vectors_by_read, maps, random, config.draws, run.seed)
             ]
-            contenders = list_contenders(moved, maps, config, run.seed)
+            contenders = list_contenders(vectors_by_read, maps, config, run.seed)
             records, choices = cross_architecture_steering.choose_and_steer(
                 target, reference, pairs, contenders, config, options
             )
             frames.append(records.with_columns(pl.lit(name).alias("instruction")))
-            leave_vectors(run, name, moved, contenders, choices)
+            leave_vectors(run, name, vectors_by_read, contenders, choices)
     directions, records = pl.DataFrame(scores), pl.concat(frames)
     for frame, called in ((records, "records"), (quality, "quality"), (directions, "directions")):
         run.write_records(frame, called)
@@ -157,7 +157,7 @@ def fit_maps(
     maps: dict[tuple[str, str, str], ResidualMap] = {}
     rows: list[dict[str, object]] = []
     for asked in config.prompts:
-        prompts = shared_prompts(asked, list(sets), config.n_map, run.seed)
+        prompts = sample_shared_prompts(asked, list(sets), config.n_map, run.seed)
         check_apart(prompts, sets.values())
         for read in config.reads:
             texts = ist.transfer.capture_pairs(
@@ -210,7 +210,7 @@ def _split_interval(value: Interval) -> dict[str, float]:
 
 # ------------------------------------------------------------------ vectors
 def score_maps(
-    moved: Mapping[str, VectorsInBothModels],
+    vectors_by_read: Mapping[str, VectorsInBothModels],
     maps: Maps,
     random: Mapping[tuple[str, str, str], Sequence[ResidualMap]],
     draws: int,
@@ -218,13 +218,13 @@ def score_maps(
 ) -> list[dict[str, object]]:
     """Score the vectors of an instruction through each map, and the target's own vectors."""
     rows: list[dict[str, object]] = []
-    for read, vectors in moved.items():
+    for read, vectors in vectors_by_read.items():
         for layer, value in vectors.measure_ceiling(seed).items():
             key = {"read": read, "prompts": "", "kind": "", "setting": OWN, "quantity": "auroc"}
             rows.append({**key, "layer": layer, **_split_interval(value)})
     for key, fitted_map in maps.items():
         columns = dict(zip(("read", "prompts", "kind"), key, strict=True))
-        scores = moved[key[0]].score_map(fitted_map, random[key], draws=draws, seed=seed)
+        scores = vectors_by_read[key[0]].score_map(fitted_map, random[key], draws=draws, seed=seed)
         for setting, quantity, layer, value in scores:
             measured = {"setting": setting, "quantity": quantity, "layer": layer}
             rows.append({**columns, **measured, **_split_interval(value)})
@@ -232,21 +232,23 @@ def score_maps(
 
 
 def list_contenders(
-    moved: Mapping[str, VectorsInBothModels], maps: Maps, config: Config, seed: int
+    vectors_by_read: Mapping[str, VectorsInBothModels], maps: Maps, config: Config, seed: int
 ) -> list[Contender]:
     """Return the vectors that steer: the target's own, mapped vectors, and both controls."""
     last = config.prompts[-1]
     through: dict[tuple[str, str], dict[str, ist.SteeringVector]] = {}
     for (read, asked, kind), fitted_map in maps.items():
         if asked == last or kind == config.kind:
-            through.setdefault((kind, asked), {})[read] = fitted_map(moved[read].source.vector)
-    own = {read: vectors.own.vector for read, vectors in moved.items()}
+            through.setdefault((kind, asked), {})[read] = fitted_map(
+                vectors_by_read[read].source.vector
+            )
+    own = {read: vectors.own.vector for read, vectors in vectors_by_read.items()}
     contenders = [Contender(OWN, own)]
     contenders += [Contender(name_mapped(*key), vectors) for key, vectors in through.items()]
     for number in range(config.n_random_steered):
         draw = seed + number
         by_chance = {RANDOM: {}, RANDOM_VECTOR: {}}
-        for read, vectors in moved.items():
+        for read, vectors in vectors_by_read.items():
             fitted_map, vector = maps[read, last, config.kind], vectors.source.vector
             mapped = through[config.kind, last][read]
             for setting, other in (
@@ -263,12 +265,12 @@ def list_contenders(
 def leave_vectors(
     run: ist.Run,
     name: str,
-    moved: Mapping[str, VectorsInBothModels],
+    vectors_by_read: Mapping[str, VectorsInBothModels],
     contenders: Sequence[Contender],
     choices: Sequence[Choice],
 ) -> None:
     """Leave the vectors of an instruction, and the layer chosen for each."""
-    for read, vectors in moved.items():
+    for read, vectors in vectors_by_read.items():
         run.leave(vectors.source.vector, name=f"source.{name}.{read}")
     for contender, choice in zip(contenders, choices, strict=True):
         key = make_key(contender.setting)

@@ -82,9 +82,8 @@ class TransferFigures:
         random = quality.filter(pl.col("setting") == "random")["value"].to_numpy().max()
         return (
             f"The highest values of {self.kind} maps are {list_words(values)}; no random map is "
-            "above "
-            f"{random:.2f}. Share of the variance of {self.target}'s activations that maps from "
-            f"{self.source} explain, on held-out shared prompts; bands are 95% intervals over "
+            f"above {random:.2f}. Share of the variance of {self.target}'s activations that maps "
+            f"from {self.source} explain, on held-out shared prompts; bands are 95% intervals over "
             "prompts."
         )
 
@@ -105,8 +104,7 @@ class TransferFigures:
         }
         return (
             f"The highest values are {list_words(values)}. {about[quantity]}. Bands are 95% "
-            "intervals; "
-            "the bands of random maps are for their mean."
+            "intervals; the bands of random maps are for their mean."
         )
 
 
@@ -150,9 +148,8 @@ def draw_answers(records: pl.DataFrame, moves: TransferFigures) -> Drawing:
         f"Shares of sound answers: {'. '.join(values)}. {moves.target} answers under mapped "
         f"vectors of {moves.source}, n = {n} for each instruction; p is the largest of McNemar's "
         "p-values against the random maps. A sound answer follows the instruction and is "
-        "neither degenerate "
-        "nor garbled. Layers and strengths are chosen on other prompts; whiskers are 95% "
-        "intervals."
+        "neither degenerate nor garbled. Layers and strengths are chosen on other prompts; "
+        "whiskers are 95% intervals."
     )
     return replace(interval_dots(frame, "share of answers"), caption=caption)
 

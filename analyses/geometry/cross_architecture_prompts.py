@@ -28,7 +28,7 @@ PLAIN = 4
 """In sets that ask for formats, one in this number of prompts asks for no format."""
 
 
-def shared_prompts(asking: str, steered: Sequence[str], n: int, seed: int) -> list[str]:
+def sample_shared_prompts(asking: str, steered: Sequence[str], n: int, seed: int) -> list[str]:
     """Sample requests from the training queries of the bundled models, which no contrast set uses.
 
     Args:
@@ -50,7 +50,7 @@ def shared_prompts(asking: str, steered: Sequence[str], n: int, seed: int) -> li
     if n < 1:
         raise OptionError(f"{n} shared prompts were asked for; give 1 or more")
     if asking == "broad":
-        kin = shared_prompts("kin", steered, (n + 1) // 2, seed)
+        kin = sample_shared_prompts("kin", steered, (n + 1) // 2, seed)
         foreign = [
             _sample_queries((n // 2 + at) // len(FOREIGN), seed, language)
             for at, language in enumerate(FOREIGN)

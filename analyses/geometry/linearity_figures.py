@@ -138,8 +138,7 @@ def draw_gain(run: ist.Run, records: pl.DataFrame, chosen: Mapping[str, int]) ->
     )
     run.draw("gain", replace(drawing, caption=(
         f"The AUROC of the MLP is {list_words(gains)}. Held-out prompts; the linear readout at "
-        "each "
-        "layer is the one with the highest AUROC on the select split. In the control the mean "
+        "each layer is the one with the highest AUROC on the select split. In the control the mean "
         "shift is removed, so that only non-linear structure remains; its gain shows what the MLP "
         "can find. Bands are 95% intervals."
     )))  # fmt: skip
@@ -165,9 +164,8 @@ def draw_cosines(run: ist.Run, here: pl.DataFrame, chosen: Mapping[str, int]) ->
         )
     run.draw("cosine", replace(drawing, caption=(
         f"Cosine with the difference in means: {list_words(values)}. The centred axis is the "
-        "principal "
-        "axis of the differences after their mean is subtracted. Whiskers are jackknife 95% "
-        "intervals over pairs, with the chosen penalties."
+        "principal axis of the differences after their mean is subtracted. Whiskers are jackknife "
+        "95% intervals over pairs, with the chosen penalties."
     )))  # fmt: skip
 
 

@@ -36,7 +36,7 @@ class Steering(Answering):
     strength: tuple[float, ...] = (0.25, 0.5, 1.0)
     """Norms of the addition, in units of the residual stream's norm."""
     kl: float = 0.3
-    """KL divergence of the predictions that calibrates one more strength, in nats per token."""
+    """Strength of a further addition: the KL divergence of the predictions, in nats per token."""
     most_layers: int = 8
     """Maximum number of layers that are measured in a model, evenly spaced."""
     n_random: int = 1

@@ -23,7 +23,7 @@ from interp_steer.contrast.instructions import (
     say,
 )
 from interp_steer.errors import OptionError
-from interp_steer.world import list_queries as known_queries
+from interp_steer.world import list_queries
 
 
 def sample_queries(name: str, n: int, seed: int, data: str | None = None) -> list[str]:
@@ -39,7 +39,7 @@ def sample_queries(name: str, n: int, seed: int, data: str | None = None) -> lis
         OptionError: if fewer requests are available.
     """
     if data is None:
-        texts = [query.text for query in known_queries("held")]
+        texts = [query.text for query in list_queries("held")]
     else:
         texts = [row.query for row in ifeval_rows.read(data) if row.query]
     known = instruction_id(name)

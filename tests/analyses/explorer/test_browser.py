@@ -16,6 +16,7 @@ import interp_steer as ist
 from analyses.explorer.form import Limits, Source, SteeringChoice
 from analyses.explorer.server import make_application, make_listener
 from analyses.explorer.workspace import FitOptions, Workspace
+from interp_steer.interventions.operations import Operation
 from tests.support.shapes import shapes_unchecked
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -156,7 +157,7 @@ def test_a_user_types_steers_and_reads(width: int, open_page: Any, workspace: Wo
     short(page)
     page.fill("#strength-0", "2")
     watched.steer()
-    steer = SteeringChoice(Source(ITALIAN), (1,), "add", ist.Strength(2.0))
+    steer = SteeringChoice(Source(ITALIAN), (1,), Operation.ADD, ist.Strength(2.0))
     assert [watched.text("unsteered"), watched.text("steered")] == expected(
         workspace, "Tell me about the sea.", steer
     )
@@ -194,7 +195,7 @@ def test_a_click_on_the_map_steers_there(open_page: Any, workspace: Workspace) -
     assert page.inner_text("#layers-0").strip() == "2"
     watched.until(lambda: watched.answered())
     assert "resid_post.2" in page.inner_text("#applied")
-    steer = SteeringChoice(Source(ITALIAN), (2,), "add", ist.Strength(4.0))
+    steer = SteeringChoice(Source(ITALIAN), (2,), Operation.ADD, ist.Strength(4.0))
     assert watched.text("steered") == expected(workspace, "Tell me about the castle.", steer)[1]
     assert watched.complaints == []
 
@@ -311,7 +312,7 @@ def test_ten_tabs_at_once(chromium: Any, address: str, workspace: Workspace) -> 
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     about = ["castle", "sea", "school", "fox", "king"]
     prompts = [f"Tell me about the {what}." for what in about] * 2
-    steer = SteeringChoice(Source(ITALIAN), (1,), "add", ist.Strength(3.0))
+    steer = SteeringChoice(Source(ITALIAN), (1,), Operation.ADD, ist.Strength(3.0))
     answers = [
         expected(workspace, prompt, steer) for prompt in prompts
     ]  # before others run the model

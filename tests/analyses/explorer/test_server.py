@@ -39,6 +39,7 @@ from analyses.explorer.workspace import SAVED, FitOptions, Workspace
 from figures.printing import export
 from figures.style.drawing import Drawing
 from interp_steer.errors import InterpSteerError
+from interp_steer.interventions.operations import Operation
 from tests.support.shapes import shapes_unchecked
 
 LOWER, ITALIAN = "change_case:english_lowercase", "language:response_language?language=it"
@@ -266,24 +267,30 @@ STEERINGS = {
     "projection": (SteeringChoice(Source(LOWER), (1,)),),
     "addition": (
         SteeringChoice(
-            Source(ITALIAN), (1, 2), "add", ist.Strength(3.0), "diminishing(6)", "generated"
+            Source(ITALIAN), (1, 2), Operation.ADD, ist.Strength(3.0), "diminishing(6)", "generated"
         ),
     ),
     "two": (
         SteeringChoice(
-            Source(LOWER, position="generated"), (2,), "add", ist.Strength(2.0, "residual")
+            Source(LOWER, position="generated"), (2,), Operation.ADD, ist.Strength(2.0, "residual")
         ),
-        SteeringChoice(Source(ITALIAN, estimator="pca"), (1,), "project", ist.Strength(1.5)),
+        SteeringChoice(
+            Source(ITALIAN, estimator="pca"), (1,), Operation.PROJECT, ist.Strength(1.5)
+        ),
     ),
     "dynamic": (
         SteeringChoice(
-            Source(ITALIAN), (1,), "add", ist.Strength(2.0), "dynamic(0.5)", "generated"
+            Source(ITALIAN), (1,), Operation.ADD, ist.Strength(2.0), "dynamic(0.5)", "generated"
         ),
     ),
-    "heads": (SteeringChoice(Source(LOWER, component="z"), (2,), "add", ist.Strength(2.0)),),
-    "ablation": (SteeringChoice(Source(LOWER), (0, 3), "ablate"),),
+    "heads": (
+        SteeringChoice(Source(LOWER, component="z"), (2,), Operation.ADD, ist.Strength(2.0)),
+    ),
+    "ablation": (SteeringChoice(Source(LOWER), (0, 3), Operation.ABLATE),),
     "turn": (
-        SteeringChoice(Source(ITALIAN), (2,), "turn", ist.Strength(6.0), "fixed", "generated"),
+        SteeringChoice(
+            Source(ITALIAN), (2,), Operation.TURN, ist.Strength(6.0), "fixed", "generated"
+        ),
     ),
 }
 
@@ -349,9 +356,9 @@ def test_a_saved_vector_steers_as_it_did(
     assert torch.equal(again.directions, vector.directions) and again.card == vector.card
     key = workspace.open_file(name, content)
     assert key in [option["value"] for option in workspace.list_options()]
-    steer = SteeringChoice(Source(key), (1,), "add", ist.Strength(2.0))
+    steer = SteeringChoice(Source(key), (1,), Operation.ADD, ist.Strength(2.0))
     answers = answer(workspace, Request(PROMPT, (steer,), max_new_tokens=6))
-    fitted = SteeringChoice(source, (1,), "add", ist.Strength(2.0))
+    fitted = SteeringChoice(source, (1,), Operation.ADD, ist.Strength(2.0))
     assert answers.texts == answer(workspace, Request(PROMPT, (fitted,), max_new_tokens=6)).texts
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ist, "load", lambda given: workspace.model)
@@ -378,7 +385,7 @@ def test_names_that_stand_for_nothing_are_refused(workspace: Workspace) -> None:
 # ------------------------------------------------------------------ views
 def test_a_sweep_fills_its_map(workspace: Workspace) -> None:
     job = Job("sweep", 2, 0)
-    steer = SteeringChoice(Source(LOWER), (1,), "add")
+    steer = SteeringChoice(Source(LOWER), (1,), Operation.ADD)
     strengths = parse_strengths("1, 3", "norm", Limits())
     work = run_sweep(workspace, steer, strengths, 2, 6, 160, job)
     sizes = []

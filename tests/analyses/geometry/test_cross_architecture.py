@@ -20,7 +20,7 @@ from analyses.geometry.cross_architecture_prompts import (
     FOREIGN,
     PROMPT_SETS,
     check_apart,
-    shared_prompts,
+    sample_shared_prompts,
 )
 from analyses.geometry.cross_architecture_steering import (
     OWN,
@@ -49,8 +49,10 @@ CAPITAL, ITALIAN = "change_case:english_capital", "language:response_language?la
 @given(st.sampled_from(sorted(PROMPT_SETS)), st.integers(1, 120), st.integers(0, 50))
 @settings(deadline=None, max_examples=25)
 def test_shared_prompts_never_ask_for_what_is_steered_towards(asking, n, seed):
-    prompts = shared_prompts(asking, [CAPITAL, ITALIAN], n, seed)
-    assert len(prompts) == n and prompts == shared_prompts(asking, [CAPITAL, ITALIAN], n, seed)
+    prompts = sample_shared_prompts(asking, [CAPITAL, ITALIAN], n, seed)
+    assert len(prompts) == n and prompts == sample_shared_prompts(
+        asking, [CAPITAL, ITALIAN], n, seed
+    )
     rng = Random(0)
     said = {
         registry.phrase(CAPITAL, {}, index, rng) for index in registry.phrasing_indices("trained")
@@ -62,7 +64,7 @@ def test_shared_prompts_never_ask_for_what_is_steered_towards(asking, n, seed):
 
 def test_shared_prompts_ask_for_what_they_say():
     plain, others, kin, broad = (
-        shared_prompts(asking, [CAPITAL, ITALIAN], 200, 0)
+        sample_shared_prompts(asking, [CAPITAL, ITALIAN], 200, 0)
         for asking in ("plain", "others", "kin", "broad")
     )
     known = {query.text for query in list_queries("train")}
@@ -71,7 +73,7 @@ def test_shared_prompts_ask_for_what_they_say():
         assert sum(prompt in known for prompt in prompts) in range(50, 60)
         assert any("French" in prompt for prompt in prompts) == languages
     foreign = {language: {q.text for q in list_queries("train", language)} for language in FOREIGN}
-    assert broad[:100] == shared_prompts("kin", [CAPITAL, ITALIAN], 100, 0)
+    assert broad[:100] == sample_shared_prompts("kin", [CAPITAL, ITALIAN], 100, 0)
     for texts in foreign.values():
         assert sum(prompt in texts for prompt in broad[100:]) == 25
 
@@ -79,9 +81,9 @@ def test_shared_prompts_ask_for_what_they_say():
 def test_shared_prompts_that_cannot_be_are_refused():
     for asking, n in (("nothing", 10), ("plain", 0), ("plain", 10_000)):
         with pytest.raises(OptionError, match=r"shared|unknown"):
-            shared_prompts(asking, [CAPITAL], n, 0)
+            sample_shared_prompts(asking, [CAPITAL], n, 0)
     pairs = ist.world.instruction(CAPITAL, fit=2, select=0, test=2)
-    check_apart(shared_prompts("kin", [CAPITAL], 50, 0), [pairs])
+    check_apart(sample_shared_prompts("kin", [CAPITAL], 50, 0), [pairs])
     with pytest.raises(OptionError, match="contrast set"):
         check_apart([f"{pairs.queries[0]} In French, please."], [pairs])
 
